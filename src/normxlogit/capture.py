@@ -1,0 +1,156 @@
+"""One forward pass: the prediction, and ||x^0|| and x^L of every token."""
+
+import inspect
+from collections.abc import Container, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+from transformers.utils import ModelOutput
+
+from .errors import UnsupportedHeadError
+from .numerics import agree
+from .shadow import Shadow
+from .watch import Derived, Stack, Watch
+
+
+@dataclass(frozen=True)
+class Capture:
+    """What one forward pass gave.
+
+    Attributes:
+        shadow: the copy of the model that ran; the head is replayed on it.
+        trunk: the shadow's module that computed `hidden`.
+        trunk_output: what the trunk returned.
+        inputs: what the model was given.
+        logits: the model's own output, [batch, classes].
+        hidden: x^L, [batch, sequence, hidden].
+        norms: ||x^0||_2 in float32, [batch, sequence]; None where x^0 has other positions than x^L.
+        word_norms: the same of the bare word embeddings; None where none were looked up.
+        depth: how many layers there are.
+        layers: hidden states as the head would read them, [batch, sequence, hidden], of those layers
+            that were asked for; layer 1 is the first block's output, the last is x^L.
+        derived: how further tensors of the trunk's output came from x^L.
+    """
+
+    shadow: Shadow
+    trunk: nn.Module
+    trunk_output: ModelOutput
+    inputs: dict[str, Any]
+    logits: Tensor
+    hidden: Tensor
+    norms: Tensor | None
+    word_norms: Tensor | None
+    depth: int
+    layers: dict[int, Tensor]
+    derived: dict[str, Derived]
+
+    @property
+    def reads_decoder(self) -> bool:
+        """Whether the positions are a decoder's, whose inputs are shifted one to the right."""
+        return "encoder_last_hidden_state" in self.trunk_output
+
+
+def capture(
+    model: PreTrainedModel, inputs: Mapping[str, Any], *, layers: Container[int] = ()
+) -> Capture:
+    """Run `model` once on `inputs` and keep what an explanation needs.
+
+    Args:
+        model: any transformers model with a head; it is not changed.
+        inputs: what the model's forward takes, on the model's device.
+        layers: the layers whose hidden states to keep.
+
+    Raises:
+        UnsupportedHeadError: the model does not show where its head's input, or that of a layer,
+            comes from.
+    """
+    watch = Watch(model, layers)
+    arguments = _arguments(model, inputs, watch.shadow)
+    outputs = watch.shadow.root(**arguments, return_dict=True)
+    logits = outputs.get("logits")
+    if not isinstance(logits, Tensor):
+        raise UnsupportedHeadError(
+            f"{type(model).__name__} returned no tensor of logits, so there is no head to explain. "
+            "Load the model with AutoModelForSequenceClassification."
+        )
+    trunk, output = watch.trunk()
+    hidden = output["last_hidden_state"]
+    if hidden.dim() != 3:
+        raise UnsupportedHeadError(
+            f"the trunk of {type(model).__name__} returned hidden states of shape "
+            f"{list(hidden.shape)}; only [batch, sequence, hidden] is supported."
+        )
+    stack = watch.main_stack(trunk, output)
+    time_first = stack is not None and _is_time_first(stack, hidden, model, inputs)
+    fields = {k: v for k, v in output.items() if isinstance(v, Tensor) and v is not hidden}
+    traced = {key: watch.trace(value, hidden) for key, value in fields.items()}
+    return Capture(
+        shadow=watch.shadow,
+        trunk=trunk,
+        trunk_output=output,
+        inputs=arguments,
+        logits=logits,
+        hidden=hidden,
+        norms=None if stack is None else stack.norms.T if time_first else stack.norms,
+        word_norms=watch.word_norms,
+        depth=0 if stack is None else stack.depth,
+        layers=_finished(watch, stack, hidden, time_first) if layers and stack else {},
+        derived={key: derived for key, derived in traced.items() if derived is not None},
+    )
+
+
+def _arguments(model: PreTrainedModel, inputs: Mapping[str, Any], shadow: Shadow) -> dict[str, Any]:
+    """The inputs, without a cache that nobody reads, and with a pad token where rows are full.
+
+    Last-token heads refuse a batch when no pad token is defined, for they could not find the last
+    token. In rows without padding it is the last position, so an id that no token has will do.
+    """
+    arguments = dict(inputs)
+    if "use_cache" in inspect.signature(type(model).forward).parameters:
+        arguments.setdefault("use_cache", False)
+    mask = inputs.get("attention_mask")
+    no_pad_token = getattr(model.config.get_text_config(), "pad_token_id", None) is None
+    if no_pad_token and (mask is None or bool(mask.all())):
+        shadow.set_pad_token_id(-1)
+    return arguments
+
+
+def _is_time_first(
+    stack: Stack, hidden: Tensor, model: PreTrainedModel, inputs: Mapping[str, Any]
+) -> bool:
+    """Whether blocks work on [sequence, batch, hidden] where the trunk gives [batch, sequence, ...].
+
+    A batch as large as it is long does not show it; then one row alone does.
+    """
+    batch, sequence = hidden.shape[:2]
+    if batch != sequence or batch == 1:
+        return stack.shape[0] != batch
+    row = {
+        key: value[:1] if isinstance(value, Tensor) and value.shape[:1] == (batch,) else value
+        for key, value in inputs.items()
+    }
+    watch = Watch(model)
+    watch.shadow.root(**_arguments(model, row, watch.shadow), return_dict=True)
+    alone = watch.main_stack(*watch.trunk())
+    return alone is not None and alone.shape[0] != 1
+
+
+def _finished(watch: Watch, stack: Stack, hidden: Tensor, time_first: bool) -> dict[int, Tensor]:
+    """Hidden states of layers after what the trunk does to its last block's output (a final norm)."""
+    last = stack.last
+    finish = None if last is None else watch.trace(hidden, last) or Derived()
+
+    def as_read(state: Tensor) -> Tensor:
+        assert finish is not None
+        finished = finish(state)
+        return finished.transpose(0, 1) if time_first else finished
+
+    if finish is None or as_read(last).shape != hidden.shape or not agree(as_read(last), hidden):
+        raise UnsupportedHeadError(
+            f"how {type(watch.shadow.root).__name__} makes its final hidden state from its last "
+            "block's output could not be seen, so what its head would read at another layer is not "
+            "known. Leave `layer` out to explain the final layer."
+        )
+    return {index: as_read(state) for index, state in stack.kept.items()}

@@ -1,0 +1,82 @@
+"""The attribution methods, behind one registry.
+
+A method is a function from `Evidence` to scores, registered under its name:
+
+    @register("norm", family="single pass", source="...")
+    def norm(evidence: Evidence) -> Tensor: ...
+
+Its keyword arguments are its options, which `explain` and `attribute` pass on.
+"""
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from ..errors import OptionError
+from ..evidence import Evidence
+
+Score = Callable[..., Tensor]
+
+
+@dataclass(frozen=True)
+class Method:
+    """An attribution method.
+
+    Attributes:
+        name: what users call it.
+        family: the kind of method it is.
+        source: the publication that it comes from.
+        score: takes an `Evidence` and the method's options, and returns scores that broadcast to
+            [batch, targets, layers, sequence]. What it gives at padding is not looked at.
+    """
+
+    name: str
+    family: str
+    source: str
+    score: Score
+
+    @property
+    def options(self) -> list[str]:
+        """The names of the method's options."""
+        return list(inspect.signature(self.score).parameters)[1:]
+
+    def check(self, options: Mapping[str, Any]) -> None:
+        """Raise `OptionError` for an option that the method does not have."""
+        for name in options:
+            if name not in self.options:
+                raise OptionError(
+                    f"method {self.name!r} has no option {name!r}. "
+                    f"Its options: {', '.join(self.options) or 'none'}."
+                )
+
+    def __call__(self, evidence: Evidence, **options: Any) -> Tensor:
+        """Score every token."""
+        return self.score(evidence, **options)
+
+
+METHODS: dict[str, Method] = {}
+
+
+def register(name: str, *, family: str, source: str) -> Callable[[Score], Score]:
+    """Make a function a method that `explain(..., method=name)` finds."""
+
+    def add(score: Score) -> Score:
+        if name in METHODS:
+            raise OptionError(f"a method named {name!r} is registered already.")
+        METHODS[name] = Method(name, family, source, score)
+        return score
+
+    return add
+
+
+def find_method(name: str) -> Method:
+    """The method of that name, or `OptionError` with the names there are."""
+    if name not in METHODS:
+        raise OptionError(f"there is no method {name!r}. The methods: {', '.join(METHODS)}.")
+    return METHODS[name]
+
+
+from . import chance, head_on_top  # noqa: E402, F401  (they register themselves)

@@ -1,0 +1,42 @@
+"""NormXLogit and its two factors (Abbasi, Modarres, Pilehvar, EMNLP 2025)."""
+
+from torch import Tensor
+
+from ..evidence import Evidence
+from . import register
+
+SOURCE = "Abbasi et al. 2025, NormXLogit: The Head-on-Top Never Lies (EMNLP)"
+
+
+@register("normxlogit", family="head on top", source=SOURCE)
+def normxlogit(evidence: Evidence, norm: str = "embedding") -> Tensor:
+    """||x_i^0||_2 * HoT(x_i^L)[target] (equation 4).
+
+    Cost: one forward pass. Trust it to rank what a prediction rests on about as well as gradient
+    methods that drop the sign; integrated gradients with the sign kept rank better, at the cost of
+    many passes.
+
+    Args:
+        evidence: what one forward pass gave.
+        norm: "embedding" for hidden_states[0], the embedding layer's output, as in the authors' code;
+            "word" for the bare word embedding.
+    """
+    return evidence.norms(norm) * evidence.values
+
+
+@register("logat", family="head on top", source=SOURCE)
+def logat(evidence: Evidence) -> Tensor:
+    """HoT(x_i^L)[target], the model's head on each token's final representation (equation 3).
+
+    Cost: one forward pass.
+    """
+    return evidence.values
+
+
+@register("norm", family="head on top", source=SOURCE)
+def norm(evidence: Evidence, norm: str = "embedding") -> Tensor:
+    """||x_i^0||_2, the same for every target and layer (equation 1; Oyama et al. 2023).
+
+    Cost: one forward pass, of which only the first layer's input is used. Never negative.
+    """
+    return evidence.norms(norm)

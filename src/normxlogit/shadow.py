@@ -1,0 +1,111 @@
+"""A second body for a model: same weights, own structure, so that ours can be taken apart.
+
+Capture needs hooks and replay needs a trunk that answers at once. Both are put on a shadow, never on
+the user's model, which therefore is the same after a call as before it, whatever happens in between.
+"""
+
+import copy
+from collections import OrderedDict
+from collections.abc import Iterable
+from types import MethodType
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import PreTrainedModel
+
+from .errors import ModelError, UnsupportedHeadError
+
+_CONTAINERS = (dict, OrderedDict, list, set)
+
+
+def unwrap(model: nn.Module) -> PreTrainedModel:
+    """The transformers model inside the wrappers that are known: torch.compile and PEFT.
+
+    Raises:
+        ModelError: there is no `PreTrainedModel` inside.
+        UnsupportedHeadError: the wrapper computes something that the inner model does not (prompt
+            learning puts virtual tokens in front of the text).
+    """
+    inner = getattr(model, "_orig_mod", model)
+    if hasattr(inner, "get_base_model"):
+        if getattr(getattr(inner, "active_peft_config", None), "is_prompt_learning", False):
+            raise UnsupportedHeadError(
+                f"{type(inner).__name__} puts virtual tokens before the text (prompt learning), and "
+                "these have no place in an attribution to the text. Adapters that change weights "
+                "(LoRA and its like) are supported."
+            )
+        inner = inner.get_base_model()
+    if not isinstance(inner, PreTrainedModel):
+        raise ModelError(
+            f"expected a transformers PreTrainedModel, got {type(inner).__module__}."
+            f"{type(inner).__name__}. Load one with AutoModelForSequenceClassification."
+        )
+    return inner
+
+
+class Shadow:
+    """A copy of a model's module tree in evaluation mode, which shares parameters and buffers.
+
+    Every module is copied, and every container that a module holds, so hooks, flags, replaced
+    children and what a forward writes on its own module stay here. Instance-level forwards that
+    accelerate put on a module are left out on the modules of `taken_apart`, where they would lead
+    back to the user's model, and kept below, where they move offloaded weights.
+
+    Attributes:
+        root: the copy of the model.
+        of: the copy of each of the model's modules.
+    """
+
+    def __init__(self, model: PreTrainedModel, taken_apart: Iterable[nn.Module]) -> None:
+        self.of: dict[nn.Module, nn.Module] = {m: _bare_copy(m) for m in model.modules()}
+        for original, twin in self.of.items():
+            own = twin.__dict__
+            own["_modules"] = {
+                name: None if child is None else self.of[child]
+                for name, child in original._modules.items()
+            }
+            for name, value in own.items():
+                if type(value) is MethodType and value.__self__ in self.of:
+                    own[name] = MethodType(value.__func__, self.of[value.__self__])
+        for module in taken_apart:
+            _leave_instance_forward(self.of[module])
+        if any(m.training and "forward" in self.of[m].__dict__ for m in model.modules()):
+            raise ModelError(
+                f"this {type(model).__name__} is in training mode and its modules carry forwards "
+                "of their own (accelerate), so dropout cannot be kept from acting. "
+                "Call model.eval() first."
+            )
+        self.root: Any = self.of[model]
+
+    def set_pad_token_id(self, value: int) -> None:
+        """Give the shadow's configuration a pad token; the model's own stays as it is."""
+        config = copy.deepcopy(self.root.config)
+        config.pad_token_id = value
+        config.get_text_config().pad_token_id = value
+        self.root.config = config
+
+
+def _bare_copy(module: nn.Module) -> nn.Module:
+    if isinstance(module, torch.jit.ScriptModule):
+        raise ModelError("TorchScript modules cannot be taken apart. Pass the original model.")
+    twin = module.__class__.__new__(module.__class__)
+    own = module.__dict__.copy()
+    for name, value in own.items():
+        if type(value) in _CONTAINERS:
+            own[name] = value.copy() if value else type(value)()
+    own["training"] = False
+    own["_compiled_call_impl"] = None
+    twin.__dict__ = own
+    return twin
+
+
+def _leave_instance_forward(twin: nn.Module) -> None:
+    if "forward" not in twin.__dict__:
+        return
+    if not hasattr(twin, "_hf_hook"):
+        raise UnsupportedHeadError(
+            f"the forward of this {type(twin).__name__} was replaced on the instance, so what its "
+            "class computes may not be what it computes. Put the change into a subclass."
+        )
+    del twin.__dict__["forward"]

@@ -1,0 +1,165 @@
+"""Attribution for code that has tensors and no text."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from .errors import OptionError
+from .evidence import Evidence, ForwardPass
+from .methods import find_method
+from .readouts import find_readout
+from .shadow import unwrap
+from .targets import Target, Targets, is_several, target_ids
+
+
+@dataclass(frozen=True)
+class TensorAttribution:
+    """Scores of a batch, and what they are made of; all on the model's device.
+
+    Attributes:
+        scores: float32 [batch, sequence], nan at padding. With several targets a dimension of targets,
+            and with layer="all" one of layers, stand between: [batch, targets, layers, sequence].
+            Rows with fewer targets than others are nan for the missing ones.
+        values: what the readout gave, like `scores`; None if the method reads no head.
+        norms: ||x_i^0||_2, float32 [batch, sequence], nan at padding; None where not defined.
+        targets: ids of the outputs explained, int64 [batch, targets]; -1 where a row has fewer.
+        layers: the layers that were read.
+        prediction: the model's own output, [batch, classes].
+        logits: HoT(x_i) at the last of `layers`, float32 [batch, sequence, classes], nan at padding;
+            None if the method reads no head.
+        read_position: the position that the head reads, int64 [batch], -1 where it reads several;
+            None if the method reads no head.
+        reads_decoder: whether the positions are a decoder's: position i has read tokens up to i - 1.
+    """
+
+    scores: Tensor
+    values: Tensor | None
+    norms: Tensor | None
+    targets: Tensor
+    layers: list[int]
+    prediction: Tensor
+    logits: Tensor | None
+    read_position: Tensor | None
+    reads_decoder: bool
+
+
+@dataclass(frozen=True)
+class Query:
+    """What is asked of a forward pass; the fields are arguments of `attribute`.
+
+    Raises:
+        OptionError: there is no such method, option of it, or layer.
+    """
+
+    target: Targets = None
+    contrast: Target | Tensor | None = None
+    method: str = "normxlogit"
+    layer: int | str | None = None
+    readout: str | None = None
+    threshold: float = 0.5
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        find_method(self.method).check(self.options)
+        if self.layer not in (None, "all") and not (isinstance(self.layer, int) and self.layer > 0):
+            raise OptionError(f"layer must be a number from 1, 'all' or None, got {self.layer!r}.")
+
+    def forward(self, model: PreTrainedModel, inputs: Mapping[str, Any]) -> ForwardPass:
+        """Run the model on the inputs, moved to its device."""
+        moved = {k: v.to(model.device) if isinstance(v, Tensor) else v for k, v in inputs.items()}
+        return ForwardPass(model, moved, layer=self.layer)
+
+    def targets(self, forward: ForwardPass, prediction: Tensor) -> Tensor:
+        """The outputs to explain for predicted logits [batch, classes], int64 [batch, targets]."""
+        return target_ids(self.target, prediction, forward.labels, forward.problem, self.threshold)
+
+    def answer(self, forward: ForwardPass, targets: Tensor) -> TensorAttribution:
+        """Score the tokens of every row for its targets."""
+        readout = find_readout(self.readout, forward.problem, self.contrast is not None)
+        evidence = Evidence(forward, targets, self._foils(forward, targets), readout)
+        scores = find_method(self.method)(evidence, **self.options)
+        batch, sequence = forward.mask.shape
+        shape = (batch, targets.shape[1], len(forward.layers), sequence)
+        absent = ~forward.mask[:, None, None] | (targets < 0)[:, :, None, None]
+        reads_head = "values" in evidence.__dict__
+        return TensorAttribution(
+            scores=self._squeezed(forward, scores.expand(shape).masked_fill(absent, torch.nan)),
+            values=self._squeezed(forward, evidence.values) if reads_head else None,
+            norms=forward.norms(),
+            targets=targets,
+            layers=forward.layers,
+            prediction=forward.prediction,
+            logits=forward.hot[:, :, -1].transpose(1, 2) if reads_head else None,
+            read_position=forward.head.read_position if reads_head else None,
+            reads_decoder=forward.captured.reads_decoder,
+        )
+
+    def _foils(self, forward: ForwardPass, targets: Tensor) -> Tensor | None:
+        if self.contrast is None:
+            return None
+        foils = target_ids(
+            self.contrast, forward.prediction, forward.labels, forward.problem, self.threshold
+        )
+        if (foils == targets).any():
+            label = forward.labels[int(targets[foils == targets][0])]
+            raise OptionError(
+                f"target and contrast are both {label!r}, which leaves nothing to explain. "
+                "Name another target or another contrast."
+            )
+        return foils
+
+    def _squeezed(self, forward: ForwardPass, values: Tensor) -> Tensor:
+        """[batch, targets, layers, sequence] without the dimensions that were not asked for."""
+        if self.layer != "all":
+            values = values[:, :, 0]
+        outputs = forward.prediction.shape[-1]
+        return values if is_several(self.target, forward.problem, outputs) else values[:, 0]
+
+
+def attribute(
+    model: nn.Module,
+    inputs: Mapping[str, Any],
+    *,
+    target: Targets = None,
+    contrast: Target | Tensor | None = None,
+    method: str = "normxlogit",
+    layer: int | str | None = None,
+    readout: str | None = None,
+    threshold: float = 0.5,
+    **options: Any,
+) -> TensorAttribution:
+    """Attribute a prediction to the tokens that it was made from, at the price of one forward pass.
+
+    NormXLogit (Abbasi, Modarres, Pilehvar, EMNLP 2025): ||x_i^0||_2 * HoT(x_i^L)[target].
+
+    Args:
+        model: a transformers model with a sequence-classification head, as it is or wrapped by PEFT or
+            torch.compile. It is not changed; dropout does not act, whatever mode it is in.
+        inputs: what its forward takes: `input_ids` [batch, sequence] and, if rows are padded,
+            `attention_mask`, ...; tensors are moved to the model's device.
+        target: what is explained: a label name or id, several, "all", a tensor of ids [batch], or None
+            for what the model predicts.
+        contrast: a label (name, id, or tensor of ids [batch]) whose readout is subtracted.
+        method: a name from `normxlogit.methods.METHODS`.
+        layer: put the head on the hidden states of layer 1 .. L, or of "all"; None is the last.
+        readout: which number of HoT(x_i) speaks for the target, see `normxlogit.readouts`; None is
+            the logit, for a regression the closeness.
+        threshold: with several labels at once, those above this probability count as predicted.
+        **options: the method's own options.
+
+    Raises:
+        UnsupportedHeadError: the scores could not be vouched for.
+        OptionError: an unknown label, method, readout, layer or option.
+        InputError: inputs that cannot be explained.
+        ModelError: not a model that can be explained, or logits that are not finite.
+    """
+    query = Query(target, contrast, method, layer, readout, threshold, options)
+    with torch.inference_mode():
+        forward = query.forward(unwrap(model), inputs)
+        answer = query.answer(forward, query.targets(forward, forward.prediction))
+    fields = vars(answer).items()  # inference tensors could not be written to by the caller
+    return replace(answer, **{k: v.clone() for k, v in fields if isinstance(v, Tensor)})

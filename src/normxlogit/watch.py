@@ -1,0 +1,249 @@
+"""What hooks on a shadow see during one forward pass.
+
+Nothing here depends on an architecture. The trunk is the outermost sub-model that returned a
+`last_hidden_state` last; x^0 is the input of the first block of the trunk's main stack; how x^L came
+from the last block's output (a final norm), and how further outputs came from x^L (a pooler), is read
+off the calls of the modules around the blocks. Of activations only those asked for are kept; of the
+others norms, addresses and counts.
+"""
+
+from collections.abc import Container, Iterator
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+from transformers.utils import ModelOutput
+
+from .errors import UnsupportedHeadError
+from .shadow import Shadow
+
+
+@dataclass(frozen=True)
+class Derived:
+    """How modules made a tensor, one after the other, from hidden states or one position of them.
+
+    Attributes:
+        modules: in the order in which they were called; none means the tensor is what it came from.
+        position: the position that the first module was given; None means all of them.
+    """
+
+    modules: tuple[nn.Module, ...] = ()
+    position: int | None = None
+
+    def __call__(self, hidden: Tensor, *, position: int | None = None) -> Tensor:
+        """Make the tensor anew from other hidden states, [batch, sequence, hidden].
+
+        `position` is read in place of the recorded one, where one position is read.
+        """
+        value = hidden
+        if self.position is not None:
+            value = hidden[:, self.position if position is None else position]
+        for module in self.modules:
+            value = _first_tensor(module(value))
+        return value
+
+
+@dataclass
+class Stack:
+    """What was seen of one list of blocks.
+
+    Attributes:
+        shape: of x^0, the first block's input.
+        norms: ||x^0||_2 in float32, without the last dimension of `shape`.
+        began, ended: when a block was first and last called.
+        depth: how many calls of blocks there were.
+        last: the last output of a block, if layers are kept.
+        kept: the outputs that were asked for; 1 is the first.
+    """
+
+    shape: torch.Size
+    norms: Tensor
+    began: int
+    ended: int
+    depth: int = 0
+    last: Tensor | None = None
+    kept: dict[int, Tensor] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class _Call:
+    """A module's call, by the places in memory of what it took and what it gave."""
+
+    module: nn.Module
+    address: int
+    shape: torch.Size
+    stride: tuple[int, ...]
+    result: int
+
+
+class Watch:
+    """A shadow whose sub-models, blocks and modules around the blocks are watched.
+
+    Attributes:
+        shadow: run its root once, then ask the watch.
+        word_norms: ||word embedding||_2 in float32, [batch, sequence], if they were looked up.
+    """
+
+    def __init__(self, model: PreTrainedModel, layers: Container[int] = ()) -> None:
+        self.word_norms: Tensor | None = None
+        self._layers = layers
+        self._clock = 0
+        self._open: list[int] = []
+        self._trunks: list[tuple[nn.Module, ModelOutput]] = []
+        self._stacks: dict[nn.Module, Stack] = {}
+        self._calls: list[_Call] = []
+
+        lists = list(_outermost_lists(model))
+        inside = {m for blocks in lists for m in blocks.modules()}
+        around = [m for m in model.modules() if m not in inside]
+        self.shadow = Shadow(model, taken_apart=filter(_is_taken_apart, around))
+        of = self.shadow.of
+        for module in around:
+            if not isinstance(module, PreTrainedModel):
+                of[module].register_forward_hook(self._on_call, with_kwargs=True)
+            elif module is not model:
+                of[module].register_forward_pre_hook(self._on_enter)
+                of[module].register_forward_hook(self._on_leave)
+        for blocks in lists:
+            for block in blocks.children():
+                on_input = partial(self._on_block_input, of[blocks])
+                of[block].register_forward_pre_hook(on_input, with_kwargs=True)
+                if layers:
+                    of[block].register_forward_hook(partial(self._on_block_output, of[blocks]))
+        words = _word_embeddings(model)
+        if words is not None:
+            of[words].register_forward_hook(self._on_words)
+
+    def trunk(self) -> tuple[nn.Module, ModelOutput]:
+        """The module whose output the head reads, and that output."""
+        if not self._trunks:
+            raise UnsupportedHeadError(
+                f"no sub-model of {type(self.shadow.root).__name__} returned a last_hidden_state, so "
+                "its head cannot be told from its trunk."
+            )
+        return self._trunks[-1]
+
+    def main_stack(self, trunk: nn.Module, output: ModelOutput) -> Stack | None:
+        """The blocks that made x^L: the largest stack whose x^0 has the positions of x^L.
+
+        The decoder's, if the trunk is an encoder-decoder. Of stacks that ran interleaved with it
+        the first, whose input is x^0. None if no stack fits.
+        """
+        if "encoder_last_hidden_state" in output:
+            trunk = trunk.get_decoder()  # type: ignore[operator]
+        batch, sequence, _ = output["last_hidden_state"].shape
+        fitting = {
+            blocks: stack
+            for blocks in trunk.modules()
+            if (stack := self._stacks.get(blocks))
+            and len(stack.shape) == 3
+            and stack.shape[:2] in ((batch, sequence), (sequence, batch))
+        }
+        if not fitting:
+            return None
+        main = fitting[max(fitting, key=_size)]
+        interleaved = [
+            s for s in fitting.values() if s.began <= main.ended and main.began <= s.ended
+        ]
+        return min(interleaved, key=lambda stack: stack.began)
+
+    def trace(self, value: Tensor, source: Tensor) -> Derived | None:
+        """How `value` came from `source`, [batch, sequence, hidden], by calls of modules."""
+        address, end, modules = value.data_ptr(), len(self._calls), list[nn.Module]()
+        if address == source.data_ptr() and value.shape == source.shape:
+            return Derived()
+        while True:
+            calls = (i for i in reversed(range(end)) if self._calls[i].result == address)
+            if (end := next(calls, -1)) < 0:
+                return None
+            call = self._calls[end]
+            modules.insert(0, call.module)
+            address = call.address
+            if address == source.data_ptr() and call.shape == source.shape:
+                return Derived(tuple(modules))
+            offset = (address - source.data_ptr()) // source.element_size()
+            if (
+                call.shape == (source.shape[0], source.shape[2])
+                and call.stride[0] == source.stride(0)
+                and 0 <= offset < source.stride(0)
+            ):
+                return Derived(tuple(modules), offset // source.stride(1))
+
+    def _on_enter(self, _module: nn.Module, _args: Any) -> None:
+        self._open.append(len(self._trunks))
+
+    def _on_leave(self, module: nn.Module, _args: Any, output: Any) -> None:
+        began = self._open.pop()
+        if isinstance(output, ModelOutput) and output.get("last_hidden_state") is not None:
+            self._trunks[began:] = [(module, output)]
+
+    def _on_block_input(self, blocks: nn.Module, _block: nn.Module, args: Any, kwargs: Any) -> None:
+        self._clock += 1
+        stack = self._stacks.get(blocks)
+        if stack is None:
+            hidden = _first_tensor((*args, *kwargs.values()))
+            if hidden is None:
+                return
+            norms = torch.linalg.vector_norm(hidden, dim=-1, dtype=torch.float32)
+            stack = self._stacks[blocks] = Stack(hidden.shape, norms, self._clock, self._clock)
+        stack.ended = self._clock
+        stack.depth += 1
+
+    def _on_block_output(
+        self, blocks: nn.Module, _block: nn.Module, _args: Any, output: Any
+    ) -> None:
+        if (stack := self._stacks.get(blocks)) is None:
+            return
+        stack.last = _first_tensor(output)
+        if stack.depth in self._layers and stack.last is not None:
+            stack.kept[stack.depth] = stack.last
+
+    def _on_call(self, module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
+        if not self._open:
+            return
+        source, result = _first_tensor((*args, *kwargs.values())), _first_tensor(output)
+        if source is not None and result is not None:
+            self._calls.append(
+                _Call(module, source.data_ptr(), source.shape, source.stride(), result.data_ptr())
+            )
+
+    def _on_words(self, _module: nn.Module, _args: Any, output: Tensor) -> None:
+        if self.word_norms is None:
+            self.word_norms = torch.linalg.vector_norm(output, dim=-1, dtype=torch.float32)
+
+
+def _first_tensor(values: Any) -> Any:
+    """The first floating-point tensor of a module's arguments or output."""
+    if isinstance(values, Tensor):
+        return values
+    if isinstance(values, ModelOutput):
+        values = values.to_tuple()
+    if isinstance(values, (tuple, list)):
+        return next((v for v in values if isinstance(v, Tensor) and v.is_floating_point()), None)
+    return None
+
+
+def _outermost_lists(module: nn.Module) -> Iterator[nn.Module]:
+    if isinstance(module, nn.ModuleList):
+        yield module
+    else:
+        for child in module.children():
+            yield from _outermost_lists(child)
+
+
+def _word_embeddings(model: PreTrainedModel) -> nn.Module | None:
+    try:
+        return model.get_input_embeddings()
+    except NotImplementedError:
+        return None
+
+
+def _is_taken_apart(module: nn.Module) -> bool:
+    return any(isinstance(m, (nn.ModuleList, PreTrainedModel)) for m in module.modules())
+
+
+def _size(module: nn.Module) -> int:
+    return sum(p.numel() for p in module.parameters())
