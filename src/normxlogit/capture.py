@@ -5,11 +5,12 @@ from collections.abc import Container, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.utils import ModelOutput
 
-from .errors import UnsupportedHeadError
+from .errors import ModelError, UnsupportedHeadError
 from .numerics import agree
 from .shadow import Shadow
 from .watch import Derived, Stack, Watch
@@ -63,12 +64,20 @@ def capture(
         layers: the layers whose hidden states to keep.
 
     Raises:
+        ModelError: the model's own forward fails on these inputs.
         UnsupportedHeadError: the model does not show where its head's input, or that of a layer,
             comes from.
     """
     watch = Watch(model, layers)
     arguments = _arguments(model, inputs, watch.shadow)
-    outputs = watch.shadow.root(**arguments, return_dict=True)
+    try:
+        outputs = watch.shadow.root(**arguments, return_dict=True)
+    except torch.OutOfMemoryError:
+        raise
+    except Exception as error:
+        raise ModelError(
+            f"{type(model).__name__} could not run on these inputs: {type(error).__name__}: {error}"
+        ) from error
     logits = outputs.get("logits")
     if not isinstance(logits, Tensor):
         raise UnsupportedHeadError(

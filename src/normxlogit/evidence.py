@@ -38,7 +38,8 @@ class ForwardPass:
         layer: int | str | None = None,
     ) -> None:
         wanted = () if layer is None else EVERY_LAYER if layer == "all" else (layer,)
-        self.captured = captured = capture(model, inputs, layers=wanted)
+        moved = {k: v.to(model.device) if isinstance(v, Tensor) else v for k, v in inputs.items()}
+        self.captured = captured = capture(model, moved, layers=wanted)
         self.prediction = captured.logits
         if not self.prediction.isfinite().all():
             raise ModelError(
@@ -48,20 +49,29 @@ class ForwardPass:
         outputs = self.prediction.shape[-1]
         self.problem = Problem.of(model.config, outputs)
         self.labels = label_names(model.config, outputs)
-        self.ids, self.mask = _positions(inputs, captured, type(model).__name__)
+        self.ids, self.mask = _positions(captured, type(model).__name__)
         self.layers = sorted(captured.layers) if layer is not None else [captured.depth]
         if not self.layers or (isinstance(layer, int) and layer not in self.layers):
             raise OptionError(f"there is no layer {layer!r}: layers go from 1 to {captured.depth}.")
         self._states = [captured.layers.get(i, captured.hidden) for i in self.layers]
 
-    def norms(self, kind: str = "embedding") -> Tensor | None:
+    def norms(self, kind: str = "embedding") -> Tensor:
         """||x_i^0||_2 in float32, nan at padding, [batch, sequence]; "word" for the word embedding.
 
-        None where these vectors do not stand one to a token.
+        Raises:
+            UnsupportedHeadError: these vectors do not stand one to a token.
+            OptionError: `kind` is neither "embedding" nor "word".
         """
-        norms = {"embedding": self.captured.norms, "word": self.captured.word_norms}[kind]
+        captured = self.captured
+        kinds = {"embedding": captured.norms, "word": captured.word_norms}
+        if kind not in kinds:
+            raise OptionError(f"norm must be one of {', '.join(kinds)}; got {kind!r}.")
+        norms = kinds[kind]
         if norms is None or norms.shape != self.mask.shape:
-            return None
+            raise UnsupportedHeadError(
+                f"this model's {kind} vectors do not stand one to a token of its final layer, so "
+                "their norm is not defined for the tokens. method='logat' needs no norm."
+            )
         return norms.masked_fill(~self.mask, torch.nan)
 
     @cached_property
@@ -109,23 +119,14 @@ class Evidence:
 
     def norms(self, kind: str = "embedding") -> Tensor:
         """`ForwardPass.norms` to multiply `values` with, [batch, 1, 1, sequence]."""
-        if kind not in ("embedding", "word"):
-            raise OptionError(f"norm must be 'embedding' or 'word', got {kind!r}.")
-        found = self._forward.norms(kind)
-        if found is None:
-            raise UnsupportedHeadError(
-                f"this model's {kind} vectors do not stand one to a token of its final layer, so "
-                "their norm is not defined for the tokens. method='logat' needs no norm."
-            )
-        return found[:, None, None]
+        return self._forward.norms(kind)[:, None, None]
 
 
-def _positions(inputs: Mapping[str, Any], captured: Capture, name: str) -> tuple[Tensor, Tensor]:
+def _positions(captured: Capture, name: str) -> tuple[Tensor, Tensor]:
     """The ids and the mask of the positions of x^L."""
-    ids = inputs.get("input_ids")
+    ids, mask = captured.inputs.get("input_ids"), captured.inputs.get("attention_mask")
     if ids is None:
-        raise InputError(f"{name} was given {', '.join(inputs)}; input_ids are needed.")
-    mask = inputs.get("attention_mask")
+        raise InputError(f"{name} was given {', '.join(captured.inputs)}; input_ids are needed.")
     mask = torch.ones_like(ids) if mask is None else mask
     if captured.hidden.shape[:2] != ids.shape or mask.shape != ids.shape:
         raise UnsupportedHeadError(

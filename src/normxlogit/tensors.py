@@ -6,7 +6,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import PreTrainedModel
 
 from .errors import OptionError
 from .evidence import Evidence, ForwardPass
@@ -34,6 +33,7 @@ class TensorAttribution:
         read_position: the position that the head reads, int64 [batch], -1 where it reads several;
             None if the method reads no head.
         reads_decoder: whether the positions are a decoder's: position i has read tokens up to i - 1.
+        readout: the name of the readout.
     """
 
     scores: Tensor
@@ -45,6 +45,7 @@ class TensorAttribution:
     logits: Tensor | None
     read_position: Tensor | None
     reads_decoder: bool
+    readout: str
 
 
 @dataclass(frozen=True)
@@ -68,11 +69,6 @@ class Query:
         if self.layer not in (None, "all") and not (isinstance(self.layer, int) and self.layer > 0):
             raise OptionError(f"layer must be a number from 1, 'all' or None, got {self.layer!r}.")
 
-    def forward(self, model: PreTrainedModel, inputs: Mapping[str, Any]) -> ForwardPass:
-        """Run the model on the inputs, moved to its device."""
-        moved = {k: v.to(model.device) if isinstance(v, Tensor) else v for k, v in inputs.items()}
-        return ForwardPass(model, moved, layer=self.layer)
-
     def targets(self, forward: ForwardPass, prediction: Tensor) -> Tensor:
         """The outputs to explain for predicted logits [batch, classes], int64 [batch, targets]."""
         return target_ids(self.target, prediction, forward.labels, forward.problem, self.threshold)
@@ -89,13 +85,14 @@ class Query:
         return TensorAttribution(
             scores=self._squeezed(forward, scores.expand(shape).masked_fill(absent, torch.nan)),
             values=self._squeezed(forward, evidence.values) if reads_head else None,
-            norms=forward.norms(),
+            norms=forward.norms() if forward.captured.norms is not None else None,
             targets=targets,
             layers=forward.layers,
             prediction=forward.prediction,
             logits=forward.hot[:, :, -1].transpose(1, 2) if reads_head else None,
             read_position=forward.head.read_position if reads_head else None,
             reads_decoder=forward.captured.reads_decoder,
+            readout=readout,
         )
 
     def _foils(self, forward: ForwardPass, targets: Tensor) -> Tensor | None:
@@ -159,7 +156,7 @@ def attribute(
     """
     query = Query(target, contrast, method, layer, readout, threshold, options)
     with torch.inference_mode():
-        forward = query.forward(unwrap(model), inputs)
+        forward = ForwardPass(unwrap(model), inputs, layer=layer)
         answer = query.answer(forward, query.targets(forward, forward.prediction))
     fields = vars(answer).items()  # inference tensors could not be written to by the caller
     return replace(answer, **{k: v.clone() for k, v in fields if isinstance(v, Tensor)})

@@ -1,0 +1,288 @@
+"""Text to model inputs: tokens, their characters, words, and which are special."""
+
+import copy
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import accumulate
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from transformers import BatchEncoding, PreTrainedModel, PreTrainedTokenizerBase
+
+from .errors import InputError, ModelError, OptionError
+from .words import word_numbers
+
+LONG = ("error", "truncate", "window")
+"""What to do with a text over the model's limit."""
+
+
+@dataclass(frozen=True)
+class Window:
+    """What the model gets of a text.
+
+    Attributes:
+        inputs: the model's inputs by name, one number for each of the window's tokens.
+        positions: where the window's tokens stand among the text's, [window].
+    """
+
+    inputs: dict[str, list[int]]
+    positions: NDArray[np.intp]
+
+    def __len__(self) -> int:
+        return len(self.positions)
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """A text, or pair, in tokens.
+
+    Attributes:
+        texts: the text, or the two of a pair.
+        tokens: as the tokenizer spells them, [tokens].
+        special: whether the tokenizer put them there, bool [tokens].
+        offsets: first character and last + 1 of each in its text, int32 [tokens, 2].
+        segments: which text each is from, int32 [tokens]; -1 for special ones.
+        words: the number of the word each belongs to, int32 [tokens]; -1 for special ones.
+        windows: one that holds all tokens, or several that overlap.
+    """
+
+    texts: tuple[str, ...]
+    tokens: tuple[str, ...]
+    special: NDArray[np.bool_]
+    offsets: NDArray[np.int32]
+    segments: NDArray[np.int32]
+    words: NDArray[np.int32]
+    windows: tuple[Window, ...]
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    def as_decoder_inputs(self, start: str) -> "Encoded":
+        """The same, shifted to the right behind the token that a decoder starts with."""
+        return replace(
+            self,
+            tokens=(start, *self.tokens[:-1]),
+            special=_shifted(self.special, True),
+            offsets=_shifted(self.offsets, (0, 0)),
+            segments=_shifted(self.segments, -1),
+            words=_shifted(self.words, -1),
+            windows=tuple(replace(w, positions=_shifted(w.positions + 1, 0)) for w in self.windows),
+        )
+
+
+class Encoder:
+    """A tokenizer for a model.
+
+    The user's tokenizer is copied, for calls change its state; the copy may be used by several threads.
+
+    Attributes:
+        max_length: the most tokens that the model takes; None if that is not known.
+        pads: whether texts of different lengths can be put into one batch.
+        padding_side: the tokenizer's own.
+    """
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel) -> None:
+        """Take a tokenizer that knows offsets.
+
+        Raises:
+            ModelError: it does not, or it is not this model's.
+        """
+        if not getattr(tokenizer, "is_fast", False):
+            raise ModelError(
+                f"{type(tokenizer).__name__} does not tell which characters a token stands for. "
+                "Load a fast tokenizer with AutoTokenizer, or give tensors to normxlogit.attribute."
+            )
+        _check_same_vocabulary(tokenizer, model)
+        self._tokenizer = copy.deepcopy(tokenizer)
+        self._lock = threading.Lock()
+        names = ("bos", "eos", "cls", "sep", "pad")
+        self._markers = {getattr(tokenizer, f"{name}_token_id") for name in names}
+        self._tokenizer.truncation_side = "right"
+        self.max_length = _max_length(tokenizer, model)
+        self._overlap = (self.max_length or 0) // 4
+        self.pads = tokenizer.pad_token_id is not None
+        self.padding_side: str = tokenizer.padding_side
+
+    def encode(
+        self, item: Any, *, is_split_into_words: bool = False, long: str = "error"
+    ) -> Encoded:
+        """Encode a text or a pair (a tuple of two).
+
+        Args:
+            item: str, or with `is_split_into_words` a sequence of words; or a tuple of two of these.
+            is_split_into_words: whether a text is a sequence of words.
+            long: what to do if it is over `max_length`: "error"; "truncate", keep the beginning;
+                "window", cut it into windows that overlap by a quarter (of a pair, the second text).
+
+        Raises:
+            InputError: it is no text, or blank, or too long.
+            OptionError: `long` is none of the above.
+        """
+        check_long(long)
+        parts = item if isinstance(item, tuple) else (item,)
+        _check_text(parts, is_split_into_words)
+        batch = self._tokenize(parts, is_split_into_words)
+        length = len(batch["input_ids"][0])
+        if self.max_length is None or length <= self.max_length:
+            return self._encoded(parts, is_split_into_words, batch, batch)
+        if long == "error":
+            raise InputError(
+                f"the text has {length} tokens and the model takes {self.max_length}. Use "
+                "long='truncate' to explain its beginning, or long='window' to explain it in "
+                "overlapping windows."
+            )
+        cut: dict[str, Any] = {"max_length": self.max_length, "truncation": "longest_first"}
+        if long == "truncate":
+            batch = self._tokenize(parts, is_split_into_words, **cut)
+            return self._encoded(parts, is_split_into_words, batch, batch)
+        cut |= {"return_overflowing_tokens": True, "stride": self._overlap}
+        if len(parts) == 2:
+            cut["truncation"] = "only_second"
+        windows = self._tokenize(parts, is_split_into_words, **cut)
+        return self._encoded(parts, is_split_into_words, batch, windows)
+
+    def token(self, number: int) -> str:
+        """The token of that id, as the tokenizer spells it."""
+        return str(self._tokenizer.convert_ids_to_tokens(number))
+
+    def batch(self, windows: Sequence[Window], side: str) -> dict[str, Tensor]:
+        """Inputs of several windows as tensors [batch, sequence], padded on `side`."""
+        padded: dict[str, Any]
+        if len({len(window) for window in windows}) == 1:
+            padded = {name: [w.inputs[name] for w in windows] for name in windows[0].inputs}
+        else:
+            padded = dict(self._tokenizer.pad([w.inputs for w in windows], padding_side=side))
+        return {name: torch.tensor(values) for name, values in padded.items()}
+
+    def _tokenize(self, parts: Sequence[Any], is_split: bool, **cut: Any) -> BatchEncoding:
+        try:
+            with self._lock:
+                return self._tokenizer(
+                    *([part] for part in parts),
+                    is_split_into_words=is_split,
+                    return_attention_mask=True,
+                    verbose=False,
+                    **cut,
+                )
+        except Exception as error:  # tokenizers raise errors of many kinds
+            raise InputError(f"the tokenizer could not read the text: {error}") from error
+
+    def _encoded(
+        self, parts: Sequence[Any], is_split: bool, whole: BatchEncoding, windows: BatchEncoding
+    ) -> Encoded:
+        (encoding,) = whole.encodings or ()
+        texts = tuple(" ".join(part) if is_split else part for part in parts)
+        ids = zip(encoding.ids, encoding.sequence_ids, strict=True)
+        segments = [-1 if s is None or i in self._markers else s for i, s in ids]
+        if all(segment < 0 for segment in segments):
+            raise InputError(f"the tokenizer makes no token of the text {texts[0]!r:.80}.")
+        if is_split:
+            offsets, words = _in_joined_words(parts, encoding, segments)
+        else:
+            offsets = encoding.offsets
+            words = word_numbers(texts, offsets, segments, encoding.word_ids)
+        names = [name for name in self._tokenizer.model_input_names if name in windows]
+        return Encoded(
+            texts=texts,
+            tokens=tuple(encoding.tokens),
+            special=np.array(segments) < 0,
+            offsets=np.array(offsets, np.int32),
+            segments=np.array(segments, np.int32),
+            words=np.array(words, np.int32),
+            windows=tuple(
+                Window({name: windows[name][n] for name in names}, positions)
+                for n, positions in enumerate(
+                    _window_positions(encoding, windows.encodings or (), self._overlap)
+                )
+            ),
+        )
+
+
+def check_long(long: str) -> None:
+    """Raise `OptionError` unless it is one of `LONG`."""
+    if long not in LONG:
+        raise OptionError(f"long must be one of {', '.join(LONG)}; got {long!r}.")
+
+
+def _window_positions(whole: Any, windows: Sequence[Any], overlap: int) -> list[NDArray[np.intp]]:
+    """Where the tokens of each window stand in the whole.
+
+    What the template adds, and the first of a pair, is in every window; the last text advances by a
+    step.
+    """
+    places: dict[int | None, list[int]] = {None: [], 0: [], 1: []}
+    for position, sequence in enumerate(whole.sequence_ids):
+        places[sequence].append(position)
+    last = max(s for s in whole.sequence_ids if s is not None)
+    step = sum(sequence == last for sequence in windows[0].sequence_ids) - overlap
+    found = []
+    for number, window in enumerate(windows):
+        seen = {None: 0, 0: 0, 1: 0}
+        if number:
+            seen[last] = number * step
+        positions = []
+        for sequence in window.sequence_ids:
+            positions.append(places[sequence][seen[sequence]])
+            seen[sequence] += 1
+        assert [whole.ids[p] for p in positions] == window.ids
+        found.append(np.array(positions))
+    return found
+
+
+def _in_joined_words(
+    parts: Sequence[Sequence[str]], encoding: Any, segments: Sequence[int]
+) -> tuple[list[tuple[int, int]], list[int]]:
+    """Offsets in the words joined by spaces, and word numbers counted over the pair."""
+    starts = [[0, *accumulate(len(word) + 1 for word in words)] for words in parts]
+    offsets, numbers = list(encoding.offsets), [-1] * len(segments)
+    for i, (segment, word) in enumerate(zip(segments, encoding.word_ids, strict=True)):
+        if segment >= 0:
+            begin, end = offsets[i]
+            offsets[i] = (begin + starts[segment][word], end + starts[segment][word])
+            numbers[i] = word + (len(parts[0]) if segment else 0)
+    return offsets, numbers
+
+
+def _shifted(values: NDArray[Any], first: Any) -> NDArray[Any]:
+    return np.concatenate([np.array([first], values.dtype), values[:-1]])
+
+
+def _check_text(parts: Sequence[Any], is_split: bool) -> None:
+    if len(parts) not in (1, 2):
+        raise InputError(f"a tuple is a pair of texts; got one of {len(parts)}.")
+    for part in parts:
+        if is_split and (isinstance(part, str) or not isinstance(part, Sequence)):
+            raise InputError(
+                f"with is_split_into_words a text is a list of words; got {type(part).__name__}."
+            )
+        pieces = part if is_split else [part]
+        for piece in pieces:
+            if not isinstance(piece, str):
+                raise InputError(f"expected text, got {type(piece).__name__}: {piece!r:.80}.")
+        if not any(piece.strip() for piece in pieces):
+            raise InputError("the text is empty or blank, so there is nothing to explain.")
+
+
+def _check_same_vocabulary(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel) -> None:
+    """Every token needs an embedding; embeddings without a token are padding, and few."""
+    rows, size = model.config.get_text_config().vocab_size, len(tokenizer)
+    if size > rows or size < 0.9 * rows:
+        raise ModelError(
+            f"the tokenizer has {size} tokens and the model {rows}, so they do not belong together. "
+            "Load both from the same place, or give tensors to normxlogit.attribute."
+        )
+
+
+def _max_length(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel) -> int | None:
+    """The most tokens that both the tokenizer and the model say they take."""
+    positions = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    table = getattr(getattr(model.base_model, "embeddings", None), "position_embeddings", None)
+    if isinstance(table, nn.Embedding):
+        reserved = 0 if table.padding_idx is None else table.padding_idx + 1
+        positions = table.num_embeddings - reserved
+    limits = (positions, tokenizer.model_max_length)
+    return min((n for n in limits if isinstance(n, int) and 0 < n < 10**9), default=None)

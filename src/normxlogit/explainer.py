@@ -1,0 +1,329 @@
+"""The front door: text in, attributions out."""
+
+import itertools
+import warnings
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, overload
+
+import torch
+import transformers
+from torch import nn
+from transformers import PreTrainedTokenizerBase
+
+from . import __version__
+from .assemble import assemble, prediction_of, rows_of
+from .attribution import Attribution, Provenance
+from .encode import Encoded, Encoder, Window, check_long
+from .errors import InputError, NormXLogitError, OptionError, UnsupportedHeadError
+from .evidence import ForwardPass
+from .loading import load, seems_untrained
+from .padding import Padding
+from .shadow import unwrap
+from .targets import Target, Targets, is_several
+from .tensors import Query
+
+Text = str | tuple[str, str] | Sequence[str] | tuple[Sequence[str], Sequence[str]]
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Stands in a list of results where a text could not be explained.
+
+    Attributes:
+        item: the text, pair, or whatever it was.
+        error: why.
+    """
+
+    item: Any
+    error: NormXLogitError
+
+    def __str__(self) -> str:
+        return f"not explained: {self.error}"
+
+
+class Explainer:
+    """Explains what a model says of texts.
+
+    It may be used by several threads at once, and never changes the model or the tokenizer.
+    """
+
+    def __init__(
+        self, model: nn.Module, tokenizer: PreTrainedTokenizerBase, *, name: str | None = None
+    ) -> None:
+        """Take a model and the tokenizer that belongs to it.
+
+        Args:
+            model: a transformers model with a sequence-classification head, as it is or wrapped by
+                PEFT or torch.compile.
+            tokenizer: a fast tokenizer.
+            name: what to call the model in results; its own name or path if not given.
+
+        Raises:
+            ModelError: it is no such model, or the tokenizer is not its own.
+        """
+        self._model = unwrap(model)
+        self._encoder = Encoder(tokenizer, self._model)
+        self._padding = Padding(self._model, self._encoder)
+        self._name = name or self._model.name_or_path or type(self._model).__name__
+        if seems_untrained(self._model):
+            warnings.warn(
+                f"the head of this {type(self._model).__name__} seems never to have been trained (its "
+                "bias is all zeros): what it says is random, and so is the explanation.",
+                stacklevel=2,
+            )
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        name: str = "demo",
+        *,
+        revision: str | None = None,
+        device: str = "auto",
+        dtype: str | torch.dtype = "auto",
+        trust_remote_code: bool = False,
+        **options: Any,
+    ) -> "Explainer":
+        """Load a model and its tokenizer.
+
+        Args:
+            name: a Hub id or a folder; "demo" is the sentiment classifier inside this package (write
+                "./demo" for a folder of that name).
+            revision: branch, tag or commit on the Hub.
+            device: "auto" (CUDA, else Apple's MPS, else the CPU), or a torch device.
+            dtype: of the weights: "auto" as they are stored (float16 becomes float32 on a CPU),
+                "float32", "bfloat16", "float16".
+            trust_remote_code: run code that comes with the model. Off, unless you trust its authors.
+            **options: further arguments of the model's `from_pretrained`.
+
+        Raises:
+            ModelError: no such model, no weights as safetensors, or none for the head.
+            OptionError: no such device or dtype.
+        """
+        model, tokenizer = load(
+            name,
+            revision=revision,
+            device=device,
+            dtype=dtype,
+            trust_remote_code=trust_remote_code,
+            **options,
+        )
+        return cls(model, tokenizer, name=name)
+
+    @overload
+    def explain(self, inputs: str | tuple[Any, Any], **options: Any) -> Attribution: ...
+    @overload
+    def explain(self, inputs: list[Any], **options: Any) -> list[Attribution | Failure]: ...
+    def explain(
+        self,
+        inputs: Any,
+        *,
+        target: Targets = None,
+        contrast: Target | None = None,
+        method: str = "normxlogit",
+        layer: int | str | None = None,
+        readout: str | None = None,
+        threshold: float = 0.5,
+        batch_size: int = 32,
+        long: str = "error",
+        is_split_into_words: bool = False,
+        **options: Any,
+    ) -> Attribution | list[Attribution | Failure]:
+        """Explain a text, a pair, or a list of these.
+
+        Args:
+            inputs: a str; a tuple of two, a pair; a list of such. With `is_split_into_words` a list of
+                words takes the place of a str.
+            target: what is explained: a label or id, several, "all", or None for what is predicted
+                (with several labels at once every one over `threshold`).
+            contrast: a label or id whose readout is subtracted from the target's.
+            method: see `normxlogit.methods.METHODS`.
+            layer: put the head on the hidden states of layer 1 .. L, or of "all"; None is the last.
+            readout: see `normxlogit.readouts`; None is "logit", for a regression "closeness".
+            threshold: the probability over which a label counts as predicted, with several at once.
+            batch_size: how many texts run together.
+            long: what to do with a text over the model's limit: "error"; "truncate", explain its
+                beginning; "window", explain windows that overlap by a quarter and average: logits for
+                the prediction, scores where windows overlap.
+            is_split_into_words: texts are lists of words.
+            **options: the method's own.
+
+        Returns:
+            An `Attribution`; for a list a list in its order, with a `Failure` in the place of an item
+            that could not be explained.
+
+        Raises:
+            InputError: a text that cannot be explained, if it is not one of a list.
+            OptionError: an option that does not exist or does not fit.
+            ModelError: logits that are not finite, if the text is not one of a list.
+            UnsupportedHeadError: scores of this model could not be vouched for.
+        """
+        several = isinstance(inputs, list) and not (is_split_into_words and _are_words(inputs))
+        results = self.stream(
+            inputs if several else [inputs],
+            target=target,
+            contrast=contrast,
+            method=method,
+            layer=layer,
+            readout=readout,
+            threshold=threshold,
+            batch_size=batch_size,
+            long=long,
+            is_split_into_words=is_split_into_words,
+            **options,
+        )
+        if several:
+            return list(results)
+        (result,) = results
+        if isinstance(result, Failure):
+            raise result.error
+        return result
+
+    def stream(
+        self,
+        inputs: Iterable[Any],
+        *,
+        target: Targets = None,
+        contrast: Target | None = None,
+        method: str = "normxlogit",
+        layer: int | str | None = None,
+        readout: str | None = None,
+        threshold: float = 0.5,
+        batch_size: int = 32,
+        long: str = "error",
+        is_split_into_words: bool = False,
+        **options: Any,
+    ) -> Iterator[Attribution | Failure]:
+        """Explain texts as they come, in bounded memory.
+
+        The arguments are those of `explain`. Sixteen batches of texts are read ahead, so that texts
+        of like length run together.
+
+        Returns:
+            An iterator with an `Attribution` or a `Failure` for each text, in order.
+        """
+        query = Query(target, contrast, method, layer, readout, threshold, options)
+        if batch_size < 1:
+            raise OptionError(f"batch_size must be at least 1, got {batch_size}.")
+        check_long(long)
+
+        def results() -> Iterator[Attribution | Failure]:
+            items = iter(inputs)
+            while ahead := list(itertools.islice(items, 16 * batch_size)):
+                found: dict[int, Attribution | Failure] = {}
+                texts: dict[int, Encoded] = {}
+                for index, item in enumerate(ahead):
+                    try:
+                        texts[index] = self._encoder.encode(
+                            item, is_split_into_words=is_split_into_words, long=long
+                        )
+                    except InputError as error:
+                        found[index] = Failure(item, error)
+                for batch in self._batches(texts, batch_size):
+                    made = self._attributions([texts[i] for i in batch], query, batch_size)
+                    for index, result in zip(batch, made, strict=True):
+                        failed = isinstance(result, NormXLogitError)
+                        found[index] = Failure(ahead[index], result) if failed else result
+                yield from (found[index] for index in range(len(ahead)))
+
+        return results()
+
+    def _batches(self, texts: Mapping[int, Encoded], batch_size: int) -> Iterator[list[int]]:
+        """Keys of texts that run together: alike in length; one of several windows, alone."""
+        whole = sorted(
+            (i for i in texts if len(texts[i].windows) == 1), key=lambda i: len(texts[i])
+        )
+        if whole and batch_size > 1:
+            ends = (texts[whole[0]].windows[0], texts[whole[-1]].windows[0])
+            if self._padding.side(*ends) is None:
+                for _, alike in itertools.groupby(whole, key=lambda i: len(texts[i])):
+                    yield from _chunks(list(alike), batch_size)
+                whole = []
+        yield from _chunks(whole, batch_size)
+        yield from ([i] for i in texts if len(texts[i].windows) > 1)
+
+    def _attributions(
+        self, texts: Sequence[Encoded], query: Query, batch_size: int
+    ) -> Sequence[Attribution | NormXLogitError]:
+        """Explain texts together; if that fails, one by one, to tell which of them it is."""
+        try:
+            return self._together(texts, query, batch_size)
+        except (OptionError, UnsupportedHeadError):
+            raise
+        except NormXLogitError as error:
+            if len(texts) == 1:
+                return [error]
+            return [self._attributions([text], query, batch_size)[0] for text in texts]
+
+    @torch.inference_mode()
+    def _together(
+        self, texts: Sequence[Encoded], query: Query, batch_size: int
+    ) -> list[Attribution]:
+        windows = [window for text in texts for window in text.windows]
+        owners = [n for n, text in enumerate(texts) for _ in text.windows]
+        runs = [windows] if len(texts) > 1 else list(_equally_long(windows, batch_size))
+        side = self._padding.side(min(windows, key=len), max(windows, key=len)) or "right"
+        forwards = [
+            ForwardPass(self._model, self._encoder.batch(run, side), layer=query.layer)
+            for run in runs
+        ]
+        outputs = torch.cat([forward.prediction for forward in forwards])
+        owner = torch.tensor(owners, device=outputs.device)
+        predictions = torch.stack([outputs[owner == n].mean(0) for n in range(len(texts))])
+        targets = query.targets(forwards[0], predictions)
+        rows = []
+        for run, forward, chosen in zip(
+            runs, forwards, targets[owner].split([len(run) for run in runs]), strict=True
+        ):
+            answer = query.answer(forward, chosen)
+            rows += rows_of(answer, [len(window) for window in run], side)
+        if answer.reads_decoder:
+            texts = [text.as_decoder_inputs(self._decoder_start()) for text in texts]
+        several = is_several(query.target, forward.problem, outputs.shape[-1])
+        axes = ("target",) * several + ("layer",) * (query.layer == "all")
+        return [
+            assemble(
+                text,
+                [row for row, own in zip(rows, owners, strict=True) if own == n],
+                prediction_of(predictions[n], forward.problem, forward.labels, query.threshold),
+                targets[n].tolist(),
+                answer.layers,
+                axes,
+                self._provenance(query, answer.readout),
+            )
+            for n, text in enumerate(texts)
+        ]
+
+    def _decoder_start(self) -> str:
+        return self._encoder.token(self._model.config.decoder_start_token_id)
+
+    def _provenance(self, query: Query, readout: str) -> Provenance:
+        return Provenance(
+            model=self._name,
+            revision=getattr(self._model.config, "_commit_hash", None),
+            architecture=type(self._model).__name__,
+            dtype=str(self._model.dtype).removeprefix("torch."),
+            method=query.method,
+            readout=readout,
+            contrast=None if query.contrast is None else str(query.contrast),
+            options=dict(query.options),
+            versions={
+                "normxlogit": __version__,
+                "torch": torch.__version__,
+                "transformers": transformers.__version__,
+            },
+        )
+
+
+def _are_words(inputs: list[Any]) -> bool:
+    """Whether a list is one text's words rather than several texts."""
+    return all(isinstance(word, str) for word in inputs)
+
+
+def _chunks(values: Sequence[Any], size: int) -> Iterator[Any]:
+    return (values[start : start + size] for start in range(0, len(values), size))
+
+
+def _equally_long(windows: Sequence[Window], batch_size: int) -> Iterator[Sequence[Window]]:
+    for _, alike in itertools.groupby(windows, key=len):
+        yield from _chunks(list(alike), batch_size)

@@ -1,0 +1,49 @@
+"""Whether texts of different lengths may share a batch with a model, and how to pad them."""
+
+import torch
+from transformers import PreTrainedModel
+
+from .encode import Encoder, Window
+from .errors import NormXLogitError
+from .evidence import ForwardPass
+from .numerics import agree
+
+
+class Padding:
+    """Finds out, once for a model, on which side padding changes nothing.
+
+    Absolute positions count from the left, so most models are padded on the right; heads that read the
+    last position want it on the left; and some models mix padding into the text whatever the mask says.
+    No configuration tells which, so the shortest text is run alone and beside the longest.
+    """
+
+    def __init__(self, model: PreTrainedModel, encoder: Encoder) -> None:
+        self._model, self._encoder = model, encoder
+        self._found: str | None = None
+        self._tried = False
+
+    def side(self, shortest: Window, longest: Window) -> str | None:
+        """ "right" or "left"; None if no padding is safe, so that only equal lengths go together."""
+        if len(shortest) == len(longest):
+            return "right"
+        if not self._tried:
+            own = self._encoder.padding_side
+            sides = (own, "left" if own == "right" else "right") if self._encoder.pads else ()
+            self._found = next((s for s in sides if self._is_safe(s, shortest, longest)), None)
+            self._tried = True
+        return self._found
+
+    @torch.inference_mode()
+    def _is_safe(self, side: str, shortest: Window, longest: Window) -> bool:
+        own = slice(-len(shortest), None) if side == "left" else slice(len(shortest))
+        try:
+            alone = ForwardPass(self._model, self._encoder.batch([shortest], side))
+            beside = ForwardPass(self._model, self._encoder.batch([shortest, longest], side))
+            pairs = [
+                (beside.prediction[:1], alone.prediction),
+                (beside.hot[:1, ..., own], alone.hot),
+                (beside.norms()[:1, own], alone.norms()),
+            ]
+        except NormXLogitError:
+            return False
+        return all(agree(found, expected) for found, expected in pairs)

@@ -1,0 +1,114 @@
+"""Which tokens make a word, and where sentences are: text only, no tensors.
+
+The tokenizer's own word ids are the basis. They alone would call a whole sentence one word
+(SentencePiece without a pre-tokenizer), tear "don't" into three (BERT), glue the full stop to the
+word before it, and take the bytes of one emoji apart (byte-level BPE); so the text decides too.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import regex
+from numpy.typing import NDArray
+
+_WORD_CHARACTER = regex.compile(r"[\w\p{M}]")
+_APOSTROPHES = frozenset("'’ʼ")
+_UNSPACED = regex.compile(
+    r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}\p{Tibetan}]"
+)
+_SENTENCE_END = regex.compile(r"(?:[.!?…]+[\p{Pe}\p{Pf}\"']*(?=\s)|[。！？]+[\p{Pe}\p{Pf}]*|\n)\s*")
+
+Span = tuple[int, int]
+
+
+def word_numbers(
+    texts: Sequence[str],
+    offsets: Sequence[Span],
+    segments: Sequence[int],
+    word_ids: Sequence[int | None],
+) -> NDArray[np.int32]:
+    """The number of the word that each token belongs to, counted over all texts; -1 for specials.
+
+    Args:
+        texts: the text, or the two of a pair.
+        offsets: each token's characters in its text.
+        segments: which text each token is from, -1 for special tokens.
+        word_ids: the tokenizer's own.
+    """
+    inner = [_grapheme_inner(text) for text in texts]
+    numbers = np.full(len(offsets), -1, np.int32)
+    word, previous, pending = -1, -1, list[int]()
+    for i, segment in enumerate(segments):
+        if segment < 0:
+            continue
+        if not texts[segment][slice(*offsets[i])].strip():
+            pending.append(i)
+            continue
+        if previous < 0 or not (
+            segments[previous] == segment
+            and _joined(
+                texts[segment],
+                inner[segment],
+                offsets[previous],
+                offsets[i],
+                word_ids[previous] == word_ids[i],
+            )
+        ):
+            word += 1
+        numbers[[*pending, i]] = word
+        previous, pending = i, []
+    numbers[pending] = max(word, 0)
+    return numbers
+
+
+def _grapheme_inner(text: str) -> frozenset[int]:
+    """Positions inside what a reader sees as one character (an emoji with its modifiers, ...)."""
+    return frozenset(
+        position
+        for match in regex.finditer(r"\X", text)
+        for position in range(match.start() + 1, match.end())
+    )
+
+
+def _joined(text: str, inner: frozenset[int], before: Span, after: Span, same_id: bool) -> bool:
+    """Whether two neighbouring tokens are of one word."""
+    start = after[0] + len(text[slice(*after)]) - len(text[slice(*after)].lstrip())
+    if start < before[1] or start in inner:
+        return True
+    if start > len(text[: before[1]].rstrip()) or start == 0:
+        return False
+    left, right = text[start - 1], text[start]
+    if _is_inner_apostrophe(text, start) or _is_inner_apostrophe(text, start - 1):
+        return True
+    if not same_id:
+        return False
+    if bool(_WORD_CHARACTER.match(left)) != bool(_WORD_CHARACTER.match(right)):
+        return False
+    return not (_UNSPACED.match(left) and _UNSPACED.match(right))
+
+
+def _is_inner_apostrophe(text: str, at: int) -> bool:
+    """Whether the character stands between two letters and is an apostrophe."""
+    return (
+        0 < at < len(text) - 1
+        and text[at] in _APOSTROPHES
+        and text[at - 1].isalpha()
+        and text[at + 1].isalpha()
+    )
+
+
+def sentence_spans(text: str) -> list[Span]:
+    """Where sentences are: up to a full stop, question or exclamation mark, or the end of a line.
+
+    A rule of thumb, that takes the full stop of an abbreviation for the end of a sentence.
+    """
+    ends = [match.end() for match in _SENTENCE_END.finditer(text)]
+    if not ends or ends[-1] < len(text):
+        ends.append(len(text))
+    spans = []
+    start = 0
+    for end in ends:
+        if text[start:end].strip():
+            spans.append((start, start + len(text[start:end].rstrip())))
+        start = end
+    return spans
