@@ -13,7 +13,7 @@ from transformers.utils import ModelOutput
 from .errors import ModelError, UnsupportedHeadError
 from .numerics import agree
 from .shadow import Shadow
-from .watch import Derived, Stack, Watch
+from .watch import Derived, Stack, Watch, norms_of
 
 
 @dataclass(frozen=True)
@@ -93,8 +93,10 @@ def capture(
         )
     stack = watch.main_stack(trunk, output)
     time_first = stack is not None and _is_time_first(stack, hidden, model, inputs)
-    fields = {k: v for k, v in output.items() if isinstance(v, Tensor) and v is not hidden}
-    traced = {key: watch.trace(value, hidden) for key, value in fields.items()}
+    if stack is None:
+        norms = _norms_of_hidden_state_zero(model, arguments, hidden)
+    else:
+        norms = stack.norms.T if time_first else stack.norms
     return Capture(
         shadow=watch.shadow,
         trunk=trunk,
@@ -102,11 +104,11 @@ def capture(
         inputs=arguments,
         logits=logits,
         hidden=hidden,
-        norms=None if stack is None else stack.norms.T if time_first else stack.norms,
+        norms=norms,
         word_norms=watch.word_norms,
         depth=0 if stack is None else stack.depth,
         layers=_finished(watch, stack, hidden, time_first) if layers and stack else {},
-        derived={key: derived for key, derived in traced.items() if derived is not None},
+        derived=_derived(watch, output, hidden),
     )
 
 
@@ -124,6 +126,43 @@ def _arguments(model: PreTrainedModel, inputs: Mapping[str, Any], shadow: Shadow
     if no_pad_token and (mask is None or bool(mask.all())):
         shadow.set_pad_token_id(-1)
     return arguments
+
+
+def _derived(watch: Watch, output: ModelOutput, hidden: Tensor) -> dict[str, Derived]:
+    """How further tensors of the trunk's output came from x^L, for those that can be made again.
+
+    Addresses of freed tensors are used anew, so a trace is only believed if it gives the tensor.
+    """
+    found = {}
+    for key, value in output.items():
+        if isinstance(value, Tensor) and value is not hidden:
+            derived = watch.trace(value, hidden)
+            if derived is not None and _gives(derived, hidden, value):
+                found[key] = derived
+    return found
+
+
+def _gives(derived: Derived, hidden: Tensor, value: Tensor) -> bool:
+    try:
+        made = derived(hidden)
+    except Exception:
+        return False
+    return made.shape == value.shape and agree(made, value)
+
+
+def _norms_of_hidden_state_zero(
+    model: PreTrainedModel, arguments: Mapping[str, Any], hidden: Tensor
+) -> Tensor | None:
+    """Norms from a second forward pass that returns its hidden states.
+
+    For the few trunks whose blocks work on other positions than they give: padded to the width of an
+    attention window (Longformer, Reformer), or with channels before positions (SqueezeBERT).
+    """
+    root = Shadow(model, taken_apart=()).root
+    states = root(**arguments, output_hidden_states=True, return_dict=True).get("hidden_states")
+    if not states or states[0].shape[:2] != hidden.shape[:2]:
+        return None
+    return norms_of(states[0])
 
 
 def _is_time_first(
@@ -149,17 +188,13 @@ def _is_time_first(
 def _finished(watch: Watch, stack: Stack, hidden: Tensor, time_first: bool) -> dict[int, Tensor]:
     """Hidden states of layers after what the trunk does to its last block's output (a final norm)."""
     last = stack.last
-    finish = None if last is None else watch.trace(hidden, last) or Derived()
-
-    def as_read(state: Tensor) -> Tensor:
-        assert finish is not None
-        finished = finish(state)
-        return finished.transpose(0, 1) if time_first else finished
-
-    if finish is None or as_read(last).shape != hidden.shape or not agree(as_read(last), hidden):
+    finish = (watch.trace(hidden, last) or Derived()) if last is not None else None
+    expected = hidden.transpose(0, 1) if time_first else hidden
+    if finish is None or last is None or not _gives(finish, last, expected):
         raise UnsupportedHeadError(
             f"how {type(watch.shadow.root).__name__} makes its final hidden state from its last "
             "block's output could not be seen, so what its head would read at another layer is not "
             "known. Leave `layer` out to explain the final layer."
         )
-    return {index: as_read(state) for index, state in stack.kept.items()}
+    finished = {index: finish(state) for index, state in stack.kept.items()}
+    return {i: s.transpose(0, 1) if time_first else s for i, s in finished.items()}

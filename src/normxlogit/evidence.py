@@ -77,7 +77,7 @@ class ForwardPass:
     @cached_property
     def head(self) -> Head:
         """The head, replayed on every token and checked."""
-        return Head(self.captured)
+        return Head(self.captured, self.mask)
 
     @cached_property
     def hot(self) -> Tensor:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from .capture import Capture
-from .errors import UnsupportedHeadError
+from .errors import InputError, UnsupportedHeadError
 from .numerics import gap, tolerance
 
 
@@ -24,17 +24,22 @@ class Head:
         read_position: the position of x^L that the head reads, [batch]; -1 where it reads several.
     """
 
-    def __init__(self, captured: Capture) -> None:
+    def __init__(self, captured: Capture, mask: Tensor) -> None:
         """Replay the head on x^L and check it.
 
+        Args:
+            captured: a forward pass.
+            mask: which positions hold tokens, bool [batch, sequence].
+
         Raises:
+            InputError: the head reads a position that is padding.
             UnsupportedHeadError: the replayed head does not give the model's own output.
         """
         self._captured = captured
         self._name = type(captured.shadow.root).__name__
         self._check_whole()
         self.logits = self.on_tokens(captured.hidden)
-        self.read_position = self._find_read_position()
+        self.read_position = self._find_read_position(mask)
 
     def on_tokens(self, hidden: Tensor) -> Tensor:
         """HoT of each token of `hidden`, [batch, sequence, hidden] -> [batch, sequence, classes]."""
@@ -45,16 +50,16 @@ class Head:
 
     def _run(self, hidden: Tensor, inputs: dict[str, Any], position: int | None = None) -> Tensor:
         """The model's own forward with `hidden` for the trunk's final hidden states."""
-        captured, trunk = self._captured, self._captured.trunk
-        output = type(captured.trunk_output)(
-            last_hidden_state=hidden,
-            **{key: d(hidden, position=position) for key, d in captured.derived.items()},
-        )
-        trunk.__dict__.update(
-            forward=lambda *_args, **_kwargs: output, _forward_hooks={}, _forward_pre_hooks={}
-        )
+        captured = self._captured
         try:
-            logits = captured.shadow.root(**inputs, return_dict=True).logits
+            output = type(captured.trunk_output)(
+                last_hidden_state=hidden,
+                **{key: d(hidden, position=position) for key, d in captured.derived.items()},
+            )
+            captured.trunk.__dict__.update(
+                forward=lambda *_args, **_kwargs: output, _forward_hooks={}, _forward_pre_hooks={}
+            )
+            logits: Tensor = captured.shadow.root(**inputs, return_dict=True).logits.detach()
         except torch.OutOfMemoryError:
             raise
         except Exception as error:
@@ -63,7 +68,6 @@ class Head:
                 f"({type(error).__name__}: {error}). It reads something besides them; "
                 "a perturbation method is the way to explain it."
             ) from error
-        assert isinstance(logits, Tensor)
         return logits
 
     def _one_token_inputs(self, rows: int) -> dict[str, Any]:
@@ -89,23 +93,29 @@ class Head:
                 "something besides them. A perturbation method is the way to explain it."
             )
 
-    def _find_read_position(self) -> Tensor:
+    def _find_read_position(self, mask: Tensor) -> Tensor:
         """Where HoT(x_i^L) is the model's own output.
 
         A head that has no such position reads several (mean pooling). It must give on a sequence of
         one repeated token what it gives on that token alone; then HoT is defined all the same.
         """
-        captured = self._captured
-        batch, sequence, size = captured.hidden.shape
-        nearest = gap(self.logits, captured.logits[:, None]).min(dim=1)
-        reads_one = nearest.values <= tolerance(captured.logits.dtype)
+        own, within = self._captured.logits, tolerance(self._captured.logits.dtype)
+        gaps = gap(self.logits, own[:, None])
+        nearest = gaps.masked_fill(~mask, torch.inf).min(dim=1)
+        reads_one = nearest.values <= within
+        if ((gaps <= within).any(1) & ~reads_one).any():
+            raise InputError(
+                f"the head of {self._name} reads a position that is padding, so its output rests on "
+                "none of the tokens. Pad on the other side, or not at all."
+            )
         if not reads_one.all():
-            rows = torch.arange(batch, device=captured.hidden.device)
-            token = captured.hidden.isfinite().all(-1).int().argmax(1)
-            repeated = captured.hidden[rows, token][:, None].expand(batch, sequence, size)
-            found = self._run(repeated, captured.inputs)
+            batch, sequence, size = self._captured.hidden.shape
+            rows = torch.arange(batch, device=mask.device)
+            token = mask.int().argmax(1)
+            repeated = self._captured.hidden[rows, token][:, None].expand(batch, sequence, size)
+            found = self._run(repeated, self._captured.inputs)
             difference = gap(found, self.logits[rows, token])[~reads_one].max()
-            if difference > tolerance(captured.logits.dtype):
+            if difference > within:
                 raise UnsupportedHeadError(
                     f"what the head of {self._name} gives on one token differs from what it gives "
                     f"on that token repeated (relative difference {float(difference):.1e}), and no "

@@ -187,8 +187,8 @@ class Watch:
             hidden = _first_tensor((*args, *kwargs.values()))
             if hidden is None:
                 return
-            norms = torch.linalg.vector_norm(hidden, dim=-1, dtype=torch.float32)
-            stack = self._stacks[blocks] = Stack(hidden.shape, norms, self._clock, self._clock)
+            stack = Stack(hidden.shape, norms_of(hidden), self._clock, self._clock)
+            self._stacks[blocks] = stack
         stack.ended = self._clock
         stack.depth += 1
 
@@ -210,9 +210,15 @@ class Watch:
                 _Call(module, source.data_ptr(), source.shape, source.stride(), result.data_ptr())
             )
 
-    def _on_words(self, _module: nn.Module, _args: Any, output: Tensor) -> None:
-        if self.word_norms is None:
-            self.word_norms = torch.linalg.vector_norm(output, dim=-1, dtype=torch.float32)
+    def _on_words(self, _module: nn.Module, _args: Any, output: Any) -> None:
+        words = _first_tensor(output)
+        if self.word_norms is None and words is not None:
+            self.word_norms = norms_of(words)
+
+
+def norms_of(hidden: Tensor) -> Tensor:
+    """The L2 norms of vectors in the last dimension, in float32."""
+    return torch.linalg.vector_norm(hidden, dim=-1, dtype=torch.float32)
 
 
 def _first_tensor(values: Any) -> Any:
@@ -236,9 +242,10 @@ def _outermost_lists(module: nn.Module) -> Iterator[nn.Module]:
 
 def _word_embeddings(model: PreTrainedModel) -> nn.Module | None:
     try:
-        return model.get_input_embeddings()
+        words = model.get_input_embeddings()
     except NotImplementedError:
         return None
+    return words if isinstance(words, nn.Module) else None
 
 
 def _is_taken_apart(module: nn.Module) -> bool:
