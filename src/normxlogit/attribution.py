@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from .errors import InputError, OptionError
 from .files import write_whole
-from .words import Span, sentence_spans
+from .words import Span, inside_characters, sentence_spans
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -382,14 +382,18 @@ class Attribution:
         first = np.array([group[0] for group in groups], np.intp)
         spans = [(self.offsets[g, 0].min(), self.offsets[g, 1].max()) for g in groups]
         offsets = np.array(spans, np.int32).reshape(-1, 2)
+        within = [inside_characters(text) for text in self.texts]
         tokens = []
         for n, i in enumerate(first):
             if self.special[i]:
                 tokens.append(self.tokens[i])
                 continue
-            text = self.texts[self.segments[i]][slice(*offsets[n])]
-            offsets[n, 0] += len(text) - len(text.lstrip())
-            tokens.append(text.strip())
+            text, inside = self.texts[self.segments[i]], within[self.segments[i]]
+            while offsets[n, 1] in inside:
+                offsets[n, 1] += 1
+            part = text[slice(*offsets[n])]
+            offsets[n, 0] += len(part) - len(part.lstrip())
+            tokens.append(part.strip())
         return replace(
             self,
             tokens=tuple(tokens),

@@ -123,6 +123,8 @@ class Encoder:
             OptionError: `long` is none of the above.
         """
         check_long(long)
+        if isinstance(item, tuple) and len(item) != 2:
+            raise InputError(f"a tuple is a pair of texts; got one of {len(item)}.")
         parts = item if isinstance(item, tuple) else (item,)
         _check_text(parts, is_split_into_words)
         batch = self._tokenize(parts, is_split_into_words)
@@ -252,8 +254,6 @@ def _shifted(values: NDArray[Any], first: Any) -> NDArray[Any]:
 
 
 def _check_text(parts: Sequence[Any], is_split: bool) -> None:
-    if len(parts) not in (1, 2):
-        raise InputError(f"a tuple is a pair of texts; got one of {len(parts)}.")
     for part in parts:
         if is_split and (isinstance(part, str) or not isinstance(part, Sequence)):
             raise InputError(

@@ -46,6 +46,10 @@ class Explainer:
     """Explains what a model says of texts.
 
     It may be used by several threads at once, and never changes the model or the tokenizer.
+
+    Attributes:
+        model: the transformers model, out of its wrappers.
+        tokenizer: as it was given.
     """
 
     def __init__(
@@ -62,13 +66,14 @@ class Explainer:
         Raises:
             ModelError: it is no such model, or the tokenizer is not its own.
         """
-        self._model = unwrap(model)
-        self._encoder = Encoder(tokenizer, self._model)
-        self._padding = Padding(self._model, self._encoder)
-        self._name = name or self._model.name_or_path or type(self._model).__name__
-        if seems_untrained(self._model):
+        self.model = unwrap(model)
+        self.tokenizer = tokenizer
+        self._encoder = Encoder(tokenizer, self.model)
+        self._padding = Padding(self.model, self._encoder)
+        self._name = name or self.model.name_or_path or type(self.model).__name__
+        if seems_untrained(self.model):
             warnings.warn(
-                f"the head of this {type(self._model).__name__} seems never to have been trained (its "
+                f"the head of this {type(self.model).__name__} seems never to have been trained (its "
                 "bias is all zeros): what it says is random, and so is the explanation.",
                 stacklevel=2,
             )
@@ -264,7 +269,7 @@ class Explainer:
         runs = [windows] if len(texts) > 1 else list(_equally_long(windows, batch_size))
         side = self._padding.side(min(windows, key=len), max(windows, key=len)) or "right"
         forwards = [
-            ForwardPass(self._model, self._encoder.batch(run, side), layer=query.layer)
+            ForwardPass(self.model, self._encoder.batch(run, side), layer=query.layer)
             for run in runs
         ]
         outputs = torch.cat([forward.prediction for forward in forwards])
@@ -295,14 +300,14 @@ class Explainer:
         ]
 
     def _decoder_start(self) -> str:
-        return self._encoder.token(self._model.config.decoder_start_token_id)
+        return self._encoder.token(self.model.config.decoder_start_token_id)
 
     def _provenance(self, query: Query, readout: str) -> Provenance:
         return Provenance(
             model=self._name,
-            revision=getattr(self._model.config, "_commit_hash", None),
-            architecture=type(self._model).__name__,
-            dtype=str(self._model.dtype).removeprefix("torch."),
+            revision=getattr(self.model.config, "_commit_hash", None),
+            architecture=type(self.model).__name__,
+            dtype=str(self.model.dtype).removeprefix("torch."),
             method=query.method,
             readout=readout,
             contrast=None if query.contrast is None else str(query.contrast),

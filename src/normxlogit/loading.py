@@ -31,11 +31,12 @@ def load(
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """A sequence classifier and its tokenizer, in evaluation mode. See `Explainer.from_pretrained`."""
     source = str(files(__package__) / DEMO) if name == DEMO else name
+    weights = _dtype(dtype)
     hub = {"revision": revision, "trust_remote_code": trust_remote_code}
     try:
         model, report = AutoModelForSequenceClassification.from_pretrained(
             source,
-            dtype=_dtype(dtype),
+            dtype=weights,
             use_safetensors=True,
             output_loading_info=True,
             **hub,

@@ -15,10 +15,11 @@ def gap(found: Tensor, expected: Tensor) -> Tensor:
     """The largest difference along the last dimension, relative to the largest expected value.
 
     Both are [..., n]; the result is [...]. A value that is not finite gives infinity, unless both
-    have the same infinity there.
+    have the same there.
     """
-    scale = expected[expected.isfinite()].abs().amax().clamp_min(1e-12)
-    difference = torch.where(found == expected, 0.0, (found - expected).abs())
+    scale = expected.abs().nan_to_num(posinf=0.0).amax().clamp_min(1e-12)
+    same = (found == expected) | (found.isnan() & expected.isnan())
+    difference = (found - expected).abs().masked_fill(same, 0.0)
     return (difference / scale).nan_to_num(nan=torch.inf).amax(-1)
 
 

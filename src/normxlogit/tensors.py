@@ -66,7 +66,8 @@ class Query:
 
     def __post_init__(self) -> None:
         find_method(self.method).check(self.options)
-        if self.layer not in (None, "all") and not (isinstance(self.layer, int) and self.layer > 0):
+        is_number = isinstance(self.layer, int) and not isinstance(self.layer, bool)
+        if self.layer not in (None, "all") and not (is_number and self.layer > 0):
             raise OptionError(f"layer must be a number from 1, 'all' or None, got {self.layer!r}.")
 
     def targets(self, forward: ForwardPass, prediction: Tensor) -> Tensor:

@@ -1,8 +1,9 @@
 """Which tokens make a word, and where sentences are: text only, no tensors.
 
-The tokenizer's own word ids are the basis. They alone would call a whole sentence one word
-(SentencePiece without a pre-tokenizer), tear "don't" into three (BERT), glue the full stop to the
-word before it, and take the bytes of one emoji apart (byte-level BPE); so the text decides too.
+A tokenizer's word ids alone would call a whole sentence one word (SentencePiece without a
+pre-tokenizer), tear "don't" into three (BERT) and "2024" into four, part a letter from its accent
+(byte-level BPE), and glue the full stop to the word before it. So letters that touch make a word, as
+they do for a reader, and the ids decide about the rest: which punctuation marks belong together.
 """
 
 from collections.abc import Sequence
@@ -35,7 +36,7 @@ def word_numbers(
         segments: which text each token is from, -1 for special tokens.
         word_ids: the tokenizer's own.
     """
-    inner = [_grapheme_inner(text) for text in texts]
+    inner = [inside_characters(text) for text in texts]
     numbers = np.full(len(offsets), -1, np.int32)
     word, previous, pending = -1, -1, list[int]()
     for i, segment in enumerate(segments):
@@ -61,7 +62,7 @@ def word_numbers(
     return numbers
 
 
-def _grapheme_inner(text: str) -> frozenset[int]:
+def inside_characters(text: str) -> frozenset[int]:
     """Positions inside what a reader sees as one character (an emoji with its modifiers, ...)."""
     return frozenset(
         position
@@ -80,11 +81,10 @@ def _joined(text: str, inner: frozenset[int], before: Span, after: Span, same_id
     left, right = text[start - 1], text[start]
     if _is_inner_apostrophe(text, start) or _is_inner_apostrophe(text, start - 1):
         return True
-    if not same_id:
+    if _UNSPACED.match(left) or _UNSPACED.match(right):
         return False
-    if bool(_WORD_CHARACTER.match(left)) != bool(_WORD_CHARACTER.match(right)):
-        return False
-    return not (_UNSPACED.match(left) and _UNSPACED.match(right))
+    letters = [bool(_WORD_CHARACTER.match(character)) for character in (left, right)]
+    return all(letters) or (same_id and not any(letters))
 
 
 def _is_inner_apostrophe(text: str, at: int) -> bool:
