@@ -61,11 +61,13 @@ def tokenizer(kind: str = "wordpiece", **options: Any) -> PreTrainedTokenizerBas
         "sep_token": "</s>",
         "model_max_length": 64,
     }
-    return PreTrainedTokenizerFast(
+    fast: Any = PreTrainedTokenizerFast
+    made: PreTrainedTokenizerBase = fast(
         tokenizer_object=inner,
         model_input_names=["input_ids", "attention_mask"],
         **(named | options),
     )
+    return made
 
 
 def _wordpiece() -> Tokenizer:

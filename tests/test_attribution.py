@@ -30,7 +30,7 @@ def test_prediction(found: Attribution) -> None:
     assert [o.label for o in outputs] == ["LABEL_0", "LABEL_1", "LABEL_2"]
     logits = np.array([o.logit for o in outputs])
     probabilities = np.exp(logits) / np.exp(logits).sum()
-    np.testing.assert_allclose([o.probability for o in outputs], probabilities, rtol=1e-4)
+    np.testing.assert_allclose([o.value for o in outputs], probabilities, rtol=1e-4)
     assert found.prediction.id == int(logits.argmax()) == found.target.id
     assert found.target.label == found.prediction.label
     assert found.target.value == found.prediction.probability

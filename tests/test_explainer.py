@@ -13,7 +13,7 @@ import normxlogit as nxl
 from normxlogit import Attribution, Explainer, Failure
 from tests.builders import classifier, tokenizer
 
-LONG = " ".join(f"{'good bad great mess'.split()[i % 4]}" for i in range(150))
+LONG = " ".join(f"{['good', 'bad', 'great', 'mess'][i % 4]}" for i in range(150))
 
 
 def test_a_bad_item_does_not_lose_the_others(explainer: Explainer) -> None:
@@ -187,7 +187,8 @@ def test_a_saved_model(
 def test_float16_on_a_cpu_becomes_float32(
     wordpiece: PreTrainedTokenizerBase, tmp_path: Path
 ) -> None:
-    classifier(wordpiece).half().save_pretrained(tmp_path)
+    model: Any = classifier(wordpiece)
+    model.half().save_pretrained(tmp_path)
     wordpiece.save_pretrained(tmp_path)
     found = Explainer.from_pretrained(str(tmp_path), device="cpu").explain("A great movie.")
     assert found.provenance.dtype == "float32"

@@ -159,7 +159,7 @@ def test_layers(model_type: str) -> None:
 
 
 @torch.no_grad()
-def _head_on(model: Any, model_type: str, states: Tensor) -> Tensor:
+def _head_on(model: Any, model_type: str, states: Tensor) -> Any:
     if model_type == "bert":
         pooled = torch.stack([model.bert.pooler(states[:, i : i + 1]) for i in range(7)], 1)
         return model.classifier(pooled)

@@ -7,7 +7,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from normxlogit import Explainer
+from normxlogit import Attribution, Explainer
 from tests.conftest import SHARED
 
 pytestmark = pytest.mark.shared
@@ -83,7 +83,9 @@ def test_bfloat16_ranks_like_float32() -> None:
         half.explain([row.split("\t")[0] for row in rows], target="POSITIVE"),
         strict=True,
     ):
-        ranks = [np.argsort(np.argsort(x.scores[~x.special])) for x in (a, b)]  # type: ignore[union-attr]
-        correlations.append(np.corrcoef(*ranks)[0, 1])
+        assert isinstance(a, Attribution)
+        assert isinstance(b, Attribution)
+        ranks = np.array([np.argsort(np.argsort(x.scores[~x.special])) for x in (a, b)], float)
+        correlations.append(float(np.corrcoef(ranks)[0, 1]))
     assert np.mean(correlations) > 0.97
     assert np.min(correlations) > 0.85

@@ -1,12 +1,14 @@
 """Words and sentences of texts in several scripts, for the three kinds of tokenizer."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import PreTrainedTokenizerBase
 
-from normxlogit import Explainer, InputError
+from normxlogit import Attribution, Explainer, InputError
 from normxlogit.words import sentence_spans
 from tests.builders import CORPUS, KINDS, classifier, tokenizer
 
@@ -102,11 +104,15 @@ def test_pairs_are_numbered_on(explainer: Explainer) -> None:
 
 def test_given_words_stay_words(explainer: Explainer) -> None:
     given_words = ["A", "great-movie", "didn't", "."]
-    found = explainer.explain(given_words, is_split_into_words=True)
+    found: Any = explainer.explain(given_words, is_split_into_words=True)
     assert found.words().tokens == ("<s>", *given_words, "</s>")
     assert found.text == "A great-movie didn't ."
-    first, second = explainer.explain([given_words, ["mess"]], is_split_into_words=True)
-    np.testing.assert_allclose(first.scores, found.scores, rtol=1e-5, atol=1e-5)  # type: ignore[union-attr]
+    many: list[Any] = [given_words, ["mess"]]
+    first, second = explainer.explain(many, is_split_into_words=True)
+    assert isinstance(first, Attribution)
+    assert isinstance(second, Attribution)
+    np.testing.assert_allclose(first.scores, found.scores, rtol=1e-5, atol=1e-5)
+    assert second.text == "mess"
     pair = explainer.explain((given_words, ["a mess"]), is_split_into_words=True)
     assert pair.words().tokens == ("<s>", *given_words, "</s>", "a mess", "</s>")
 

@@ -68,7 +68,7 @@ def assemble(
 ) -> Attribution:
     """One attribution of what was found for a text's windows; where they overlap, the mean."""
 
-    def merged(parts: Sequence[Floats | None]) -> Floats | None:
+    def averaged(parts: Sequence[Floats | None]) -> Floats | None:
         arrays = [part for part in parts if part is not None]
         if len(arrays) < len(parts):
             return None
@@ -77,10 +77,10 @@ def assemble(
         for window, values in zip(text.windows, arrays, strict=True):
             total[..., window.positions] += values
             count[window.positions] += 1
-        return total / count
+        return (total / count).astype(np.float32)
 
     def explained(parts: Sequence[Floats | None]) -> Floats | None:
-        values = merged(parts)
+        values = averaged(parts)
         several = values is not None and axes[:1] == ("target",)
         return values[[t >= 0 for t in targets]] if several and values is not None else values
 
@@ -99,7 +99,7 @@ def assemble(
         layers=tuple(layers),
         prediction=prediction,
         provenance=provenance,
-        norms=merged([row.norms for row in rows]),
+        norms=averaged([row.norms for row in rows]),
         logits=explained([row.values for row in rows]),
     )
 

@@ -53,8 +53,8 @@ class Prediction:
     Attributes:
         problem: "single_label_classification", "multi_label_classification" or "regression".
         outputs: every output, in the order of their ids.
-        predicted: the ids that count as predicted: the largest, or with several labels all those over
-            the threshold (there may be none), or every value of a regression.
+        predicted: the ids that count as predicted: the largest, or with several labels all those
+            over the threshold (there may be none), or every value of a regression.
     """
 
     problem: str
@@ -117,10 +117,12 @@ class Attribution:
         texts: the text, or the two of a pair.
         tokens: as the tokenizer spells them; after `words()` and the like, as the text does.
         scores: float32 [tokens]; positive speaks for the target. With several targets
-            [targets, tokens], with all layers [layers, tokens], with both [targets, layers, tokens].
+            [targets, tokens], with all layers [layers, tokens], with both
+            [targets, layers, tokens].
         special: whether a token was put there by the tokenizer, bool [tokens].
         offsets: first character and last + 1 of each token in its text, int32 [tokens, 2].
-        segments: the number of the text that each token is from, int32 [tokens]; -1 for special ones.
+        segments: the number of the text that each token is from, int32 [tokens]; -1 for special
+            ones.
         word_numbers: the number of each token's word, int32 [tokens]; -1 for special ones.
         unit: "token", "word", "sentence" or "span".
         axes: the names of the dimensions of `scores` before the last: "target", "layer".
@@ -358,14 +360,16 @@ class Attribution:
         at = self.axes.index(axis)
         return replace(
             self,
-            scores=self.scores.take(index, axis=at),
-            logits=None if self.logits is None else self.logits.take(index, axis=at),
+            scores=np.take(self.scores, [index], axis=at).squeeze(at),
+            logits=None
+            if self.logits is None
+            else np.take(self.logits, [index], axis=at).squeeze(at),
             axes=tuple(a for a in self.axes if a != axis),
             **changes,
         )
 
     def _within(self, spans: Sequence[Span], segment: int) -> list[NDArray[np.intp]]:
-        """For each span the tokens whose first character that is no space is in it, and in no earlier."""
+        """For each span its tokens: those whose first visible character it is the first to hold."""
         text, owner = self.texts[segment], np.full(len(self), -1)
         for i in np.flatnonzero(self.segments == segment):
             start, end = self.offsets[i]

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
-from transformers.utils import ModelOutput
+from transformers.utils.generic import ModelOutput
 
 from .errors import ModelError, UnsupportedHeadError
 from .numerics import agree
@@ -30,8 +30,8 @@ class Capture:
         norms: ||x^0||_2 in float32, [batch, sequence]; None where x^0 has other positions than x^L.
         word_norms: the same of the bare word embeddings; None where none were looked up.
         depth: how many layers there are.
-        layers: hidden states as the head would read them, [batch, sequence, hidden], of those layers
-            that were asked for; layer 1 is the first block's output, the last is x^L.
+        layers: hidden states as the head would read them, [batch, sequence, hidden], of those
+            layers that were asked for; layer 1 is the first block's output, the last is x^L.
         derived: how further tensors of the trunk's output came from x^L.
     """
 
@@ -155,8 +155,8 @@ def _norms_of_hidden_state_zero(
 ) -> Tensor | None:
     """Norms from a second forward pass that returns its hidden states.
 
-    For the few trunks whose blocks work on other positions than they give: padded to the width of an
-    attention window (Longformer, Reformer), or with channels before positions (SqueezeBERT).
+    For the few trunks whose blocks work on other positions than they give: padded to the width of
+    an attention window (Longformer, Reformer), or with channels before positions (SqueezeBERT).
     """
     root = Shadow(model, taken_apart=()).root
     states = root(**arguments, output_hidden_states=True, return_dict=True).get("hidden_states")
@@ -168,7 +168,7 @@ def _norms_of_hidden_state_zero(
 def _is_time_first(
     stack: Stack, hidden: Tensor, model: PreTrainedModel, inputs: Mapping[str, Any]
 ) -> bool:
-    """Whether blocks work on [sequence, batch, hidden] where the trunk gives [batch, sequence, ...].
+    """Whether blocks work on [sequence, batch, hidden], the trunk giving [batch, sequence, hidden].
 
     A batch as large as it is long does not show it; then one row alone does.
     """
@@ -186,7 +186,7 @@ def _is_time_first(
 
 
 def _finished(watch: Watch, stack: Stack, hidden: Tensor, time_first: bool) -> dict[int, Tensor]:
-    """Hidden states of layers after what the trunk does to its last block's output (a final norm)."""
+    """Hidden states of layers, with what the trunk does to its last block's (a final norm)."""
     last = stack.last
     finish = (watch.trace(hidden, last) or Derived()) if last is not None else None
     expected = hidden.transpose(0, 1) if time_first else hidden

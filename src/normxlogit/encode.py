@@ -77,7 +77,7 @@ class Encoded:
 class Encoder:
     """A tokenizer for a model.
 
-    The user's tokenizer is copied, for calls change its state; the copy may be used by several threads.
+    The user's tokenizer is copied, for calls change its state. Several threads may use the copy.
 
     Attributes:
         max_length: the most tokens that the model takes; None if that is not known.
@@ -113,10 +113,12 @@ class Encoder:
         """Encode a text or a pair (a tuple of two).
 
         Args:
-            item: str, or with `is_split_into_words` a sequence of words; or a tuple of two of these.
+            item: str, or with `is_split_into_words` a sequence of words; or a tuple of two of
+                these.
             is_split_into_words: whether a text is a sequence of words.
             long: what to do if it is over `max_length`: "error"; "truncate", keep the beginning;
-                "window", cut it into windows that overlap by a quarter (of a pair, the second text).
+                "window", cut it into windows that overlap by a quarter (of a pair, the second
+                text).
 
         Raises:
             InputError: it is no text, or blank, or too long.
@@ -163,7 +165,7 @@ class Encoder:
     def _tokenize(self, parts: Sequence[Any], is_split: bool, **cut: Any) -> BatchEncoding:
         try:
             with self._lock:
-                return self._tokenizer(
+                batch: BatchEncoding = self._tokenizer(
                     *([part] for part in parts),
                     is_split_into_words=is_split,
                     return_attention_mask=True,
@@ -172,21 +174,22 @@ class Encoder:
                 )
         except Exception as error:  # tokenizers raise errors of many kinds
             raise InputError(f"the tokenizer could not read the text: {error}") from error
+        return batch
 
     def _encoded(
         self, parts: Sequence[Any], is_split: bool, whole: BatchEncoding, windows: BatchEncoding
     ) -> Encoded:
-        (encoding,) = whole.encodings or ()
+        encoding: Any = whole[0]
         texts = tuple(" ".join(part) if is_split else part for part in parts)
         ids = zip(encoding.ids, encoding.sequence_ids, strict=True)
         segments = [-1 if s is None or i in self._markers else s for i, s in ids]
         if all(segment < 0 for segment in segments):
             raise InputError(f"the tokenizer makes no token of the text {texts[0]!r:.80}.")
+        offsets, words = encoding.offsets, encoding.word_ids
         if is_split:
             offsets, words = _in_joined_words(parts, encoding, segments)
         else:
-            offsets = encoding.offsets
-            words = word_numbers(texts, offsets, segments, encoding.word_ids)
+            words = word_numbers(texts, offsets, segments, words)
         names = [name for name in self._tokenizer.model_input_names if name in windows]
         return Encoded(
             texts=texts,
@@ -198,7 +201,7 @@ class Encoder:
             windows=tuple(
                 Window({name: windows[name][n] for name in names}, positions)
                 for n, positions in enumerate(
-                    _window_positions(encoding, windows.encodings or (), self._overlap)
+                    _window_positions(encoding, windows.encodings or [], self._overlap)
                 )
             ),
         )
@@ -272,8 +275,8 @@ def _check_same_vocabulary(tokenizer: PreTrainedTokenizerBase, model: PreTrained
     rows, size = model.config.get_text_config().vocab_size, len(tokenizer)
     if size > rows or size < 0.9 * rows:
         raise ModelError(
-            f"the tokenizer has {size} tokens and the model {rows}, so they do not belong together. "
-            "Load both from the same place, or give tensors to normxlogit.attribute."
+            f"the tokenizer has {size} tokens and the model {rows}, so they do not belong "
+            "together. Load both from the same place, or give tensors to normxlogit.attribute."
         )
 
 

@@ -1,8 +1,8 @@
-"""What a method may use: one forward pass, and HoT of every token, computed when first asked for."""
+"""What a method may use: one forward pass, and on demand HoT of every token."""
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -14,6 +14,7 @@ from .readouts import READOUTS
 from .replay import Head
 from .targets import Problem, label_names
 
+Layer = int | Literal["all"] | None
 EVERY_LAYER = range(1, 1 << 30)
 
 
@@ -35,9 +36,9 @@ class ForwardPass:
         model: PreTrainedModel,
         inputs: Mapping[str, Any],
         *,
-        layer: int | str | None = None,
+        layer: Layer = None,
     ) -> None:
-        wanted = () if layer is None else EVERY_LAYER if layer == "all" else (layer,)
+        wanted: Container[int] = EVERY_LAYER if layer == "all" else (layer,) if layer else ()
         moved = {k: v.to(model.device) if isinstance(v, Tensor) else v for k, v in inputs.items()}
         self.captured = captured = capture(model, moved, layers=wanted)
         self.prediction = captured.logits
@@ -131,7 +132,7 @@ def _positions(captured: Capture, name: str) -> tuple[Tensor, Tensor]:
     if captured.hidden.shape[:2] != ids.shape or mask.shape != ids.shape:
         raise UnsupportedHeadError(
             f"{name} reads {list(ids.shape)} tokens, and its final layer has "
-            f"{list(captured.hidden.shape[:2])} positions: its representations do not stand one to a "
-            "token. A perturbation method is the way to explain it."
+            f"{list(captured.hidden.shape[:2])} positions: its representations do not stand one to "
+            "a token. A perturbation method is the way to explain it."
         )
     return ids, mask.bool()

@@ -2,28 +2,23 @@
 
 import itertools
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, overload
 
 import torch
-import transformers
 from torch import nn
 from transformers import PreTrainedTokenizerBase
 
-from . import __version__
-from .assemble import assemble, prediction_of, rows_of
-from .attribution import Attribution, Provenance
-from .encode import Encoded, Encoder, Window, check_long
-from .errors import InputError, NormXLogitError, OptionError, UnsupportedHeadError
-from .evidence import ForwardPass
+from .attribution import Attribution
+from .batches import Batches
+from .encode import Encoded, Encoder, check_long
+from .errors import InputError, NormXLogitError, OptionError
+from .evidence import Layer
 from .loading import load, seems_untrained
-from .padding import Padding
 from .shadow import unwrap
-from .targets import Target, Targets, is_several
+from .targets import Target, Targets
 from .tensors import Query
-
-Text = str | tuple[str, str] | Sequence[str] | tuple[Sequence[str], Sequence[str]]
 
 
 @dataclass(frozen=True)
@@ -69,12 +64,12 @@ class Explainer:
         self.model = unwrap(model)
         self.tokenizer = tokenizer
         self._encoder = Encoder(tokenizer, self.model)
-        self._padding = Padding(self.model, self._encoder)
-        self._name = name or self.model.name_or_path or type(self.model).__name__
+        name = name or self.model.name_or_path or type(self.model).__name__
+        self._batches = Batches(self.model, self._encoder, name)
         if seems_untrained(self.model):
             warnings.warn(
-                f"the head of this {type(self.model).__name__} seems never to have been trained (its "
-                "bias is all zeros): what it says is random, and so is the explanation.",
+                f"the head of this {type(self.model).__name__} seems never to have been trained "
+                "(its bias is all zeros): what it says is random, and so is the explanation.",
                 stacklevel=2,
             )
 
@@ -92,13 +87,14 @@ class Explainer:
         """Load a model and its tokenizer.
 
         Args:
-            name: a Hub id or a folder; "demo" is the sentiment classifier inside this package (write
-                "./demo" for a folder of that name).
+            name: a Hub id or a folder; "demo" is the sentiment classifier inside this package
+                (write "./demo" for a folder of that name).
             revision: branch, tag or commit on the Hub.
             device: "auto" (CUDA, else Apple's MPS, else the CPU), or a torch device.
             dtype: of the weights: "auto" as they are stored (float16 becomes float32 on a CPU),
                 "float32", "bfloat16", "float16".
-            trust_remote_code: run code that comes with the model. Off, unless you trust its authors.
+            trust_remote_code: run code that comes with the model. Off, unless you trust its
+                authors.
             **options: further arguments of the model's `from_pretrained`.
 
         Raises:
@@ -126,7 +122,7 @@ class Explainer:
         target: Targets = None,
         contrast: Target | None = None,
         method: str = "normxlogit",
-        layer: int | str | None = None,
+        layer: Layer = None,
         readout: str | None = None,
         threshold: float = 0.5,
         batch_size: int = 32,
@@ -137,8 +133,8 @@ class Explainer:
         """Explain a text, a pair, or a list of these.
 
         Args:
-            inputs: a str; a tuple of two, a pair; a list of such. With `is_split_into_words` a list of
-                words takes the place of a str.
+            inputs: a str; a tuple of two, a pair; a list of such. With `is_split_into_words` a list
+                of words takes the place of a str.
             target: what is explained: a label or id, several, "all", or None for what is predicted
                 (with several labels at once every one over `threshold`).
             contrast: a label or id whose readout is subtracted from the target's.
@@ -148,14 +144,14 @@ class Explainer:
             threshold: the probability over which a label counts as predicted, with several at once.
             batch_size: how many texts run together.
             long: what to do with a text over the model's limit: "error"; "truncate", explain its
-                beginning; "window", explain windows that overlap by a quarter and average: logits for
-                the prediction, scores where windows overlap.
+                beginning; "window", explain windows that overlap by a quarter and average: logits
+                for the prediction, scores where windows overlap.
             is_split_into_words: texts are lists of words.
             **options: the method's own.
 
         Returns:
-            An `Attribution`; for a list a list in its order, with a `Failure` in the place of an item
-            that could not be explained.
+            An `Attribution`; for a list a list in its order, with a `Failure` in the place of an
+            item that could not be explained.
 
         Raises:
             InputError: a text that cannot be explained, if it is not one of a list.
@@ -191,7 +187,7 @@ class Explainer:
         target: Targets = None,
         contrast: Target | None = None,
         method: str = "normxlogit",
-        layer: int | str | None = None,
+        layer: Layer = None,
         readout: str | None = None,
         threshold: float = 0.5,
         batch_size: int = 32,
@@ -215,7 +211,7 @@ class Explainer:
         def results() -> Iterator[Attribution | Failure]:
             items = iter(inputs)
             while ahead := list(itertools.islice(items, 16 * batch_size)):
-                found: dict[int, Attribution | Failure] = {}
+                found: dict[int, Attribution | NormXLogitError] = {}
                 texts: dict[int, Encoded] = {}
                 for index, item in enumerate(ahead):
                     try:
@@ -223,112 +219,15 @@ class Explainer:
                             item, is_split_into_words=is_split_into_words, long=long
                         )
                     except InputError as error:
-                        found[index] = Failure(item, error)
-                for batch in self._batches(texts, batch_size):
-                    made = self._attributions([texts[i] for i in batch], query, batch_size)
-                    for index, result in zip(batch, made, strict=True):
-                        failed = isinstance(result, NormXLogitError)
-                        found[index] = Failure(ahead[index], result) if failed else result
-                yield from (found[index] for index in range(len(ahead)))
+                        found[index] = error
+                found.update(self._batches.explain(texts, query, batch_size))
+                for index, item in enumerate(ahead):
+                    result = found[index]
+                    yield result if isinstance(result, Attribution) else Failure(item, result)
 
         return results()
-
-    def _batches(self, texts: Mapping[int, Encoded], batch_size: int) -> Iterator[list[int]]:
-        """Keys of texts that run together: alike in length; one of several windows, alone."""
-        whole = sorted(
-            (i for i in texts if len(texts[i].windows) == 1), key=lambda i: len(texts[i])
-        )
-        if whole and batch_size > 1:
-            ends = (texts[whole[0]].windows[0], texts[whole[-1]].windows[0])
-            if self._padding.side(*ends) is None:
-                for _, alike in itertools.groupby(whole, key=lambda i: len(texts[i])):
-                    yield from _chunks(list(alike), batch_size)
-                whole = []
-        yield from _chunks(whole, batch_size)
-        yield from ([i] for i in texts if len(texts[i].windows) > 1)
-
-    def _attributions(
-        self, texts: Sequence[Encoded], query: Query, batch_size: int
-    ) -> Sequence[Attribution | NormXLogitError]:
-        """Explain texts together; if that fails, one by one, to tell which of them it is."""
-        try:
-            return self._together(texts, query, batch_size)
-        except (OptionError, UnsupportedHeadError):
-            raise
-        except NormXLogitError as error:
-            if len(texts) == 1:
-                return [error]
-            return [self._attributions([text], query, batch_size)[0] for text in texts]
-
-    @torch.inference_mode()
-    def _together(
-        self, texts: Sequence[Encoded], query: Query, batch_size: int
-    ) -> list[Attribution]:
-        windows = [window for text in texts for window in text.windows]
-        owners = [n for n, text in enumerate(texts) for _ in text.windows]
-        runs = [windows] if len(texts) > 1 else list(_equally_long(windows, batch_size))
-        side = self._padding.side(min(windows, key=len), max(windows, key=len)) or "right"
-        forwards = [
-            ForwardPass(self.model, self._encoder.batch(run, side), layer=query.layer)
-            for run in runs
-        ]
-        outputs = torch.cat([forward.prediction for forward in forwards])
-        owner = torch.tensor(owners, device=outputs.device)
-        predictions = torch.stack([outputs[owner == n].mean(0) for n in range(len(texts))])
-        targets = query.targets(forwards[0], predictions)
-        rows = []
-        for run, forward, chosen in zip(
-            runs, forwards, targets[owner].split([len(run) for run in runs]), strict=True
-        ):
-            answer = query.answer(forward, chosen)
-            rows += rows_of(answer, [len(window) for window in run], side)
-        if answer.reads_decoder:
-            texts = [text.as_decoder_inputs(self._decoder_start()) for text in texts]
-        several = is_several(query.target, forward.problem, outputs.shape[-1])
-        axes = ("target",) * several + ("layer",) * (query.layer == "all")
-        return [
-            assemble(
-                text,
-                [row for row, own in zip(rows, owners, strict=True) if own == n],
-                prediction_of(predictions[n], forward.problem, forward.labels, query.threshold),
-                targets[n].tolist(),
-                answer.layers,
-                axes,
-                self._provenance(query, answer.readout),
-            )
-            for n, text in enumerate(texts)
-        ]
-
-    def _decoder_start(self) -> str:
-        return self._encoder.token(self.model.config.decoder_start_token_id)
-
-    def _provenance(self, query: Query, readout: str) -> Provenance:
-        return Provenance(
-            model=self._name,
-            revision=getattr(self.model.config, "_commit_hash", None),
-            architecture=type(self.model).__name__,
-            dtype=str(self.model.dtype).removeprefix("torch."),
-            method=query.method,
-            readout=readout,
-            contrast=None if query.contrast is None else str(query.contrast),
-            options=dict(query.options),
-            versions={
-                "normxlogit": __version__,
-                "torch": torch.__version__,
-                "transformers": transformers.__version__,
-            },
-        )
 
 
 def _are_words(inputs: list[Any]) -> bool:
     """Whether a list is one text's words rather than several texts."""
     return all(isinstance(word, str) for word in inputs)
-
-
-def _chunks(values: Sequence[Any], size: int) -> Iterator[Any]:
-    return (values[start : start + size] for start in range(0, len(values), size))
-
-
-def _equally_long(windows: Sequence[Window], batch_size: int) -> Iterator[Sequence[Window]]:
-    for _, alike in itertools.groupby(windows, key=len):
-        yield from _chunks(list(alike), batch_size)

@@ -29,7 +29,7 @@ def load(
     trust_remote_code: bool = False,
     **options: Any,
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """A sequence classifier and its tokenizer, in evaluation mode. See `Explainer.from_pretrained`."""
+    """A sequence classifier in evaluation mode, and its tokenizer, as `Explainer` loads them."""
     source = str(files(__package__) / DEMO) if name == DEMO else name
     weights = _dtype(dtype)
     hub = {"revision": revision, "trust_remote_code": trust_remote_code}

@@ -12,9 +12,10 @@ from .numerics import agree
 class Padding:
     """Finds out, once for a model, on which side padding changes nothing.
 
-    Absolute positions count from the left, so most models are padded on the right; heads that read the
-    last position want it on the left; and some models mix padding into the text whatever the mask says.
-    No configuration tells which, so the shortest text is run alone and beside the longest.
+    Absolute positions count from the left, so most models are padded on the right; heads that read
+    the last position want it on the left; and some models mix padding into the text whatever the
+    mask says. No configuration tells which, so the shortest text is run alone and beside the
+    longest.
     """
 
     def __init__(self, model: PreTrainedModel, encoder: Encoder) -> None:
@@ -23,7 +24,7 @@ class Padding:
         self._tried = False
 
     def side(self, shortest: Window, longest: Window) -> str | None:
-        """ "right" or "left"; None if no padding is safe, so that only equal lengths go together."""
+        """The side to pad on; None if neither is safe, so that only equal lengths go together."""
         if len(shortest) == len(longest):
             return "right"
         if not self._tried:

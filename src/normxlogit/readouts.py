@@ -50,7 +50,7 @@ def centered(hot: Tensor, targets: Tensor, own: Tensor) -> Tensor:
 
 
 def distance(hot: Tensor, targets: Tensor, own: Tensor) -> Tensor:
-    """|HoT(x_i) - HoT(x_read)|, how far a token's own value is from the prediction (section 3.2)."""
+    """|HoT(x_i) - HoT(x_read)|, from a token's own value to the prediction (section 3.2)."""
     return (logit(hot, targets, own) - own.gather(1, targets)[:, :, None, None]).abs()
 
 

@@ -1,9 +1,9 @@
 """The head on top of every token: HoT(x_i), by the model's own forward on one token at a time.
 
-The shadow's trunk is made to answer at once with given hidden states, and the model's own forward runs
-on: whatever stands on the trunk, pooler, dropout, classifier, is what the model does, with no code for
-an architecture. Given each token as a sequence of length one, it returns the head's output on it
-(Head-on-Top, NormXLogit, EMNLP 2025, section 3).
+The shadow's trunk is made to answer at once with given hidden states, and the model's own forward
+runs on: whatever stands on the trunk, pooler, dropout, classifier, is what the model does, with no
+code for an architecture. Given each token as a sequence of length one, it returns the head's output
+on it (Head-on-Top, NormXLogit, EMNLP 2025, section 3).
 """
 
 from typing import Any
@@ -42,7 +42,7 @@ class Head:
         self.read_position = self._find_read_position(mask)
 
     def on_tokens(self, hidden: Tensor) -> Tensor:
-        """HoT of each token of `hidden`, [batch, sequence, hidden] -> [batch, sequence, classes]."""
+        """HoT of every token: [batch, sequence, hidden] -> [batch, sequence, classes]."""
         batch, sequence, size = hidden.shape
         inputs = self._one_token_inputs(batch * sequence)
         logits = self._run(hidden.reshape(batch * sequence, 1, size), inputs, position=0)
@@ -71,7 +71,7 @@ class Head:
         return logits
 
     def _one_token_inputs(self, rows: int) -> dict[str, Any]:
-        """Inputs of rows of one token: heads look at their shape, for eos (BART) and padding (Llama)."""
+        """Rows of one token. Heads look at their shape, for eos (BART) and for padding (Llama)."""
         config = self._captured.shadow.root.config.get_text_config()
         eos = getattr(config, "eos_token_id", None)
         eos = eos[0] if isinstance(eos, list) else eos
@@ -105,8 +105,8 @@ class Head:
         reads_one = nearest.values <= within
         if ((gaps <= within).any(1) & ~reads_one).any():
             raise InputError(
-                f"the head of {self._name} reads a position that is padding, so its output rests on "
-                "none of the tokens. Pad on the other side, or not at all."
+                f"the head of {self._name} reads a position that is padding, so its output rests "
+                "on none of the tokens. Pad on the other side, or not at all."
             )
         if not reads_one.all():
             batch, sequence, size = self._captured.hidden.shape

@@ -1,7 +1,8 @@
 """A second body for a model: same weights, own structure, so that ours can be taken apart.
 
-Capture needs hooks and replay needs a trunk that answers at once. Both are put on a shadow, never on
-the user's model, which therefore is the same after a call as before it, whatever happens in between.
+Capture needs hooks and replay needs a trunk that answers at once. Both are put on a shadow, never
+on the user's model, which therefore is the same after a call as before it, whatever happens in
+between.
 """
 
 import copy
@@ -27,13 +28,13 @@ def unwrap(model: nn.Module) -> PreTrainedModel:
         UnsupportedHeadError: the wrapper computes something that the inner model does not (prompt
             learning puts virtual tokens in front of the text).
     """
-    inner = getattr(model, "_orig_mod", model)
+    inner: Any = getattr(model, "_orig_mod", model)
     if hasattr(inner, "get_base_model"):
         if getattr(getattr(inner, "active_peft_config", None), "is_prompt_learning", False):
             raise UnsupportedHeadError(
-                f"{type(inner).__name__} puts virtual tokens before the text (prompt learning), and "
-                "these have no place in an attribution to the text. Adapters that change weights "
-                "(LoRA and its like) are supported."
+                f"{type(inner).__name__} puts virtual tokens before the text (prompt learning), "
+                "and these have no place in an attribution to the text. Adapters that change "
+                "weights (LoRA and its like) are supported."
             )
         inner = inner.get_base_model()
     if not isinstance(inner, PreTrainedModel):

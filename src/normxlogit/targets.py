@@ -24,7 +24,9 @@ class Problem(str, Enum):
 
     @classmethod
     def of(cls, config: Any, outputs: int) -> "Problem":
-        """The configuration's `problem_type`; unset, transformers' rule: one output is regression."""
+        """The configuration's `problem_type`; unset, transformers' rule: one output is
+        regression.
+        """
         if config.problem_type is not None:
             return cls(config.problem_type)
         return cls.REGRESSION if outputs == 1 else cls.SINGLE_LABEL
@@ -74,8 +76,8 @@ def target_ids(
 
     Args:
         target: see `Targets`. Predicted is the largest logit; with several labels every label whose
-            probability is above `threshold`, the most probable first, and if there is none, the most
-            probable one; in a regression the value.
+            probability is above `threshold`, the most probable first, and if there is none, the
+            most probable one; in a regression the value.
         logits: the model's own output, [batch, classes].
 
     Returns:
@@ -112,7 +114,9 @@ def target_ids(
 
 
 def is_several(target: Targets, problem: Problem, outputs: int) -> bool:
-    """Whether the result has an axis of targets, which a caller may tell before any forward pass."""
+    """Whether the result has an axis of targets, which a caller may tell before any forward
+    pass.
+    """
     if target is None:
         return problem is Problem.MULTI_LABEL or (problem is Problem.REGRESSION and outputs > 1)
     return target == "all" if isinstance(target, str) else not isinstance(target, (int, Tensor))

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from .errors import OptionError
-from .evidence import Evidence, ForwardPass
+from .evidence import Evidence, ForwardPass, Layer
 from .methods import find_method
 from .readouts import find_readout
 from .shadow import unwrap
@@ -20,19 +20,20 @@ class TensorAttribution:
     """Scores of a batch, and what they are made of; all on the model's device.
 
     Attributes:
-        scores: float32 [batch, sequence], nan at padding. With several targets a dimension of targets,
-            and with layer="all" one of layers, stand between: [batch, targets, layers, sequence].
-            Rows with fewer targets than others are nan for the missing ones.
+        scores: float32 [batch, sequence], nan at padding. With several targets a dimension of
+            targets, and with layer="all" one of layers, stand between: [batch, targets, layers,
+            sequence]. Rows with fewer targets than others are nan for the missing ones.
         values: what the readout gave, like `scores`; None if the method reads no head.
         norms: ||x_i^0||_2, float32 [batch, sequence], nan at padding; None where not defined.
         targets: ids of the outputs explained, int64 [batch, targets]; -1 where a row has fewer.
         layers: the layers that were read.
         prediction: the model's own output, [batch, classes].
-        logits: HoT(x_i) at the last of `layers`, float32 [batch, sequence, classes], nan at padding;
-            None if the method reads no head.
+        logits: HoT(x_i) at the last of `layers`, float32 [batch, sequence, classes], nan at
+            padding; None if the method reads no head.
         read_position: the position that the head reads, int64 [batch], -1 where it reads several;
             None if the method reads no head.
-        reads_decoder: whether the positions are a decoder's: position i has read tokens up to i - 1.
+        reads_decoder: whether the positions are a decoder's: position i has read tokens up to i -
+            1.
         readout: the name of the readout.
     """
 
@@ -59,7 +60,7 @@ class Query:
     target: Targets = None
     contrast: Target | Tensor | None = None
     method: str = "normxlogit"
-    layer: int | str | None = None
+    layer: Layer = None
     readout: str | None = None
     threshold: float = 0.5
     options: Mapping[str, Any] = field(default_factory=dict)
@@ -67,7 +68,7 @@ class Query:
     def __post_init__(self) -> None:
         find_method(self.method).check(self.options)
         is_number = isinstance(self.layer, int) and not isinstance(self.layer, bool)
-        if self.layer not in (None, "all") and not (is_number and self.layer > 0):
+        if self.layer not in (None, "all") and not (is_number and int(self.layer) > 0):
             raise OptionError(f"layer must be a number from 1, 'all' or None, got {self.layer!r}.")
 
     def targets(self, forward: ForwardPass, prediction: Tensor) -> Tensor:
@@ -125,7 +126,7 @@ def attribute(
     target: Targets = None,
     contrast: Target | Tensor | None = None,
     method: str = "normxlogit",
-    layer: int | str | None = None,
+    layer: Layer = None,
     readout: str | None = None,
     threshold: float = 0.5,
     **options: Any,
@@ -135,12 +136,12 @@ def attribute(
     NormXLogit (Abbasi, Modarres, Pilehvar, EMNLP 2025): ||x_i^0||_2 * HoT(x_i^L)[target].
 
     Args:
-        model: a transformers model with a sequence-classification head, as it is or wrapped by PEFT or
-            torch.compile. It is not changed; dropout does not act, whatever mode it is in.
+        model: a transformers model with a sequence-classification head, as it is or wrapped by PEFT
+            or torch.compile. It is not changed; dropout does not act, whatever mode it is in.
         inputs: what its forward takes: `input_ids` [batch, sequence] and, if rows are padded,
             `attention_mask`, ...; tensors are moved to the model's device.
-        target: what is explained: a label name or id, several, "all", a tensor of ids [batch], or None
-            for what the model predicts.
+        target: what is explained: a label name or id, several, "all", a tensor of ids [batch], or
+            None for what the model predicts.
         contrast: a label (name, id, or tensor of ids [batch]) whose readout is subtracted.
         method: a name from `normxlogit.methods.METHODS`.
         layer: put the head on the hidden states of layer 1 .. L, or of "all"; None is the last.
@@ -160,4 +161,5 @@ def attribute(
         forward = ForwardPass(unwrap(model), inputs, layer=layer)
         answer = query.answer(forward, query.targets(forward, forward.prediction))
     fields = vars(answer).items()  # inference tensors could not be written to by the caller
-    return replace(answer, **{k: v.clone() for k, v in fields if isinstance(v, Tensor)})
+    copies: dict[str, Any] = {k: v.clone() for k, v in fields if isinstance(v, Tensor)}
+    return replace(answer, **copies)

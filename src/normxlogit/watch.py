@@ -1,10 +1,10 @@
 """What hooks on a shadow see during one forward pass.
 
 Nothing here depends on an architecture. The trunk is the outermost sub-model that returned a
-`last_hidden_state` last; x^0 is the input of the first block of the trunk's main stack; how x^L came
-from the last block's output (a final norm), and how further outputs came from x^L (a pooler), is read
-off the calls of the modules around the blocks. Of activations only those asked for are kept; of the
-others norms, addresses and counts.
+`last_hidden_state` last; x^0 is the input of the first block of the trunk's main stack; how x^L
+came from the last block's output (a final norm), and how further outputs came from x^L (a pooler),
+is read off the calls of the modules around the blocks. Of activations only those asked for are
+kept; of the others norms, addresses and counts.
 """
 
 from collections.abc import Container, Iterator
@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
-from transformers.utils import ModelOutput
+from transformers.utils.generic import ModelOutput
 
 from .errors import UnsupportedHeadError
 from .shadow import Shadow
@@ -121,8 +121,8 @@ class Watch:
         """The module whose output the head reads, and that output."""
         if not self._trunks:
             raise UnsupportedHeadError(
-                f"no sub-model of {type(self.shadow.root).__name__} returned a last_hidden_state, so "
-                "its head cannot be told from its trunk."
+                f"no sub-model of {type(self.shadow.root).__name__} returned a last_hidden_state, "
+                "so its head cannot be told from its trunk."
             )
         return self._trunks[-1]
 
@@ -218,7 +218,8 @@ class Watch:
 
 def norms_of(hidden: Tensor) -> Tensor:
     """The L2 norms of vectors in the last dimension, in float32."""
-    return torch.linalg.vector_norm(hidden, dim=-1, dtype=torch.float32)
+    norms: Tensor = torch.linalg.vector_norm(hidden, dim=-1, dtype=torch.float32)
+    return norms
 
 
 def _first_tensor(values: Any) -> Any:

@@ -2,8 +2,8 @@
 
 A tokenizer's word ids alone would call a whole sentence one word (SentencePiece without a
 pre-tokenizer), tear "don't" into three (BERT) and "2024" into four, part a letter from its accent
-(byte-level BPE), and glue the full stop to the word before it. So letters that touch make a word, as
-they do for a reader, and the ids decide about the rest: which punctuation marks belong together.
+(byte-level BPE), and glue the full stop to the word before it. So letters that touch make a word,
+as they do for a reader, and the ids decide about the rest: which punctuation marks belong together.
 """
 
 from collections.abc import Sequence

@@ -15,8 +15,8 @@ from typing import Any
 
 from torch import Tensor
 
-from ..errors import OptionError
-from ..evidence import Evidence
+from normxlogit.errors import OptionError
+from normxlogit.evidence import Evidence
 
 Score = Callable[..., Tensor]
 

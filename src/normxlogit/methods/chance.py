@@ -5,8 +5,8 @@ import zlib
 import torch
 from torch import Tensor
 
-from ..evidence import Evidence
-from . import register
+from normxlogit.evidence import Evidence
+from normxlogit.methods import register
 
 
 @register("random", family="baseline", source="-")

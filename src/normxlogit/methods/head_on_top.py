@@ -2,8 +2,8 @@
 
 from torch import Tensor
 
-from ..evidence import Evidence
-from . import register
+from normxlogit.evidence import Evidence
+from normxlogit.methods import register
 
 SOURCE = "Abbasi et al. 2025, NormXLogit: The Head-on-Top Never Lies (EMNLP)"
 
@@ -18,8 +18,8 @@ def normxlogit(evidence: Evidence, norm: str = "embedding") -> Tensor:
 
     Args:
         evidence: what one forward pass gave.
-        norm: "embedding" for hidden_states[0], the embedding layer's output, as in the authors' code;
-            "word" for the bare word embedding.
+        norm: "embedding" for hidden_states[0], the embedding layer's output, as in the authors'
+            code; "word" for the bare word embedding.
     """
     return evidence.norms(norm) * evidence.values
 

@@ -1,0 +1,171 @@
+"""What an explanation costs beside the model's own forward pass: time and memory, as ratios.
+
+    OMP_WAIT_POLICY=passive python -m benchmarks.forward [--output docs/cost.md]
+
+Times are medians of interleaved runs (A B C D, A B C D, ...) in one process, so that a machine
+whose speed drifts slows all of them alike. Memory is the peak of what torch allocates during a
+call, above what was allocated before it (the weights), by torch's own profiler.
+"""
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from torch import Tensor
+from transformers import (
+    AutoModelForSequenceClassification,
+    BertConfig,
+    BertForSequenceClassification,
+    PreTrainedModel,
+)
+
+import normxlogit as nxl
+
+BATCH = 8
+LENGTHS = (32, 128, 512)
+Inputs = dict[str, Tensor]
+Way = Callable[[Any, Inputs], Any]
+
+
+@torch.inference_mode()
+def forward(model: Any, inputs: Inputs) -> Any:
+    """The model's own forward pass."""
+    return model(**inputs).logits
+
+
+def attribute(model: Any, inputs: Inputs) -> Tensor:
+    """NormXLogit by this package."""
+    return nxl.attribute(model, inputs).scores
+
+
+@torch.no_grad()
+def token_by_token(model: Any, inputs: Inputs) -> Tensor:
+    """NormXLogit as the authors' notebook computes it: all hidden states, one token at a time."""
+    states = model(**inputs, output_hidden_states=True).hidden_states
+    own = model(**inputs).logits.argmax(-1)
+    scores = []
+    for token in range(states[0].shape[1]):
+        pooled = torch.tanh(model.bert.pooler.dense(states[-1][:, token]))
+        logit = model.classifier(pooled).gather(1, own[:, None])[:, 0]
+        scores.append(states[0][:, token].norm(dim=-1) * logit)
+    return torch.stack(scores, 1)
+
+
+def gradient_x_input(model: Any, inputs: Inputs) -> Any:
+    """Gradient times input at the word embeddings, summed over the hidden dimension."""
+    embedded = model.get_input_embeddings()(inputs["input_ids"]).detach().requires_grad_()
+    logits = model(inputs_embeds=embedded, attention_mask=inputs["attention_mask"]).logits
+    (gradient,) = torch.autograd.grad(logits.amax(-1).sum(), embedded)
+    return (gradient * embedded).sum(-1).detach()
+
+
+WAYS: dict[str, Way] = {
+    "forward": forward,
+    "normxlogit": attribute,
+    "token by token": token_by_token,
+    "gradient x input": gradient_x_input,
+}
+
+
+def measure(model: PreTrainedModel, length: int, runs: int) -> dict[str, tuple[float, float]]:
+    """Seconds (median) and peak bytes of each way, on a batch of random ids."""
+    generator = torch.Generator().manual_seed(0)
+    ids = torch.randint(1000, model.config.vocab_size, (BATCH, length), generator=generator)
+    inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+    expected = token_by_token(model, inputs)
+    torch.testing.assert_close(attribute(model, inputs), expected, rtol=1e-4, atol=1e-4)
+    seconds: dict[str, list[float]] = {name: [] for name in WAYS}
+    for run in range(runs + 1):
+        for name, way in WAYS.items():
+            if name not in ("forward", "normxlogit") and run > max(3, runs // 5):
+                continue
+            start = time.perf_counter()
+            way(model, inputs)
+            if run:
+                seconds[name].append(time.perf_counter() - start)
+    return {
+        name: (statistics.median(seconds[name]), peak_bytes(way, model, inputs))
+        for name, way in WAYS.items()
+    }
+
+
+def peak_bytes(way: Way, model: PreTrainedModel, inputs: Inputs) -> float:
+    """The most memory that torch holds during a call, beyond what it held before."""
+    with torch.profiler.profile(profile_memory=True) as profiler:
+        result = way(model, inputs)
+    del result
+    with tempfile.TemporaryDirectory() as folder:
+        trace = Path(folder) / "trace.json"
+        profiler.export_chrome_trace(str(trace))
+        events = json.loads(trace.read_text())["traceEvents"]
+    memory = sorted((e["ts"], e["args"]) for e in events if e.get("name") == "[memory]")
+    held = peak = 0
+    for _, change in memory:
+        held += change["Bytes"]
+        peak = max(peak, held)
+    return peak
+
+
+def models() -> dict[str, PreTrainedModel]:
+    """A BERT-base of random weights and, where the shared models are, a fine-tuned MiniLM."""
+    torch.manual_seed(0)
+    found: dict[str, PreTrainedModel] = {
+        "BERT-base, random": BertForSequenceClassification(BertConfig())
+    }
+    shared = Path(os.environ.get("NORMXLOGIT_SHARED", "../shared")) / "models/minilm-sst2"
+    if shared.is_dir():
+        found["minilm-sst2"] = AutoModelForSequenceClassification.from_pretrained(
+            shared, dtype=torch.float32
+        )
+    return {name: model.train(False) for name, model in found.items()}
+
+
+def main() -> None:
+    """Measure, print and, if asked, write."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--runs", type=int, default=15)
+    parser.add_argument("--output", type=Path)
+    options = parser.parse_args()
+    lines = [
+        "# What an explanation costs",
+        "",
+        "Written by `OMP_WAIT_POLICY=passive python -m benchmarks.forward --output docs/cost.md` "
+        f"with normxlogit {nxl.__version__}, torch {torch.__version__}, transformers "
+        f"{transformers.__version__}, Python {platform.python_version()}, "
+        f"{torch.get_num_threads()} threads of {platform.processor() or platform.machine()}.",
+        "",
+        f"Batches of {BATCH}. Ratios to the model's own forward pass under `inference_mode`: "
+        f"medians of {options.runs} interleaved runs in one process, and peak memory beyond the "
+        "weights. "
+        "*Token by token* is the way of the authors' notebook.",
+        "",
+        "| model | length | normxlogit: time | memory | token by token: time | memory "
+        "| gradient x input: time | memory |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    print("\n".join(lines), flush=True)
+    for name, model in models().items():
+        for length in LENGTHS:
+            found = measure(model, length, options.runs)
+            base_time, base_memory = found.pop("forward")
+            cells = [
+                f"{seconds / base_time:.3f} | {memory / base_memory:.3f}"
+                for seconds, memory in found.values()
+            ]
+            lines.append(f"| {name} | {length} | {' | '.join(cells)} |")
+            print(lines[-1], flush=True)
+    if options.output:
+        options.output.write_text("\n".join(lines) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,390 @@
+import builtins
+import io
+from dataclasses import replace
+from html.parser import HTMLParser
+from typing import Any
+
+import numpy as np
+import pytest
+from matplotlib.patches import Rectangle
+from rich.console import Console
+
+from normxlogit import Attribution, InputError, MissingExtraError, Prediction, Target
+from normxlogit.attribution import Provenance
+from normxlogit.explainer import Failure
+from normxlogit.show import view
+from normxlogit.show.html import fragment, page
+from normxlogit.show.plot import bars
+from normxlogit.show.terminal import plain, render
+
+HOSTILE = "<script>alert(1)</script>\"'& <b>"
+
+
+def attribution(
+    text: str,
+    spans: list[tuple[int, int]],
+    scores: Any,
+    *,
+    labels: tuple[str, ...] = ("NEGATIVE", "POSITIVE"),
+    explained: tuple[int, ...] = (1,),
+    layers: tuple[int, ...] = (6,),
+    axes: tuple[str, ...] = (),
+    problem: str = "single_label_classification",
+    **made: Any,
+) -> Attribution:
+    """Tokens of those spans between a [CLS] and a [SEP] whose scores are by far the largest."""
+    scores = np.array(scores, np.float32)
+    frame = np.full((*scores.shape[:-1], 1), 100, np.float32)
+    count = len(spans)
+    regression = problem == "regression"
+    outputs = tuple(
+        Target(label, i, float(i), None if regression else (i + 1) / (len(labels) + 1))
+        for i, label in enumerate(labels)
+    )
+    provenance = Provenance(
+        model="some/model",
+        revision="abc123",
+        architecture="SomeForSequenceClassification",
+        dtype="float32",
+        method="normxlogit",
+        readout="closeness" if regression else "logit",
+        contrast=None,
+        options={},
+        versions={"normxlogit": "1.2.3"},
+    )
+    return Attribution(
+        texts=(text,),
+        tokens=("[CLS]", *(text[slice(*span)] for span in spans), "[SEP]"),
+        scores=np.concatenate([frame, scores, frame], -1),
+        special=np.array([True, *[False] * count, True]),
+        offsets=np.array([(0, 0), *spans, (0, 0)], np.int32),
+        segments=np.array([-1, *[0] * count, -1], np.int32),
+        word_numbers=np.array([-1, *range(count), -1], np.int32),
+        axes=axes,
+        targets=tuple(outputs[i] for i in explained),
+        layers=layers,
+        prediction=Prediction(problem, outputs, (len(labels) - 1,)),
+        provenance=replace(provenance, **made),
+        norms=np.ones(count + 2, np.float32),
+        unit="word",
+    )
+
+
+def spans_of(text: str) -> list[tuple[int, int]]:
+    """The spans of words between spaces."""
+    spans, start = [], 0
+    for word in text.split():
+        start = text.index(word, start)
+        spans.append((start, start + len(word)))
+        start += len(word)
+    return spans
+
+
+def of_words(text: str, scores: Any, **options: Any) -> Attribution:
+    return attribution(text, spans_of(text), scores, **options)
+
+
+GOOD_BAD = of_words("good  but\n bad", [4.0, 0.0, -2.0])
+
+
+class Reader(HTMLParser):
+    """Collects the elements of a page with their attributes, the marks' texts and all text."""
+
+    VOID = frozenset({"meta", "br", "link", "img"})
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.path: list[str] = []
+        self.texts: list[tuple[str, str]] = []
+        self.feed(html)
+        self.close()
+        assert self.path == [], "an element was not closed"
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+        if tag not in self.VOID:
+            self.path.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.path.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if "style" not in self.path:
+            self.texts.append((self.path[-1] if self.path else "", data))
+
+    def text(self, *tags: str) -> str:
+        return "".join(data for tag, data in self.texts if tag in tags or not tags)
+
+
+def colored(shown: Attribution, **options: Any) -> str:
+    file = io.StringIO()
+    console = Console(file=file, force_terminal=True, color_system="truecolor", width=80)
+    console.print(render(shown, **options))
+    return file.getvalue()
+
+
+def bar_of(lines: str, name: str) -> str:
+    (line,) = [line for line in lines.splitlines() if line.split()[:1] == [name] and "│" in line]
+    return line
+
+
+def test_pieces_put_together_are_the_text() -> None:
+    text = " a\r\n b\tc👍🏽 "
+    shown = attribution(text, [(0, 2), (4, 6), (7, 9), (8, 10), (8, 10)], [1.0, 2, 3, 4, 5])
+    pieces = view.pieces(shown, 0)
+    assert "".join(piece.text for piece in pieces) == text
+    scored = [(piece.text, piece.score) for piece in pieces if piece.score is not None]
+    assert scored == [("a", 1.0), ("b", 2.0), ("c👍🏽", 12.0)]
+
+
+def test_bars_stand_on_the_side_of_their_sign() -> None:
+    lines = plain(GOOD_BAD)
+    good, but, bad = (bar_of(lines, name) for name in ("good", "but", "bad"))
+    zero = good.index("│")
+    assert but.index("│") == bad.index("│") == zero
+    assert good[zero + 1] == "█"
+    assert good[zero - 1] == " "
+    assert but.endswith("│")
+    assert but[zero - 1] == " "
+    assert bad.endswith("█│")
+    assert 1.8 < good.count("█") / bad.count("█") < 2.3
+    assert good.split()[1] == "+4.00"
+    assert bad.split()[1] == "-2.00"
+
+
+def test_terminal_says_what_was_predicted_and_by_what() -> None:
+    lines = plain(GOOD_BAD)
+    assert "POSITIVE 66.7%" in lines
+    assert "Explained" not in lines
+    assert "some/model" in lines
+    other = plain(of_words("a b", [1.0, 2.0], explained=(0,), contrast="positive"))
+    assert "Explained   NEGATIVE 33.3%, rather than POSITIVE 66.7%" in other
+
+
+def test_a_contrast_is_found_by_name_before_number() -> None:
+    shown = of_words("a b", [1.0, 2.0], labels=("2", "1", "0"), explained=(1,), contrast="2")
+    assert "rather than 2 25.0%" in plain(shown)
+    assert "+ speaks for 1   - speaks for 2" in plain(shown)
+    assert "A positive score speaks for 1 rather than 2" in Reader(page([shown])).text("p")
+
+
+def test_special_tokens_are_left_out_unless_asked_for() -> None:
+    assert "[CLS]" not in plain(GOOD_BAD)
+    assert "[CLS]" in plain(GOOD_BAD, special=True)
+    assert bar_of(plain(GOOD_BAD), "good").count("█") > 20, "scaled by a special token"
+
+
+def test_colours_tell_for_from_against() -> None:
+    shown = colored(GOOD_BAD)
+    assert "\x1b[1;38;2;255;255;255;48;2;26;115;232mgood\x1b[0m" in shown
+    assert "\x1b[1;4;38;2;194;81;0mbad\x1b[0m" in shown
+    assert "but\n" in shown
+    assert "\x1b" not in plain(GOOD_BAD)
+
+
+def test_a_long_text_is_shown_whole_with_its_strongest_words() -> None:
+    words = [f"w{i}" for i in range(50)]
+    scores = [float(i % 2 or -i) for i in range(50)]
+    lines = plain(of_words(" ".join(words), scores))
+    text, table = lines.split("\n\n", 2)[1:]
+    assert text.split() == words
+    rows = [line.split()[0] for line in table.split("\n\n")[0].splitlines()]
+    assert len(rows) == 20
+    assert rows[-1] == "w48"
+    assert rows == sorted(rows, key=words.index)
+    assert "20 strongest of 50" in lines
+
+
+def test_every_target_has_its_block() -> None:
+    lines = plain(of_words("a b", [[1.0, 2], [3, -4]], explained=(0, 1), axes=("target",)))
+    assert lines.index("Explained   NEGATIVE") < lines.index("Explained   POSITIVE")
+    assert lines.count("a b\n") == 2
+
+
+def test_layers_are_a_table_that_fits() -> None:
+    layers = tuple(range(1, 25))
+    scores = np.arange(48).reshape(24, 2)
+    lines = plain(of_words("a b", scores, layers=layers, axes=("layer",)))
+    assert max(map(len, lines.splitlines())) <= 88
+    for layer in layers:
+        assert f"L{layer}" in lines.split()
+    assert {"+46.0", "+47.0"} <= set(lines.split())
+
+
+def test_regression_shows_its_value() -> None:
+    shown = of_words("a b", [1.0, 2.0], labels=("LABEL_0",), explained=(0,), problem="regression")
+    assert "Prediction  0.000" in plain(shown)
+    assert "LABEL_0" not in plain(shown)
+    assert "%" not in plain(shown)
+    assert "<strong>0.000</strong>" in page([shown])
+
+
+def test_a_text_cannot_steer_the_terminal() -> None:
+    shown = of_words("a\x1b[31m \x07b\x9b", [1.0, 2.0])
+    assert not set(plain(shown)) & set("\x1b\x07\x9b")
+    assert "a␛[31m" in plain(shown)
+
+
+def test_pairs_are_labelled() -> None:
+    one = of_words("a b", [1.0, -1.0])
+    pair = replace(one, texts=("a", "b"), segments=np.array([-1, 0, 1, -1], np.int32))
+    pair = replace(pair, offsets=np.array([(0, 0), (0, 1), (0, 1), (0, 0)], np.int32))
+    assert "Text 1  a\nText 2  b\n" in plain(pair)
+    assert Reader(page([pair])).text("h4") == "Text 1Text 2"
+
+
+@pytest.mark.parametrize("scores", [[0.0, 0.0], [1e-9, -1e-9], [1e9, -3e8], [-1.0, -2.0]])
+def test_any_scale_of_scores_can_be_shown(scores: list[float]) -> None:
+    shown = of_words("a b", scores)
+    assert bar_of(plain(shown), "a")
+    assert "nan" not in page([shown])
+    assert bars(shown)
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"), [(0.5, "50.0%"), (0.99999, ">99.9%"), (1e-9, "<0.1%"), (1.0, "100.0%")]
+)
+def test_percentages_do_not_claim_certainty(value: float, expected: str) -> None:
+    assert view.percent(value) == expected
+
+
+def hostile() -> Attribution:
+    shown = of_words(HOSTILE, [1.0, -1.0], labels=(HOSTILE, HOSTILE), contrast="0")
+    made = replace(shown.provenance, model=HOSTILE, revision=HOSTILE, options={"o": HOSTILE})
+    return replace(shown, provenance=made)
+
+
+@pytest.mark.parametrize("make", [lambda a: page([a]), lambda a: page([a] * 2), fragment])
+def test_script_tags_and_quotes_stay_text(make: Any) -> None:
+    read, harmless = Reader(make(hostile())), Reader(make(GOOD_BAD))
+    names = {name for name, _ in read.elements}
+    assert names <= {name for name, _ in harmless.elements} | {"h3"}
+    assert "script" not in names
+    known = {"class", "style", "title", "dir", "scope", "lang", "charset", "name", "content"}
+    known |= {"aria-hidden", "colspan"}
+    assert {key for _, attributes in read.elements for key in attributes} <= known
+    assert read.text("mark", "div").startswith(HOSTILE)
+    assert HOSTILE in read.text("dd")
+
+
+def test_a_failure_is_told_in_its_place() -> None:
+    read = Reader(page([GOOD_BAD, Failure(HOSTILE, InputError("<i>no</i>")), GOOD_BAD]))
+    assert "script" not in {name for name, _ in read.elements}
+    assert "<i>no</i>" in read.text("p")
+    assert [name for name, _ in read.elements].count("article") == 3
+    assert "2 of 3" in read.text("p")
+
+
+def test_page_needs_no_network() -> None:
+    html = page([GOOD_BAD])
+    assert "http" not in html
+    assert "url(" not in html
+    assert "@import" not in html
+    assert not {"link", "script", "img", "iframe"} & {name for name, _ in Reader(html).elements}
+    assert ("meta", {"name": "viewport", "content": "width=device-width, initial-scale=1"}) in (
+        Reader(html).elements
+    )
+
+
+def test_page_keeps_the_text_as_it_was() -> None:
+    read = Reader(page([GOOD_BAD]))
+    assert read.text("mark", "div").strip().startswith("good  but\n bad")
+
+
+def test_page_carries_signs_without_colour() -> None:
+    read = Reader(page([GOOD_BAD]))
+    marks = [attributes for name, attributes in read.elements if name == "mark"]
+    assert [mark["title"] for mark in marks if "title" in mark] == [
+        "+4.00, POSITIVE",
+        "+0.00, POSITIVE",
+        "-2.00, POSITIVE",
+    ]
+    assert [mark.get("class") for mark in marks[:3]] == [None, None, "nx-against"]
+    cells = read.text("td")
+    assert "+4.00" in cells
+    assert "−2.00" in cells
+
+
+def test_bars_of_the_page_share_a_zero_line() -> None:
+    read = Reader(page([GOOD_BAD]))
+    styles = [attributes["style"] for name, attributes in read.elements if name == "i"]
+    assert styles == [
+        "left:33.33%;width:66.67%",
+        "left:33.33%;width:0.00%",
+        "left:0.00%;width:33.33%",
+    ]
+    zeros = {attributes["style"] for name, attributes in read.elements if name == "b"}
+    assert zeros == {"left:33.33%"}
+
+
+def test_page_says_what_made_it() -> None:
+    text = Reader(page([GOOD_BAD])).text("dd")
+    for fact in (
+        "some/model",
+        "abc123",
+        "SomeFor",
+        "float32",
+        "normxlogit, readout logit, layer 6",
+    ):
+        assert fact in text
+    assert "normxlogit 1.2.3" in text
+    assert view.CAVEAT in Reader(page([GOOD_BAD])).text("p")
+
+
+def test_page_has_a_heat_map_of_layers_for_each_target() -> None:
+    scores = np.arange(12).reshape(2, 3, 2)
+    shown = of_words("a b", scores, explained=(0, 1), layers=(1, 2, 3), axes=("target", "layer"))
+    read = Reader(page([shown]))
+    assert [a.get("class") for n, a in read.elements if n == "table"] == ["nx-heat", "nx-heat"]
+    assert read.text("h3") == "Explained: NEGATIVE 33.3%Explained: POSITIVE 66.7%"
+
+
+def test_fragment_styles_only_itself() -> None:
+    css = fragment(GOOD_BAD).partition("<style>")[2].partition("</style>")[0]
+    rules = css.replace("@media (prefers-color-scheme: dark) {", "").split("}")
+    selectors = [part.split("{")[0].strip() for part in rules if "{" in part]
+    assert selectors
+    for selector in selectors:
+        assert all(one.strip().startswith(".normxlogit") for one in selector.split(","))
+
+
+def test_plot_draws_what_the_scores_are() -> None:
+    (axes,) = bars(of_words("good $x$ bad", [4.0, 0.5, -2.0])).axes
+    widths = [patch.get_width() for patch in axes.patches if isinstance(patch, Rectangle)]
+    assert widths == [4.0, 0.5, -2.0]
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["good", "$x$", "bad"]
+    bottom, top = axes.get_ylim()
+    assert bottom > top, "the first word belongs on top"
+
+
+def test_plot_has_a_panel_for_each_target_and_a_heat_map_of_layers() -> None:
+    scores = np.arange(12).reshape(2, 3, 2)
+    figure = bars(
+        of_words("a b", scores, explained=(0, 1), layers=(1, 2, 3), axes=("target", "layer"))
+    )
+    images = [axes.images[0].get_array() for axes in figure.axes if axes.images]
+    assert [image.tolist() for image in images if image is not None] == [
+        scores[0].T.tolist(),
+        scores[1].T.tolist(),
+    ]
+    figure.savefig(io.BytesIO())
+
+
+def test_plot_without_matplotlib_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = builtins.__import__
+
+    def without(name: str, *rest: Any, **named: Any) -> Any:
+        if name.startswith("matplotlib"):
+            raise ImportError(name)
+        return real(name, *rest, **named)
+
+    monkeypatch.setattr(builtins, "__import__", without)
+    with pytest.raises(MissingExtraError, match=r'pip install "normxlogit\[plot\]"'):
+        GOOD_BAD.plot()
+
+
+def test_attribution_shows_itself_by_these() -> None:
+    assert str(GOOD_BAD) == plain(GOOD_BAD)
+    assert GOOD_BAD.to_html() == page([GOOD_BAD])
+    assert GOOD_BAD._repr_html_() == fragment(GOOD_BAD)
