@@ -158,7 +158,7 @@ def test_terminal_says_what_was_predicted_and_by_what() -> None:
     assert "POSITIVE 66.7%" in lines
     assert "Explained" not in lines
     assert "some/model" in lines
-    other = plain(of_words("a b", [1.0, 2.0], explained=(0,), contrast="positive"))
+    other = plain(of_words("a b", [1.0, 2.0], explained=(0,), contrast="POSITIVE"))
     assert "Explained   NEGATIVE 33.3%, rather than POSITIVE 66.7%" in other
 
 

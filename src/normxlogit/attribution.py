@@ -15,6 +15,7 @@ from .words import Span, inside_characters, sentence_spans
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+    from rich.console import RenderableType
 
 SCHEMA = "normxlogit/attribution/1"
 
@@ -94,7 +95,7 @@ class Provenance:
         revision: the commit of the Hub repository, if known.
         architecture: the model's class.
         dtype: of its weights.
-        method, readout, contrast, options: what was asked.
+        method, readout, contrast, options: what was asked; the contrast by its label.
         versions: of normxlogit, torch and transformers.
     """
 
@@ -109,7 +110,7 @@ class Provenance:
     versions: Mapping[str, str]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Attribution:
     """How much each token of a text speaks for what a model said of it.
 
@@ -348,6 +349,15 @@ class Attribution:
         from .show.terminal import plain
 
         return plain(self)
+
+    def __repr__(self) -> str:
+        targets = ", ".join(map(str, self.targets))
+        return f"<Attribution of {targets} to {len(self)} {self.unit}s of {self.text!r:.60}>"
+
+    def __rich__(self) -> "RenderableType":
+        from .show.terminal import render
+
+        return render(self)
 
     def _repr_html_(self) -> str:
         from .show.html import fragment

@@ -107,6 +107,8 @@ class Batches:
         if answer.reads_decoder:
             start = self._encoder.token(self._model.config.decoder_start_token_id)
             texts = [text.as_decoder_inputs(start) for text in texts]
+        foil = None if answer.contrast is None else forward.labels[int(answer.contrast[0])]
+        provenance = self._provenance(query, answer.readout, foil)
         several = is_several(query.target, forward.problem, outputs.shape[-1])
         return [
             assemble(
@@ -116,12 +118,12 @@ class Batches:
                 targets[n].tolist(),
                 answer.layers,
                 ("target",) * several + ("layer",) * (query.layer == "all"),
-                self._provenance(query, answer.readout),
+                provenance,
             )
             for n, text in enumerate(texts)
         ]
 
-    def _provenance(self, query: Query, readout: str) -> Provenance:
+    def _provenance(self, query: Query, readout: str, contrast: str | None) -> Provenance:
         return Provenance(
             model=self._name,
             revision=getattr(self._model.config, "_commit_hash", None),
@@ -129,7 +131,7 @@ class Batches:
             dtype=str(self._model.dtype).removeprefix("torch."),
             method=query.method,
             readout=readout,
-            contrast=None if query.contrast is None else str(query.contrast),
+            contrast=contrast,
             options=dict(query.options),
             versions={
                 "normxlogit": __version__,

@@ -13,7 +13,7 @@ import warnings
 from collections.abc import Iterable, Iterator
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -81,10 +81,14 @@ def _normxlogit(
 ) -> None: ...
 
 
-def _layer(value: str) -> str:
-    if value != "all" and not (value.isdecimal() and int(value) > 0):
-        raise typer.BadParameter(f"{value!r} is neither a number from 1 nor 'all'.")
-    return value
+def _layer(value: str | None) -> int | Literal["all"] | None:
+    if value is None:
+        return None
+    if value == "all":
+        return "all"
+    if not (value.isdecimal() and int(value) > 0):
+        raise typer.BadParameter(f"--layer {value!r} is neither a number from 1 nor 'all'.")
+    return int(value)
 
 
 @app.command()
@@ -128,7 +132,6 @@ def explain(
     layer: Annotated[
         str | None,
         typer.Option(
-            callback=lambda value: value and _layer(value),
             metavar="NUMBER|all",
             help="Read this layer instead of the last, or all of them.",
         ),
@@ -193,6 +196,7 @@ def explain(
     """
     _write_utf8()
     with _reporting(debug):
+        which_layer = _layer(layer)
         inputs = _inputs(texts or [], pair, file)
         _check_output(output)
         _prefer_cache(model)
@@ -210,7 +214,7 @@ def explain(
                 target=_target(target),
                 contrast=contrast,
                 method=method,
-                layer=int(layer) if layer and layer != "all" else layer,
+                layer=which_layer,
                 readout=readout,
                 threshold=threshold,
                 batch_size=batch_size,
@@ -241,10 +245,9 @@ def _inputs(texts: list[str], pair: str | None, file: Path | None) -> list[Any]:
         raise typer.BadParameter('no TEXT. Try: normxlogit explain "A great movie."')
     elif texts in ([], ["-"]):
         texts = [_decoded(sys.stdin.buffer.read(), "standard input")]
-    for text in [*texts, pair or ""]:
-        with contextlib.suppress(UnicodeEncodeError):
-            text.encode()
-            continue
+    if any(
+        "\ud800" <= character <= "\udfff" for text in [*texts, pair or ""] for character in text
+    ):
         raise InputError("TEXT is not valid UTF-8.")
     if pair is None:
         return list(texts)
@@ -277,8 +280,8 @@ def _check_output(output: Path | None) -> None:
     """Find out before the work whether its result can be written."""
     if output is None:
         return
-    if output.exists() and not output.is_file():
-        raise InputError(f"cannot write {output}: it is not a file.")
+    if output.is_symlink() or (output.exists() and not output.is_file()):
+        raise InputError(f"cannot write {output}: it is not a plain file.")
     folder = output.absolute().parent
     if not folder.is_dir():
         raise InputError(f"cannot write {output}: there is no folder {folder}.")
@@ -367,7 +370,7 @@ def _print(
     elif isinstance(result, Attribution):
         console = Console()
         if heading:
-            console.rule(heading, align="left")
+            console.rule(heading, align="left", style="dim")
         console.print(render(result, special=special))
 
 

@@ -12,9 +12,12 @@ def write_whole(path: str | Path, text: str) -> None:
     """Write UTF-8 text to a temporary file beside `path`, then give it that name.
 
     Raises:
-        InputError: the folder does not exist or cannot be written to, or the disk is full.
+        InputError: the folder does not exist or cannot be written to, the disk is full, or `path`
+            is something else than a plain file (a link, a folder, a device).
     """
     path = Path(path)
+    if path.is_symlink() or (path.exists() and not path.is_file()):
+        raise InputError(f"cannot write {path}: it is not a plain file.")
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     try:
         try:

@@ -18,7 +18,7 @@ Readout = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
 def logit(hot: Tensor, targets: Tensor, _own: Tensor) -> Tensor:
-    """HoT(x_i)[target], LogAt of the paper (equation 3). Signed: positive speaks for the target."""
+    """HoT(x_i)[target], LogAt of the paper. Signed: positive speaks for the target."""
     rows = torch.arange(len(hot), device=hot.device)[:, None]
     return hot[rows, targets.clamp_min(0)]
 
@@ -50,7 +50,7 @@ def centered(hot: Tensor, targets: Tensor, own: Tensor) -> Tensor:
 
 
 def distance(hot: Tensor, targets: Tensor, own: Tensor) -> Tensor:
-    """|HoT(x_i) - HoT(x_read)|, from a token's own value to the prediction (section 3.2)."""
+    """|HoT(x_i) - HoT(x_read)|, from a token's own value to the prediction, as published."""
     return (logit(hot, targets, own) - own.gather(1, targets)[:, :, None, None]).abs()
 
 

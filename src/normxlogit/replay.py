@@ -3,7 +3,7 @@
 The shadow's trunk is made to answer at once with given hidden states, and the model's own forward
 runs on: whatever stands on the trunk, pooler, dropout, classifier, is what the model does, with no
 code for an architecture. Given each token as a sequence of length one, it returns the head's output
-on it (Head-on-Top, NormXLogit, EMNLP 2025, section 3).
+on it (Abbasi et al., NormXLogit, EMNLP 2025).
 """
 
 from typing import Any

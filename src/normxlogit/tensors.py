@@ -35,6 +35,7 @@ class TensorAttribution:
         reads_decoder: whether the positions are a decoder's: position i has read tokens up to i -
             1.
         readout: the name of the readout.
+        contrast: the id of the output that is subtracted for each row, int64 [batch]; or None.
     """
 
     scores: Tensor
@@ -47,6 +48,7 @@ class TensorAttribution:
     read_position: Tensor | None
     reads_decoder: bool
     readout: str
+    contrast: Tensor | None
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,8 @@ class Query:
     def answer(self, forward: ForwardPass, targets: Tensor) -> TensorAttribution:
         """Score the tokens of every row for its targets."""
         readout = find_readout(self.readout, forward.problem, self.contrast is not None)
-        evidence = Evidence(forward, targets, self._foils(forward, targets), readout)
+        foils = self._foils(forward, targets)
+        evidence = Evidence(forward, targets, foils, readout)
         scores = find_method(self.method)(evidence, **self.options)
         batch, sequence = forward.mask.shape
         shape = (batch, targets.shape[1], len(forward.layers), sequence)
@@ -95,6 +98,7 @@ class Query:
             read_position=forward.head.read_position if reads_head else None,
             reads_decoder=forward.captured.reads_decoder,
             readout=readout,
+            contrast=None if foils is None else foils[:, 0],
         )
 
     def _foils(self, forward: ForwardPass, targets: Tensor) -> Tensor | None:

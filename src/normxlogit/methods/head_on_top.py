@@ -10,7 +10,7 @@ SOURCE = "Abbasi et al. 2025, NormXLogit: The Head-on-Top Never Lies (EMNLP)"
 
 @register("normxlogit", family="head on top", source=SOURCE)
 def normxlogit(evidence: Evidence, norm: str = "embedding") -> Tensor:
-    """||x_i^0||_2 * HoT(x_i^L)[target] (equation 4).
+    """||x_i^0||_2 * HoT(x_i^L)[target].
 
     Cost: one forward pass. Trust it to rank what a prediction rests on about as well as gradient
     methods that drop the sign; integrated gradients with the sign kept rank better, at the cost of
@@ -26,7 +26,7 @@ def normxlogit(evidence: Evidence, norm: str = "embedding") -> Tensor:
 
 @register("logat", family="head on top", source=SOURCE)
 def logat(evidence: Evidence) -> Tensor:
-    """HoT(x_i^L)[target], the model's head on each token's final representation (equation 3).
+    """HoT(x_i^L)[target], the model's head on each token's final representation.
 
     Cost: one forward pass.
     """
@@ -35,7 +35,7 @@ def logat(evidence: Evidence) -> Tensor:
 
 @register("norm", family="head on top", source=SOURCE)
 def norm(evidence: Evidence, norm: str = "embedding") -> Tensor:
-    """||x_i^0||_2, the same for every target and layer (equation 1; Oyama et al. 2023).
+    """||x_i^0||_2, the same for every target and layer (after Oyama et al. 2023).
 
     Cost: one forward pass, of which only the first layer's input is used. Never negative.
     """

@@ -1,0 +1,78 @@
+"""Attributions as matplotlib figures."""
+
+from typing import TYPE_CHECKING
+
+from normxlogit.attribution import Attribution
+from normxlogit.errors import MissingExtraError
+from normxlogit.show import view
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+_FOR, _AGAINST = "#1a66cc", "#d9660a"
+
+
+def bars(attribution: Attribution, *, special: bool = False) -> "Figure":
+    """The signed bars of the paper's figure in text order, a panel for each target.
+
+    With several layers a heat map of words by layers takes the place of the bars. The figure
+    belongs to no window; notebooks show it, `savefig` writes it.
+
+    Raises:
+        MissingExtraError: matplotlib is not installed.
+    """
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise MissingExtraError(
+            'plots need matplotlib. Install it with: pip install "normxlogit[plot]"'
+        ) from error
+    rows = view.shown(attribution, special)
+    by_layer = len(attribution.layers) > 1
+    panels = len(attribution.targets)
+    width = max(5.0, 2.0 + 0.6 * len(attribution.layers)) if by_layer else 5.0
+    height = 1.2 + 0.28 * max(len(rows), 3)
+    figure = Figure(figsize=(width * panels, height), layout="constrained")
+    axes = figure.subplots(1, panels, squeeze=False)[0]
+    for panel, target in zip(axes, attribution.targets, strict=True):
+        part = attribution.select(target=target.id)
+        (_draw_layers if by_layer else _draw_bars)(panel, part, rows)
+        panel.set_title(view.explained(part), parse_math=False)
+        names = [view.one_line(attribution.tokens[i]) for i in rows]
+        panel.set_yticks(range(len(rows)), names, parse_math=False)
+    return figure
+
+
+def _draw_bars(axes: "Axes", attribution: Attribution, rows: list[int]) -> None:
+    part = attribution.only()
+    scores = part.scores[rows]
+    colors = [_FOR if score > 0 else _AGAINST for score in scores]
+    drawn = axes.barh(range(len(rows)), scores, color=colors)
+    largest = view.scale(scores)
+    axes.bar_label(drawn, [view.number(score, largest) for score in scores.tolist()], padding=3)
+    axes.axvline(0, color="#57606a", linewidth=0.8)
+    axes.margins(x=0.18)
+    axes.invert_yaxis()
+    axes.spines[["top", "right", "left"]].set_visible(False)
+    axes.tick_params(axis="y", length=0)
+    axes.set_xlabel(_axis(part), parse_math=False)
+
+
+def _draw_layers(axes: "Axes", attribution: Attribution, rows: list[int]) -> None:
+    from matplotlib.colors import LinearSegmentedColormap
+
+    colors = LinearSegmentedColormap.from_list("against-for", [_AGAINST, "#ffffff", _FOR])
+    full = view.color_scale(attribution)
+    image = axes.imshow(
+        attribution.scores[:, rows].T, cmap=colors, vmin=-full, vmax=full, aspect="auto"
+    )
+    axes.set_xticks(range(len(attribution.layers)), [str(layer) for layer in attribution.layers])
+    axes.set_xlabel(f"layer\n{_axis(attribution)}", parse_math=False)
+    axes.figure.colorbar(image, ax=axes)
+
+
+def _axis(attribution: Attribution) -> str:
+    meaning = view.meaning(attribution)
+    sides = (("+", meaning.positive), ("−", meaning.negative))
+    return ", ".join(f"{sign} {says}" for sign, says in sides if says is not None)

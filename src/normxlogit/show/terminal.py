@@ -1,0 +1,210 @@
+"""Attributions in a terminal, with colours and without."""
+
+import io
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from rich.cells import cell_len, set_cell_size
+from rich.console import Console, ConsoleOptions, RenderResult
+from rich.style import Style
+from rich.text import Text
+
+from normxlogit.attribution import Attribution
+from normxlogit.show import view
+
+ROWS = 20
+"""How many rows a table has at most."""
+
+PLAIN_WIDTH = 88
+
+# Blue and orange, which the colour-blind tell apart; each has a contrast of about 4.5 against black
+# and against white, and so on dark and light terminals.
+_FOR, _AGAINST = "#1a73e8", "#c25100"
+_DIM = Style(dim=True)
+_LABEL = Style(bold=True)
+
+
+def render(attribution: Attribution, *, special: bool = False) -> "Report":
+    """What rich prints of an attribution.
+
+    Args:
+        attribution: of any unit, with any number of targets and layers.
+        special: list special tokens too.
+    """
+    return Report(attribution, special)
+
+
+def plain(attribution: Attribution, *, special: bool = False) -> str:
+    """The same as text without colours, 88 columns wide."""
+    file = io.StringIO()
+    console = Console(file=file, width=PLAIN_WIDTH, color_system=None, legacy_windows=False)
+    console.print(render(attribution, special=special))
+    return "\n".join(line.rstrip() for line in file.getvalue().splitlines())
+
+
+@dataclass(frozen=True)
+class Report:
+    """An attribution as rich prints it."""
+
+    attribution: Attribution
+    special: bool
+
+    def __rich_console__(self, _console: Console, options: ConsoleOptions) -> RenderResult:
+        whole = self.attribution
+        yield _prediction(whole)
+        for target in whole.targets:
+            part = whole.select(target=target.id)
+            if not view.is_plain(whole):
+                yield _field("Explained", Text(view.explained(part)))
+            yield Text()
+            yield from _texts(part.select(layer=part.layers[-1]))
+            yield Text()
+            if len(part.layers) > 1:
+                yield from _heat_map(part, self.special, options.max_width)
+            else:
+                yield from _bars(part.only(), self.special, options.max_width)
+            yield Text()
+        yield Text(f"{view.how(whole)}; model {view.visible(whole.provenance.model)}", _DIM)
+
+
+def _field(name: str, value: Text) -> Text:
+    return Text.assemble((f"{name:<12}", _DIM), value)
+
+
+def _prediction(attribution: Attribution) -> Text:
+    said = Text(", ").join(
+        Text.assemble((name, _LABEL), f" {amount}") if name != "the value" else Text(amount, _LABEL)
+        for name, amount in view.predicted(attribution)
+    )
+    if not said:
+        said = Text("no label", _LABEL)
+    if (second := view.runner_up(attribution)) is not None:
+        said.append(f"   next {second[0]} {second[1]}", _DIM)
+    return _field("Prediction", said)
+
+
+def _texts(attribution: Attribution) -> Iterator[Text]:
+    """The text, or both of a pair, each word in its colour."""
+    largest = view.color_scale(attribution)
+    for segment in range(len(attribution.texts)):
+        line = Text(overflow="fold")
+        if len(attribution.texts) > 1:
+            line.append(f"Text {segment + 1}  ", _DIM)
+        for piece in view.pieces(attribution, segment):
+            style = None if piece.score is None else _style(piece.score / largest)
+            line.append(view.visible(piece.text), style)
+        yield line
+
+
+def _style(share: float) -> Style:
+    """How a score looks that is `share` of the largest: coloured, bold, on a coloured ground."""
+    hue, size = _FOR if share > 0 else _AGAINST, abs(share)
+    if size < 0.05:
+        return Style.null()
+    if size < 0.35:
+        return Style(color=hue)
+    if size < 0.7:
+        return Style(color=hue, bold=True, underline=True)
+    return Style(color="#ffffff", bgcolor=hue, bold=True)
+
+
+def _bars(attribution: Attribution, special: bool, width: int) -> Iterator[Text]:
+    """A row for each word: its name, its score, and a bar to either side of a zero line."""
+    rows, note = _chosen(attribution, special)
+    scores = attribution.scores
+    largest = view.scale(scores[rows])
+    names = {i: view.one_line(attribution.tokens[i]) for i in rows}
+    numbers = {i: view.number(float(scores[i]), largest) for i in rows}
+    name_width = min(max(map(cell_len, names.values()), default=0), max(8, width // 3))
+    number_width = max(map(len, numbers.values()), default=0)
+    room = min(44, max(8, width - name_width - number_width - 6))
+    low, high = (max(0.0, float((sign * scores[rows]).max(initial=0.0))) for sign in (-1, 1))
+    left = 0 if low == 0 else max(1, round(room * low / (low + high)))
+    right = 0 if high == 0 else max(1, room - left)
+    per_cell = max(low / left if left else 0.0, high / right if right else 0.0) or 1.0
+    for i, row in enumerate(rows):
+        if len(attribution.texts) > 1:
+            yield from _heading(attribution, rows, i)
+        score = float(scores[row])
+        halves = round(2 * abs(score) / per_cell)
+        bar = "█" * (halves // 2)
+        before, after = (bar, "") if score < 0 else ("", bar)
+        if halves % 2:
+            before, after = ("▐" + before, "") if score < 0 else ("", after + "▌")
+        color = Style(color=_FOR if score > 0 else _AGAINST)
+        yield Text.assemble(
+            "  ",
+            (_fitted(names[row], name_width), _DIM if attribution.special[row] else ""),
+            f"  {numbers[row]:>{number_width}}  ",
+            (f"{before:>{left}}", color),
+            ("│", _DIM),
+            (after, color),
+            no_wrap=True,
+            overflow="crop",
+        )
+    yield Text()
+    yield from _legend(attribution, note)
+
+
+def _heat_map(attribution: Attribution, special: bool, width: int) -> Iterator[Text]:
+    """Words by layers, in as many blocks of layers as the width asks for."""
+    rows, note = _chosen(attribution, special)
+    largest, full = view.scale(attribution.scores[:, rows]), view.color_scale(attribution)
+    names = {i: view.one_line(attribution.tokens[i]) for i in rows}
+    name_width = min(max(map(cell_len, names.values()), default=0), max(8, width // 4))
+    cell = max(len(view.number(float(s), largest)) for s in attribution.scores[:, rows].flat) + 1
+    cell = max(cell, len(str(attribution.layers[-1])) + 2)
+    per_block = max(1, (width - name_width - 3) // cell)
+    for start in range(0, len(attribution.layers), per_block):
+        block = range(start, min(start + per_block, len(attribution.layers)))
+        head = "".join(f"{f'L{attribution.layers[n]}':>{cell}}" for n in block)
+        yield Text(f"  {'':{name_width}} {head}", _DIM, no_wrap=True, overflow="crop")
+        for i, row in enumerate(rows):
+            if len(attribution.texts) > 1:
+                yield from _heading(attribution, rows, i)
+            line = Text(f"  {_fitted(names[row], name_width)} ", no_wrap=True, overflow="crop")
+            for n in block:
+                score = float(attribution.scores[n, row])
+                shown = view.number(score, largest)
+                line.append(" " * (cell - len(shown)))
+                line.append(shown, _style(max(-1.0, min(1.0, score / full))))
+            yield line
+        yield Text()
+    yield from _legend(attribution, note)
+    yield Text(f"The text above shows layer {attribution.layers[-1]}.", _DIM)
+
+
+def _chosen(attribution: Attribution, special: bool) -> tuple[list[int], str]:
+    """The tokens that the table lists, and a note if that is not all of them."""
+    rows = view.shown(attribution, special)
+    if len(rows) <= ROWS:
+        return rows, ""
+    chosen = view.strongest(attribution.scores, rows, ROWS)
+    return chosen, f"The table lists the {ROWS} strongest of {len(rows)}, in text order."
+
+
+def _heading(attribution: Attribution, rows: Sequence[int], at: int) -> Iterator[Text]:
+    """ "Text 1" or "Text 2" before the first row of each."""
+    segments = attribution.segments[rows[: at + 1]].tolist()
+    if segments[-1] >= 0 and segments[-1] not in segments[:-1]:
+        yield Text(f"  Text {segments[-1] + 1}", _DIM)
+
+
+def _legend(attribution: Attribution, note: str) -> Iterator[Text]:
+    meaning = view.meaning(attribution)
+    signs = (("+", _FOR, meaning.positive), ("-", _AGAINST, meaning.negative))
+    yield Text("   ").join(
+        Text.assemble((sign, Style(color=color, bold=True)), f" {says}")
+        for sign, color, says in signs
+        if says is not None
+    )
+    if note:
+        yield Text(note, _DIM)
+
+
+def _fitted(name: str, width: int) -> str:
+    return (
+        set_cell_size(name, width)
+        if cell_len(name) <= width
+        else set_cell_size(name, width - 1) + "…"
+    )
