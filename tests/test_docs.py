@@ -40,7 +40,9 @@ def test_the_examples_of_the_readme(capsys: pytest.CaptureFixture[str], tmp_path
     assert "POSITIVE" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))])
+@pytest.mark.parametrize(
+    "page", ["README.md", "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+)
 def test_links_lead_somewhere(page: str | Path) -> None:
     path = ROOT / page
     for link in re.findall(r"\]\(([^)#]+)", path.read_text("utf-8")):

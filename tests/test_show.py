@@ -9,9 +9,8 @@ import pytest
 from matplotlib.patches import Rectangle
 from rich.console import Console
 
-from normxlogit import Attribution, InputError, MissingExtraError, Prediction, Target
+from normxlogit import Attribution, Failure, InputError, MissingExtraError, Prediction, Target
 from normxlogit.attribution import Provenance
-from normxlogit.explainer import Failure
 from normxlogit.show import view
 from normxlogit.show.html import fragment, page
 from normxlogit.show.plot import bars

@@ -17,8 +17,8 @@ from .errors import (
 )
 
 if TYPE_CHECKING:
-    from .attribution import Attribution, Prediction, Target
-    from .explainer import Explainer, Failure
+    from .attribution import Attribution, Failure, Prediction, Target
+    from .explainer import Explainer
     from .tensors import TensorAttribution, attribute
 
 _HOMES = {
@@ -26,7 +26,7 @@ _HOMES = {
     "Prediction": "attribution",
     "Target": "attribution",
     "Explainer": "explainer",
-    "Failure": "explainer",
+    "Failure": "attribution",
     "TensorAttribution": "tensors",
     "attribute": "tensors",
 }

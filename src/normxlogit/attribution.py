@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .errors import InputError, OptionError
+from .errors import InputError, NormXLogitError, OptionError
 from .files import write_whole
 from .words import Span, inside_characters, sentence_spans
 
@@ -420,6 +420,22 @@ class Attribution:
             logits=None,
             unit=unit,
         )
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Stands in a list of results where a text could not be explained.
+
+    Attributes:
+        item: the text, pair, or whatever it was.
+        error: why.
+    """
+
+    item: Any
+    error: NormXLogitError
+
+    def __str__(self) -> str:
+        return f"not explained: {self.error}"
 
 
 def _plain(values: Floats | None) -> Any:

@@ -22,8 +22,8 @@ from .errors import InputError, NormXLogitError
 from .files import write_whole
 
 if TYPE_CHECKING:
-    from .attribution import Attribution
-    from .explainer import Explainer, Failure
+    from .attribution import Attribution, Failure
+    from .explainer import Explainer
 
 FAILURE_SCHEMA = "normxlogit/failure/1"
 
@@ -332,7 +332,7 @@ def _show(
     count: int,
 ) -> list["Failure"]:
     """Print or write the results, tell of the failures among them, and return these."""
-    from .explainer import Failure
+    from .attribution import Failure
 
     failures: list[Failure] = []
     kept: list[Attribution | Failure] = []

@@ -3,14 +3,13 @@
 import itertools
 import warnings
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from typing import Any, overload
 
 import torch
 from torch import nn
 from transformers import PreTrainedTokenizerBase
 
-from .attribution import Attribution
+from .attribution import Attribution, Failure
 from .batches import Batches
 from .encode import Encoded, Encoder, check_long
 from .errors import InputError, NormXLogitError, OptionError
@@ -19,22 +18,6 @@ from .loading import load, seems_untrained
 from .shadow import unwrap
 from .targets import Target, Targets
 from .tensors import Query
-
-
-@dataclass(frozen=True)
-class Failure:
-    """Stands in a list of results where a text could not be explained.
-
-    Attributes:
-        item: the text, pair, or whatever it was.
-        error: why.
-    """
-
-    item: Any
-    error: NormXLogitError
-
-    def __str__(self) -> str:
-        return f"not explained: {self.error}"
 
 
 class Explainer:

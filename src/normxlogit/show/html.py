@@ -3,19 +3,15 @@
 from collections.abc import Iterator, Sequence
 from html import escape
 from importlib.resources import files
-from typing import TYPE_CHECKING
 
-from normxlogit.attribution import Attribution
+from normxlogit.attribution import Attribution, Failure
 from normxlogit.show import view
-
-if TYPE_CHECKING:
-    from normxlogit.explainer import Failure
 
 ROWS = 60
 """How many bars a section has at most; the table of numbers has all."""
 
 
-def page(attributions: Sequence["Attribution | Failure"], *, special: bool = False) -> str:
+def page(attributions: Sequence[Attribution | Failure], *, special: bool = False) -> str:
     """A self-contained page of attributions, in their order.
 
     Args:
@@ -55,7 +51,7 @@ def _css(name: str) -> str:
     return (files(__package__) / name).read_text("utf-8")
 
 
-def _title(items: Sequence["Attribution | Failure"]) -> str:
+def _title(items: Sequence[Attribution | Failure]) -> str:
     if len(items) != 1 or not isinstance(items[0], Attribution):
         return "normxlogit"
     said = " ".join(" ".join(pair) for pair in view.predicted(items[0]))
@@ -63,7 +59,7 @@ def _title(items: Sequence["Attribution | Failure"]) -> str:
     return f"{said or 'no label'}: {text:.60} - normxlogit"
 
 
-def _failure(failure: "Failure") -> str:
+def _failure(failure: Failure) -> str:
     item = failure.item if isinstance(failure.item, tuple) else (failure.item,)
     text = "\n".join(view.visible(part if isinstance(part, str) else repr(part)) for part in item)
     return (
