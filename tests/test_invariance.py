@@ -25,7 +25,7 @@ TEXTS = [
 ]
 ARCHITECTURES = [
     "bert", "roberta", "deberta-v2", "albert", "distilbert", "modernbert", "llama", "gpt2",
-    "zamba2", "xlnet", "fnet", "bart", "t5",
+    "bloom", "xlnet", "fnet", "bart", "t5",
 ]  # fmt: skip
 
 
