@@ -90,8 +90,43 @@ def test_windows_of_a_pair_go_over_the_second_text(explainer: Explainer) -> None
     assert found.words().tokens[:6] == ("<s>", "A", "great", "movie", ".", "</s>")
     assert len(found.words()) == 6 + 150 + 1
     assert np.isfinite(found.scores).all()
-    with pytest.raises(nxl.InputError, match="could not read"):
+    with pytest.raises(nxl.InputError, match="leaves no room"):
         explainer.explain((LONG, LONG), long="window")
+    for first in (40, 50, 58, 59):
+        pair = (" ".join(["good"] * first), LONG)
+        tight = explainer.explain(pair, long="window")
+        assert len(tight.words()) == first + 150 + 3
+        assert np.isfinite(tight.scores).all()
+
+
+def test_a_contrast_that_one_text_is_predicted_to_be(wordpiece: PreTrainedTokenizerBase) -> None:
+    model: Any = classifier(wordpiece)
+    explainer = Explainer(model, wordpiece)
+    texts = [f"{a} {b}" for a in ("good", "bad", "mess") for b in ("movie", "plot", "one", "two")]
+    logits = [explainer.explain(text, target="all").logits[:, 0] for text in texts]
+    with torch.no_grad():
+        model.classifier.bias -= torch.tensor(np.mean(logits, 0))
+    predicted = [explainer.explain(text).prediction.id for text in texts]
+    assert len(set(predicted)) > 1
+    found = explainer.explain(texts, contrast=predicted[0])
+    for result, label in zip(found, predicted, strict=True):
+        assert isinstance(result, Failure) == (label == predicted[0])
+    with pytest.raises(nxl.OptionError, match="both"):
+        explainer.explain(texts, target=1, contrast=1)
+    with pytest.raises(nxl.OptionError, match="no label"):
+        explainer.explain(texts, target=1, contrast=[0, 2])
+
+
+def test_one_target_a_row_is_for_tensors(explainer: Explainer) -> None:
+    with pytest.raises(nxl.OptionError, match=r"normxlogit\.attribute"):
+        explainer.explain(["A mess.", "Good."], target=torch.tensor([0, 1]))
+
+
+def test_failures_keep_no_tensors_alive(explainer: Explainer) -> None:
+    (failure,) = explainer.explain([""])
+    assert isinstance(failure, Failure)
+    assert failure.error.__traceback__ is None
+    assert failure.error.__context__ is None
 
 
 def test_windows_among_other_texts(explainer: Explainer) -> None:
@@ -115,6 +150,22 @@ def test_decoder_inputs_are_shifted(wordpiece: PreTrainedTokenizerBase) -> None:
     ids = wordpiece("A great movie.", return_tensors="pt")
     scores = nxl.attribute(model, dict(ids)).scores[0]
     np.testing.assert_allclose(found.scores, scores.numpy(), rtol=1e-5)
+
+
+@pytest.mark.parametrize("model_type", ["mbart", "plbart", "bart", "t5"])
+def test_what_a_decoder_begins_with_is_seen_not_assumed(
+    wordpiece: PreTrainedTokenizerBase, model_type: str
+) -> None:
+    """mBART moves the last token, here </s>, to the front; the others begin with a fixed one."""
+    model: Any = classifier(wordpiece, model_type)
+    found = Explainer(model, wordpiece).explain("A great movie.")
+    first = "</s>" if model_type in ("mbart", "plbart") else "<s>"
+    assert found.tokens == (first, "<s>", "a", "great", "movie", ".")
+    table = model.get_input_embeddings().weight.detach()
+    ids: Any = wordpiece.convert_tokens_to_ids(list(found.tokens))
+    words = Explainer(model, wordpiece).explain("A great movie.", method="norm", norm="word")
+    scale = words.scores[2] / float(table[ids[2]].norm())
+    np.testing.assert_allclose(words.scores, scale * table[ids].norm(dim=-1), rtol=1e-5)
 
 
 def test_a_tokenizer_of_another_model(wordpiece: PreTrainedTokenizerBase) -> None:

@@ -1,6 +1,7 @@
 """The same text gives the same scores, and nothing of the user's is changed."""
 
 import copy
+import gc
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -54,6 +55,18 @@ def test_a_list_of_one_and_of_a_hundred(explainer: nxl.Explainer) -> None:
             np.testing.assert_allclose(result.scores, one.scores, rtol=1e-5, atol=1e-5)
 
 
+def test_a_stream_that_breaks_loses_nothing_before(explainer: nxl.Explainer) -> None:
+    def texts() -> Any:
+        yield from TEXTS
+        raise ConnectionError("gone")
+
+    results = explainer.stream(texts(), batch_size=3)
+    found = [next(results) for _ in TEXTS]
+    assert [r.text for r in found if isinstance(r, nxl.Attribution)] == TEXTS
+    with pytest.raises(ConnectionError):
+        next(results)
+
+
 def test_a_stream_reads_no_further_ahead_than_sixteen_batches(explainer: nxl.Explainer) -> None:
     read = []
 
@@ -65,7 +78,7 @@ def test_a_stream_reads_no_further_ahead_than_sixteen_batches(explainer: nxl.Exp
     results = explainer.stream(texts(), batch_size=2)
     first = [next(results) for _ in range(3)]
     assert [r.text for r in first if isinstance(r, nxl.Attribution)] == TEXTS[:3]
-    assert len(read) == 32
+    assert len(read) == 2 + 32
 
 
 @pytest.mark.parametrize("model_type", ["bert", "llama", "xlnet"])
@@ -93,6 +106,53 @@ def test_bfloat16_ranks_like_float32(model_type: str) -> None:
     for a, b in zip(full, half, strict=True):
         ranks = torch.stack([a.argsort().argsort(), b.argsort().argsort()]).float()
         assert torch.corrcoef(ranks)[0, 1] > 0.95
+
+
+def test_padding_is_tried_again_where_a_model_computes_otherwise_from_a_length_on() -> None:
+    """Phi-3's long rotary factors apply to a whole batch, once its longest row needs them."""
+    words = tokenizer(model_max_length=128)
+    rope = {
+        "rope_type": "longrope",
+        "rope_theta": 1e4,
+        "short_factor": [1.0] * 4,
+        "long_factor": [4.0] * 4,
+        "original_max_position_embeddings": 32,
+    }
+    model = classifier(
+        words,
+        "phi3",
+        rope_parameters=rope,
+        original_max_position_embeddings=32,
+        max_position_embeddings=128,
+    )
+    explainer = nxl.Explainer(model, words)
+    explainer.explain(TEXTS[:2])
+    alone = explainer.explain(TEXTS[1]).scores
+    beside, _ = explainer.explain([TEXTS[1], "one two three " * 25])
+    assert isinstance(beside, nxl.Attribution)
+    np.testing.assert_allclose(beside.scores, alone, rtol=1e-5, atol=1e-5)
+
+
+def test_nothing_is_kept_alive_after_a_call() -> None:
+    """Without the cyclic garbage collector, which does not run when a GPU's memory is short."""
+    model = tiny_model("bert")
+    inputs = tiny_inputs(model)
+
+    def tensors() -> int:
+        return sum(issubclass(type(thing), torch.Tensor) for thing in gc.get_objects())
+
+    nxl.attribute(model, inputs, layer="all")
+    gc.collect()
+    gc.disable()
+    try:
+        before = tensors()
+        for _ in range(5):
+            nxl.attribute(model, inputs, layer="all")
+            with pytest.raises(nxl.OptionError):
+                nxl.attribute(model, inputs, target=9)
+        assert tensors() <= before + 3
+    finally:
+        gc.enable()
 
 
 def test_threads_with_one_model_get_what_one_gets(explainer: nxl.Explainer) -> None:
@@ -143,12 +203,18 @@ def raises_inside_the_forward(model: nn.Module, inputs: dict[str, Any]) -> None:
         nxl.attribute(model, {**inputs, "input_ids": inputs["input_ids"] + 10**6})
 
 
+def explains_with_labels(model: nn.Module, inputs: dict[str, Any]) -> None:
+    nxl.attribute(model, {**inputs, "labels": torch.zeros(2, 3)})
+
+
 def explains(model: nn.Module, inputs: dict[str, Any]) -> None:
     nxl.attribute(model, inputs, target="all", layer="all")
 
 
 @pytest.mark.parametrize("mode", ["train", "eval"])
-@pytest.mark.parametrize("call", [explains, raises_unknown_label, raises_inside_the_forward])
+@pytest.mark.parametrize(
+    "call", [explains, explains_with_labels, raises_unknown_label, raises_inside_the_forward]
+)
 @pytest.mark.parametrize("model_type", ["bert", "llama", "big_bird", "xlnet", "bart", "gpt2"])
 def test_the_model_is_as_it_was(
     model_type: str, call: Callable[[nn.Module, dict[str, Any]], None], mode: str

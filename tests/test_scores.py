@@ -1,16 +1,18 @@
 """Methods, readouts, targets and layers against plain algebra on what the model itself gives."""
 
+import copy
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
-from transformers import PreTrainedModel
+from transformers import BertForTokenClassification, PreTrainedModel
+from transformers.modeling_outputs import SequenceClassifierOutput
 
 import normxlogit as nxl
 from normxlogit.methods import METHODS, register
 from normxlogit.methods.head_on_top import logat
-from tools.coverage.zoo import tiny_inputs, tiny_model
+from tools.coverage.zoo import tiny_config, tiny_inputs, tiny_model
 
 
 class Bert:
@@ -294,6 +296,55 @@ def test_nan_weights() -> None:
         next(broken.parameters())[:] = torch.nan
     with pytest.raises(nxl.ModelError, match="not finite"):
         nxl.attribute(broken, tiny_inputs(broken, padding=None))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("pool", ["sum", "first and last", "first plus last", "mean", "last"])
+def test_which_pooling_is_a_function_of_one_token(pool: str, dtype: torch.dtype) -> None:
+    """Pooling all alike and reading one position are; sums and fixed pairs of positions are not."""
+    refused = 0
+    for seed in range(5):
+        model: Any = tiny_model("bert", seed=seed)
+
+        class Pooling(type(model)):  # type: ignore[misc]
+            def forward(self, **inputs: Any) -> Any:
+                inputs.pop("return_dict", None)
+                output = self.bert(**inputs, return_dict=True)
+                hidden = output.last_hidden_state
+                pooled = {
+                    "sum": hidden.sum(1),
+                    "first and last": hidden[:, 0] + 2 * hidden[:, -1],
+                    "first plus last": hidden[:, 0] + hidden[:, -1],
+                    "mean": hidden.mean(1),
+                    "last": hidden[:, -1],
+                }[pool]
+                return SequenceClassifierOutput(logits=self.classifier(pooled))
+
+        model.__class__ = Pooling
+        inputs = tiny_inputs(model, length=24, padding=None)
+        try:
+            found = nxl.attribute(model.to(dtype), inputs)
+        except nxl.UnsupportedHeadError:
+            refused += 1
+        else:
+            assert found.read_position is not None
+            assert found.read_position.tolist() == [23 if pool == "last" else -1] * 2
+    assert refused == (0 if pool in ("mean", "last") else 5)
+
+
+def test_float64(bert: Bert) -> None:
+    full = nxl.attribute(copy.deepcopy(bert.model).double(), bert.inputs, layer="all")
+    assert full.scores.dtype == torch.float32
+    torch.testing.assert_close(
+        full.scores, bert.attribute(layer="all").scores, equal_nan=True, rtol=1e-4, atol=1e-4
+    )
+
+
+def test_other_heads_than_classifiers_are_refused() -> None:
+    config: Any = tiny_config("bert")
+    model = BertForTokenClassification(config)
+    with pytest.raises(nxl.UnsupportedHeadError, match="sequence classifier"):
+        nxl.attribute(model, tiny_inputs(model))
 
 
 def test_a_head_that_reads_more_than_one_representation_is_refused() -> None:

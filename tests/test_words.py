@@ -82,6 +82,8 @@ def test_words_keep_the_sum_the_order_and_the_text(kind: str, text: str) -> None
         return
     words = tokens.words()
     np.testing.assert_allclose(words.scores.sum(), tokens.scores.sum(), rtol=1e-4, atol=1e-4)
+    sentences = tokens.sentences().scores.sum()
+    np.testing.assert_allclose(sentences, tokens.scores.sum(), rtol=1e-4, atol=1e-4)
     numbers = tokens.word_numbers[~tokens.special]
     assert (np.diff(numbers) >= 0).all()
     assert set(numbers) == set(range(int(numbers.max()) + 1))
@@ -125,7 +127,7 @@ def test_special_tokens_in_the_text_are_special(explainer: Explainer) -> None:
 
 def test_sentences() -> None:
     text = 'One is "good." Two?! Three…\nfour 我喜欢。这部电影。 3.5 is e.g.'
-    assert [text[slice(*span)] for span in sentence_spans(text)] == [
+    assert [text[slice(*span)].strip() for span in sentence_spans(text)] == [
         'One is "good."',
         "Two?!",
         "Three…",
@@ -134,4 +136,5 @@ def test_sentences() -> None:
         "3.5 is e.g.",
     ]
     assert sentence_spans("no end") == [(0, 6)]
-    assert sentence_spans(" \n ") == []
+    assert sentence_spans(" \n ") == [(0, 3)]
+    assert sentence_spans("\n one. two ") == [(0, 7), (7, 11)]

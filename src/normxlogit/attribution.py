@@ -379,11 +379,15 @@ class Attribution:
         )
 
     def _within(self, spans: Sequence[Span], segment: int) -> list[NDArray[np.intp]]:
-        """For each span its tokens: those whose first visible character it is the first to hold."""
+        """For each span its tokens: those whose first visible character it is the first to hold.
+
+        A token without one counts by where it begins.
+        """
         text, owner = self.texts[segment], np.full(len(self), -1)
         for i in np.flatnonzero(self.segments == segment):
             start, end = self.offsets[i]
-            first = end - len(text[start:end].lstrip())
+            visible = text[start:end].lstrip()
+            first = end - len(visible) if visible else start
             owner[i] = next((n for n, (a, b) in enumerate(spans) if a <= first < b), -1)
         return [np.flatnonzero(owner == n) for n in range(len(spans))]
 

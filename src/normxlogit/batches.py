@@ -12,7 +12,7 @@ from . import __version__
 from .assemble import assemble, prediction_of, rows_of
 from .attribution import Attribution, Provenance
 from .encode import Encoded, Encoder
-from .errors import NormXLogitError, OptionError, UnsupportedHeadError
+from .errors import NormXLogitError, OptionError, UnsupportedHeadError, without_traceback
 from .evidence import ForwardPass
 from .padding import Padding
 from .targets import is_several
@@ -32,12 +32,16 @@ class Batches:
         """An attribution for each text, or the reason why there is none.
 
         Raises:
-            OptionError, UnsupportedHeadError: what no other text would change.
+            OptionError: the question does not fit the model.
+            UnsupportedHeadError: none of the texts could be explained with this model.
         """
         found: dict[int, Attribution | NormXLogitError] = {}
         for keys, side in self._plan(texts, batch_size):
             batch = [texts[key] for key in keys]
             found.update(zip(keys, self._tried(batch, side, query, batch_size), strict=True))
+        reasons = [error for error in found.values() if isinstance(error, UnsupportedHeadError)]
+        if reasons and len(reasons) == len(found):
+            raise reasons[0]
         return found
 
     def _plan(
@@ -70,12 +74,12 @@ class Batches:
         """Explain texts together; if that fails, one by one, to tell which of them it is."""
         try:
             return self._together(texts, side, query, batch_size)
-        except (OptionError, UnsupportedHeadError):
+        except OptionError:
             raise
         except NormXLogitError as error:
             if len(texts) == 1:
-                return [error]
-            return [self._tried([text], side, query, batch_size)[0] for text in texts]
+                return [without_traceback(error)]
+        return [self._tried([text], side, query, batch_size)[0] for text in texts]
 
     @torch.inference_mode()
     def _together(
@@ -105,8 +109,11 @@ class Batches:
             rows += rows_of(answer, [len(window) for window in run], side)
             done += len(run)
         if answer.reads_decoder:
-            start = self._encoder.token(self._model.config.decoder_start_token_id)
-            texts = [text.as_decoder_inputs(start) for text in texts]
+            starts = self._decoder_starts(forwards)
+            texts = [
+                text.as_decoder_inputs(starts[owner.tolist().index(n)])
+                for n, text in enumerate(texts)
+            ]
         foil = None if answer.contrast is None else forward.labels[int(answer.contrast[0])]
         provenance = self._provenance(query, answer.readout, foil)
         several = is_several(query.target, forward.problem, outputs.shape[-1])
@@ -122,6 +129,19 @@ class Batches:
             )
             for n, text in enumerate(texts)
         ]
+
+    def _decoder_starts(self, forwards: Sequence[ForwardPass]) -> list[str]:
+        """The token that the decoder's input begins with, in each row of each forward pass."""
+        starts = []
+        for forward in forwards:
+            ids, read = forward.ids, forward.captured.word_ids
+            if read is None or not torch.equal(read[:, 1:], ids[:, :-1]):
+                raise UnsupportedHeadError(
+                    f"the decoder of {type(self._model).__name__} does not read the text shifted "
+                    "one to the right, so its positions cannot be told from the tokens."
+                )
+            starts += [self._encoder.token(int(i)) for i in read[:, 0]]
+        return starts
 
     def _provenance(self, query: Query, readout: str, contrast: str | None) -> Provenance:
         return Provenance(

@@ -29,6 +29,7 @@ class Capture:
         hidden: x^L, [batch, sequence, hidden].
         norms: ||x^0||_2 in float32, [batch, sequence]; None where x^0 has other positions than x^L.
         word_norms: the same of the bare word embeddings; None where none were looked up.
+        word_ids: the ids that were looked up, the decoder's if there is one.
         depth: how many layers there are.
         layers: hidden states as the head would read them, [batch, sequence, hidden], of those
             layers that were asked for; layer 1 is the first block's output, the last is x^L.
@@ -43,6 +44,7 @@ class Capture:
     hidden: Tensor
     norms: Tensor | None
     word_norms: Tensor | None
+    word_ids: Tensor | None
     depth: int
     layers: dict[int, Tensor]
     derived: dict[str, Derived]
@@ -78,11 +80,14 @@ def capture(
         raise ModelError(
             f"{type(model).__name__} could not run on these inputs: {type(error).__name__}: {error}"
         ) from error
-    logits = outputs.get("logits")
-    if not isinstance(logits, Tensor):
+    finally:
+        watch.close()
+    logits = outputs.get("logits") if isinstance(outputs, ModelOutput) else None
+    if not isinstance(logits, Tensor) or logits.dim() != 2:
+        found = "no logits" if logits is None else f"logits of shape {list(logits.shape)}"
         raise UnsupportedHeadError(
-            f"{type(model).__name__} returned no tensor of logits, so there is no head to explain. "
-            "Load the model with AutoModelForSequenceClassification."
+            f"{type(model).__name__} returned {found} where a sequence classifier returns "
+            "[batch, classes]. Load the model with AutoModelForSequenceClassification."
         )
     trunk, output = watch.trunk()
     hidden = output["last_hidden_state"]
@@ -92,7 +97,7 @@ def capture(
             f"{list(hidden.shape)}; only [batch, sequence, hidden] is supported."
         )
     stack = watch.main_stack(trunk, output)
-    time_first = stack is not None and _is_time_first(stack, hidden, model, inputs)
+    time_first = stack is not None and _is_time_first(stack, watch.word_ids, hidden, model, inputs)
     if stack is None:
         norms = _norms_of_hidden_state_zero(model, arguments, hidden)
     else:
@@ -106,6 +111,7 @@ def capture(
         hidden=hidden,
         norms=norms,
         word_norms=watch.word_norms,
+        word_ids=watch.word_ids,
         depth=0 if stack is None else stack.depth,
         layers=_finished(watch, stack, hidden, time_first) if layers and stack else {},
         derived=_derived(watch, output, hidden),
@@ -113,12 +119,14 @@ def capture(
 
 
 def _arguments(model: PreTrainedModel, inputs: Mapping[str, Any], shadow: Shadow) -> dict[str, Any]:
-    """The inputs, without a cache that nobody reads, and with a pad token where rows are full.
+    """The inputs without labels, of which a forward would learn a problem type, and without a cache
+    that nobody reads; with a pad token where rows are full.
 
     Last-token heads refuse a batch when no pad token is defined, for they could not find the last
     token. In rows without padding it is the last position, so an id that no token has will do.
     """
-    arguments = dict(inputs)
+    own = ("labels", "return_dict", "output_hidden_states", "output_attentions")
+    arguments = {key: value for key, value in inputs.items() if key not in own}
     if "use_cache" in inspect.signature(type(model).forward).parameters:
         arguments.setdefault("use_cache", False)
     mask = inputs.get("attention_mask")
@@ -166,21 +174,30 @@ def _norms_of_hidden_state_zero(
 
 
 def _is_time_first(
-    stack: Stack, hidden: Tensor, model: PreTrainedModel, inputs: Mapping[str, Any]
+    stack: Stack,
+    word_ids: Tensor | None,
+    hidden: Tensor,
+    model: PreTrainedModel,
+    inputs: Mapping[str, Any],
 ) -> bool:
     """Whether blocks work on [sequence, batch, hidden], the trunk giving [batch, sequence, hidden].
 
-    A batch as large as it is long does not show it; then one row alone does.
+    A batch as large as it is long does not show it; then the ids that were looked up may, and else
+    a second forward pass of one row alone does.
     """
     batch, sequence = hidden.shape[:2]
     if batch != sequence or batch == 1:
         return stack.shape[0] != batch
+    ids = inputs.get("input_ids")
+    if word_ids is not None and ids is not None and not torch.equal(ids, ids.T):
+        return not torch.equal(word_ids, ids)
     row = {
         key: value[:1] if isinstance(value, Tensor) and value.shape[:1] == (batch,) else value
         for key, value in inputs.items()
     }
     watch = Watch(model)
     watch.shadow.root(**_arguments(model, row, watch.shadow), return_dict=True)
+    watch.close()
     alone = watch.main_stack(*watch.trunk())
     return alone is not None and alone.shape[0] != 1
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import BatchEncoding, PreTrainedModel, PreTrainedTokenizerBase
 
 from .errors import InputError, ModelError, OptionError
@@ -103,7 +103,6 @@ class Encoder:
         self._markers = {getattr(tokenizer, f"{name}_token_id") for name in names}
         self._tokenizer.truncation_side = "right"
         self.max_length = _max_length(tokenizer, model)
-        self._overlap = (self.max_length or 0) // 4
         self.pads = tokenizer.pad_token_id is not None
         self.padding_side: str = tokenizer.padding_side
 
@@ -143,11 +142,20 @@ class Encoder:
         if long == "truncate":
             batch = self._tokenize(parts, is_split_into_words, **cut)
             return self._encoded(parts, is_split_into_words, batch, batch)
-        cut |= {"return_overflowing_tokens": True, "stride": self._overlap}
+        last = len(parts) - 1
+        room = self.max_length - sum(s != last for s in batch[0].sequence_ids)
+        if room < 2:
+            raise InputError(
+                f"the first text of the pair leaves no room for windows of the second in the "
+                f"{self.max_length} tokens that the model takes. Shorten it, or use "
+                "long='truncate'."
+            )
+        overlap = min(self.max_length // 4, room // 2)
+        cut |= {"return_overflowing_tokens": True, "stride": overlap}
         if len(parts) == 2:
             cut["truncation"] = "only_second"
         windows = self._tokenize(parts, is_split_into_words, **cut)
-        return self._encoded(parts, is_split_into_words, batch, windows)
+        return self._encoded(parts, is_split_into_words, batch, windows, overlap)
 
     def token(self, number: int) -> str:
         """The token of that id, as the tokenizer spells it."""
@@ -177,7 +185,12 @@ class Encoder:
         return batch
 
     def _encoded(
-        self, parts: Sequence[Any], is_split: bool, whole: BatchEncoding, windows: BatchEncoding
+        self,
+        parts: Sequence[Any],
+        is_split: bool,
+        whole: BatchEncoding,
+        windows: BatchEncoding,
+        overlap: int = 0,
     ) -> Encoded:
         encoding: Any = whole[0]
         texts = tuple(" ".join(part) if is_split else part for part in parts)
@@ -201,7 +214,7 @@ class Encoder:
             windows=tuple(
                 Window({name: windows[name][n] for name in names}, positions)
                 for n, positions in enumerate(
-                    _window_positions(encoding, windows.encodings or [], self._overlap)
+                    _window_positions(encoding, windows.encodings or [], overlap)
                 )
             ),
         )
@@ -282,10 +295,9 @@ def _check_same_vocabulary(tokenizer: PreTrainedTokenizerBase, model: PreTrained
 
 def _max_length(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel) -> int | None:
     """The most tokens that both the tokenizer and the model say they take."""
-    positions = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    stated = getattr(model.config.get_text_config(), "max_position_embeddings", None)
     table = getattr(getattr(model.base_model, "embeddings", None), "position_embeddings", None)
-    if isinstance(table, nn.Embedding):
-        reserved = 0 if table.padding_idx is None else table.padding_idx + 1
-        positions = table.num_embeddings - reserved
-    limits = (positions, tokenizer.model_max_length)
+    rows, padding = (getattr(table, name, None) for name in ("num_embeddings", "padding_idx"))
+    usable = rows if rows is None or padding is None else rows - padding - 1
+    limits = (stated, usable, tokenizer.model_max_length)
     return min((n for n in limits if isinstance(n, int) and 0 < n < 10**9), default=None)

@@ -23,3 +23,9 @@ class UnsupportedHeadError(ModelError):
 
 class MissingExtraError(NormXLogitError, ImportError):
     """An optional dependency is not installed."""
+
+
+def without_traceback(error: NormXLogitError) -> NormXLogitError:
+    """The error without what led to it, so that keeping it keeps no tensors alive."""
+    error.__context__ = error.__cause__ = None
+    return error.with_traceback(None)

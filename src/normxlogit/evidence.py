@@ -39,7 +39,11 @@ class ForwardPass:
         layer: Layer = None,
     ) -> None:
         wanted: Container[int] = EVERY_LAYER if layer == "all" else (layer,) if layer else ()
-        moved = {k: v.to(model.device) if isinstance(v, Tensor) else v for k, v in inputs.items()}
+        place = model.device
+        moved = {
+            k: v.to(place) if isinstance(v, Tensor) and place.type != "meta" else v
+            for k, v in inputs.items()
+        }
         self.captured = captured = capture(model, moved, layers=wanted)
         self.prediction = captured.logits
         if not self.prediction.isfinite().all():
@@ -118,6 +122,11 @@ class Evidence:
             values = values - self._readout(hot, self._foils, own)
         return values
 
+    @property
+    def reads_head(self) -> bool:
+        """Whether `values` were asked for."""
+        return "values" in self.__dict__
+
     def norms(self, kind: str = "embedding") -> Tensor:
         """`ForwardPass.norms` to multiply `values` with, [batch, 1, 1, sequence]."""
         return self._forward.norms(kind)[:, None, None]
@@ -129,6 +138,8 @@ def _positions(captured: Capture, name: str) -> tuple[Tensor, Tensor]:
     if ids is None:
         raise InputError(f"{name} was given {', '.join(captured.inputs)}; input_ids are needed.")
     mask = torch.ones_like(ids) if mask is None else mask
+    if mask.shape == ids.shape and not mask.any(1).all():
+        raise InputError("a row of the attention mask is all zeros, so it holds no token.")
     if captured.hidden.shape[:2] != ids.shape or mask.shape != ids.shape:
         raise UnsupportedHeadError(
             f"{name} reads {list(ids.shape)} tokens, and its final layer has "

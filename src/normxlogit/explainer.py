@@ -6,13 +6,13 @@ from collections.abc import Iterable, Iterator
 from typing import Any, overload
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
 from .attribution import Attribution, Failure
 from .batches import Batches
 from .encode import Encoded, Encoder, check_long
-from .errors import InputError, NormXLogitError, OptionError
+from .errors import InputError, NormXLogitError, OptionError, without_traceback
 from .evidence import Layer
 from .loading import load, seems_untrained
 from .shadow import unwrap
@@ -180,20 +180,24 @@ class Explainer:
     ) -> Iterator[Attribution | Failure]:
         """Explain texts as they come, in bounded memory.
 
-        The arguments are those of `explain`. Sixteen batches of texts are read ahead, so that texts
-        of like length run together.
+        The arguments are those of `explain`. After the first batch sixteen at a time are read
+        ahead, so that texts of like length run together.
 
         Returns:
             An iterator with an `Attribution` or a `Failure` for each text, in order.
         """
         query = Query(target, contrast, method, layer, readout, threshold, options)
-        if batch_size < 1:
-            raise OptionError(f"batch_size must be at least 1, got {batch_size}.")
+        if isinstance(target, Tensor) or isinstance(contrast, Tensor):
+            raise OptionError(
+                "target and contrast are the same for all texts here: a label, an id, or several. "
+                "A tensor with one id a row is for normxlogit.attribute."
+            )
+        if not isinstance(batch_size, int) or batch_size < 1:
+            raise OptionError(f"batch_size must be a number from 1, got {batch_size!r}.")
         check_long(long)
 
         def results() -> Iterator[Attribution | Failure]:
-            items = iter(inputs)
-            while ahead := list(itertools.islice(items, 16 * batch_size)):
+            for ahead in _read_ahead(inputs, batch_size):
                 found: dict[int, Attribution | NormXLogitError] = {}
                 texts: dict[int, Encoded] = {}
                 for index, item in enumerate(ahead):
@@ -202,7 +206,7 @@ class Explainer:
                             item, is_split_into_words=is_split_into_words, long=long
                         )
                     except InputError as error:
-                        found[index] = error
+                        found[index] = without_traceback(error)
                 found.update(self._batches.explain(texts, query, batch_size))
                 for index, item in enumerate(ahead):
                     result = found[index]
@@ -213,4 +217,21 @@ class Explainer:
 
 def _are_words(inputs: list[Any]) -> bool:
     """Whether a list is one text's words rather than several texts."""
-    return all(isinstance(word, str) for word in inputs)
+    return bool(inputs) and all(isinstance(word, str) for word in inputs)
+
+
+def _read_ahead(inputs: Iterable[Any], batch_size: int) -> Iterator[list[Any]]:
+    """Items in lists: one batch, then sixteen at a time; those before an error are not lost."""
+    items, size = iter(inputs), batch_size
+    while True:
+        ahead: list[Any] = []
+        try:
+            ahead.extend(itertools.islice(items, size))
+        except Exception:
+            if ahead:
+                yield ahead
+            raise
+        if not ahead:
+            return
+        yield ahead
+        size = 16 * batch_size

@@ -17,6 +17,7 @@ from .errors import ModelError, OptionError
 
 DEMO = "demo"
 DEVICES = ("auto", "cpu", "cuda", "mps")
+_FOR_BOTH = {"cache_dir", "force_download", "local_files_only", "proxies", "subfolder", "token"}
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 
 
@@ -42,8 +43,9 @@ def load(
             **hub,
             **options,
         )
-        tokenizer = AutoTokenizer.from_pretrained(source, **hub)
-    except (OSError, ValueError, ImportError, KeyError) as error:
+        shared = {key: options[key] for key in options.keys() & _FOR_BOTH}
+        tokenizer = AutoTokenizer.from_pretrained(source, **hub, **shared)
+    except Exception as error:  # files can be wrong in ways that raise errors of any kind
         raise ModelError(_reason(name, error)) from error
     missing = sorted({*report["missing_keys"], *(key for key, *_ in report["mismatched_keys"])})
     if missing:

@@ -10,28 +10,28 @@ from .numerics import agree
 
 
 class Padding:
-    """Finds out, once for a model, on which side padding changes nothing.
+    """Finds out, for a model and a length, on which side padding changes nothing.
 
     Absolute positions count from the left, so most models are padded on the right; heads that read
     the last position want it on the left; and some models mix padding into the text whatever the
     mask says. No configuration tells which, so the shortest text is run alone and beside the
-    longest.
+    longest; and again beside a longer one, for some models compute otherwise from a length on.
     """
 
     def __init__(self, model: PreTrainedModel, encoder: Encoder) -> None:
         self._model, self._encoder = model, encoder
-        self._found: str | None = None
-        self._tried = False
+        self._found: str | None = encoder.padding_side if encoder.pads else None
+        self._tried = 0
 
     def side(self, shortest: Window, longest: Window) -> str | None:
         """The side to pad on; None if neither is safe, so that only equal lengths go together."""
         if len(shortest) == len(longest):
             return "right"
-        if not self._tried:
-            own = self._encoder.padding_side
-            sides = (own, "left" if own == "right" else "right") if self._encoder.pads else ()
+        if self._found is not None and len(longest) > self._tried:
+            other = "left" if self._found == "right" else "right"
+            sides = (self._found, other) if not self._tried else (self._found,)
             self._found = next((s for s in sides if self._is_safe(s, shortest, longest)), None)
-            self._tried = True
+            self._tried = len(longest)
         return self._found
 
     @torch.inference_mode()

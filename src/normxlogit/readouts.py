@@ -29,6 +29,8 @@ def margin(hot: Tensor, targets: Tensor, own: Tensor) -> Tensor:
     Unlike the logit it does not change when a constant is added to all logits, and neither does the
     model's probability.
     """
+    if hot.shape[1] < 2:
+        raise OptionError("readout 'margin' compares labels, and this model has only one.")
     best = hot.topk(2, dim=1)
     is_target = best.indices[:, :1] == targets[:, :, None, None]
     return logit(hot, targets, own) - torch.where(is_target, best.values[:, 1:], best.values[:, :1])

@@ -59,7 +59,9 @@ class Head:
             captured.trunk.__dict__.update(
                 forward=lambda *_args, **_kwargs: output, _forward_hooks={}, _forward_pre_hooks={}
             )
-            logits: Tensor = captured.shadow.root(**inputs, return_dict=True).logits.detach()
+            logits = captured.shadow.root(**inputs, return_dict=True).logits
+            if not isinstance(logits, Tensor):
+                raise TypeError(f"it returned logits of type {type(logits).__name__}")
         except torch.OutOfMemoryError:
             raise
         except Exception as error:
@@ -68,6 +70,8 @@ class Head:
                 f"({type(error).__name__}: {error}). It reads something besides them; "
                 "a perturbation method is the way to explain it."
             ) from error
+        finally:
+            captured.trunk.__dict__.pop("forward", None)
         return logits
 
     def _one_token_inputs(self, rows: int) -> dict[str, Any]:
@@ -94,32 +98,47 @@ class Head:
             )
 
     def _find_read_position(self, mask: Tensor) -> Tensor:
-        """Where HoT(x_i^L) is the model's own output.
+        """Where HoT(x_i^L) is the model's own output, and nothing else is read.
 
-        A head that has no such position reads several (mean pooling). It must give on a sequence of
-        one repeated token what it gives on that token alone; then HoT is defined all the same.
+        A head that has no such position must pool: give the same whatever the order of the tokens,
+        and on one repeated token what it gives on that token alone. Then HoT is defined as well.
         """
-        own, within = self._captured.logits, tolerance(self._captured.logits.dtype)
+        own, hidden = self._captured.logits, self._captured.hidden
+        within = tolerance(own.dtype)
+        rows = torch.arange(len(own), device=own.device)
         gaps = gap(self.logits, own[:, None])
-        nearest = gaps.masked_fill(~mask, torch.inf).min(dim=1)
-        reads_one = nearest.values <= within
-        if ((gaps <= within).any(1) & ~reads_one).any():
+        alike = gaps <= within
+        elsewhere_negated = hidden * torch.where(alike, 1, -1)[..., None]
+        unmoved = gap(self._run(elsewhere_negated, self._captured.inputs), own) <= within
+        reads_one = alike.any(1) & unmoved
+        if (reads_one & ~(alike & mask).any(1)).any():
             raise InputError(
                 f"the head of {self._name} reads a position that is padding, so its output rests "
                 "on none of the tokens. Pad on the other side, or not at all."
             )
         if not reads_one.all():
-            batch, sequence, size = self._captured.hidden.shape
-            rows = torch.arange(batch, device=mask.device)
             token = mask.int().argmax(1)
-            repeated = self._captured.hidden[rows, token][:, None].expand(batch, sequence, size)
-            found = self._run(repeated, self._captured.inputs)
-            difference = gap(found, self.logits[rows, token])[~reads_one].max()
+            repeated = self._run(
+                hidden[rows, token][:, None].expand_as(hidden), self._captured.inputs
+            )
+            rotated = self._run(hidden[rows[:, None], _rotated_within(mask)], self._captured.inputs)
+            difference = torch.maximum(gap(repeated, self.logits[rows, token]), gap(rotated, own))[
+                ~reads_one
+            ].max()
             if difference > within:
                 raise UnsupportedHeadError(
-                    f"what the head of {self._name} gives on one token differs from what it gives "
-                    f"on that token repeated (relative difference {float(difference):.1e}), and no "
-                    "single position gives the model's output: its output is not a function of one "
-                    "token's final representation. A perturbation method is the way to explain it."
+                    f"the head of {self._name} reads several positions, not all alike "
+                    f"(relative difference {float(difference):.1e}): its output is not a function "
+                    "of one token's final representation. A perturbation method is the way to "
+                    "explain it."
                 )
-        return nearest.indices.masked_fill(~reads_one, -1)
+        nearest = gaps.masked_fill(~mask, torch.inf).min(dim=1).indices
+        return nearest.masked_fill(~reads_one, -1)
+
+
+def _rotated_within(mask: Tensor) -> Tensor:
+    """Positions [batch, sequence] that move each token of a row to the next's place."""
+    order = torch.arange(mask.shape[1], device=mask.device).repeat(len(mask), 1)
+    for row, kept in zip(order, mask, strict=True):
+        row[kept] = row[kept].roll(1)
+    return order

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers import PreTrainedModel
+from transformers import PretrainedConfig, PreTrainedModel
 
 from .errors import ModelError, UnsupportedHeadError
 
@@ -40,7 +40,8 @@ def unwrap(model: nn.Module) -> PreTrainedModel:
     if not isinstance(inner, PreTrainedModel):
         raise ModelError(
             f"expected a transformers PreTrainedModel, got {type(inner).__module__}."
-            f"{type(inner).__name__}. Load one with AutoModelForSequenceClassification."
+            f"{type(inner).__name__}. Load one with AutoModelForSequenceClassification, or take "
+            "it out of its wrapper (model.module)."
         )
     return inner
 
@@ -48,8 +49,10 @@ def unwrap(model: nn.Module) -> PreTrainedModel:
 class Shadow:
     """A copy of a model's module tree in evaluation mode, which shares parameters and buffers.
 
-    Every module is copied, and every container that a module holds, so hooks, flags, replaced
-    children and what a forward writes on its own module stay here. Instance-level forwards that
+    Every module is copied with its configuration, and every container that a module holds, so
+    hooks, flags, replaced children and attributes that a forward sets on its own module stay here.
+    Only what a forward writes into a buffer or a nested container in place reaches the model, as it
+    would in any forward pass. Instance-level forwards that
     accelerate put on a module are left out on the modules of `taken_apart`, where they would lead
     back to the user's model, and kept below, where they move offloaded weights.
 
@@ -60,13 +63,16 @@ class Shadow:
 
     def __init__(self, model: PreTrainedModel, taken_apart: Iterable[nn.Module]) -> None:
         self.of: dict[nn.Module, nn.Module] = {m: _bare_copy(m) for m in model.modules()}
+        configs: dict[int, PretrainedConfig] = {}
         for original, twin in self.of.items():
             own = twin.__dict__
             own["_modules"] = {
                 name: None if child is None else self.of[child]
                 for name, child in original._modules.items()
             }
-            for name, value in own.items():
+            if isinstance(config := own.get("config"), PretrainedConfig):
+                own["config"] = configs.setdefault(id(config), copy.copy(config))
+            for name, value in original.__dict__.items():
                 if type(value) is MethodType and value.__self__ in self.of:
                     own[name] = MethodType(value.__func__, self.of[value.__self__])
         for module in taken_apart:

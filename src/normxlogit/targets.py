@@ -1,6 +1,7 @@
 """What is explained: which outputs of the model."""
 
 import difflib
+import operator
 from collections.abc import Sequence
 from enum import Enum
 from typing import Any
@@ -8,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .errors import OptionError
+from .errors import ModelError, OptionError
 
 Target = str | int
 Targets = Target | Sequence[Target] | Tensor | None
@@ -28,7 +29,13 @@ class Problem(str, Enum):
         regression.
         """
         if config.problem_type is not None:
-            return cls(config.problem_type)
+            try:
+                return cls(config.problem_type)
+            except ValueError:
+                raise ModelError(
+                    f"the model's problem_type is {config.problem_type!r}; it must be one of "
+                    f"{', '.join(problem.value for problem in cls)}."
+                ) from None
         return cls.REGRESSION if outputs == 1 else cls.SINGLE_LABEL
 
     def probabilities(self, logits: Tensor) -> Tensor:
@@ -50,10 +57,7 @@ def target_id(target: Target, labels: Sequence[str]) -> int:
     Raises:
         OptionError: no such label.
     """
-    if isinstance(target, int) and not isinstance(target, bool):
-        if 0 <= target < len(labels):
-            return target
-    elif isinstance(target, str):
+    if isinstance(target, str):
         if target in labels:
             return labels.index(target)
         alike = [i for i, label in enumerate(labels) if label.casefold() == target.casefold()]
@@ -61,6 +65,12 @@ def target_id(target: Target, labels: Sequence[str]) -> int:
             return alike[0]
         if target.isdecimal() and int(target) < len(labels):
             return int(target)
+    elif (
+        not isinstance(target, bool)
+        and hasattr(target, "__index__")
+        and 0 <= operator.index(target) < len(labels)
+    ):
+        return operator.index(target)
     shown = ", ".join(difflib.get_close_matches(str(target), labels, 3, 0.5) or labels[:10])
     more = f" and {len(labels) - 10} more" if len(labels) > 10 else ""
     raise OptionError(
@@ -106,7 +116,9 @@ def target_ids(
     if target is None or (isinstance(target, str) and target == "all"):
         chosen = list(range(outputs))
     else:
-        several = [target] if isinstance(target, (str, int)) else list(target)
+        several: Sequence[Target] = [target]  # type: ignore[list-item]
+        if isinstance(target, Sequence) and not isinstance(target, str):
+            several = target
         chosen = [target_id(t, labels) for t in several]
     if not chosen:
         raise OptionError("target is an empty list: name at least one label.")
@@ -119,4 +131,4 @@ def is_several(target: Targets, problem: Problem, outputs: int) -> bool:
     """
     if target is None:
         return problem is Problem.MULTI_LABEL or (problem is Problem.REGRESSION and outputs > 1)
-    return target == "all" if isinstance(target, str) else not isinstance(target, (int, Tensor))
+    return target == "all" if isinstance(target, str) else isinstance(target, Sequence)

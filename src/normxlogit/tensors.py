@@ -7,12 +7,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .errors import OptionError
+from .errors import InputError, OptionError
 from .evidence import Evidence, ForwardPass, Layer
 from .methods import find_method
 from .readouts import find_readout
 from .shadow import unwrap
-from .targets import Target, Targets, is_several, target_ids
+from .targets import Target, Targets, is_several, target_id, target_ids
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ class Query:
         batch, sequence = forward.mask.shape
         shape = (batch, targets.shape[1], len(forward.layers), sequence)
         absent = ~forward.mask[:, None, None] | (targets < 0)[:, :, None, None]
-        reads_head = "values" in evidence.__dict__
+        reads_head = evidence.reads_head
         return TensorAttribution(
             scores=self._squeezed(forward, scores.expand(shape).masked_fill(absent, torch.nan)),
             values=self._squeezed(forward, evidence.values) if reads_head else None,
@@ -104,14 +104,17 @@ class Query:
     def _foils(self, forward: ForwardPass, targets: Tensor) -> Tensor | None:
         if self.contrast is None:
             return None
+        if not isinstance(self.contrast, Tensor):
+            target_id(self.contrast, forward.labels)
         foils = target_ids(
             self.contrast, forward.prediction, forward.labels, forward.problem, self.threshold
         )
         if (foils == targets).any():
-            label = forward.labels[int(targets[foils == targets][0])]
-            raise OptionError(
-                f"target and contrast are both {label!r}, which leaves nothing to explain. "
-                "Name another target or another contrast."
+            label = forward.labels[int(targets[(foils == targets).any(1)][0, 0])]
+            predicted = self.target is None
+            raise (InputError if predicted else OptionError)(
+                f"{'the prediction' if predicted else 'the target'} and the contrast are both "
+                f"{label!r}, which leaves nothing to explain. Name another target or contrast."
             )
         return foils
 

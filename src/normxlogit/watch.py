@@ -7,13 +7,14 @@ is read off the calls of the modules around the blocks. Of activations only thos
 kept; of the others norms, addresses and counts.
 """
 
-from collections.abc import Container, Iterator
+from collections.abc import Callable, Container, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 from transformers import PreTrainedModel
 from transformers.utils.generic import ModelOutput
 
@@ -84,11 +85,14 @@ class Watch:
 
     Attributes:
         shadow: run its root once, then ask the watch.
-        word_norms: ||word embedding||_2 in float32, [batch, sequence], if they were looked up.
+        word_ids: the ids last looked up in the word embeddings, the decoder's if there is one.
+        word_norms: the norms of what was found for them, as `norms_of` gives them.
     """
 
     def __init__(self, model: PreTrainedModel, layers: Container[int] = ()) -> None:
         self.word_norms: Tensor | None = None
+        self.word_ids: Tensor | None = None
+        self._handles: list[RemovableHandle] = []
         self._layers = layers
         self._clock = 0
         self._open: list[int] = []
@@ -103,19 +107,24 @@ class Watch:
         of = self.shadow.of
         for module in around:
             if not isinstance(module, PreTrainedModel):
-                of[module].register_forward_hook(self._on_call, with_kwargs=True)
+                self._after(of[module], self._on_call)
             elif module is not model:
-                of[module].register_forward_pre_hook(self._on_enter)
-                of[module].register_forward_hook(self._on_leave)
+                self._before(of[module], self._on_enter)
+                self._after(of[module], self._on_leave)
         for blocks in lists:
             for block in blocks.children():
-                on_input = partial(self._on_block_input, of[blocks])
-                of[block].register_forward_pre_hook(on_input, with_kwargs=True)
+                self._before(of[block], partial(self._on_block_input, of[blocks]))
                 if layers:
-                    of[block].register_forward_hook(partial(self._on_block_output, of[blocks]))
-        words = _word_embeddings(model)
-        if words is not None:
-            of[words].register_forward_hook(self._on_words)
+                    self._after(of[block], partial(self._on_block_output, of[blocks]))
+        table = _word_table(model)
+        for module in around:
+            if table is not None and module._parameters.get("weight") is table:
+                self._after(of[module], self._on_words)
+
+    def close(self) -> None:
+        """Take the hooks off, so that nothing refers back to what was seen."""
+        for handle in self._handles:
+            handle.remove()
 
     def trunk(self) -> tuple[nn.Module, ModelOutput]:
         """The module whose output the head reads, and that output."""
@@ -144,6 +153,8 @@ class Watch:
         }
         if not fitting:
             return None
+        if len(fitting) == 1:
+            return next(iter(fitting.values()))
         main = fitting[max(fitting, key=_size)]
         interleaved = [
             s for s in fitting.values() if s.began <= main.ended and main.began <= s.ended
@@ -172,10 +183,16 @@ class Watch:
             ):
                 return Derived(tuple(modules), offset // source.stride(1))
 
-    def _on_enter(self, _module: nn.Module, _args: Any) -> None:
+    def _before(self, module: nn.Module, hook: Callable[..., None]) -> None:
+        self._handles.append(module.register_forward_pre_hook(hook, with_kwargs=True))
+
+    def _after(self, module: nn.Module, hook: Callable[..., None]) -> None:
+        self._handles.append(module.register_forward_hook(hook, with_kwargs=True))
+
+    def _on_enter(self, _module: nn.Module, _args: Any, _kwargs: Any) -> None:
         self._open.append(len(self._trunks))
 
-    def _on_leave(self, module: nn.Module, _args: Any, output: Any) -> None:
+    def _on_leave(self, module: nn.Module, _args: Any, _kwargs: Any, output: Any) -> None:
         began = self._open.pop()
         if isinstance(output, ModelOutput) and output.get("last_hidden_state") is not None:
             self._trunks[began:] = [(module, output)]
@@ -193,7 +210,7 @@ class Watch:
         stack.depth += 1
 
     def _on_block_output(
-        self, blocks: nn.Module, _block: nn.Module, _args: Any, output: Any
+        self, blocks: nn.Module, _block: nn.Module, _args: Any, _kwargs: Any, output: Any
     ) -> None:
         if (stack := self._stacks.get(blocks)) is None:
             return
@@ -210,22 +227,23 @@ class Watch:
                 _Call(module, source.data_ptr(), source.shape, source.stride(), result.data_ptr())
             )
 
-    def _on_words(self, _module: nn.Module, _args: Any, output: Any) -> None:
-        words = _first_tensor(output)
-        if self.word_norms is None and words is not None:
-            self.word_norms = norms_of(words)
+    def _on_words(self, _module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
+        words, ids = _first_tensor(output), next(iter((*args, *kwargs.values())), None)
+        if words is not None and isinstance(ids, Tensor):
+            self.word_norms, self.word_ids = norms_of(words), ids
 
 
 def norms_of(hidden: Tensor) -> Tensor:
     """The L2 norms of vectors in the last dimension, in float32."""
-    norms: Tensor = torch.linalg.vector_norm(hidden, dim=-1, dtype=torch.float32)
-    return norms
+    wide = torch.float64 if hidden.dtype == torch.float64 else torch.float32
+    norms: Tensor = torch.linalg.vector_norm(hidden, dim=-1, dtype=wide)
+    return norms.float()
 
 
 def _first_tensor(values: Any) -> Any:
-    """The first floating-point tensor of a module's arguments or output."""
+    """The first floating-point tensor of a module's arguments or output; None if there is none."""
     if isinstance(values, Tensor):
-        return values
+        return values if values.is_floating_point() else None
     if isinstance(values, ModelOutput):
         values = values.to_tuple()
     if isinstance(values, (tuple, list)):
@@ -241,12 +259,13 @@ def _outermost_lists(module: nn.Module) -> Iterator[nn.Module]:
             yield from _outermost_lists(child)
 
 
-def _word_embeddings(model: PreTrainedModel) -> nn.Module | None:
+def _word_table(model: PreTrainedModel) -> Tensor | None:
+    """The weights of the word embeddings, which encoder and decoder may share."""
     try:
         words = model.get_input_embeddings()
     except NotImplementedError:
         return None
-    return words if isinstance(words, nn.Module) else None
+    return words._parameters.get("weight") if isinstance(words, nn.Module) else None
 
 
 def _is_taken_apart(module: nn.Module) -> bool:

@@ -100,15 +100,11 @@ def _is_inner_apostrophe(text: str, at: int) -> bool:
 def sentence_spans(text: str) -> list[Span]:
     """Where sentences are: up to a full stop, question or exclamation mark, or the end of a line.
 
-    A rule of thumb, that takes the full stop of an abbreviation for the end of a sentence.
+    A rule of thumb, that takes the full stop of an abbreviation for the end of a sentence. The
+    spans cover the text; white space belongs to the sentence before it.
     """
     ends = [match.end() for match in _SENTENCE_END.finditer(text)]
-    if not ends or ends[-1] < len(text):
-        ends.append(len(text))
-    spans = []
-    start = 0
-    for end in ends:
-        if text[start:end].strip():
-            spans.append((start, start + len(text[start:end].rstrip())))
-        start = end
-    return spans
+    starts = [0, *(end for end in ends if text[end:].strip())]
+    if len(starts) > 1 and not text[: starts[1]].strip():
+        del starts[1]
+    return list(zip(starts, [*starts[1:], len(text)], strict=True))

@@ -74,7 +74,7 @@ def register(name: str, *, family: str, source: str) -> Callable[[Score], Score]
 
 def find_method(name: str) -> Method:
     """The method of that name, or `OptionError` with the names there are."""
-    if name not in METHODS:
+    if not isinstance(name, str) or name not in METHODS:
         raise OptionError(f"there is no method {name!r}. The methods: {', '.join(METHODS)}.")
     return METHODS[name]
 
