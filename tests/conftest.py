@@ -10,7 +10,6 @@ from transformers import PreTrainedTokenizerBase
 from normxlogit import Explainer
 from tests.builders import classifier, tokenizer
 
-os.environ["HF_HUB_OFFLINE"] = "1"
 torch.set_num_threads(1)
 
 SHARED = Path(os.environ.get("NORMXLOGIT_SHARED", "../shared"))

@@ -103,9 +103,9 @@ def test_a_contrast_that_one_text_is_predicted_to_be(wordpiece: PreTrainedTokeni
     model: Any = classifier(wordpiece)
     explainer = Explainer(model, wordpiece)
     texts = [f"{a} {b}" for a in ("good", "bad", "mess") for b in ("movie", "plot", "one", "two")]
-    logits = [explainer.explain(text, target="all").logits[:, 0] for text in texts]
+    outputs = [[o.logit for o in explainer.explain(text).prediction.outputs] for text in texts]
     with torch.no_grad():
-        model.classifier.bias -= torch.tensor(np.mean(logits, 0))
+        model.classifier.bias -= torch.tensor(outputs).mean(0)
     predicted = [explainer.explain(text).prediction.id for text in texts]
     assert len(set(predicted)) > 1
     found = explainer.explain(texts, contrast=predicted[0])

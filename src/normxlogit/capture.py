@@ -1,8 +1,9 @@
 """One forward pass: the prediction, and ||x^0|| and x^L of every token."""
 
 import inspect
-from collections.abc import Container, Mapping
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import torch
@@ -12,7 +13,7 @@ from transformers.utils.generic import ModelOutput
 
 from .errors import ModelError, UnsupportedHeadError
 from .numerics import agree
-from .shadow import Shadow
+from .shadow import Anatomy, Shadow
 from .watch import Derived, Stack, Watch, norms_of
 
 
@@ -127,7 +128,7 @@ def _arguments(model: PreTrainedModel, inputs: Mapping[str, Any], shadow: Shadow
     """
     own = ("labels", "return_dict", "output_hidden_states", "output_attentions")
     arguments = {key: value for key, value in inputs.items() if key not in own}
-    if "use_cache" in inspect.signature(type(model).forward).parameters:
+    if _takes_cache(type(model).forward):
         arguments.setdefault("use_cache", False)
     mask = inputs.get("attention_mask")
     no_pad_token = getattr(model.config.get_text_config(), "pad_token_id", None) is None
@@ -158,6 +159,11 @@ def _gives(derived: Derived, hidden: Tensor, value: Tensor) -> bool:
     return made.shape == value.shape and agree(made, value)
 
 
+@cache
+def _takes_cache(forward: Callable[..., Any]) -> bool:
+    return "use_cache" in inspect.signature(forward).parameters
+
+
 def _norms_of_hidden_state_zero(
     model: PreTrainedModel, arguments: Mapping[str, Any], hidden: Tensor
 ) -> Tensor | None:
@@ -166,7 +172,7 @@ def _norms_of_hidden_state_zero(
     For the few trunks whose blocks work on other positions than they give: padded to the width of
     an attention window (Longformer, Reformer), or with channels before positions (SqueezeBERT).
     """
-    root = Shadow(model, taken_apart=()).root
+    root = Shadow(Anatomy.of(model)).root
     states = root(**arguments, output_hidden_states=True, return_dict=True).get("hidden_states")
     if not states or states[0].shape[:2] != hidden.shape[:2]:
         return None

@@ -37,7 +37,6 @@ class Head:
         """
         self._captured = captured
         self._name = type(captured.shadow.root).__name__
-        self._check_whole()
         self.logits = self.on_tokens(captured.hidden)
         self.read_position = self._find_read_position(mask)
 
@@ -46,6 +45,11 @@ class Head:
         batch, sequence, size = hidden.shape
         inputs = self._one_token_inputs(batch * sequence)
         logits = self._run(hidden.reshape(batch * sequence, 1, size), inputs, position=0)
+        if logits.shape != (batch * sequence, self._captured.logits.shape[-1]):
+            raise UnsupportedHeadError(
+                f"the head of {self._name} gave {list(logits.shape)} for {batch * sequence} "
+                "tokens, not one output a token. A perturbation method is the way to explain it."
+            )
         return logits.reshape(batch, sequence, -1)
 
     def _run(self, hidden: Tensor, inputs: dict[str, Any], position: int | None = None) -> Tensor:
@@ -85,6 +89,44 @@ class Head:
             "attention_mask": torch.ones((rows, 1), dtype=torch.long, device=device),
         }
 
+    def _find_read_position(self, mask: Tensor) -> Tensor:
+        """Where HoT(x_i^L) is the model's own output, whatever stands at the other positions.
+
+        A head that has no such position must pool: give the same whatever the order of the tokens,
+        and on one repeated token what it gives on that token alone. Then HoT is defined as well.
+        """
+        own, hidden = self._captured.logits, self._captured.hidden
+        within = tolerance(own.dtype)
+        rows = torch.arange(len(own), device=own.device)
+        gaps = gap(self.logits, own[:, None])
+        alike = gaps <= within
+        reads_one = alike.any(1)
+        if reads_one.any():
+            elsewhere_negated = hidden * torch.where(alike, 1, -1)[..., None]
+            reads_one &= gap(self._run(elsewhere_negated, self._captured.inputs), own) <= within
+        if (reads_one & ~(alike & mask).any(1)).any():
+            raise InputError(
+                f"the head of {self._name} reads a position that is padding, so its output rests "
+                "on none of the tokens. Pad on the other side, or not at all."
+            )
+        if not reads_one.all():
+            self._check_whole()
+            token = mask.int().argmax(1)
+            repeated = self._run(
+                hidden[rows, token][:, None].expand_as(hidden), self._captured.inputs
+            )
+            rotated = self._run(hidden[rows[:, None], _rotated_within(mask)], self._captured.inputs)
+            gaps_when = torch.maximum(gap(repeated, self.logits[rows, token]), gap(rotated, own))
+            if (difference := gaps_when[~reads_one].max()) > within:
+                raise UnsupportedHeadError(
+                    f"the head of {self._name} reads several positions, not all alike "
+                    f"(relative difference {float(difference):.1e}): its output is not a function "
+                    "of one token's final representation. A perturbation method is the way to "
+                    "explain it."
+                )
+        nearest = gaps.masked_fill(~mask, torch.inf).min(dim=1).indices
+        return nearest.masked_fill(~reads_one, -1)
+
     def _check_whole(self) -> None:
         """On x^L as it is, the head must give the model's own output."""
         whole = self._run(self._captured.hidden, self._captured.inputs)
@@ -96,44 +138,6 @@ class Head:
                 f"model's own output (relative difference {float(difference):.1e}): it reads "
                 "something besides them. A perturbation method is the way to explain it."
             )
-
-    def _find_read_position(self, mask: Tensor) -> Tensor:
-        """Where HoT(x_i^L) is the model's own output, and nothing else is read.
-
-        A head that has no such position must pool: give the same whatever the order of the tokens,
-        and on one repeated token what it gives on that token alone. Then HoT is defined as well.
-        """
-        own, hidden = self._captured.logits, self._captured.hidden
-        within = tolerance(own.dtype)
-        rows = torch.arange(len(own), device=own.device)
-        gaps = gap(self.logits, own[:, None])
-        alike = gaps <= within
-        elsewhere_negated = hidden * torch.where(alike, 1, -1)[..., None]
-        unmoved = gap(self._run(elsewhere_negated, self._captured.inputs), own) <= within
-        reads_one = alike.any(1) & unmoved
-        if (reads_one & ~(alike & mask).any(1)).any():
-            raise InputError(
-                f"the head of {self._name} reads a position that is padding, so its output rests "
-                "on none of the tokens. Pad on the other side, or not at all."
-            )
-        if not reads_one.all():
-            token = mask.int().argmax(1)
-            repeated = self._run(
-                hidden[rows, token][:, None].expand_as(hidden), self._captured.inputs
-            )
-            rotated = self._run(hidden[rows[:, None], _rotated_within(mask)], self._captured.inputs)
-            difference = torch.maximum(gap(repeated, self.logits[rows, token]), gap(rotated, own))[
-                ~reads_one
-            ].max()
-            if difference > within:
-                raise UnsupportedHeadError(
-                    f"the head of {self._name} reads several positions, not all alike "
-                    f"(relative difference {float(difference):.1e}): its output is not a function "
-                    "of one token's final representation. A perturbation method is the way to "
-                    "explain it."
-                )
-        nearest = gaps.masked_fill(~mask, torch.inf).min(dim=1).indices
-        return nearest.masked_fill(~reads_one, -1)
 
 
 def _rotated_within(mask: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ between.
 
 import copy
 from collections import OrderedDict
-from collections.abc import Iterable
+from dataclasses import dataclass
 from types import MethodType
 from typing import Any
 
@@ -46,25 +46,74 @@ def unwrap(model: nn.Module) -> PreTrainedModel:
     return inner
 
 
+@dataclass(frozen=True)
+class Anatomy:
+    """A model's modules, sorted by where they are.
+
+    Attributes:
+        modules: all of them, the model first.
+        stacks: the outermost module lists, which hold blocks.
+        around: the modules that are not in a stack.
+        apart: those around that hold a stack or a sub-model, or are one.
+    """
+
+    modules: list[nn.Module]
+    stacks: list[nn.Module]
+    around: list[nn.Module]
+    apart: list[nn.Module]
+
+    @classmethod
+    def of(cls, model: PreTrainedModel) -> "Anatomy":
+        """Sort the modules of a model in one walk, each once."""
+        found = cls([], [], [], [])
+        seen = set()
+
+        def visit(module: nn.Module, in_stack: bool) -> bool:
+            if module in seen:
+                return False
+            seen.add(module)
+            found.modules.append(module)
+            is_stack = isinstance(module, nn.ModuleList) and not in_stack
+            holds = is_stack or isinstance(module, PreTrainedModel)
+            for child in module._modules.values():
+                if child is not None:
+                    holds |= visit(child, in_stack or is_stack)
+            if is_stack:
+                found.stacks.append(module)
+            elif not in_stack:
+                found.around.append(module)
+                if holds:
+                    found.apart.append(module)
+            return holds
+
+        visit(model, False)
+        return found
+
+
 class Shadow:
     """A copy of a model's module tree in evaluation mode, which shares parameters and buffers.
 
-    Every module is copied with its configuration, and every container that a module holds, so
-    hooks, flags, replaced children and attributes that a forward sets on its own module stay here.
-    Only what a forward writes into a buffer or a nested container in place reaches the model, as it
-    would in any forward pass. Instance-level forwards that
-    accelerate put on a module are left out on the modules of `taken_apart`, where they would lead
-    back to the user's model, and kept below, where they move offloaded weights.
+    Modules are copied with their configuration and the containers that they hold, so hooks, flags,
+    replaced children and attributes that a forward sets on its own module stay here. Only what a
+    forward writes into a buffer or a nested container in place reaches the model, as it would in
+    any forward pass. Instance-level forwards that accelerate put on a module are left out where
+    the tree is taken apart, for they would lead back to the user's model, and kept elsewhere, where
+    they move offloaded weights.
 
     Attributes:
         root: the copy of the model.
         of: the copy of each of the model's modules.
     """
 
-    def __init__(self, model: PreTrainedModel, taken_apart: Iterable[nn.Module]) -> None:
-        self.of: dict[nn.Module, nn.Module] = {m: _bare_copy(m) for m in model.modules()}
+    def __init__(self, anatomy: Anatomy) -> None:
+        model, around = anatomy.modules[0], set(anatomy.around)
+        self.of: dict[nn.Module, nn.Module] = {
+            m: m if _is_stateless(m) and m not in around else _bare_copy(m) for m in anatomy.modules
+        }
         configs: dict[int, PretrainedConfig] = {}
         for original, twin in self.of.items():
+            if twin is original:
+                continue
             own = twin.__dict__
             own["_modules"] = {
                 name: None if child is None else self.of[child]
@@ -75,9 +124,9 @@ class Shadow:
             for name, value in original.__dict__.items():
                 if type(value) is MethodType and value.__self__ in self.of:
                     own[name] = MethodType(value.__func__, self.of[value.__self__])
-        for module in taken_apart:
+        for module in anatomy.apart:
             _leave_instance_forward(self.of[module])
-        if any(m.training and "forward" in self.of[m].__dict__ for m in model.modules()):
+        if model.training and any("forward" in twin.__dict__ for twin in self.of.values()):
             raise ModelError(
                 f"this {type(model).__name__} is in training mode and its modules carry forwards "
                 "of their own (accelerate), so dropout cannot be kept from acting. "
@@ -91,6 +140,15 @@ class Shadow:
         config.pad_token_id = value
         config.get_text_config().pad_token_id = value
         self.root.config = config
+
+
+def _is_stateless(module: nn.Module) -> bool:
+    """Whether a module of torch's own has neither children nor a mode, so that it needs no copy."""
+    return (
+        not module._modules
+        and not module.training
+        and type(module).__module__.startswith("torch.nn.modules.")
+    )
 
 
 def _bare_copy(module: nn.Module) -> nn.Module:

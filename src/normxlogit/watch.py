@@ -7,7 +7,7 @@ is read off the calls of the modules around the blocks. Of activations only thos
 kept; of the others norms, addresses and counts.
 """
 
-from collections.abc import Callable, Container, Iterator
+from collections.abc import Callable, Container
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -19,7 +19,7 @@ from transformers import PreTrainedModel
 from transformers.utils.generic import ModelOutput
 
 from .errors import UnsupportedHeadError
-from .shadow import Shadow
+from .shadow import Anatomy, Shadow
 
 
 @dataclass(frozen=True)
@@ -100,24 +100,22 @@ class Watch:
         self._stacks: dict[nn.Module, Stack] = {}
         self._calls: list[_Call] = []
 
-        lists = list(_outermost_lists(model))
-        inside = {m for blocks in lists for m in blocks.modules()}
-        around = [m for m in model.modules() if m not in inside]
-        self.shadow = Shadow(model, taken_apart=filter(_is_taken_apart, around))
+        anatomy = Anatomy.of(model)
+        self.shadow = Shadow(anatomy)
         of = self.shadow.of
-        for module in around:
+        for module in anatomy.around:
             if not isinstance(module, PreTrainedModel):
                 self._after(of[module], self._on_call)
             elif module is not model:
                 self._before(of[module], self._on_enter)
                 self._after(of[module], self._on_leave)
-        for blocks in lists:
+        for blocks in anatomy.stacks:
             for block in blocks.children():
                 self._before(of[block], partial(self._on_block_input, of[blocks]))
                 if layers:
                     self._after(of[block], partial(self._on_block_output, of[blocks]))
         table = _word_table(model)
-        for module in around:
+        for module in anatomy.around:
             if table is not None and module._parameters.get("weight") is table:
                 self._after(of[module], self._on_words)
 
@@ -251,14 +249,6 @@ def _first_tensor(values: Any) -> Any:
     return None
 
 
-def _outermost_lists(module: nn.Module) -> Iterator[nn.Module]:
-    if isinstance(module, nn.ModuleList):
-        yield module
-    else:
-        for child in module.children():
-            yield from _outermost_lists(child)
-
-
 def _word_table(model: PreTrainedModel) -> Tensor | None:
     """The weights of the word embeddings, which encoder and decoder may share."""
     try:
@@ -266,10 +256,6 @@ def _word_table(model: PreTrainedModel) -> Tensor | None:
     except NotImplementedError:
         return None
     return words._parameters.get("weight") if isinstance(words, nn.Module) else None
-
-
-def _is_taken_apart(module: nn.Module) -> bool:
-    return any(isinstance(m, (nn.ModuleList, PreTrainedModel)) for m in module.modules())
 
 
 def _size(module: nn.Module) -> int:
