@@ -134,13 +134,13 @@ class Batches:
         """The token that the decoder's input begins with, in each row of each forward pass."""
         starts = []
         for forward in forwards:
-            ids, read = forward.ids, forward.captured.word_ids
-            if read is None or not torch.equal(read[:, 1:], ids[:, :-1]):
+            ids, words = forward.ids, forward.captured.looked_up
+            if words is None or not torch.equal(words.ids[:, 1:], ids[:, :-1]):
                 raise UnsupportedHeadError(
                     f"the decoder of {type(self._model).__name__} does not read the text shifted "
                     "one to the right, so its positions cannot be told from the tokens."
                 )
-            starts += [self._encoder.token(int(i)) for i in read[:, 0]]
+            starts += [self._encoder.token(int(i)) for i in words.ids[:, 0]]
         return starts
 
     def _provenance(self, query: Query, readout: str, contrast: str | None) -> Provenance:

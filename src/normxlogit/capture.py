@@ -14,7 +14,7 @@ from transformers.utils.generic import ModelOutput
 from .errors import ModelError, UnsupportedHeadError
 from .numerics import agree
 from .shadow import Anatomy, Shadow
-from .watch import Derived, Stack, Watch, norms_of
+from .watch import Derived, LookedUp, Stack, Watch, norms_of
 
 
 @dataclass(frozen=True)
@@ -29,8 +29,7 @@ class Capture:
         logits: the model's own output, [batch, classes].
         hidden: x^L, [batch, sequence, hidden].
         norms: ||x^0||_2 in float32, [batch, sequence]; None where x^0 has other positions than x^L.
-        word_norms: the same of the bare word embeddings; None where none were looked up.
-        word_ids: the ids that were looked up, the decoder's if there is one.
+        looked_up: the last use of the word embeddings, the decoder's if there is one; or None.
         depth: how many layers there are.
         layers: hidden states as the head would read them, [batch, sequence, hidden], of those
             layers that were asked for; layer 1 is the first block's output, the last is x^L.
@@ -44,8 +43,7 @@ class Capture:
     logits: Tensor
     hidden: Tensor
     norms: Tensor | None
-    word_norms: Tensor | None
-    word_ids: Tensor | None
+    looked_up: LookedUp | None
     depth: int
     layers: dict[int, Tensor]
     derived: dict[str, Derived]
@@ -98,7 +96,7 @@ def capture(
             f"{list(hidden.shape)}; only [batch, sequence, hidden] is supported."
         )
     stack = watch.main_stack(trunk, output)
-    time_first = stack is not None and _is_time_first(stack, watch.word_ids, hidden, model, inputs)
+    time_first = stack is not None and _is_time_first(stack, watch.looked_up, hidden, model, inputs)
     if stack is None:
         norms = _norms_of_hidden_state_zero(model, arguments, hidden)
     else:
@@ -111,8 +109,7 @@ def capture(
         logits=logits,
         hidden=hidden,
         norms=norms,
-        word_norms=watch.word_norms,
-        word_ids=watch.word_ids,
+        looked_up=watch.looked_up,
         depth=0 if stack is None else stack.depth,
         layers=_finished(watch, stack, hidden, time_first) if layers and stack else {},
         derived=_derived(watch, output, hidden),
@@ -181,7 +178,7 @@ def _norms_of_hidden_state_zero(
 
 def _is_time_first(
     stack: Stack,
-    word_ids: Tensor | None,
+    looked_up: LookedUp | None,
     hidden: Tensor,
     model: PreTrainedModel,
     inputs: Mapping[str, Any],
@@ -195,8 +192,8 @@ def _is_time_first(
     if batch != sequence or batch == 1:
         return stack.shape[0] != batch
     ids = inputs.get("input_ids")
-    if word_ids is not None and ids is not None and not torch.equal(ids, ids.T):
-        return not torch.equal(word_ids, ids)
+    if looked_up is not None and ids is not None and not torch.equal(ids, ids.T):
+        return not torch.equal(looked_up.ids, ids)
     row = {
         key: value[:1] if isinstance(value, Tensor) and value.shape[:1] == (batch,) else value
         for key, value in inputs.items()

@@ -68,10 +68,11 @@ class ForwardPass:
             OptionError: `kind` is neither "embedding" nor "word".
         """
         captured = self.captured
-        kinds = {"embedding": captured.norms, "word": captured.word_norms}
-        if kind not in kinds:
-            raise OptionError(f"norm must be one of {', '.join(kinds)}; got {kind!r}.")
-        norms = kinds[kind]
+        if kind not in ("embedding", "word"):
+            raise OptionError(f"norm must be one of embedding, word; got {kind!r}.")
+        norms = captured.norms
+        if kind == "word":
+            norms = None if captured.looked_up is None else captured.looked_up.norms()
         if norms is None or norms.shape != self.mask.shape:
             raise UnsupportedHeadError(
                 f"this model's {kind} vectors do not stand one to a token of its final layer, so "

@@ -102,7 +102,7 @@ class Head:
         alike = gaps <= within
         reads_one = alike.any(1)
         if reads_one.any():
-            elsewhere_negated = hidden * torch.where(alike, 1, -1)[..., None]
+            elsewhere_negated = torch.where(alike[..., None], hidden, -hidden)
             reads_one &= gap(self._run(elsewhere_negated, self._captured.inputs), own) <= within
         if (reads_one & ~(alike & mask).any(1)).any():
             raise InputError(

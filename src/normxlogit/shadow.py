@@ -17,7 +17,7 @@ from transformers import PretrainedConfig, PreTrainedModel
 
 from .errors import ModelError, UnsupportedHeadError
 
-_CONTAINERS = (dict, OrderedDict, list, set)
+_CONTAINERS = frozenset((dict, OrderedDict, list, set))
 
 
 def unwrap(model: nn.Module) -> PreTrainedModel:
@@ -63,8 +63,8 @@ class Anatomy:
     apart: list[nn.Module]
 
     @classmethod
-    def of(cls, model: PreTrainedModel) -> "Anatomy":
-        """Sort the modules of a model in one walk, each once."""
+    def of(cls, model: nn.Module) -> "Anatomy":
+        """Sort the modules of a model, or a part of it, in one walk, each once."""
         found = cls([], [], [], [])
         seen = set()
 
@@ -120,7 +120,9 @@ class Shadow:
                 for name, child in original._modules.items()
             }
             if isinstance(config := own.get("config"), PretrainedConfig):
-                own["config"] = configs.setdefault(id(config), copy.copy(config))
+                if id(config) not in configs:
+                    configs[id(config)] = copy.copy(config)
+                own["config"] = configs[id(config)]
             for name, value in original.__dict__.items():
                 if type(value) is MethodType and value.__self__ in self.of:
                     own[name] = MethodType(value.__func__, self.of[value.__self__])

@@ -70,6 +70,18 @@ class Stack:
 
 
 @dataclass(frozen=True)
+class LookedUp:
+    """A use of the word embeddings: the module, and the ids it was given, [batch, sequence]."""
+
+    module: nn.Module
+    ids: Tensor
+
+    def norms(self) -> Tensor:
+        """||word embedding||_2 in float32, [batch, sequence]."""
+        return norms_of(_first_tensor(self.module(self.ids)))
+
+
+@dataclass(frozen=True)
 class _Call:
     """A module's call, by the places in memory of what it took and what it gave."""
 
@@ -85,13 +97,11 @@ class Watch:
 
     Attributes:
         shadow: run its root once, then ask the watch.
-        word_ids: the ids last looked up in the word embeddings, the decoder's if there is one.
-        word_norms: the norms of what was found for them, as `norms_of` gives them.
+        looked_up: the last use of the word embeddings, the decoder's if there is one.
     """
 
     def __init__(self, model: PreTrainedModel, layers: Container[int] = ()) -> None:
-        self.word_norms: Tensor | None = None
-        self.word_ids: Tensor | None = None
+        self.looked_up: LookedUp | None = None
         self._handles: list[RemovableHandle] = []
         self._layers = layers
         self._clock = 0
@@ -142,10 +152,11 @@ class Watch:
         if "encoder_last_hidden_state" in output:
             trunk = trunk.get_decoder()  # type: ignore[operator]
         batch, sequence, _ = output["last_hidden_state"].shape
+        inside = set(Anatomy.of(trunk).stacks)
         fitting = {
             blocks: stack
-            for blocks in trunk.modules()
-            if (stack := self._stacks.get(blocks))
+            for blocks, stack in self._stacks.items()
+            if blocks in inside
             and len(stack.shape) == 3
             and stack.shape[:2] in ((batch, sequence), (sequence, batch))
         }
@@ -225,10 +236,10 @@ class Watch:
                 _Call(module, source.data_ptr(), source.shape, source.stride(), result.data_ptr())
             )
 
-    def _on_words(self, _module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
-        words, ids = _first_tensor(output), next(iter((*args, *kwargs.values())), None)
-        if words is not None and isinstance(ids, Tensor):
-            self.word_norms, self.word_ids = norms_of(words), ids
+    def _on_words(self, module: nn.Module, args: Any, kwargs: Any, _output: Any) -> None:
+        ids = next(iter((*args, *kwargs.values())), None)
+        if isinstance(ids, Tensor):
+            self.looked_up = LookedUp(module, ids)
 
 
 def norms_of(hidden: Tensor) -> Tensor:
