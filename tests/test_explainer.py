@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from transformers import PreTrainedTokenizerBase
+from transformers import EsmTokenizer, PreTrainedTokenizerBase
 
 import normxlogit as nxl
 from normxlogit import Attribution, Explainer, Failure
+from normxlogit.found import with_offsets
 from tests.builders import classifier, tokenizer
 
 LONG = " ".join(f"{['good', 'bad', 'great', 'mess'][i % 4]}" for i in range(150))
@@ -287,13 +288,40 @@ def test_code_that_comes_with_a_model_does_not_run(
     assert not (tmp_path / "ran").exists()
 
 
-def test_a_tokenizer_without_offsets(wordpiece: PreTrainedTokenizerBase) -> None:
-    class Slow:
-        is_fast = False
+@pytest.fixture
+def slow(tmp_path: Path) -> PreTrainedTokenizerBase:
+    """A tokenizer of Python's own, that tells no offsets: one letter a token."""
+    letters = "ABCDEFGHIKLMNPQRSTUVWXYZ"
+    (tmp_path / "vocab.txt").write_text("\n".join(["<cls>", "<pad>", "<eos>", "<unk>", *letters]))
+    esm: Any = EsmTokenizer
+    tokenizer: PreTrainedTokenizerBase = esm(str(tmp_path / "vocab.txt"))
+    assert not tokenizer.is_fast
+    return tokenizer
 
-    slow: Any = Slow()
-    with pytest.raises(nxl.ModelError, match="fast"):
-        Explainer(classifier(wordpiece), slow)
+
+def test_a_tokenizer_without_offsets(slow: PreTrainedTokenizerBase) -> None:
+    model = classifier(slow, "esm", num_labels=2)
+    found = Explainer(model, slow).explain("MKT  AYI")
+    assert found.tokens == ("<cls>", *"MKTAYI", "<eos>")
+    assert [found.text[a:b] for a, b in found.offsets[1:-1]] == list("MKTAYI")
+    assert found.words().tokens == ("<cls>", "MKT", "AYI", "<eos>")
+    inputs = dict(slow("MKT  AYI", return_tensors="pt"))
+    np.testing.assert_allclose(
+        found.scores, nxl.attribute(model, inputs).scores[0].numpy(), rtol=1e-5
+    )
+    explainer = Explainer(model, slow)
+    unknown = explainer.explain("MK bb AY")
+    assert unknown.words().tokens == ("<cls>", "MK", "bb", "AY", "<eos>")
+    with pytest.raises(nxl.InputError, match="fast tokenizer"):
+        explainer.explain(["MK", "AY"], is_split_into_words=True)
+    pair = explainer.explain(("MK", "AY"))
+    assert pair.segments.tolist() == [-1, 0, 0, -1, 1, 1, -1]
+
+
+def test_a_token_that_is_not_found_is_an_error(slow: PreTrainedTokenizerBase) -> None:
+    batch = slow(["MKT"])
+    with pytest.raises(nxl.InputError, match="could not be found in 'KT'"):
+        with_offsets(batch, ["KT"], slow)
 
 
 def test_regression_and_several_labels(wordpiece: PreTrainedTokenizerBase) -> None:

@@ -14,6 +14,7 @@ from torch import Tensor
 from transformers import BatchEncoding, PreTrainedModel, PreTrainedTokenizerBase
 
 from .errors import InputError, ModelError, OptionError
+from .found import with_offsets
 from .words import word_numbers
 
 LONG = ("error", "truncate", "window")
@@ -86,16 +87,11 @@ class Encoder:
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel) -> None:
-        """Take a tokenizer that knows offsets.
+        """Take a tokenizer.
 
         Raises:
-            ModelError: it does not, or it is not this model's.
+            ModelError: it is not this model's.
         """
-        if not getattr(tokenizer, "is_fast", False):
-            raise ModelError(
-                f"{type(tokenizer).__name__} does not tell which characters a token stands for. "
-                "Load a fast tokenizer with AutoTokenizer, or give tensors to normxlogit.attribute."
-            )
         _check_same_vocabulary(tokenizer, model)
         self._tokenizer = copy.deepcopy(tokenizer)
         self._lock = threading.Lock()
@@ -128,6 +124,11 @@ class Encoder:
             raise InputError(f"a tuple is a pair of texts; got one of {len(item)}.")
         parts = item if isinstance(item, tuple) else (item,)
         _check_text(parts, is_split_into_words)
+        if not self._tokenizer.is_fast and (is_split_into_words or long == "window"):
+            raise InputError(
+                f"{type(self._tokenizer).__name__} is not a fast tokenizer, so it can neither take "
+                "split words nor make windows. Give whole texts, or use long='truncate'."
+            )
         batch = self._tokenize(parts, is_split_into_words)
         length = len(batch["input_ids"][0])
         if self.max_length is None or length <= self.max_length:
@@ -182,7 +183,7 @@ class Encoder:
                 )
         except Exception as error:  # tokenizers raise errors of many kinds
             raise InputError(f"the tokenizer could not read the text: {error}") from error
-        return batch
+        return batch if self._tokenizer.is_fast else with_offsets(batch, parts, self._tokenizer)
 
     def _encoded(
         self,
