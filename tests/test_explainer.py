@@ -203,6 +203,8 @@ def test_one_nan_among_others_is_reported_in_place(wordpiece: PreTrainedTokenize
     assert isinstance(first, Attribution)
     assert isinstance(second, Failure)
     assert "not finite" in str(second.error)
+    assert second.error.__traceback__ is None
+    assert second.error.__context__ is None
 
 
 @pytest.mark.parametrize("wrong", [{"batch_size": 0}, {"long": "no"}, {"method": "no"}])

@@ -90,7 +90,7 @@ class Batches:
         What a text of several windows is said to be is decided by the mean of their logits.
         """
         windows = [window for text in texts for window in text.windows]
-        owner = torch.tensor([n for n, text in enumerate(texts) for _ in text.windows])
+        owners = [n for n, text in enumerate(texts) for _ in text.windows]
         runs = [windows]
         if len(texts) == 1:
             alike = (list(group) for _, group in itertools.groupby(windows, key=len))
@@ -100,7 +100,7 @@ class Batches:
             for run in runs
         ]
         outputs = torch.cat([forward.prediction for forward in forwards])
-        owner = owner.to(outputs.device)
+        owner = torch.tensor(owners, device=outputs.device)
         predictions = torch.stack([outputs[owner == n].mean(0) for n in range(len(texts))])
         targets = query.targets(forwards[0], predictions)
         rows, done = [], 0
@@ -111,8 +111,7 @@ class Batches:
         if answer.reads_decoder:
             starts = self._decoder_starts(forwards)
             texts = [
-                text.as_decoder_inputs(starts[owner.tolist().index(n)])
-                for n, text in enumerate(texts)
+                text.as_decoder_inputs(starts[owners.index(n)]) for n, text in enumerate(texts)
             ]
         foil = None if answer.contrast is None else forward.labels[int(answer.contrast[0])]
         provenance = self._provenance(query, answer.readout, foil)
@@ -120,7 +119,7 @@ class Batches:
         return [
             assemble(
                 text,
-                [row for row, own in zip(rows, owner.tolist(), strict=True) if own == n],
+                [row for row, own in zip(rows, owners, strict=True) if own == n],
                 prediction_of(predictions[n], forward.problem, forward.labels, query.threshold),
                 targets[n].tolist(),
                 answer.layers,

@@ -72,15 +72,13 @@ def capture(
     watch = Watch(model, layers)
     arguments = _arguments(model, inputs, watch.shadow)
     try:
-        outputs = watch.shadow.root(**arguments, return_dict=True)
+        outputs = watch.run(arguments)
     except torch.OutOfMemoryError:
         raise
     except Exception as error:
         raise ModelError(
             f"{type(model).__name__} could not run on these inputs: {type(error).__name__}: {error}"
         ) from error
-    finally:
-        watch.close()
     logits = outputs.get("logits") if isinstance(outputs, ModelOutput) else None
     if not isinstance(logits, Tensor) or logits.dim() != 2:
         found = "no logits" if logits is None else f"logits of shape {list(logits.shape)}"
@@ -199,8 +197,7 @@ def _is_time_first(
         for key, value in inputs.items()
     }
     watch = Watch(model)
-    watch.shadow.root(**_arguments(model, row, watch.shadow), return_dict=True)
-    watch.close()
+    watch.run(_arguments(model, row, watch.shadow))
     alone = watch.main_stack(*watch.trunk())
     return alone is not None and alone.shape[0] != 1
 

@@ -7,7 +7,7 @@ is read off the calls of the modules around the blocks. Of activations only thos
 kept; of the others norms, addresses and counts.
 """
 
-from collections.abc import Callable, Container
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -96,7 +96,7 @@ class Watch:
     """A shadow whose sub-models, blocks and modules around the blocks are watched.
 
     Attributes:
-        shadow: run its root once, then ask the watch.
+        shadow: `run` runs its root.
         looked_up: the last use of the word embeddings, the decoder's if there is one.
     """
 
@@ -129,10 +129,13 @@ class Watch:
             if table is not None and module._parameters.get("weight") is table:
                 self._after(of[module], self._on_words)
 
-    def close(self) -> None:
-        """Take the hooks off, so that nothing refers back to what was seen."""
-        for handle in self._handles:
-            handle.remove()
+    def run(self, arguments: Mapping[str, Any]) -> Any:
+        """The model's output, watched once; the hooks come off, so that nothing refers back."""
+        try:
+            return self.shadow.root(**arguments, return_dict=True)
+        finally:
+            for handle in self._handles:
+                handle.remove()
 
     def trunk(self) -> tuple[nn.Module, ModelOutput]:
         """The module whose output the head reads, and that output."""
