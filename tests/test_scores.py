@@ -340,10 +340,10 @@ def test_float64(bert: Bert) -> None:
     )
 
 
-def test_other_heads_than_classifiers_are_refused() -> None:
+def test_a_head_for_every_token_must_be_told_which() -> None:
     config: Any = tiny_config("bert")
     model = BertForTokenClassification(config)
-    with pytest.raises(nxl.UnsupportedHeadError, match="sequence classifier"):
+    with pytest.raises(nxl.InputError, match="position"):
         nxl.attribute(model, tiny_inputs(model))
 
 

@@ -15,7 +15,7 @@ from .encode import Encoded, Encoder
 from .errors import NormXLogitError, OptionError, UnsupportedHeadError, without_traceback
 from .evidence import ForwardPass
 from .padding import Padding
-from .targets import is_several
+from .targets import Asked, is_several
 from .tensors import Query
 
 
@@ -102,10 +102,11 @@ class Batches:
         outputs = torch.cat([forward.prediction for forward in forwards])
         owner = torch.tensor(owners, device=outputs.device)
         predictions = torch.stack([outputs[owner == n].mean(0) for n in range(len(texts))])
-        targets = query.targets(forwards[0], predictions)
+        asked = query.asked(forwards[0], predictions)
+        targets = asked.ids
         rows, done = [], 0
         for run, forward in zip(runs, forwards, strict=True):
-            answer = query.answer(forward, targets[owner[done : done + len(run)]])
+            answer = query.answer(forward, Asked(targets[owner[done : done + len(run)]]))
             rows += rows_of(answer, [len(window) for window in run], side)
             done += len(run)
         if answer.reads_decoder:
@@ -134,7 +135,7 @@ class Batches:
         starts = []
         for forward in forwards:
             ids, words = forward.ids, forward.captured.looked_up
-            if words is None or not torch.equal(words.ids[:, 1:], ids[:, :-1]):
+            if ids is None or words is None or not torch.equal(words.ids[:, 1:], ids[:, :-1]):
                 raise UnsupportedHeadError(
                     f"the decoder of {type(self._model).__name__} does not read the text shifted "
                     "one to the right, so its positions cannot be told from the tokens."

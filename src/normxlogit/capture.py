@@ -3,7 +3,7 @@
 import inspect
 from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from typing import Any
 
 import torch
@@ -14,7 +14,54 @@ from transformers.utils.generic import ModelOutput
 from .errors import ModelError, UnsupportedHeadError
 from .numerics import agree
 from .shadow import Anatomy, Shadow
+from .vocabulary import Vocabulary, output_embeddings
 from .watch import Derived, LookedUp, Stack, Watch, norms_of
+
+
+@dataclass(frozen=True)
+class States:
+    """Final hidden states of one side of a model, and where they came from.
+
+    Attributes:
+        raw: as the trunk returned them, [rows, sequence, hidden] or [rows, hidden, ...].
+        stack: what was seen of the blocks that made them; None if no stack fits.
+        time_first: whether these work on [sequence, rows, hidden].
+        zero: what a second forward pass calls their first layer's input.
+        again: makes that second pass, for where no stack fits.
+    """
+
+    raw: Tensor
+    stack: Stack | None
+    time_first: bool
+    zero: str
+    again: Callable[[], ModelOutput]
+
+    @property
+    def tokens(self) -> Tensor:
+        """x^L, [rows, sequence, hidden]; a map of [hidden, ...] is read row by row."""
+        return self.raw if self.raw.dim() == 3 else self.raw.flatten(2).mT
+
+    def stands_beside(self, others: "States") -> bool:
+        """Whether a head that reads `others` can be put on these, token by token."""
+        return (
+            self.raw.dim() == others.raw.dim() == 3
+            and self.raw.shape[-1] == others.raw.shape[-1]
+            and self.norms is not None
+        )
+
+    @cached_property
+    def norms(self) -> Tensor | None:
+        """||x^0||_2 in float32, [rows, sequence]; None where x^0 has other positions than x^L."""
+        if self.stack is not None:
+            return self.stack.norms.T if self.time_first else self.stack.norms
+        if self.raw.dim() != 3:
+            return None
+        # For the few trunks whose blocks work on other positions than they give: padded to the
+        # width of an attention window (Longformer), or with channels first (SqueezeBERT).
+        states = self.again().get(self.zero)
+        if not states or states[0].shape[:2] != self.raw.shape[:2]:
+            return None
+        return norms_of(states[0])
 
 
 @dataclass(frozen=True)
@@ -23,15 +70,22 @@ class Capture:
 
     Attributes:
         shadow: the copy of the model that ran; the head is replayed on it.
-        trunk: the shadow's module that computed `hidden`.
+        trunk: the shadow's module that computed `states`.
         trunk_output: what the trunk returned.
+        towers: further sub-models that ran before it, and what they returned.
         inputs: what the model was given.
-        logits: the model's own output, [batch, classes].
-        hidden: x^L, [batch, sequence, hidden].
-        norms: ||x^0||_2 in float32, [batch, sequence]; None where x^0 has other positions than x^L.
+        choices: how many rows make one example of multiple choice; None for other heads.
+        logits: the model's own output: [rows, outputs] of a head that reads a row as a whole,
+            [rows, sequence, outputs] of one that reads each token; if `gathered`, only of the
+            positions that were asked for.
+        is_span: whether these are the starts and ends of an answer.
+        gathered: whether `logits` are of the positions asked for.
+        vocabulary: the output embeddings, if the head is a language model's.
+        states: what the head reads.
+        source: the encoder's, if the model is an encoder-decoder.
         looked_up: the last use of the word embeddings, the decoder's if there is one; or None.
         depth: how many layers there are.
-        layers: hidden states as the head would read them, [batch, sequence, hidden], of those
+        layers: hidden states as the head would read them, [rows, sequence, hidden], of those
             layers that were asked for; layer 1 is the first block's output, the last is x^L.
         derived: how further tensors of the trunk's output came from x^L.
     """
@@ -39,10 +93,15 @@ class Capture:
     shadow: Shadow
     trunk: nn.Module
     trunk_output: ModelOutput
+    towers: list[tuple[nn.Module, ModelOutput]]
     inputs: dict[str, Any]
+    choices: int | None
     logits: Tensor
-    hidden: Tensor
-    norms: Tensor | None
+    is_span: bool
+    gathered: bool
+    vocabulary: Vocabulary | None
+    states: States
+    source: States | None
     looked_up: LookedUp | None
     depth: int
     layers: dict[int, Tensor]
@@ -50,12 +109,16 @@ class Capture:
 
     @property
     def reads_decoder(self) -> bool:
-        """Whether the positions are a decoder's, whose inputs are shifted one to the right."""
-        return "encoder_last_hidden_state" in self.trunk_output
+        """Whether the positions are a decoder's."""
+        return self.source is not None
 
 
 def capture(
-    model: PreTrainedModel, inputs: Mapping[str, Any], *, layers: Container[int] = ()
+    model: PreTrainedModel,
+    inputs: Mapping[str, Any],
+    *,
+    layers: Container[int] = (),
+    read: Tensor | None = None,
 ) -> Capture:
     """Run `model` once on `inputs` and keep what an explanation needs.
 
@@ -63,55 +126,88 @@ def capture(
         model: any transformers model with a head; it is not changed.
         inputs: what the model's forward takes, on the model's device.
         layers: the layers whose hidden states to keep.
+        read: positions of a language model whose logits are needed, int64 [rows, positions].
 
     Raises:
         ModelError: the model's own forward fails on these inputs.
         UnsupportedHeadError: the model does not show where its head's input, or that of a layer,
             comes from.
     """
-    watch = Watch(model, layers)
+    anatomy = Anatomy.of(model)
+    watch = Watch(model, anatomy, layers)
     arguments = _arguments(model, inputs, watch.shadow)
+    embeddings = output_embeddings(model)
+    vocabulary = None if embeddings is None else Vocabulary(embeddings, anatomy, watch.shadow)
     try:
-        outputs = watch.run(arguments)
+        if vocabulary is None or read is None:
+            outputs = watch.run(arguments)
+        else:
+            with vocabulary.reading(read):
+                outputs = watch.run(arguments)
     except torch.OutOfMemoryError:
         raise
     except Exception as error:
         raise ModelError(
             f"{type(model).__name__} could not run on these inputs: {type(error).__name__}: {error}"
         ) from error
-    logits = outputs.get("logits") if isinstance(outputs, ModelOutput) else None
-    if not isinstance(logits, Tensor) or logits.dim() != 2:
+    ids = arguments.get("input_ids")
+    choices = ids.shape[1] if isinstance(ids, Tensor) and ids.dim() == 3 else None
+    logits = logits_of(outputs, choices)
+    if logits is None or logits.dim() not in (2, 3):
         found = "no logits" if logits is None else f"logits of shape {list(logits.shape)}"
         raise UnsupportedHeadError(
-            f"{type(model).__name__} returned {found} where a sequence classifier returns "
-            "[batch, classes]. Load the model with AutoModelForSequenceClassification."
+            f"{type(model).__name__} returned {found}; a head that can be explained returns "
+            "[batch, classes] or [batch, sequence, classes]. Load the model with the auto class of "
+            "its task, such as AutoModelForSequenceClassification."
         )
     trunk, output = watch.trunk()
-    hidden = output["last_hidden_state"]
-    if hidden.dim() != 3:
-        raise UnsupportedHeadError(
-            f"the trunk of {type(model).__name__} returned hidden states of shape "
-            f"{list(hidden.shape)}; only [batch, sequence, hidden] is supported."
-        )
-    stack = watch.main_stack(trunk, output)
-    time_first = stack is not None and _is_time_first(stack, watch.looked_up, hidden, model, inputs)
-    if stack is None:
-        norms = _norms_of_hidden_state_zero(model, arguments, hidden)
+    root, hidden = watch.shadow.root, output["last_hidden_state"]
+    encoded = outputs.get("encoder_last_hidden_state")
+    again = _second_pass(model, arguments)
+    if encoded is None:
+        states = _states(model, inputs, watch, trunk, hidden, "hidden_states", again)
+        source = None
     else:
-        norms = stack.norms.T if time_first else stack.norms
+        both = "encoder_last_hidden_state" in output
+        part = trunk.get_decoder() if both else trunk  # type: ignore[operator]
+        states = _states(model, inputs, watch, part, hidden, "decoder_hidden_states", again)
+        part = root.get_encoder()
+        source = _states(model, inputs, watch, part, encoded, "encoder_hidden_states", again)
     return Capture(
         shadow=watch.shadow,
         trunk=trunk,
         trunk_output=output,
+        towers=watch.towers(),
         inputs=arguments,
+        choices=choices,
         logits=logits,
-        hidden=hidden,
-        norms=norms,
+        is_span="start_logits" in outputs,
+        gathered=vocabulary is not None and vocabulary.called,
+        vocabulary=vocabulary,
+        states=states,
+        source=source,
         looked_up=watch.looked_up,
-        depth=0 if stack is None else stack.depth,
-        layers=_finished(watch, stack, hidden, time_first) if layers and stack else {},
+        depth=0 if states.stack is None else states.stack.depth,
+        layers=_finished(watch, states) if layers else {},
         derived=_derived(watch, output, hidden),
     )
+
+
+def logits_of(outputs: Any, choices: int | None) -> Tensor | None:
+    """The model's own output, [rows, outputs] or [rows, sequence, outputs].
+
+    A question answering head has three outputs: start, end, and the span, which is their sum. Of
+    multiple choice, every choice is a row with one output.
+    """
+    if not isinstance(outputs, ModelOutput):
+        return None
+    start, end = outputs.get("start_logits"), outputs.get("end_logits")
+    if start is not None and end is not None:
+        return torch.stack([start, end, start + end], -1)
+    logits = outputs.get("logits")
+    if not isinstance(logits, Tensor):
+        return None
+    return logits if choices is None else logits.reshape(-1, 1)
 
 
 def _arguments(model: PreTrainedModel, inputs: Mapping[str, Any], shadow: Shadow) -> dict[str, Any]:
@@ -121,7 +217,15 @@ def _arguments(model: PreTrainedModel, inputs: Mapping[str, Any], shadow: Shadow
     Last-token heads refuse a batch when no pad token is defined, for they could not find the last
     token. In rows without padding it is the last position, so an id that no token has will do.
     """
-    own = ("labels", "return_dict", "output_hidden_states", "output_attentions")
+    own = (
+        "labels",
+        "start_positions",
+        "end_positions",
+        "logits_to_keep",
+        "return_dict",
+        "output_hidden_states",
+        "output_attentions",
+    )
     arguments = {key: value for key, value in inputs.items() if key not in own}
     if _takes_cache(type(model).forward):
         arguments.setdefault("use_cache", False)
@@ -132,16 +236,33 @@ def _arguments(model: PreTrainedModel, inputs: Mapping[str, Any], shadow: Shadow
     return arguments
 
 
-def _derived(watch: Watch, output: ModelOutput, hidden: Tensor) -> dict[str, Derived]:
-    """How further tensors of the trunk's output came from x^L, for those that can be made again.
+def _states(
+    model: PreTrainedModel,
+    inputs: Mapping[str, Any],
+    watch: Watch,
+    part: nn.Module,
+    hidden: Tensor,
+    zero: str,
+    again: Callable[[], ModelOutput],
+) -> States:
+    if hidden.dim() not in (3, 4):
+        raise UnsupportedHeadError(
+            f"the trunk of {type(model).__name__} returned hidden states of shape "
+            f"{list(hidden.shape)}; only [batch, sequence, hidden] and [batch, hidden, height, "
+            "width] are supported."
+        )
+    stack = watch.main_stack(part, hidden)
+    time_first = stack is not None and _is_time_first(stack, watch, hidden, model, inputs)
+    return States(hidden, stack, time_first, zero, again)
 
-    Addresses of freed tensors are used anew, so a trace is only believed if it gives the tensor.
-    """
+
+def _derived(watch: Watch, output: ModelOutput, hidden: Tensor) -> dict[str, Derived]:
+    """How further tensors of the trunk's output came from x^L, for those that can be made again."""
     found = {}
     for key, value in output.items():
         if isinstance(value, Tensor) and value is not hidden:
-            derived = watch.trace(value, hidden)
-            if derived is not None and _gives(derived, hidden, value):
+            ways = (way for way in watch.trace(value, hidden) if _gives(way, hidden, value))
+            if (derived := next(ways, None)) is not None:
                 found[key] = derived
     return found
 
@@ -159,24 +280,19 @@ def _takes_cache(forward: Callable[..., Any]) -> bool:
     return "use_cache" in inspect.signature(forward).parameters
 
 
-def _norms_of_hidden_state_zero(
-    model: PreTrainedModel, arguments: Mapping[str, Any], hidden: Tensor
-) -> Tensor | None:
-    """Norms from a second forward pass that returns its hidden states.
+def _second_pass(model: PreTrainedModel, arguments: Mapping[str, Any]) -> Callable[[], ModelOutput]:
+    @cache
+    def run() -> ModelOutput:
+        root = Shadow(Anatomy.of(model)).root
+        outputs: ModelOutput = root(**arguments, output_hidden_states=True, return_dict=True)
+        return outputs
 
-    For the few trunks whose blocks work on other positions than they give: padded to the width of
-    an attention window (Longformer, Reformer), or with channels before positions (SqueezeBERT).
-    """
-    root = Shadow(Anatomy.of(model)).root
-    states = root(**arguments, output_hidden_states=True, return_dict=True).get("hidden_states")
-    if not states or states[0].shape[:2] != hidden.shape[:2]:
-        return None
-    return norms_of(states[0])
+    return run
 
 
 def _is_time_first(
     stack: Stack,
-    looked_up: LookedUp | None,
+    watch: Watch,
     hidden: Tensor,
     model: PreTrainedModel,
     inputs: Mapping[str, Any],
@@ -189,29 +305,37 @@ def _is_time_first(
     batch, sequence = hidden.shape[:2]
     if batch != sequence or batch == 1:
         return stack.shape[0] != batch
-    ids = inputs.get("input_ids")
-    if looked_up is not None and ids is not None and not torch.equal(ids, ids.T):
-        return not torch.equal(looked_up.ids, ids)
+    ids = inputs.get("decoder_input_ids", inputs.get("input_ids"))
+    seen = None if watch.looked_up is None else watch.looked_up.ids
+    comparable = isinstance(ids, Tensor) and seen is not None and seen.shape == ids.shape
+    if comparable and not torch.equal(ids, ids.mT):  # type: ignore[union-attr]
+        return not torch.equal(seen, ids)  # type: ignore[arg-type]
     row = {
         key: value[:1] if isinstance(value, Tensor) and value.shape[:1] == (batch,) else value
         for key, value in inputs.items()
     }
-    watch = Watch(model)
-    watch.run(_arguments(model, row, watch.shadow))
-    alone = watch.main_stack(*watch.trunk())
-    return alone is not None and alone.shape[0] != 1
+    alone = Watch(model, Anatomy.of(model))
+    alone.run(_arguments(model, row, alone.shadow))
+    trunk, output = alone.trunk()
+    stack_alone = alone.main_stack(trunk, output["last_hidden_state"])
+    return stack_alone is not None and stack_alone.shape[0] != 1
 
 
-def _finished(watch: Watch, stack: Stack, hidden: Tensor, time_first: bool) -> dict[int, Tensor]:
+def _finished(watch: Watch, states: States) -> dict[int, Tensor]:
     """Hidden states of layers, with what the trunk does to its last block's (a final norm)."""
-    last = stack.last
-    finish = (watch.trace(hidden, last) or Derived()) if last is not None else None
-    expected = hidden.transpose(0, 1) if time_first else hidden
-    if finish is None or last is None or not _gives(finish, last, expected):
+    stack, hidden = states.stack, states.raw
+    if stack is None:
+        return {}
+    expected = hidden.transpose(0, 1) if states.time_first else hidden
+    finish = None
+    if (last := stack.last) is not None:
+        ways = (way for way in watch.trace(hidden, last) if _gives(way, last, expected))
+        finish = next(ways, Derived() if _gives(Derived(), last, expected) else None)
+    if finish is None:
         raise UnsupportedHeadError(
             f"how {type(watch.shadow.root).__name__} makes its final hidden state from its last "
             "block's output could not be seen, so what its head would read at another layer is not "
             "known. Leave `layer` out to explain the final layer."
         )
     finished = {index: finish(state) for index, state in stack.kept.items()}
-    return {i: s.transpose(0, 1) if time_first else s for i, s in finished.items()}
+    return {i: s.transpose(0, 1) if states.time_first else s for i, s in finished.items()}

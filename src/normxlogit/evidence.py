@@ -8,11 +8,12 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from .capture import Capture, capture
+from .capture import capture
 from .errors import InputError, ModelError, OptionError, UnsupportedHeadError
-from .readouts import READOUTS
-from .replay import Head
-from .targets import Problem, label_names
+from .readouts import READOUTS, Readout, logit
+from .replay import WAY_OUT, PooledHead, TokenHead, VocabularyHead
+from .targets import Asked, Problem, label_names
+from .vocabulary import output_embeddings
 
 Layer = int | Literal["all"] | None
 EVERY_LAYER = range(1, 1 << 30)
@@ -21,13 +22,19 @@ EVERY_LAYER = range(1, 1 << 30)
 class ForwardPass:
     """One forward pass of a model over a batch.
 
+    The sequence is what the head could read: the tokens; of an encoder-decoder that generates,
+    the source's tokens and then the decoder's; of images and sounds the positions of x^L.
+
     Attributes:
         captured: what was seen of it.
-        prediction: the model's own output, [batch, classes].
         problem: what the outputs mean.
         labels: the names of the outputs.
-        mask: which positions hold tokens, bool [batch, sequence].
-        ids: the token ids at the positions, [batch, sequence].
+        ids: the token ids, [batch, sequence]; of multiple choice [batch, choices, sequence]; None
+            if there are none.
+        mask: which positions hold tokens, bool, of the same shape.
+        sources: how many of the first positions are the source's.
+        read: the positions whose output is read, int64 [batch, positions], -1 where a row has
+            fewer; None if the head gives one output for a row, or was not asked.
         layers: the layers that are read; the last alone unless asked otherwise.
     """
 
@@ -37,31 +44,131 @@ class ForwardPass:
         inputs: Mapping[str, Any],
         *,
         layer: Layer = None,
+        position: Tensor | None = None,
+        answerable: Tensor | None = None,
     ) -> None:
+        """Run the model.
+
+        Args:
+            model: it is not changed.
+            inputs: what its forward takes.
+            layer: which layers to keep, from 1; None for the last.
+            position: where the outputs to be explained are read, int64 [batch] or [batch,
+                positions], of a head that gives outputs for every token. A causal language model's
+                last token, and the best answer of a question answering head, if not given.
+            answerable: where an answer may be, bool [batch, sequence].
+        """
         wanted: Container[int] = EVERY_LAYER if layer == "all" else (layer,) if layer else ()
         place = model.device
         moved = {
             k: v.to(place) if isinstance(v, Tensor) and place.type != "meta" else v
             for k, v in inputs.items()
         }
-        self.captured = captured = capture(model, moved, layers=wanted)
-        self.prediction = captured.logits
-        if not self.prediction.isfinite().all():
+        self._name = type(model).__name__
+        is_vocabulary = output_embeddings(model) is not None
+        self.is_causal = is_vocabulary and is_causal(model)
+        read = _read(moved, position, self.is_causal)
+        self.captured = captured = capture(
+            model, moved, layers=wanted, read=read if is_vocabulary else None
+        )
+        if not captured.logits.isfinite().all():
             raise ModelError(
-                f"{type(model).__name__} gave logits that are not finite numbers. Look for NaN "
+                f"{self._name} gave logits that are not finite numbers. Look for NaN "
                 "weights, or for an overflow in half precision (load with dtype=float32)."
             )
-        outputs = self.prediction.shape[-1]
-        self.problem = Problem.of(model.config, outputs)
-        self.labels = label_names(model.config, outputs)
-        self.ids, self.mask = _positions(captured, type(model).__name__)
+        self._find_positions(is_vocabulary)
+        outputs = captured.logits.shape[-1] if captured.choices is None else captured.choices
+        self.problem = self._find_problem(model, is_vocabulary, outputs)
+        self.labels = label_names(model.config, self.problem, outputs)
+        if self.problem is Problem.SPAN and read is None:
+            read = _best_spans(captured.logits, self._own_mask, answerable)
+        self.read = read if captured.logits.dim() == 3 else None
+        if captured.logits.dim() == 3 and read is not None:
+            self._check_read(read)
         self.layers = sorted(captured.layers) if layer is not None else [captured.depth]
         if not self.layers or (isinstance(layer, int) and layer not in self.layers):
             raise OptionError(f"there is no layer {layer!r}: layers go from 1 to {captured.depth}.")
-        self._states = [captured.layers.get(i, captured.hidden) for i in self.layers]
+        if layer is not None and self.sources:
+            raise OptionError(
+                "layer is not defined for a model with an encoder and a decoder, whose layers do "
+                "not correspond. Leave it out."
+            )
+        final = captured.states.tokens
+        self._states = [captured.layers.get(i, final) for i in self.layers]
+
+    @property
+    def prediction(self) -> Tensor:
+        """The model's own output, [batch, outputs]: for the row, at its first position that is
+        read, or for the answer.
+        """
+        if self.captured.choices is not None:
+            return self.captured.logits.reshape(-1, self.captured.choices)
+        if self.problem is Problem.SPAN:
+            assert self.read is not None
+            start, end = (self.captured.logits[self._rows, self.read[:, i], i] for i in (0, 1))
+            return torch.stack([start, end, start + end], -1)
+        if self.captured.logits.dim() == 2:
+            return self.captured.logits
+        return self.at_positions[:, 0]
+
+    @property
+    def at_positions(self) -> Tensor:
+        """The model's own output at `read`, [batch, positions, outputs].
+
+        Raises:
+            InputError: the head gives outputs for every token, and no position was asked for.
+        """
+        if self.read is None:
+            raise InputError(
+                f"{self._name} gives an output for every token: say with position which of them "
+                "is to be explained."
+            )
+        if self.captured.gathered:
+            return self.captured.logits
+        return self.captured.logits[self._rows[:, None], self.read.clamp_min(0)]
+
+    @cached_property
+    def head(self) -> PooledHead | TokenHead | VocabularyHead:
+        """The head, replayed and checked."""
+        captured = self.captured
+        if captured.logits.dim() == 2:
+            return PooledHead(captured, self._own_mask)
+        if self.problem is Problem.TOKEN:
+            assert self.read is not None
+            return VocabularyHead(captured, self._own_mask, self.read)
+        return TokenHead(captured, self._own_mask)
+
+    @property
+    def hot(self) -> Tensor | None:
+        """HoT of every token at the last of `layers` in float32, nan at padding, [batch, sequence,
+        outputs]; None of a vocabulary.
+        """
+        if isinstance(self.head, VocabularyHead):
+            return None
+        mask = self.mask if self.mask.dim() == 2 else self.mask.transpose(1, 2)
+        hot = self._hot(self.head, self._states[-1])
+        return hot.masked_fill(~(mask if mask.dim() == 3 else mask[..., None]), torch.nan)
+
+    @property
+    def read_position(self) -> Tensor | None:
+        """The position that the head reads, int64 [batch], -1 where it reads several; [batch,
+        choices] of multiple choice and [batch, positions] of a head for every token.
+        """
+        if not isinstance(self.head, PooledHead):
+            return self.read
+        found = self.head.read_position
+        return found if self.captured.choices is None else found.reshape(-1, self.captured.choices)
+
+    def values(self, ids: Tensor, readout: Readout) -> Tensor:
+        """What the readout says of every token for the outputs `ids`, int64 [batch, targets].
+
+        float32 [batch, targets, layers, sequence]; what it is at padding is not looked at.
+        """
+        return torch.stack([self._values(state, ids, readout) for state in self._states], 2)
 
     def norms(self, kind: str = "embedding") -> Tensor:
-        """||x_i^0||_2 in float32, nan at padding, [batch, sequence]; "word" for the word embedding.
+        """||x_i^0||_2 in float32, nan at padding, shaped like `mask`; "word" for the word
+        embedding.
 
         Raises:
             UnsupportedHeadError: these vectors do not stand one to a token.
@@ -70,44 +177,128 @@ class ForwardPass:
         captured = self.captured
         if kind not in ("embedding", "word"):
             raise OptionError(f"norm must be one of embedding, word; got {kind!r}.")
-        norms = captured.norms
+        norms = captured.states.norms
         if kind == "word":
             norms = None if captured.looked_up is None else captured.looked_up.norms()
-        if norms is None or norms.shape != self.mask.shape:
+        if self.sources and norms is not None:
+            assert captured.source is not None
+            source = captured.source.norms if kind == "embedding" else None
+            norms = None if source is None else torch.cat([source, norms], 1)
+        if norms is None or norms.numel() != self.mask.numel():
             raise UnsupportedHeadError(
-                f"this model's {kind} vectors do not stand one to a token of its final layer, so "
-                "their norm is not defined for the tokens. method='logat' needs no norm."
+                f"this model's {kind} vectors do not stand one to a position of its final layer, "
+                "so their norm is not defined. method='logat' needs no norm."
             )
-        return norms.masked_fill(~self.mask, torch.nan)
+        return norms.reshape(self.mask.shape).masked_fill(~self.mask, torch.nan)
 
-    @cached_property
-    def head(self) -> Head:
-        """The head, replayed on every token and checked."""
-        return Head(self.captured, self.mask)
+    @property
+    def has_norms(self) -> bool:
+        """Whether the norms are defined, as far as that is known without a further pass."""
+        sides = [self.captured.states, *([self.captured.source] if self.sources else [])]
+        known = (s for s in sides if s is not None and (s.stack is not None or "norms" in vars(s)))
+        return sum(side.norms is not None for side in known) == len(sides)
 
-    @cached_property
-    def hot(self) -> Tensor:
-        """HoT of every token in float32, nan at padding, [batch, classes, layers, sequence]."""
-        final = self.captured.hidden
-        hot = torch.stack(
-            [self.head.logits if s is final else self.head.on_tokens(s) for s in self._states], 1
-        )
-        hot = hot.float().masked_fill(~self.mask[:, None, :, None], torch.nan)
-        return hot.permute(0, 3, 1, 2)
+    def seen(self, asked: Asked) -> Tensor:
+        """Which tokens took part in each output, bool [batch, targets or 1, sequence]."""
+        if self.mask.dim() == 3:
+            return self.mask.gather(
+                1, asked.ids.clamp_min(0)[..., None].expand(-1, -1, self.mask.shape[-1])
+            )
+        if not self.is_causal or asked.positions is None:
+            return self.mask[:, None]
+        order = torch.arange(self.mask.shape[1], device=self.mask.device) - self.sources
+        return self.mask[:, None] & (order <= asked.positions[..., None])
+
+    def of_targets(self, values: Tensor, asked: Asked) -> Tensor:
+        """Something of every token, [batch, sequence], or of multiple choice [batch, choices,
+        sequence], for each target: [batch, targets or 1, sequence].
+        """
+        if values.dim() == 2:
+            return values[:, None]
+        index = asked.ids.clamp_min(0)[..., None].expand(-1, -1, values.shape[-1])
+        return values.gather(1, index)
+
+    @property
+    def _rows(self) -> Tensor:
+        return torch.arange(len(self._own_mask), device=self._own_mask.device)
+
+    def _hot(self, head: PooledHead | TokenHead, state: Tensor) -> Tensor:
+        """[batch, sequence, outputs] in float32."""
+        is_final = state is self.captured.states.tokens or len(self.captured.layers) == 0
+        hot = (head.logits if is_final else head.on_tokens(state)).float()
+        if self.captured.choices is not None:
+            hot = hot.reshape(-1, self.captured.choices, hot.shape[1]).transpose(1, 2)
+        return hot
+
+    def _values(self, state: Tensor, ids: Tensor, readout: Readout) -> Tensor:
+        head = self.head
+        if not isinstance(head, VocabularyHead):
+            hot = self._hot(head, state)
+            return readout.of_outputs(hot, ids[:, None].expand(-1, hot.shape[1], -1)).mT
+        source = self.captured.source if self.sources else None
+        if source is not None:
+            state = torch.cat([source.tokens, state], 1)
+        if readout.of_outputs is logit:
+            unique, index = torch.unique(ids.clamp_min(0), return_inverse=True)
+            hot = head.logits_of(state, unique).float()
+            return hot.gather(-1, index[:, None].expand(-1, hot.shape[1], -1)).mT
+        return head.each(state, lambda hot, rows: readout.of_outputs(hot.float(), ids[rows])).mT
+
+    def _find_problem(self, model: PreTrainedModel, is_vocabulary: bool, outputs: int) -> Problem:
+        captured = self.captured
+        if captured.choices is not None:
+            return Problem.CHOICE
+        if captured.logits.dim() == 2:
+            return Problem.of(model.config, outputs)
+        if is_vocabulary:
+            return Problem.TOKEN
+        is_span = captured.is_span
+        return Problem.SPAN if is_span else Problem.SINGLE_LABEL
+
+    def _find_positions(self, is_vocabulary: bool) -> None:
+        """The ids and the mask of the positions of x^L, and of the source's before them."""
+        captured = self.captured
+        prefix = "decoder_" if is_vocabulary and captured.reads_decoder else ""
+        shape = captured.states.tokens.shape[:2]
+        inputs = dict(captured.inputs)
+        if prefix and "decoder_input_ids" not in inputs and captured.looked_up is not None:
+            inputs["decoder_input_ids"] = captured.looked_up.ids
+            inputs["decoder_attention_mask"] = inputs.get("attention_mask")
+        ids, mask = _ids_and_mask(inputs, prefix, shape, self._name)
+        self._own_mask, self.sources = mask, 0
+        source = captured.source if prefix else None
+        if source is not None and source.stands_beside(captured.states):
+            rows = source.raw.shape[:2]
+            source_ids, source_mask = _ids_and_mask(inputs, "", rows, self._name)
+            self.sources = rows[1]
+            mask = torch.cat([source_mask, mask], 1)
+            both = ids is not None and source_ids is not None
+            ids = torch.cat([source_ids, ids], 1) if both else None  # type: ignore[list-item]
+        if captured.choices is not None:
+            mask = mask.reshape(-1, captured.choices, mask.shape[1])
+            ids = None if ids is None else ids.reshape(mask.shape)
+        self.ids, self.mask = ids, mask
+
+    def _check_read(self, read: Tensor) -> None:
+        if not (self._own_mask[self._rows[:, None], read.clamp_min(0)] | (read < 0)).all():
+            raise InputError("position names a token that is padding.")
 
 
 class Evidence:
     """A forward pass and the question put to it.
 
     Attributes:
-        ids, mask: as in `ForwardPass`.
-        targets: the outputs that are explained, [batch, targets]; -1 where a row has fewer.
+        asked: what is explained.
+        ids: the tokens, [batch, targets or 1, sequence]; None if there are none.
+        mask: which of them took part in the output, bool [batch, targets or 1, sequence].
     """
 
     def __init__(
-        self, forward: ForwardPass, targets: Tensor, foils: Tensor | None, readout: str
+        self, forward: ForwardPass, asked: Asked, foils: Tensor | None, readout: str
     ) -> None:
-        self.ids, self.mask, self.targets = forward.ids, forward.mask, targets
+        self.asked = asked
+        self.ids = None if forward.ids is None else forward.of_targets(forward.ids, asked)
+        self.mask = forward.seen(asked)
         self._forward, self._foils = forward, foils
         self._readout = READOUTS[forward.problem][readout]
 
@@ -115,13 +306,13 @@ class Evidence:
     def values(self) -> Tensor:
         """The readout of HoT(x_i) for each target, less that of the foil if there is a contrast.
 
-        float32 [batch, targets, layers, sequence], nan at padding.
+        float32 [batch, targets, layers, sequence], nan at what took no part.
         """
-        hot, own = self._forward.hot, self._forward.prediction.float()
-        values = self._readout(hot, self.targets, own)
-        if self._foils is not None:
-            values = values - self._readout(hot, self._foils, own)
-        return values
+        if self._foils is None:
+            return self._read(self.asked.ids)
+        count = self.asked.ids.shape[1]
+        both = self._read(torch.cat([self.asked.ids, self._foils.expand(-1, count)], 1))
+        return both[:, :count] - both[:, count:]
 
     @property
     def reads_head(self) -> bool:
@@ -129,22 +320,98 @@ class Evidence:
         return "values" in self.__dict__
 
     def norms(self, kind: str = "embedding") -> Tensor:
-        """`ForwardPass.norms` to multiply `values` with, [batch, 1, 1, sequence]."""
-        return self._forward.norms(kind)[:, None, None]
+        """`ForwardPass.norms` to multiply `values` with, [batch, targets or 1, 1, sequence]."""
+        return self._forward.of_targets(self._forward.norms(kind), self.asked)[:, :, None]
+
+    def _read(self, ids: Tensor) -> Tensor:
+        forward = self._forward
+        mask = self.mask if self.mask.shape[1] in (1, ids.shape[1]) else self.mask.repeat(1, 2, 1)
+        values = forward.values(ids, self._readout).masked_fill(~mask[:, :, None], torch.nan)
+        if self._readout.finish is None:
+            return values
+        own = forward.prediction.float().gather(1, ids)[:, :, None, None]
+        return self._readout.finish(values, own)
 
 
-def _positions(captured: Capture, name: str) -> tuple[Tensor, Tensor]:
-    """The ids and the mask of the positions of x^L."""
-    ids, mask = captured.inputs.get("input_ids"), captured.inputs.get("attention_mask")
-    if ids is None:
-        raise InputError(f"{name} was given {', '.join(captured.inputs)}; input_ids are needed.")
-    mask = torch.ones_like(ids) if mask is None else mask
-    if mask.shape == ids.shape and not mask.any(1).all():
-        raise InputError("a row of the attention mask is all zeros, so it holds no token.")
-    if captured.hidden.shape[:2] != ids.shape or mask.shape != ids.shape:
-        raise UnsupportedHeadError(
-            f"{name} reads {list(ids.shape)} tokens, and its final layer has "
-            f"{list(captured.hidden.shape[:2])} positions: its representations do not stand one to "
-            "a token. A perturbation method is the way to explain it."
+def is_causal(model: PreTrainedModel) -> bool:
+    """Whether a language model's output at a position rests on nothing after it.
+
+    Those that generate do, but for the ones that transformers lists as masked language models too
+    and whose configuration does not make them causal (XLM, FlauBERT).
+    """
+    if not model.can_generate():
+        return False
+    return getattr(model.config, "causal", True) is not False
+
+
+def _read(inputs: Mapping[str, Any], position: Tensor | None, is_causal: bool) -> Tensor | None:
+    """The positions that are read, [batch, positions], as far as they are known beforehand."""
+    ids = inputs.get("decoder_input_ids", inputs.get("input_ids"))
+    if position is not None:
+        if position.dim() not in (1, 2) or position.is_floating_point():
+            raise InputError(
+                "position must be integers of shape [batch] or [batch, positions]; got "
+                f"{position.dtype} of shape {list(position.shape)}."
+            )
+        low = 0 if position.dim() == 1 else -1  # which stands for none
+        if ids is not None and (
+            len(position) != len(ids) or position.min() < low or position.max() >= ids.shape[-1]
+        ):
+            raise InputError(
+                f"position must be numbers from 0 to {ids.shape[-1] - 1}, one or several for each "
+                f"of {len(ids)} rows; got {position.tolist()}."
+            )
+        place = position.device if ids is None else ids.device
+        return (position if position.dim() == 2 else position[:, None]).to(place)
+    if not is_causal or ids is None:
+        return None
+    name = "decoder_attention_mask" if "decoder_input_ids" in inputs else "attention_mask"
+    mask = inputs.get(name)
+    if mask is None or mask.shape != ids.shape:
+        return torch.full((len(ids), 1), ids.shape[1] - 1, device=ids.device)
+    order = torch.arange(ids.shape[1], device=ids.device)
+    last: Tensor = (order * (mask != 0)).amax(1, keepdim=True)
+    return last
+
+
+def _ids_and_mask(
+    inputs: Mapping[str, Any], prefix: str, shape: tuple[int, ...], name: str
+) -> tuple[Tensor | None, Tensor]:
+    """The ids and the mask of the positions of hidden states, [rows, sequence].
+
+    Positions of images and sounds have no ids, and what of them is padding no mask says.
+    """
+    ids, mask = inputs.get(f"{prefix}input_ids"), inputs.get(f"{prefix}attention_mask")
+    if isinstance(ids, Tensor):
+        ids = ids.flatten(0, -2)
+        mask = torch.ones_like(ids) if mask is None else mask.flatten(0, -2)
+        if mask.shape == ids.shape and not mask.any(1).all():
+            raise InputError("a row of the attention mask is all zeros, so it holds no token.")
+        if shape != ids.shape or mask.shape != ids.shape:
+            raise UnsupportedHeadError(
+                f"{name} reads {list(ids.shape)} tokens, and its final layer has {list(shape)} "
+                f"positions: its representations do not stand one to a token. {WAY_OUT}"
+            )
+        return ids, mask.bool()
+    if prefix or "inputs_embeds" in inputs:
+        raise InputError(f"{name} was given {', '.join(inputs)}; {prefix}input_ids are needed.")
+    masks = [v for k, v in inputs.items() if k.endswith("mask") and isinstance(v, Tensor)]
+    if not all(bool(m.all()) for m in masks):
+        raise InputError(
+            "a mask says that parts of the input are padding, and which positions of the final "
+            "layer that makes padding is not known. Explain inputs of one size together."
         )
-    return ids, mask.bool()
+    place = next((v.device for v in inputs.values() if isinstance(v, Tensor)), None)
+    return None, torch.ones(shape, dtype=torch.bool, device=place)
+
+
+def _best_spans(logits: Tensor, mask: Tensor, answerable: Tensor | None) -> Tensor:
+    """The start and end of the answer with the largest sum of logits, int64 [batch, 2]."""
+    may = mask if answerable is None else mask & answerable.to(mask.device)
+    start, end = logits[..., 0].float(), logits[..., 1].float()
+    length = may.shape[1]
+    order = torch.ones(length, length, dtype=torch.bool, device=may.device).triu()
+    allowed = may[:, :, None] & may[:, None] & order
+    sums = (start[:, :, None] + end[:, None]).masked_fill(~allowed, -torch.inf)
+    best = sums.flatten(1).argmax(1)
+    return torch.stack([best // length, best % length], 1)

@@ -42,7 +42,7 @@ class Padding:
             beside = ForwardPass(self._model, self._encoder.batch([shortest, longest], side))
             pairs = [
                 (beside.prediction[:1], alone.prediction),
-                (beside.hot[:1, ..., own], alone.hot),
+                (beside.captured.states.tokens[:1, own], alone.captured.states.tokens),
                 (beside.norms()[:1, own], alone.norms()),
             ]
         except NormXLogitError:

@@ -1,11 +1,10 @@
 """Which number is read from HoT(x_i): how one token's outputs speak for the target.
 
-Every readout takes HoT of each token by class, [batch, classes, layers, sequence], the targets' ids
-[batch, targets] and the model's own output [batch, classes]; it returns [batch, targets, layers,
-sequence]. NormXLogit multiplies it by ||x_i^0||.
+NormXLogit multiplies it by ||x_i^0||.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -14,67 +13,87 @@ from torch.nn.functional import logsigmoid
 from .errors import OptionError
 from .targets import Problem
 
-Readout = Callable[[Tensor, Tensor, Tensor], Tensor]
+Outputs = Callable[[Tensor, Tensor], Tensor]
+"""Takes HoT of tokens [..., outputs] and targets' ids [..., targets]; gives [..., targets]."""
+
+Finish = Callable[[Tensor, Tensor], Tensor]
+"""Takes what was read of a text, [batch, targets, layers, sequence], nan at padding, and the
+model's own output for the targets, [batch, targets, 1, 1]; gives the former's shape."""
 
 
-def logit(hot: Tensor, targets: Tensor, _own: Tensor) -> Tensor:
+@dataclass(frozen=True)
+class Readout:
+    """What is read from the outputs of each token, and what is made of it with the whole text."""
+
+    of_outputs: Outputs
+    finish: Finish | None = None
+
+
+def logit(hot: Tensor, targets: Tensor) -> Tensor:
     """HoT(x_i)[target], LogAt of the paper. Signed: positive speaks for the target."""
-    rows = torch.arange(len(hot), device=hot.device)[:, None]
-    return hot[rows, targets.clamp_min(0)]
+    return hot.gather(-1, targets.clamp_min(0))
 
 
-def margin(hot: Tensor, targets: Tensor, own: Tensor) -> Tensor:
-    """HoT(x_i)[target] minus the best other class of the same token.
+def margin(hot: Tensor, targets: Tensor) -> Tensor:
+    """HoT(x_i)[target] minus the best other output of the same token.
 
     Unlike the logit it does not change when a constant is added to all logits, and neither does the
     model's probability.
     """
-    if hot.shape[1] < 2:
+    if hot.shape[-1] < 2:
         raise OptionError("readout 'margin' compares labels, and this model has only one.")
-    best = hot.topk(2, dim=1)
-    is_target = best.indices[:, :1] == targets[:, :, None, None]
-    return logit(hot, targets, own) - torch.where(is_target, best.values[:, 1:], best.values[:, :1])
+    best = hot.topk(2, dim=-1)
+    is_target = best.indices[..., :1] == targets
+    return logit(hot, targets) - torch.where(is_target, best.values[..., 1:], best.values[..., :1])
 
 
-def logprob(hot: Tensor, targets: Tensor, own: Tensor) -> Tensor:
-    """log p(target | x_i), by softmax over the classes of the same token; never positive."""
-    return logit(hot.log_softmax(1), targets, own)
+def logprob(hot: Tensor, targets: Tensor) -> Tensor:
+    """log p(target | x_i), by softmax over the outputs of the same token; never positive."""
+    return logit(hot.log_softmax(-1), targets)
 
 
-def label_logprob(hot: Tensor, targets: Tensor, own: Tensor) -> Tensor:
+def label_logprob(hot: Tensor, targets: Tensor) -> Tensor:
     """log p(target | x_i) of a label that stands for itself (multi-label), by sigmoid."""
-    return logsigmoid(logit(hot, targets, own))
+    return logsigmoid(logit(hot, targets))
 
 
-def centered(hot: Tensor, targets: Tensor, own: Tensor) -> Tensor:
-    """HoT(x_i)[target] minus the mean over the classes of the same token."""
-    return logit(hot - hot.mean(1, keepdim=True), targets, own)
+def centered(hot: Tensor, targets: Tensor) -> Tensor:
+    """HoT(x_i)[target] minus the mean over the outputs of the same token."""
+    return logit(hot, targets) - hot.mean(-1, keepdim=True)
 
 
-def distance(hot: Tensor, targets: Tensor, own: Tensor) -> Tensor:
+def distance(values: Tensor, own: Tensor) -> Tensor:
     """|HoT(x_i) - HoT(x_read)|, from a token's own value to the prediction, as published."""
-    return (logit(hot, targets, own) - own.gather(1, targets)[:, :, None, None]).abs()
+    return (values - own).abs()
 
 
-def closeness(hot: Tensor, targets: Tensor, own: Tensor) -> Tensor:
+def closeness(values: Tensor, own: Tensor) -> Tensor:
     """The largest distance in the text minus the token's distance.
 
     The published text calls a token important that resembles the prediction; measured, the nearest
-    tokens are the important ones, so this is the default of regressions. Padding must be nan.
+    tokens are the important ones, so this is the default of regressions.
     """
-    far = distance(hot, targets, own)
+    far = distance(values, own)
     return far.nan_to_num(nan=-torch.inf).amax(-1, keepdim=True) - far
 
 
+_COMPARED = {
+    "logit": Readout(logit),
+    "margin": Readout(margin),
+    "logprob": Readout(logprob),
+    "centered": Readout(centered),
+}
+
 READOUTS: dict[Problem, dict[str, Readout]] = {
-    Problem.SINGLE_LABEL: {
-        "logit": logit,
-        "margin": margin,
-        "logprob": logprob,
-        "centered": centered,
+    Problem.SINGLE_LABEL: _COMPARED,
+    Problem.MULTI_LABEL: {"logit": Readout(logit), "logprob": Readout(label_logprob)},
+    Problem.REGRESSION: {
+        "closeness": Readout(logit, closeness),
+        "distance": Readout(logit, distance),
     },
-    Problem.MULTI_LABEL: {"logit": logit, "logprob": label_logprob},
-    Problem.REGRESSION: {"closeness": closeness, "distance": distance},
+    Problem.CHOICE: {"logit": Readout(logit)},
+    Problem.SPAN: {"logit": Readout(logit)},
+    Problem.TOKEN: _COMPARED,
 }
 """For each kind of problem its readouts by name, the default first."""
 

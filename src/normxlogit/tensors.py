@@ -12,28 +12,38 @@ from .evidence import Evidence, ForwardPass, Layer
 from .methods import find_method
 from .readouts import find_readout
 from .shadow import unwrap
-from .targets import Target, Targets, is_several, target_id, target_ids
+from .targets import Asked, Problem, Target, Targets, is_several, target_id, target_ids
 
 
 @dataclass(frozen=True)
 class TensorAttribution:
     """Scores of a batch, and what they are made of; all on the model's device.
 
+    The sequence is that of `input_ids`; of images and sounds the positions of the final hidden
+    states; of an encoder-decoder that generates, the source and then the decoder's tokens.
+
     Attributes:
-        scores: float32 [batch, sequence], nan at padding. With several targets a dimension of
-            targets, and with layer="all" one of layers, stand between: [batch, targets, layers,
-            sequence]. Rows with fewer targets than others are nan for the missing ones.
+        scores: float32 [batch, sequence], nan at padding and at tokens that took no part. With
+            several targets a dimension of targets, and with layer="all" one of layers, stand
+            between: [batch, targets, layers, sequence]. Rows with fewer targets than others are nan
+            for the missing ones.
         values: what the readout gave, like `scores`; None if the method reads no head.
-        norms: ||x_i^0||_2, float32 [batch, sequence], nan at padding; None where not defined.
+        norms: ||x_i^0||_2, float32 [batch, sequence], of multiple choice [batch, choices,
+            sequence], nan at padding; None where not defined.
         targets: ids of the outputs explained, int64 [batch, targets]; -1 where a row has fewer.
+        positions: where these are read, int64 [batch, targets], of a head that gives outputs for
+            every token; else None.
         layers: the layers that were read.
-        prediction: the model's own output, [batch, classes].
-        logits: HoT(x_i) at the last of `layers`, float32 [batch, sequence, classes], nan at
-            padding; None if the method reads no head.
+        prediction: the model's own output, [batch, outputs]; of a head for every token, at the
+            first position that is read.
+        logits: HoT(x_i) at the last of `layers`, float32 [batch, sequence, outputs], nan at
+            padding; None of a language model, and if the method reads no head.
         read_position: the position that the head reads, int64 [batch], -1 where it reads several;
-            None if the method reads no head.
+            [batch, positions] of a head for every token, [batch, choices] of multiple choice; None
+            if the method reads no head.
         reads_decoder: whether the positions are a decoder's: position i has read tokens up to i -
             1.
+        sources: how many of the first positions are the source's.
         readout: the name of the readout.
         contrast: the id of the output that is subtracted for each row, int64 [batch]; or None.
     """
@@ -42,11 +52,13 @@ class TensorAttribution:
     values: Tensor | None
     norms: Tensor | None
     targets: Tensor
+    positions: Tensor | None
     layers: list[int]
     prediction: Tensor
     logits: Tensor | None
     read_position: Tensor | None
     reads_decoder: bool
+    sources: int
     readout: str
     contrast: Tensor | None
 
@@ -73,44 +85,68 @@ class Query:
         if self.layer not in (None, "all") and not (is_number and int(self.layer) > 0):
             raise OptionError(f"layer must be a number from 1, 'all' or None, got {self.layer!r}.")
 
-    def targets(self, forward: ForwardPass, prediction: Tensor) -> Tensor:
-        """The outputs to explain for predicted logits [batch, classes], int64 [batch, targets]."""
-        return target_ids(self.target, prediction, forward.labels, forward.problem, self.threshold)
+    def asked(self, forward: ForwardPass, prediction: Tensor | None = None) -> Asked:
+        """What is to be explained of each row of a forward pass.
 
-    def answer(self, forward: ForwardPass, targets: Tensor) -> TensorAttribution:
+        Args:
+            forward: a forward pass.
+            prediction: logits to predict by, [batch, outputs], in place of its own.
+        """
+
+        def ids(logits: Tensor) -> Tensor:
+            return target_ids(self.target, logits, forward.labels, forward.problem, self.threshold)
+
+        if forward.captured.logits.dim() == 2 or forward.problem is Problem.SPAN:
+            return Asked(ids(forward.prediction if prediction is None else prediction))
+        own, read = forward.at_positions, forward.read
+        assert read is not None
+        if isinstance(self.target, Tensor):
+            return Asked(ids(own[:, 0]).expand(-1, read.shape[1]), read)
+        found = ids(own.flatten(0, 1)).reshape(len(own), -1)
+        positions = read.repeat_interleave(found.shape[1] // read.shape[1], 1)
+        return Asked(found.masked_fill(positions < 0, -1), positions)
+
+    def answer(self, forward: ForwardPass, asked: Asked) -> TensorAttribution:
         """Score the tokens of every row for its targets."""
         readout = find_readout(self.readout, forward.problem, self.contrast is not None)
-        foils = self._foils(forward, targets)
-        evidence = Evidence(forward, targets, foils, readout)
+        foils = self._foils(forward, asked)
+        evidence = Evidence(forward, asked, foils, readout)
         scores = find_method(self.method)(evidence, **self.options)
-        batch, sequence = forward.mask.shape
-        shape = (batch, targets.shape[1], len(forward.layers), sequence)
-        absent = ~forward.mask[:, None, None] | (targets < 0)[:, :, None, None]
+        batch, targets = asked.ids.shape
+        shape = (batch, targets, len(forward.layers), forward.mask.shape[-1])
+        absent = ~evidence.mask[:, :, None] | (asked.ids < 0)[:, :, None, None]
         reads_head = evidence.reads_head
         return TensorAttribution(
             scores=self._squeezed(forward, scores.expand(shape).masked_fill(absent, torch.nan)),
             values=self._squeezed(forward, evidence.values) if reads_head else None,
-            norms=forward.norms() if forward.captured.norms is not None else None,
-            targets=targets,
+            norms=forward.norms() if forward.has_norms else None,
+            targets=asked.ids,
+            positions=asked.positions,
             layers=forward.layers,
             prediction=forward.prediction,
-            logits=forward.hot[:, :, -1].transpose(1, 2) if reads_head else None,
-            read_position=forward.head.read_position if reads_head else None,
+            logits=forward.hot if reads_head else None,
+            read_position=forward.read_position if reads_head else None,
             reads_decoder=forward.captured.reads_decoder,
+            sources=forward.sources,
             readout=readout,
             contrast=None if foils is None else foils[:, 0],
         )
 
-    def _foils(self, forward: ForwardPass, targets: Tensor) -> Tensor | None:
+    def _foils(self, forward: ForwardPass, asked: Asked) -> Tensor | None:
         if self.contrast is None:
             return None
+        if forward.problem is Problem.CHOICE:
+            raise OptionError(
+                "contrast compares two outputs of the same tokens, and each choice has its own. "
+                "Explain both with target='all'."
+            )
         if not isinstance(self.contrast, Tensor):
             target_id(self.contrast, forward.labels)
         foils = target_ids(
             self.contrast, forward.prediction, forward.labels, forward.problem, self.threshold
         )
-        if (foils == targets).any():
-            label = forward.labels[int(targets[(foils == targets).any(1)][0, 0])]
+        if (foils == asked.ids).any():
+            label = forward.labels[int(asked.ids[(foils == asked.ids).any(1)][0, 0])]
             predicted = self.target is None
             raise (InputError if predicted else OptionError)(
                 f"{'the prediction' if predicted else 'the target'} and the contrast are both "
@@ -123,7 +159,11 @@ class Query:
         if self.layer != "all":
             values = values[:, :, 0]
         outputs = forward.prediction.shape[-1]
-        return values if is_several(self.target, forward.problem, outputs) else values[:, 0]
+        several = forward.read is not None and forward.problem is not Problem.SPAN
+        several = several and forward.read.shape[1] > 1  # type: ignore[union-attr]
+        if several or is_several(self.target, forward.problem, outputs):
+            return values
+        return values[:, 0]
 
 
 def attribute(
@@ -132,6 +172,7 @@ def attribute(
     *,
     target: Targets = None,
     contrast: Target | Tensor | None = None,
+    position: int | Tensor | None = None,
     method: str = "normxlogit",
     layer: Layer = None,
     readout: str | None = None,
@@ -143,13 +184,20 @@ def attribute(
     NormXLogit (Abbasi, Modarres, Pilehvar, EMNLP 2025): ||x_i^0||_2 * HoT(x_i^L)[target].
 
     Args:
-        model: a transformers model with a sequence-classification head, as it is or wrapped by PEFT
-            or torch.compile. It is not changed; dropout does not act, whatever mode it is in.
+        model: a transformers model with a head for classification, tags, answers, choices or
+            language modelling, as it is or wrapped by PEFT or torch.compile. It is not changed;
+            dropout does not act, whatever mode it is in.
         inputs: what its forward takes: `input_ids` [batch, sequence] and, if rows are padded,
-            `attention_mask`, ...; tensors are moved to the model's device.
+            `attention_mask`, ...; of multiple choice [batch, choices, sequence]; `pixel_values`,
+            `input_values`, ...; tensors are moved to the model's device.
         target: what is explained: a label name or id, several, "all", a tensor of ids [batch], or
-            None for what the model predicts.
-        contrast: a label (name, id, or tensor of ids [batch]) whose readout is subtracted.
+            None for what the model predicts. Of question answering "start", "end" or, the default,
+            "span", their sum; of language models token ids.
+        contrast: an output (name, id, or tensor of ids [batch]) whose readout is subtracted.
+        position: of a head that gives outputs for every token, the token whose output is explained:
+            a number, or numbers [batch] or [batch, positions]. A causal language model reads the
+            last token, and question answering the best answer, if not given; masked language models
+            and taggers must be told. Of an encoder-decoder it counts the decoder's tokens.
         method: a name from `normxlogit.methods.METHODS`.
         layer: put the head on the hidden states of layer 1 .. L, or of "all"; None is the last.
         readout: which number of HoT(x_i) speaks for the target, see `normxlogit.readouts`; None is
@@ -164,9 +212,12 @@ def attribute(
         ModelError: not a model that can be explained, or logits that are not finite.
     """
     query = Query(target, contrast, method, layer, readout, threshold, options)
+    if isinstance(position, int):
+        rows = next((len(value) for value in inputs.values() if isinstance(value, Tensor)), 1)
+        position = torch.full((rows,), position)
     with torch.inference_mode():
-        forward = ForwardPass(unwrap(model), inputs, layer=layer)
-        answer = query.answer(forward, query.targets(forward, forward.prediction))
+        forward = ForwardPass(unwrap(model), inputs, layer=layer, position=position)
+        answer = query.answer(forward, query.asked(forward))
     fields = vars(answer).items()  # inference tensors could not be written to by the caller
     copies: dict[str, Any] = {k: v.clone() for k, v in fields if isinstance(v, Tensor)}
     return replace(answer, **copies)

@@ -7,7 +7,7 @@ is read off the calls of the modules around the blocks. Of activations only thos
 kept; of the others norms, addresses and counts.
 """
 
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -24,27 +24,60 @@ from .shadow import Anatomy, Shadow
 
 @dataclass(frozen=True)
 class Derived:
-    """How modules made a tensor, one after the other, from hidden states or one position of them.
+    """How modules made a tensor, one after the other, from a view of the hidden states.
 
     Attributes:
-        modules: in the order in which they were called; none means the tensor is what it came from.
-        position: the position that the first module was given; None means all of them.
+        modules: in the order in which they were called; none means the tensor is the view itself.
+        view: what the first module was given; None means the hidden states as they are.
+        position: the position that the view takes, where it takes one.
     """
 
     modules: tuple[nn.Module, ...] = ()
+    view: Callable[[Tensor], Tensor] | None = None
     position: int | None = None
 
     def __call__(self, hidden: Tensor, *, position: int | None = None) -> Tensor:
-        """Make the tensor anew from other hidden states, [batch, sequence, hidden].
+        """Make the tensor anew from other hidden states.
 
         `position` is read in place of the recorded one, where one position is read.
         """
         value = hidden
         if self.position is not None:
             value = hidden[:, self.position if position is None else position]
+        elif self.view is not None:
+            value = self.view(hidden)
         for module in self.modules:
             value = _first_tensor(module(value))
         return value
+
+
+def transposed(hidden: Tensor) -> Tensor:
+    """[batch, sequence, hidden] -> [batch, hidden, sequence]."""
+    return hidden.transpose(1, 2)
+
+
+def mean(hidden: Tensor) -> Tensor:
+    """The mean over the positions of [batch, sequence, hidden] or [batch, hidden, ...]."""
+    return hidden.mean(1) if hidden.dim() == 3 else hidden.flatten(2).mean(2)
+
+
+def mean_but_first(hidden: Tensor) -> Tensor:
+    """The mean over all positions but the first."""
+    return hidden[:, 1:].mean(1)
+
+
+def first(hidden: Tensor) -> Tensor:
+    """The first position."""
+    return hidden[:, 0]
+
+
+def last(hidden: Tensor) -> Tensor:
+    """The last position."""
+    return hidden[:, -1]
+
+
+POOLINGS = (mean, mean_but_first, first, last)
+"""What trunks pool with by plain functions, that no call of a module shows."""
 
 
 @dataclass
@@ -100,7 +133,9 @@ class Watch:
         looked_up: the last use of the word embeddings, the decoder's if there is one.
     """
 
-    def __init__(self, model: PreTrainedModel, layers: Container[int] = ()) -> None:
+    def __init__(
+        self, model: PreTrainedModel, anatomy: Anatomy, layers: Container[int] = ()
+    ) -> None:
         self.looked_up: LookedUp | None = None
         self._handles: list[RemovableHandle] = []
         self._layers = layers
@@ -110,7 +145,6 @@ class Watch:
         self._stacks: dict[nn.Module, Stack] = {}
         self._calls: list[_Call] = []
 
-        anatomy = Anatomy.of(model)
         self.shadow = Shadow(anatomy)
         of = self.shadow.of
         for module in anatomy.around:
@@ -146,16 +180,20 @@ class Watch:
             )
         return self._trunks[-1]
 
-    def main_stack(self, trunk: nn.Module, output: ModelOutput) -> Stack | None:
-        """The blocks that made x^L: the largest stack whose x^0 has the positions of x^L.
+    def towers(self) -> list[tuple[nn.Module, ModelOutput]]:
+        """The outermost sub-models that ran before the trunk, and what they returned."""
+        return self._trunks[:-1]
 
-        The decoder's, if the trunk is an encoder-decoder. Of stacks that ran interleaved with it
-        the first, whose input is x^0. None if no stack fits.
+    def main_stack(self, part: nn.Module, hidden: Tensor) -> Stack | None:
+        """The blocks inside `part` that made `hidden`, [batch, sequence, hidden]: the largest stack
+        whose x^0 has its positions.
+
+        Of stacks that ran interleaved with it the first, whose input is x^0. None if no stack fits.
         """
-        if "encoder_last_hidden_state" in output:
-            trunk = trunk.get_decoder()  # type: ignore[operator]
-        batch, sequence, _ = output["last_hidden_state"].shape
-        inside = set(Anatomy.of(trunk).stacks)
+        if hidden.dim() != 3:
+            return None
+        batch, sequence, _ = hidden.shape
+        inside = set(Anatomy.of(part).stacks)
         fitting = {
             blocks: stack
             for blocks, stack in self._stacks.items()
@@ -173,27 +211,44 @@ class Watch:
         ]
         return min(interleaved, key=lambda stack: stack.began)
 
-    def trace(self, value: Tensor, source: Tensor) -> Derived | None:
-        """How `value` came from `source`, [batch, sequence, hidden], by calls of modules."""
+    def trace(self, value: Tensor, source: Tensor) -> Iterator[Derived]:
+        """Ways in which `value` may have come from `source` by calls of modules, likeliest first.
+
+        Addresses of freed tensors are used anew and plain functions leave no trace, so a way is
+        only to be believed if it gives the value.
+        """
         address, end, modules = value.data_ptr(), len(self._calls), list[nn.Module]()
         if address == source.data_ptr() and value.shape == source.shape:
-            return Derived()
-        while True:
+            yield Derived()
+            return
+        taken: torch.Size | None = value.shape
+        while taken is not None:
+            yield from (
+                Derived(tuple(modules), pooling)
+                for pooling in POOLINGS
+                if _is_pooled(taken, source.shape)
+            )
             calls = (i for i in reversed(range(end)) if self._calls[i].result == address)
             if (end := next(calls, -1)) < 0:
-                return None
+                return
             call = self._calls[end]
             modules.insert(0, call.module)
-            address = call.address
-            if address == source.data_ptr() and call.shape == source.shape:
-                return Derived(tuple(modules))
+            address, taken = call.address, call.shape
+            if address == source.data_ptr() and taken == source.shape:
+                yield Derived(tuple(modules))
+                return
+            if address == source.data_ptr() and taken == source.mT.shape:
+                yield Derived(tuple(modules), transposed)
+                return
             offset = (address - source.data_ptr()) // source.element_size()
             if (
-                call.shape == (source.shape[0], source.shape[2])
+                source.dim() == 3
+                and taken == (source.shape[0], source.shape[2])
                 and call.stride[0] == source.stride(0)
                 and 0 <= offset < source.stride(0)
             ):
-                return Derived(tuple(modules), offset // source.stride(1))
+                yield Derived(tuple(modules), position=offset // source.stride(1))
+                return
 
     def _before(self, module: nn.Module, hook: Callable[..., None]) -> None:
         self._handles.append(module.register_forward_pre_hook(hook, with_kwargs=True))
@@ -243,6 +298,11 @@ class Watch:
         ids = next(iter((*args, *kwargs.values())), None)
         if isinstance(ids, Tensor):
             self.looked_up = LookedUp(module, ids)
+
+
+def _is_pooled(shape: torch.Size, source: torch.Size) -> bool:
+    """Whether a tensor has one vector for each row of the hidden states."""
+    return tuple(shape) == ((source[0], source[2]) if len(source) == 3 else tuple(source[:2]))
 
 
 def norms_of(hidden: Tensor) -> Tensor:
