@@ -10,7 +10,7 @@ from matplotlib.patches import Rectangle
 from rich.console import Console
 
 from normxlogit import Attribution, Failure, InputError, MissingExtraError, Prediction, Target
-from normxlogit.attribution import Provenance
+from normxlogit.result import Provenance
 from normxlogit.show import view
 from normxlogit.show.html import fragment, page
 from normxlogit.show.plot import bars

@@ -17,16 +17,19 @@ from .errors import (
 )
 
 if TYPE_CHECKING:
-    from .attribution import Attribution, Failure, Prediction, Target
+    from .attribution import Attribution, Failure
     from .explainer import Explainer
+    from .generated import GenerationAttribution
+    from .result import Prediction, Target
     from .tensors import TensorAttribution, attribute
 
 _HOMES = {
     "Attribution": "attribution",
-    "Prediction": "attribution",
-    "Target": "attribution",
     "Explainer": "explainer",
     "Failure": "attribution",
+    "GenerationAttribution": "generated",
+    "Prediction": "result",
+    "Target": "result",
     "TensorAttribution": "tensors",
     "attribute": "tensors",
 }
@@ -37,6 +40,7 @@ __all__ = [
     "Attribution",
     "Explainer",
     "Failure",
+    "GenerationAttribution",
     "InputError",
     "MissingExtraError",
     "ModelError",

@@ -1,159 +1,50 @@
-"""The result: tokens and their scores, what they explain, and what made them."""
+"""The result for texts: tokens and their scores."""
 
-import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .errors import InputError, NormXLogitError, OptionError
-from .files import write_whole
+from .result import Floats, Message, Result
 from .words import Span, inside_characters, sentence_spans
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from rich.console import RenderableType
 
-SCHEMA = "normxlogit/attribution/1"
 
-Floats = NDArray[np.float32]
-
-
-@dataclass(frozen=True)
-class Target:
-    """An output of the model.
-
-    Attributes:
-        label: its name.
-        id: its number.
-        logit: what the model's head gave; the value itself if the model is a regression.
-        probability: by softmax, or sigmoid if several labels may hold; None in a regression.
-    """
-
-    label: str
-    id: int
-    logit: float
-    probability: float | None
-
-    @property
-    def value(self) -> float:
-        """The probability, or the value of a regression."""
-        return self.logit if self.probability is None else self.probability
-
-    def __str__(self) -> str:
-        return f"{self.label} {self.value:.3f}"
+Text = TypeVar("Text", bound="Attribution")
 
 
-@dataclass(frozen=True)
-class Prediction:
-    """What the model said.
-
-    Attributes:
-        problem: "single_label_classification", "multi_label_classification" or "regression".
-        outputs: every output, in the order of their ids.
-        predicted: the ids that count as predicted: the largest, or with several labels all those
-            over the threshold (there may be none), or every value of a regression.
-    """
-
-    problem: str
-    outputs: tuple[Target, ...]
-    predicted: tuple[int, ...]
-
-    @property
-    def top(self) -> Target:
-        """The output with the largest logit."""
-        return max(self.outputs, key=lambda output: output.logit)
-
-    @property
-    def label(self) -> str:
-        """The label of `top`."""
-        return self.top.label
-
-    @property
-    def id(self) -> int:
-        """The id of `top`."""
-        return self.top.id
-
-    @property
-    def probability(self) -> float | None:
-        """The probability of `top`, the model's confidence; None in a regression."""
-        return self.top.probability
-
-    def __str__(self) -> str:
-        return ", ".join(str(self.outputs[i]) for i in self.predicted) or "no label"
-
-
-@dataclass(frozen=True)
-class Provenance:
-    """What made an attribution.
-
-    Attributes:
-        model: the name or folder that the model came from.
-        revision: the commit of the Hub repository, if known.
-        architecture: the model's class.
-        dtype: of its weights.
-        method, readout, contrast, options: what was asked; the contrast by its label.
-        versions: of normxlogit, torch and transformers.
-    """
-
-    model: str
-    revision: str | None
-    architecture: str
-    dtype: str
-    method: str
-    readout: str
-    contrast: str | None
-    options: Mapping[str, Any]
-    versions: Mapping[str, str]
-
-
-@dataclass(frozen=True, eq=False, repr=False)
-class Attribution:
+@dataclass(frozen=True, eq=False, repr=False, kw_only=True)
+class Attribution(Result, kind="text"):
     """How much each token of a text speaks for what a model said of it.
 
     Attributes:
         texts: the text, or the two of a pair.
         tokens: as the tokenizer spells them; after `words()` and the like, as the text does.
-        scores: float32 [tokens]; positive speaks for the target. With several targets
-            [targets, tokens], with all layers [layers, tokens], with both
-            [targets, layers, tokens].
+        scores, norms, logits: as in `Result`, the last dimension being the tokens; norms and logits
+            are None after summing.
         special: whether a token was put there by the tokenizer, bool [tokens].
         offsets: first character and last + 1 of each token in its text, int32 [tokens, 2].
         segments: the number of the text that each token is from, int32 [tokens]; -1 for special
             ones.
         word_numbers: the number of each token's word, int32 [tokens]; -1 for special ones.
-        unit: "token", "word", "sentence" or "span".
-        axes: the names of the dimensions of `scores` before the last: "target", "layer".
-        targets: what is explained.
-        layers: the layers that the head was put on.
-        prediction: what the model said.
-        norms: ||x_i^0||_2, float32 [tokens]; None where not defined, and after summing.
-        logits: what the readout gave, like `scores`; None if the method does not read the head, and
-            after summing.
-        provenance: what made it.
+        unit: "token", "word", "sentence", "line", "message", "role" or "span".
+        messages: where the messages of a chat are in its first text; empty if it is none.
     """
 
     texts: tuple[str, ...]
     tokens: tuple[str, ...]
-    scores: Floats
     special: NDArray[np.bool_]
     offsets: NDArray[np.int32]
     segments: NDArray[np.int32]
     word_numbers: NDArray[np.int32]
-    axes: tuple[str, ...]
-    targets: tuple[Target, ...]
-    layers: tuple[int, ...]
-    prediction: Prediction
-    provenance: Provenance
-    norms: Floats | None = None
-    logits: Floats | None = None
     unit: str = "token"
-
-    def __len__(self) -> int:
-        return len(self.tokens)
+    messages: tuple[Message, ...] = ()
 
     @property
     def text(self) -> str:
@@ -161,75 +52,71 @@ class Attribution:
         return self.texts[0]
 
     @property
-    def target(self) -> Target:
-        """What is explained.
+    def sinks(self) -> list[int]:
+        """The numbers of tokens of the text that count as special because they are sinks.
 
-        Raises:
-            OptionError: it explains several targets; `targets` has them.
+        Decoders park attention on the first token; see docs/method.md.
         """
-        if len(self.targets) != 1:
-            names = ", ".join(t.label for t in self.targets)
-            raise OptionError(
-                f"this attribution explains {len(self.targets)} targets ({names}). "
-                "Use a.targets, or a.select(target=...) for one of them."
-            )
-        return self.targets[0]
+        return [int(i) for i in np.flatnonzero(self.special) if self.segments[i] >= 0]
 
-    def select(self, *, target: str | int | None = None, layer: int | None = None) -> "Attribution":
-        """The part that explains one target (by label or id), at one layer."""
-        part = self
-        if target is not None:
-            keys = [key for t in self.targets for key in (t.label, t.id)]
-            if target not in keys:
-                raise OptionError(f"target {target!r} is not among {', '.join(map(str, keys))}.")
-            index = keys.index(target) // 2
-            part = part._take("target", index, targets=(self.targets[index],))
-        if layer is not None:
-            if layer not in self.layers:
-                raise OptionError(f"layer {layer!r} is not among {self.layers}.")
-            part = part._take("layer", self.layers.index(layer), layers=(layer,))
-        return part
-
-    def single(self) -> Iterator["Attribution"]:
-        """One attribution, of scores [tokens], for each target and layer."""
-        for target in self.targets:
-            for layer in self.layers:
-                yield self.select(target=target.id, layer=layer)
-
-    def words(self) -> "Attribution":
+    def words(self: Text) -> Text:
         """Scores summed over the tokens of each word; special tokens stay as they are."""
         groups = [np.flatnonzero(self.word_numbers == n) for n in np.unique(self.word_numbers)]
         return self._sum([g for g in groups if self.word_numbers[g[0]] >= 0], "word")
 
-    def sentences(self) -> "Attribution":
+    def sentences(self: Text) -> Text:
         """Scores summed over each sentence (see `normxlogit.words.sentence_spans`)."""
         groups = []
         for segment, text in enumerate(self.texts):
             groups += self._within(sentence_spans(text), segment)
         return self._sum([group for group in groups if len(group)], "sentence")
 
-    def by(self, spans: Sequence[Span], *, segment: int = 0) -> "Attribution":
-        """Scores summed over given spans of characters, in the order given.
+    def by(self: Text, parts: str | Sequence[Span], *, segment: int = 0) -> Text:
+        """Scores summed over parts of the text.
 
-        A token belongs to the first span that holds its first character that is no space; tokens in
-        no span are left out, special ones too.
+        A token belongs to the first part that holds its first character that is no space; tokens in
+        no part are left out, special ones too.
 
         Args:
-            spans: first character and last + 1 of each.
-            segment: which text of a pair the spans are of.
+            parts: "word", "sentence", "line"; of a chat "message" or "role", where the answer, if
+                there is one, is a message of the assistant; or the first character and last + 1 of
+                each part, in the order wanted.
+            segment: which of the texts the characters are of.
 
         Raises:
             InputError: a span is empty or outside of the text, or holds no token.
+            OptionError: there are no such parts.
         """
-        text = self.texts[segment]
-        for start, end in spans:
-            if not 0 <= start < end <= len(text):
-                raise InputError(f"span ({start}, {end}) is not inside a text of {len(text)}.")
-        groups = self._within(spans, segment)
-        for span, group in zip(spans, groups, strict=True):
-            if not len(group):
-                raise InputError(f"span {tuple(span)} ({text[slice(*span)]!r}) holds no token.")
-        return self._sum(groups, "span", keep_special=False)
+        if not isinstance(parts, str):
+            return self._sum(self._checked_groups(parts, segment), "span", keep_special=False)
+        if parts == "word":
+            return self.words()
+        if parts == "sentence":
+            return self.sentences()
+        if parts == "line":
+            groups = [g for n, text in enumerate(self.texts) for g in self._within(_lines(text), n)]
+            return self._sum([g for g in groups if len(g)], "line")
+        if parts not in ("message", "role"):
+            raise OptionError(
+                f"parts must be word, sentence, line, message, role, or spans of characters; got "
+                f"{parts!r}."
+            )
+        if not self.messages:
+            raise OptionError(f"by({parts!r}) needs a chat, and this text has no messages.")
+        groups = self._within([(m.start, m.end) for m in self.messages], 0)
+        roles = [message.role for message in self.messages]
+        if len(self.texts) > 1:
+            groups.append(np.flatnonzero(self.segments == 1))
+            roles.append("assistant")
+        named = [(role, g) for role, g in zip(roles, groups, strict=True) if len(g)]
+        if parts == "role":
+            of_role = {r: np.concatenate([g for s, g in named if s == r]) for r, _ in named}
+            named = list(of_role.items())
+        summed = self._sum([group for _, group in named], parts, keep_special=False)
+        if parts == "role":
+            order = sorted(named, key=lambda item: int(item[1][0]))
+            summed = replace(summed, tokens=tuple(role for role, _ in order))
+        return summed
 
     def top(self, count: int = 5, *, special: bool = False) -> list[tuple[str, float]]:
         """The tokens that speak most for the target with their scores, the highest first.
@@ -241,103 +128,6 @@ class Attribution:
             int(i) for i in np.argsort(-scores, kind="stable") if special or not self.special[i]
         ]
         return [(self.tokens[i], float(scores[i])) for i in order[:count]]
-
-    def only(self) -> "Attribution":
-        """This attribution, if its scores are of one target and layer.
-
-        Raises:
-            OptionError: they are of several.
-        """
-        if self.axes and self.scores[..., 0].size > 1:
-            raise OptionError(
-                f"these scores have the axes {', '.join(self.axes)} besides the tokens. "
-                "Use a.select(target=..., layer=...) for one of each."
-            )
-        return replace(self, scores=self.scores.reshape(-1), axes=())
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain data for JSON, as docs/json.md describes it."""
-        return {
-            "schema": SCHEMA,
-            "unit": self.unit,
-            "texts": list(self.texts),
-            "prediction": {
-                "problem": self.prediction.problem,
-                "predicted": list(self.prediction.predicted),
-                "outputs": [asdict(output) for output in self.prediction.outputs],
-            },
-            "targets": [asdict(target) for target in self.targets],
-            "layers": list(self.layers),
-            "axes": list(self.axes),
-            "tokens": list(self.tokens),
-            "scores": _plain(self.scores),
-            "special": self.special.tolist(),
-            "offsets": self.offsets.tolist(),
-            "segments": self.segments.tolist(),
-            "word_numbers": self.word_numbers.tolist(),
-            "norms": _plain(self.norms),
-            "logits": _plain(self.logits),
-            "provenance": asdict(self.provenance),
-        }
-
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> "Attribution":
-        """The reverse of `to_dict`.
-
-        Raises:
-            InputError: the data is of another schema or version, or incomplete.
-        """
-        if data.get("schema") != SCHEMA:
-            raise InputError(
-                f"expected data of the schema {SCHEMA!r}, got {data.get('schema')!r}. "
-                "It may be of another version of normxlogit."
-            )
-        try:
-            prediction = data["prediction"]
-            return cls(
-                texts=tuple(data["texts"]),
-                tokens=tuple(data["tokens"]),
-                scores=np.array(data["scores"], np.float32),
-                special=np.array(data["special"], np.bool_),
-                offsets=np.array(data["offsets"], np.int32).reshape(-1, 2),
-                segments=np.array(data["segments"], np.int32),
-                word_numbers=np.array(data["word_numbers"], np.int32),
-                axes=tuple(data["axes"]),
-                targets=tuple(Target(**target) for target in data["targets"]),
-                layers=tuple(data["layers"]),
-                prediction=Prediction(
-                    problem=prediction["problem"],
-                    outputs=tuple(Target(**output) for output in prediction["outputs"]),
-                    predicted=tuple(prediction["predicted"]),
-                ),
-                provenance=Provenance(**data["provenance"]),
-                norms=_floats(data["norms"]),
-                logits=_floats(data["logits"]),
-                unit=data["unit"],
-            )
-        except (KeyError, TypeError, ValueError) as error:
-            raise InputError(f"this is not a whole attribution: {error!r}.") from error
-
-    def save(self, path: str | Path) -> None:
-        """Write it as JSON; the file appears whole or not at all."""
-        write_whole(path, json.dumps(self.to_dict(), ensure_ascii=False) + "\n")
-
-    @classmethod
-    def load(cls, path: str | Path) -> "Attribution":
-        """Read what `save` wrote."""
-        try:
-            data = json.loads(Path(path).read_text("utf-8"))
-        except (OSError, ValueError) as error:
-            raise InputError(f"cannot read an attribution from {path}: {error}.") from error
-        if not isinstance(data, dict):
-            raise InputError(f"{path} holds JSON that is not an attribution.")
-        return cls.from_dict(data)
-
-    def to_html(self) -> str:
-        """A page that needs nothing else, with the text highlighted, bars and numbers."""
-        from .show.html import page
-
-        return page([self])
 
     def plot(self) -> "Figure":
         """Signed bars as a matplotlib figure (extra `plot`)."""
@@ -364,19 +154,41 @@ class Attribution:
 
         return fragment(self)
 
-    def _take(self, axis: str, index: int, **changes: Any) -> "Attribution":
-        if axis not in self.axes:
-            return self
-        at = self.axes.index(axis)
-        return replace(
-            self,
-            scores=np.take(self.scores, [index], axis=at).squeeze(at),
-            logits=None
-            if self.logits is None
-            else np.take(self.logits, [index], axis=at).squeeze(at),
-            axes=tuple(a for a in self.axes if a != axis),
-            **changes,
-        )
+    def _own_to_dict(self) -> dict[str, Any]:
+        return {
+            "unit": self.unit,
+            "texts": list(self.texts),
+            "tokens": list(self.tokens),
+            "special": self.special.tolist(),
+            "offsets": self.offsets.tolist(),
+            "segments": self.segments.tolist(),
+            "word_numbers": self.word_numbers.tolist(),
+            "messages": [asdict(message) for message in self.messages],
+        }
+
+    @classmethod
+    def _own_from_dict(cls, data: Mapping[str, Any]) -> dict[str, Any]:
+        return {
+            "unit": data["unit"],
+            "texts": tuple(data["texts"]),
+            "tokens": tuple(data["tokens"]),
+            "special": np.array(data["special"], np.bool_),
+            "offsets": np.array(data["offsets"], np.int32).reshape(-1, 2),
+            "segments": np.array(data["segments"], np.int32),
+            "word_numbers": np.array(data["word_numbers"], np.int32),
+            "messages": tuple(Message(**message) for message in data["messages"]),
+        }
+
+    def _checked_groups(self, spans: Sequence[Span], segment: int) -> list[NDArray[np.intp]]:
+        text = self.texts[segment]
+        for start, end in spans:
+            if not 0 <= start < end <= len(text):
+                raise InputError(f"span ({start}, {end}) is not inside a text of {len(text)}.")
+        groups = self._within(spans, segment)
+        for span, group in zip(spans, groups, strict=True):
+            if not len(group):
+                raise InputError(f"span {tuple(span)} ({text[slice(*span)]!r}) holds no token.")
+        return groups
 
     def _within(self, spans: Sequence[Span], segment: int) -> list[NDArray[np.intp]]:
         """For each span its tokens: those whose first visible character it is the first to hold.
@@ -392,8 +204,8 @@ class Attribution:
         return [np.flatnonzero(owner == n) for n in range(len(spans))]
 
     def _sum(
-        self, groups: Sequence[NDArray[np.intp]], unit: str, keep_special: bool = True
-    ) -> "Attribution":
+        self: Text, groups: Sequence[NDArray[np.intp]], unit: str, keep_special: bool = True
+    ) -> Text:
         if keep_special:
             alone = [np.array([i]) for i in np.flatnonzero(self.special)]
             groups = sorted([*groups, *alone], key=lambda group: int(group[0]))
@@ -415,7 +227,7 @@ class Attribution:
         return replace(
             self,
             tokens=tuple(tokens),
-            scores=np.stack([self.scores[..., g].sum(-1) for g in groups], -1),
+            scores=np.stack([_total(self.scores[..., g]) for g in groups], -1),
             special=self.special[first],
             offsets=offsets,
             segments=self.segments[first],
@@ -442,9 +254,18 @@ class Failure:
         return f"not explained: {self.error}"
 
 
-def _plain(values: Floats | None) -> Any:
-    return None if values is None else values.tolist()
+def _total(scores: Floats) -> Floats:
+    """The sum over the last axis of what is a number; nan where nothing is."""
+    none = np.isnan(scores).all(-1)
+    total: Floats = np.where(none, np.float32(np.nan), np.nansum(scores, -1))
+    return total
 
 
-def _floats(values: Any) -> Floats | None:
-    return None if values is None else np.array(values, np.float32)
+def _lines(text: str) -> list[Span]:
+    """Where the lines of a text are that are not blank, without their line breaks."""
+    spans, start = list[Span](), 0
+    for line in text.splitlines(keepends=True):
+        if line.strip():
+            spans.append((start, start + len(line.rstrip("\r\n"))))
+        start += len(line)
+    return spans

@@ -307,9 +307,8 @@ def _is_time_first(
         return stack.shape[0] != batch
     ids = inputs.get("decoder_input_ids", inputs.get("input_ids"))
     seen = None if watch.looked_up is None else watch.looked_up.ids
-    comparable = isinstance(ids, Tensor) and seen is not None and seen.shape == ids.shape
-    if comparable and not torch.equal(ids, ids.mT):  # type: ignore[union-attr]
-        return not torch.equal(seen, ids)  # type: ignore[arg-type]
+    if isinstance(ids, Tensor) and seen is not None and not torch.equal(ids, ids.mT):
+        return not torch.equal(seen, ids)
     row = {
         key: value[:1] if isinstance(value, Tensor) and value.shape[:1] == (batch,) else value
         for key, value in inputs.items()

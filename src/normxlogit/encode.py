@@ -1,6 +1,7 @@
 """Text to model inputs: tokens, their characters, words, and which are special."""
 
 import copy
+import operator
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -15,6 +16,7 @@ from transformers import BatchEncoding, PreTrainedModel, PreTrainedTokenizerBase
 
 from .errors import InputError, ModelError, OptionError
 from .found import with_offsets
+from .result import Message
 from .words import word_numbers
 
 LONG = ("error", "truncate", "window")
@@ -49,6 +51,8 @@ class Encoded:
         segments: which text each is from, int32 [tokens]; -1 for special ones.
         words: the number of the word each belongs to, int32 [tokens]; -1 for special ones.
         windows: one that holds all tokens, or several that overlap.
+        read: the tokens whose outputs are to be explained, if they were named.
+        messages: where the messages of a chat are in the text.
     """
 
     texts: tuple[str, ...]
@@ -58,9 +62,63 @@ class Encoded:
     segments: NDArray[np.int32]
     words: NDArray[np.int32]
     windows: tuple[Window, ...]
+    read: tuple[int, ...] = ()
+    messages: tuple[Message, ...] = ()
 
     def __len__(self) -> int:
         return len(self.tokens)
+
+    def first_tokens(self) -> list[int]:
+        """The first token of every word."""
+        numbers, first = np.unique(self.words, return_index=True)
+        return [int(i) for number, i in zip(numbers, first, strict=True) if number >= 0]
+
+    def token_at(self, position: Any) -> int:
+        """The token that a position means.
+
+        Args:
+            position: its number; a word, or words, that occur once in the text; or the first
+                character and last + 1. Of several tokens it is the first.
+
+        Raises:
+            InputError: there is none, or several.
+        """
+        if isinstance(position, str):
+            found = [
+                (segment, text.index(position))
+                for segment, text in enumerate(self.texts)
+                for _ in range(text.count(position))
+            ]
+            if len(found) != 1:
+                raise InputError(
+                    f"{position!r} occurs {len(found) or 'not'}{' times' * bool(found)} in the "
+                    "text: give the number of a token, or its first character and last + 1."
+                )
+            (segment, start), length = found[0], len(position)
+            return self.tokens_within(start, start + length, segment)[0]
+        if isinstance(position, tuple) and len(position) == 2:
+            return self.tokens_within(*position, 0)[0]
+        if isinstance(position, bool) or not hasattr(position, "__index__"):
+            raise InputError(
+                "position must be the number of a token, a word, or a tuple of its first character "
+                f"and last + 1; got {position!r}."
+            )
+        number = operator.index(position)
+        if not -len(self) <= number < len(self):
+            raise InputError(f"position {number} is not among the text's {len(self)} tokens.")
+        return number % len(self)
+
+    def tokens_within(self, start: int, end: int, segment: int) -> list[int]:
+        """The tokens that hold characters from `start` up to `end`.
+
+        Raises:
+            InputError: there are none.
+        """
+        first, last = self.offsets.T
+        inside = (self.segments == segment) & (first < end) & (last > start) & (last > first)
+        if not inside.any():
+            raise InputError(f"characters {start} to {end} of the text hold no token.")
+        return [int(i) for i in np.flatnonzero(inside)]
 
     def as_decoder_inputs(self, start: str) -> "Encoded":
         """The same, shifted to the right behind the token that a decoder starts with."""
@@ -161,6 +219,49 @@ class Encoder:
     def token(self, number: int) -> str:
         """The token of that id, as the tokenizer spells it."""
         return str(self._tokenizer.convert_ids_to_tokens(number))
+
+    def text_of(self, ids: Sequence[int]) -> str:
+        """What tokens say, special ones too."""
+        with self._lock:
+            text = str(self._tokenizer.decode(list(ids), clean_up_tokenization_spaces=False))
+        return text or "".join(map(self.token, ids))
+
+    def id_of(self, target: Any) -> int:
+        """The token that a target of a language model means: an id, or text of one token.
+
+        Text is looked up as it stands, and else with a space before it, as words have within text.
+
+        Raises:
+            OptionError: there is none, or the text is several.
+        """
+        if isinstance(target, str):
+            ids = [self._ids(text) for text in (target, f" {target}")]
+            single = next((found for found in ids if len(found) == 1), None)
+            if single is None or single[0] == self._tokenizer.unk_token_id:
+                raise OptionError(
+                    f"{target!r} is {len(ids[0])} tokens to this model "
+                    f"({', '.join(map(self.token, ids[0]))}), and one is explained here. "
+                    "Name one of them, or another word."
+                )
+            return single[0]
+        if isinstance(target, bool) or not hasattr(target, "__index__"):
+            raise OptionError(f"a token is named by its text or id; got {target!r}.")
+        number = operator.index(target)
+        if not 0 <= number < len(self._tokenizer):
+            raise OptionError(
+                f"there is no token {number}; ids go from 0 to {len(self._tokenizer) - 1}."
+            )
+        return number
+
+    @property
+    def mask_token(self) -> tuple[str, int] | None:
+        """The mask token and its id, if there is one."""
+        name, number = self._tokenizer.mask_token, self._tokenizer.mask_token_id
+        return None if number is None else (str(name), number)
+
+    def _ids(self, text: str) -> list[int]:
+        with self._lock:
+            return list(self._tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
 
     def batch(self, windows: Sequence[Window], side: str) -> dict[str, Tensor]:
         """Inputs of several windows as tensors [batch, sequence], padded on `side`."""

@@ -96,6 +96,12 @@ class ForwardPass:
         final = captured.states.tokens
         self._states = [captured.layers.get(i, final) for i in self.layers]
 
+    def read_at(self, position: Tensor) -> None:
+        """Explain the outputs at these positions, int64 [batch, positions], -1 where a row has
+        fewer, of a head that gave them for every token.
+        """
+        self.read = position.to(self._own_mask.device)
+
     @property
     def prediction(self) -> Tensor:
         """The model's own output, [batch, outputs]: for the row, at its first position that is

@@ -7,38 +7,40 @@ from typing import Any, overload
 
 import torch
 from torch import Tensor, nn
-from transformers import PreTrainedTokenizerBase
 
-from .attribution import Attribution, Failure
-from .batches import Batches
-from .encode import Encoded, Encoder, check_long
+from .attribution import Failure
+from .encode import check_long
 from .errors import InputError, NormXLogitError, OptionError, without_traceback
 from .evidence import Layer
 from .loading import load, seems_untrained
+from .result import Result
 from .shadow import unwrap
 from .targets import Target, Targets
+from .tasks import Reading
+from .tasks.find import reader_of, task_of
 from .tensors import Query
 
 
 class Explainer:
-    """Explains what a model says of texts.
+    """Explains what a model says of texts, pictures or sounds.
 
     It may be used by several threads at once, and never changes the model or the tokenizer.
 
     Attributes:
         model: the transformers model, out of its wrappers.
-        tokenizer: as it was given.
+        tokenizer: as it was given; the image processor or feature extractor of other models.
+        task: the kind of the model's head, by the name of transformers' pipeline for it.
     """
 
-    def __init__(
-        self, model: nn.Module, tokenizer: PreTrainedTokenizerBase, *, name: str | None = None
-    ) -> None:
+    def __init__(self, model: nn.Module, tokenizer: Any, *, name: str | None = None) -> None:
         """Take a model and the tokenizer that belongs to it.
 
         Args:
-            model: a transformers model with a sequence-classification head, as it is or wrapped by
-                PEFT or torch.compile.
-            tokenizer: a fast tokenizer.
+            model: a transformers model with a head for classification (of texts, tokens, images or
+                sounds), answers, choices or language modelling, as it is or wrapped by PEFT or
+                torch.compile.
+            tokenizer: its tokenizer; of other models than those for text its image processor or
+                feature extractor.
             name: what to call the model in results; its own name or path if not given.
 
         Raises:
@@ -46,9 +48,9 @@ class Explainer:
         """
         self.model = unwrap(model)
         self.tokenizer = tokenizer
-        self._encoder = Encoder(tokenizer, self.model)
-        name = name or self.model.name_or_path or type(self.model).__name__
-        self._batches = Batches(self.model, self._encoder, name)
+        self.task = task_of(self.model)
+        self._name = name or self.model.name_or_path or type(self.model).__name__
+        self._reader = reader_of(self.model, tokenizer, self._name)
         if seems_untrained(self.model):
             warnings.warn(
                 f"the head of this {type(self.model).__name__} seems never to have been trained "
@@ -95,9 +97,9 @@ class Explainer:
         return cls(model, tokenizer, name=name)
 
     @overload
-    def explain(self, inputs: str | tuple[Any, Any], **options: Any) -> Attribution: ...
+    def explain(self, inputs: list[Any], **options: Any) -> list[Any]: ...
     @overload
-    def explain(self, inputs: list[Any], **options: Any) -> list[Attribution | Failure]: ...
+    def explain(self, inputs: Any, **options: Any) -> Any: ...
     def explain(
         self,
         inputs: Any,
@@ -108,19 +110,27 @@ class Explainer:
         layer: Layer = None,
         readout: str | None = None,
         threshold: float = 0.5,
+        position: Any = None,
         batch_size: int = 32,
         long: str = "error",
         is_split_into_words: bool = False,
         **options: Any,
-    ) -> Attribution | list[Attribution | Failure]:
-        """Explain a text, a pair, or a list of these.
+    ) -> Any:
+        """Explain a text, a pair, a picture, ..., or a list of these.
 
         Args:
-            inputs: a str; a tuple of two, a pair; a list of such. With `is_split_into_words` a list
-                of words takes the place of a str.
+            inputs: what the model takes, or a list of such: a str; a tuple of two, a pair, or a
+                question and the text with its answer; for multiple choice a tuple of a text and a
+                list of choices; a picture or a sound, or the path of one. With
+                `is_split_into_words` a list of words takes the place of a str.
             target: what is explained: a label or id, several, "all", or None for what is predicted
-                (with several labels at once every one over `threshold`).
-            contrast: a label or id whose readout is subtracted from the target's.
+                (with several labels at once every one over `threshold`); of an answer its text, its
+                first character and last + 1, "start" or "end"; of a choice its text or number; of a
+                language model a token by its text or id.
+            contrast: an output whose readout is subtracted from the target's.
+            position: of models that say something of every token, the one that is explained: a
+                word that occurs once, its first character and last + 1, or the number of a token.
+                Without it a tagger's every word with a tag, and what stands at the mask.
             method: see `normxlogit.methods.METHODS`.
             layer: put the head on the hidden states of layer 1 .. L, or of "all"; None is the last.
             readout: see `normxlogit.readouts`; None is "logit", for a regression "closeness".
@@ -133,8 +143,8 @@ class Explainer:
             **options: the method's own.
 
         Returns:
-            An `Attribution`; for a list a list in its order, with a `Failure` in the place of an
-            item that could not be explained.
+            An `Attribution`, `ImageAttribution` or `AudioAttribution`; for a list a list in its
+            order, with a `Failure` in the place of an item that could not be explained.
 
         Raises:
             InputError: a text that cannot be explained, if it is not one of a list.
@@ -151,6 +161,7 @@ class Explainer:
             layer=layer,
             readout=readout,
             threshold=threshold,
+            position=position,
             batch_size=batch_size,
             long=long,
             is_split_into_words=is_split_into_words,
@@ -173,18 +184,19 @@ class Explainer:
         layer: Layer = None,
         readout: str | None = None,
         threshold: float = 0.5,
+        position: Any = None,
         batch_size: int = 32,
         long: str = "error",
         is_split_into_words: bool = False,
         **options: Any,
-    ) -> Iterator[Attribution | Failure]:
-        """Explain texts as they come, in bounded memory.
+    ) -> Iterator[Any]:
+        """Explain items as they come, in bounded memory.
 
         The arguments are those of `explain`. After the first batch sixteen at a time are read
         ahead, so that texts of like length run together.
 
         Returns:
-            An iterator with an `Attribution` or a `Failure` for each text, in order.
+            An iterator with a result or a `Failure` for each item, in order.
         """
         query = Query(target, contrast, method, layer, readout, threshold, options)
         if isinstance(target, Tensor) or isinstance(contrast, Tensor):
@@ -195,22 +207,21 @@ class Explainer:
         if not isinstance(batch_size, int) or batch_size < 1:
             raise OptionError(f"batch_size must be a number from 1, got {batch_size!r}.")
         check_long(long)
+        reading = Reading(long, is_split_into_words, position)
 
-        def results() -> Iterator[Attribution | Failure]:
+        def results() -> Iterator[Result | Failure]:
             for ahead in _read_ahead(inputs, batch_size):
-                found: dict[int, Attribution | NormXLogitError] = {}
-                texts: dict[int, Encoded] = {}
+                found: dict[int, Result | NormXLogitError] = {}
+                items: dict[int, Any] = {}
                 for index, item in enumerate(ahead):
                     try:
-                        texts[index] = self._encoder.encode(
-                            item, is_split_into_words=is_split_into_words, long=long
-                        )
+                        items[index] = self._reader.encode(item, reading)
                     except InputError as error:
                         found[index] = without_traceback(error)
-                found.update(self._batches.explain(texts, query, batch_size))
+                found.update(self._reader.explain(items, query, batch_size))
                 for index, item in enumerate(ahead):
                     result = found[index]
-                    yield result if isinstance(result, Attribution) else Failure(item, result)
+                    yield result if isinstance(result, Result) else Failure(item, result)
 
         return results()
 

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from normxlogit.attribution import Attribution, Floats, Target
+from normxlogit.attribution import Attribution
+from normxlogit.result import Floats, Target
 
 CAVEAT = (
     "An attribution describes this model, not the world, and proves nothing by itself: how "
@@ -140,17 +141,14 @@ def amount(target: Target) -> str:
 
 def predicted(attribution: Attribution) -> list[tuple[str, str]]:
     """The labels that count as predicted with their probabilities or values."""
-    outputs = attribution.prediction.outputs
-    return [
-        (label(attribution, outputs[i]), amount(outputs[i]))
-        for i in attribution.prediction.predicted
-    ]
+    return [(label(attribution, t), amount(t)) for t in attribution.prediction.predicted]
 
 
 def runner_up(attribution: Attribution) -> tuple[str, str] | None:
     """The most probable label that is not predicted; None in a regression."""
     prediction = attribution.prediction
-    rest = [output for output in prediction.outputs if output.id not in prediction.predicted]
+    ids = [target.id for target in prediction.predicted]
+    rest = [output for output in prediction.outputs if output.id not in ids]
     if not rest or prediction.problem == "regression":
         return None
     best = max(rest, key=lambda output: output.logit)
@@ -166,9 +164,9 @@ def explained(attribution: Attribution) -> str:
 
 def is_plain(attribution: Attribution) -> bool:
     """Whether what is explained is the one label or value that was predicted, and nothing else."""
-    ids = tuple(target.id for target in attribution.targets)
-    predicted = attribution.prediction.predicted
-    return attribution.provenance.contrast is None and len(ids) == 1 and ids == predicted
+    targets = attribution.targets
+    same = len(targets) == 1 and targets == attribution.prediction.predicted
+    return attribution.provenance.contrast is None and same
 
 
 def foil(attribution: Attribution) -> Target | None:

@@ -4,13 +4,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
+import transformers
 from numpy.typing import NDArray
 from torch import Tensor
+from transformers import PreTrainedModel
 
-from .attribution import Attribution, Floats, Prediction, Provenance, Target
-from .encode import Encoded
-from .targets import Problem
-from .tensors import TensorAttribution
+from normxlogit import __version__
+from normxlogit.attribution import Attribution
+from normxlogit.encode import Encoded
+from normxlogit.result import Floats, Prediction, Provenance, Target
+from normxlogit.targets import Problem
+from normxlogit.tensors import Query, TensorAttribution
 
 
 @dataclass(frozen=True)
@@ -48,25 +53,35 @@ def prediction_of(
         )
         for i, label in enumerate(labels)
     )
-    if problem is Problem.SINGLE_LABEL:
-        predicted = [int(logits.argmax())]
-    elif problem is Problem.MULTI_LABEL:
+    if problem is Problem.MULTI_LABEL:
         predicted = (probabilities > threshold).nonzero().flatten().tolist()
-    else:
+    elif problem is Problem.REGRESSION:
         predicted = list(range(len(outputs)))
-    return Prediction(problem.value, outputs, tuple(predicted))
+    else:
+        predicted = [int(logits.argmax())]
+    return Prediction(problem.value, tuple(outputs[i] for i in predicted), outputs)
 
 
 def assemble(
     text: Encoded,
     rows: Sequence[Row],
     prediction: Prediction,
-    targets: Sequence[int],
+    targets: Sequence[Target | None],
     layers: Sequence[int],
     axes: tuple[str, ...],
     provenance: Provenance,
 ) -> Attribution:
-    """One attribution of what was found for a text's windows; where they overlap, the mean."""
+    """One attribution of what was found for a text's windows; where they overlap, the mean.
+
+    Args:
+        text: the text.
+        rows: what was found for each of its windows.
+        prediction: what the model said.
+        targets: what is explained; None where a batch has room for more targets than the text has.
+        layers: the layers that were read.
+        axes: the names of the dimensions of scores before the tokens.
+        provenance: what made it.
+    """
 
     def averaged(parts: Sequence[Floats | None]) -> Floats | None:
         arrays = [part for part in parts if part is not None]
@@ -82,7 +97,9 @@ def assemble(
     def explained(parts: Sequence[Floats | None]) -> Floats | None:
         values = averaged(parts)
         several = values is not None and axes[:1] == ("target",)
-        return values[[t >= 0 for t in targets]] if several and values is not None else values
+        return (
+            values[[t is not None for t in targets]] if several and values is not None else values
+        )
 
     scores = explained([row.scores for row in rows])
     assert scores is not None
@@ -95,12 +112,33 @@ def assemble(
         segments=text.segments,
         word_numbers=text.words,
         axes=axes,
-        targets=tuple(prediction.outputs[t] for t in targets if t >= 0),
+        targets=tuple(target for target in targets if target is not None),
         layers=tuple(layers),
         prediction=prediction,
         provenance=provenance,
         norms=averaged([row.norms for row in rows]),
         logits=explained([row.values for row in rows]),
+    )
+
+
+def provenance_of(
+    model: PreTrainedModel, name: str, query: Query, readout: str, contrast: str | None
+) -> Provenance:
+    """What made an attribution: the model, what was asked, and the versions."""
+    return Provenance(
+        model=name,
+        revision=getattr(model.config, "_commit_hash", None),
+        architecture=type(model).__name__,
+        dtype=str(model.dtype).removeprefix("torch."),
+        method=query.method,
+        readout=readout,
+        contrast=contrast,
+        options=dict(query.options),
+        versions={
+            "normxlogit": __version__,
+            "torch": torch.__version__,
+            "transformers": transformers.__version__,
+        },
     )
 
 

@@ -3,10 +3,10 @@
 import torch
 from transformers import PreTrainedModel
 
-from .encode import Encoder, Window
-from .errors import NormXLogitError
-from .evidence import ForwardPass
-from .numerics import agree
+from normxlogit.encode import Encoder, Window
+from normxlogit.errors import NormXLogitError
+from normxlogit.evidence import ForwardPass
+from normxlogit.numerics import agree
 
 
 class Padding:

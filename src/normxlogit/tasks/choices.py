@@ -1,0 +1,109 @@
+"""Multiple choice: a text, and continuations of which the model picks one."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from transformers import PreTrainedModel
+
+from normxlogit.attribution import Attribution
+from normxlogit.encode import Encoded, Encoder
+from normxlogit.errors import InputError, NormXLogitError, OptionError, without_traceback
+from normxlogit.evidence import ForwardPass
+from normxlogit.result import Prediction, Target
+from normxlogit.targets import target_id
+from normxlogit.tasks import Reading
+from normxlogit.tasks.assemble import assemble, provenance_of, rows_of
+from normxlogit.tasks.batches import Found
+from normxlogit.tensors import Query
+
+
+@dataclass(frozen=True)
+class Choices:
+    """The pairs of a text with each of its choices, in tokens."""
+
+    pairs: tuple[Encoded, ...]
+
+    @property
+    def names(self) -> list[str]:
+        """The texts of the choices."""
+        return [pair.texts[1] for pair in self.pairs]
+
+
+class MultipleChoice:
+    """Explains which choice a model makes.
+
+    A choice is read with its own copy of the text, so scores are of one choice's tokens, and those
+    of another are over others.
+    """
+
+    def __init__(self, model: PreTrainedModel, encoder: Encoder, name: str) -> None:
+        self.model, self.encoder, self.name = model, encoder, name
+
+    def encode(self, item: Any, reading: Reading) -> Choices:
+        """A tuple of a text and a list of choices, in tokens."""
+        if reading.long == "window" or reading.position is not None:
+            raise OptionError("long='window' and position do not apply to multiple choice.")
+        is_pair = isinstance(item, tuple) and len(item) == 2
+        if not is_pair or not isinstance(item[1], (list, tuple)) or len(item[1]) < 2:
+            raise InputError("give a text and its choices: (text, [choice, choice, ...]).")
+        text, choices = item
+        return Choices(
+            tuple(
+                self.encoder.encode(
+                    (text, choice),
+                    is_split_into_words=reading.is_split_into_words,
+                    long=reading.long,
+                )
+                for choice in choices
+            )
+        )
+
+    def explain(
+        self, items: Mapping[int, Choices], query: Query, _batch_size: int
+    ) -> dict[int, Found]:
+        """An attribution for each item, or the reason why there is none."""
+        found: dict[int, Found] = {}
+        for key, item in items.items():
+            try:
+                with torch.inference_mode():
+                    found[key] = self._explained(item, query)
+            except OptionError:
+                raise
+            except NormXLogitError as error:
+                found[key] = without_traceback(error)
+        return found
+
+    def _explained(self, item: Choices, query: Query) -> Attribution:
+        windows, names = [pair.windows[0] for pair in item.pairs], item.names
+        rows = self.encoder.batch(windows, "right")
+        inputs = {key: value[None] for key, value in rows.items()}
+        forward = ForwardPass(self.model, inputs, layer=query.layer)
+        if query.target == "all" or isinstance(query.target, list):
+            raise OptionError(
+                "each choice has tokens of its own, so one is explained at a time: name one, by "
+                "its text or its number."
+            )
+        if query.target is not None:
+            query = replace(query, target=target_id(query.target, names))  # type: ignore[arg-type]
+        answer = query.answer(forward, asked := query.asked(forward))
+        chosen = int(asked.ids[0, 0])
+        logits = forward.prediction[0].float()
+        outputs = tuple(
+            Target(name, i, float(logits[i]), float(logits.softmax(-1)[i]))
+            for i, name in enumerate(names)
+        )
+        text, length = item.pairs[chosen], len(windows[chosen])
+        if answer.norms is not None:
+            answer = replace(answer, norms=answer.norms[:, chosen])
+        (row,) = rows_of(answer, [length], "right")
+        return assemble(
+            text,
+            [row],
+            Prediction(forward.problem.value, (outputs[int(logits.argmax())],), outputs),
+            [outputs[chosen]],
+            answer.layers,
+            ("layer",) * (query.layer == "all"),
+            provenance_of(self.model, self.name, query, answer.readout, None),
+        )

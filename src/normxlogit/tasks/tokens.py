@@ -1,0 +1,311 @@
+"""Heads that give outputs for every token: tags, masked and next tokens, answers in a text."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from normxlogit.attribution import Attribution
+from normxlogit.encode import Encoded
+from normxlogit.errors import InputError, OptionError
+from normxlogit.evidence import ForwardPass
+from normxlogit.result import Prediction, Target
+from normxlogit.targets import Asked, Problem
+from normxlogit.tasks import Reading
+from normxlogit.tasks.assemble import assemble, provenance_of, rows_of
+from normxlogit.tasks.batches import Texts
+from normxlogit.tasks.classification import decoder_starts
+from normxlogit.tensors import Query
+
+OUTSIDE = "O"
+"""The tag of words that are none of what a tagger looks for, by the convention of its data sets."""
+
+ALTERNATIVES = 10
+"""How many of a vocabulary's most probable tokens a prediction lists."""
+
+
+class PerToken(Texts):
+    """What the heads for every token have in common."""
+
+    def encode(self, item: Any, reading: Reading) -> Encoded:
+        """A text in tokens, with the ones that are to be read."""
+        if reading.long == "window":
+            raise OptionError(
+                "long='window' averages what classifiers say of windows, and this model says "
+                "something of each token. Use long='truncate', or shorter texts."
+            )
+        return super().encode(item, reading)
+
+    def together(
+        self, texts: Sequence[Encoded], side: str, query: Query, _batch_size: int
+    ) -> list[Attribution]:
+        """Explain several texts in one forward pass."""
+        lengths = [len(text) for text in texts]
+        before = [max(lengths) - n if side == "left" else 0 for n in lengths]
+        forward = self._run(texts, before, side, query)
+        query = self._with_ids(query)
+        asked = query.asked(forward)
+        answer = query.answer(forward, asked)
+        rows = rows_of(answer, lengths, side)
+        foil = None if answer.contrast is None else self._label(forward, int(answer.contrast[0]))
+        provenance = provenance_of(self.model, self.name, query, answer.readout, foil)
+        axes = ("target",) * (answer.scores.dim() > 2 + (query.layer == "all"))
+        axes += ("layer",) * (query.layer == "all")
+        if answer.reads_decoder:
+            starts = decoder_starts(self, forward)
+        found = []
+        contrasts = [-1] * len(texts) if answer.contrast is None else answer.contrast.tolist()
+        for n, text in enumerate(texts):
+            said, targets = self._said(forward, asked, n, before[n], text, contrasts[n])
+            shown = text.as_decoder_inputs(starts[n]) if answer.reads_decoder else text
+            found.append(assemble(shown, [rows[n]], said, targets, answer.layers, axes, provenance))
+        return found
+
+    def _with_ids(self, query: Query) -> Query:
+        """The question with outputs named as the core knows them."""
+        return query
+
+    def _run(
+        self, texts: Sequence[Encoded], before: Sequence[int], side: str, query: Query
+    ) -> ForwardPass:
+        """The forward pass; `before` counts the padding before each text."""
+        raise NotImplementedError
+
+    def _said(
+        self,
+        forward: ForwardPass,
+        asked: Asked,
+        row: int,
+        before: int,
+        text: Encoded,  # noqa: ARG002 (an answer is told by its text)
+        contrast: int,
+    ) -> tuple[Prediction, list[Target | None]]:
+        """What the model said of a text, and what is explained of it.
+
+        `before` counts the padding before the text, `contrast` is an output's id or -1.
+        """
+        assert forward.read is not None
+        assert asked.positions is not None
+        outputs = forward.at_positions[row].float()
+        places = forward.read[row].tolist()
+        asked_of = list(zip(asked.ids[row].tolist(), asked.positions[row].tolist(), strict=True))
+        targets = [
+            None if i < 0 else self._target(forward, outputs[places.index(p)], i, p - before)
+            for i, p in asked_of
+        ]
+        known = [(n, place) for n, place in enumerate(places) if place >= 0]
+        predicted = [
+            self._target(forward, outputs[n], int(outputs[n].argmax()), place - before)
+            for n, place in known
+        ]
+        alternatives: list[Target] = []
+        if len(known) == 1:
+            number, place = known[0]
+            ids: Sequence[int] = range(outputs.shape[-1])
+            if forward.problem is Problem.TOKEN:
+                top = outputs[number].topk(min(ALTERNATIVES, outputs.shape[-1])).indices.tolist()
+                others = [i for i, _ in asked_of] + [contrast]
+                ids = list(dict.fromkeys([*top, *(i for i in others if i >= 0)]))
+            alternatives = [self._target(forward, outputs[number], i, place - before) for i in ids]
+        return (
+            Prediction(forward.problem.value, tuple(predicted), tuple(alternatives)),
+            targets,
+        )
+
+    def _target(self, forward: ForwardPass, outputs: Tensor, number: int, position: int) -> Target:
+        return Target(
+            label=self._label(forward, number),
+            id=number,
+            logit=float(outputs[number]),
+            probability=float((outputs[number] - outputs.logsumexp(-1)).exp()),
+            position=position,
+        )
+
+    def _label(self, forward: ForwardPass, number: int) -> str:
+        return str(forward.labels[number])
+
+    def _inputs(self, texts: Sequence[Encoded], side: str) -> dict[str, Tensor]:
+        return self.encoder.batch([text.windows[0] for text in texts], side)
+
+
+class Tags(PerToken):
+    """Explains the tags of words."""
+
+    def encode(self, item: Any, reading: Reading) -> Encoded:
+        """A text in tokens; the word whose tag is explained, if it was named."""
+        text = super().encode(item, reading)
+        if reading.position is None:
+            return text
+        return replace(text, read=(text.token_at(reading.position),))
+
+    def _run(
+        self, texts: Sequence[Encoded], before: Sequence[int], side: str, query: Query
+    ) -> ForwardPass:
+        forward = ForwardPass(self.model, self._inputs(texts, side), layer=query.layer)
+        tags = forward.captured.logits.argmax(-1)
+        labels = list(forward.labels)
+        outside = labels.index(OUTSIDE) if OUTSIDE in labels else -1
+        places = []
+        for row, (text, padding) in enumerate(zip(texts, before, strict=True)):
+            read = list(text.read)
+            if not read:
+                first = text.first_tokens()
+                read = [i for i in first if int(tags[row, i + padding]) != outside]
+            if not read:
+                raise InputError(
+                    f"the model tags every word of the text {OUTSIDE!r}: say with position which "
+                    "word's tag is to be explained."
+                )
+            places.append([i + padding for i in read])
+        forward.read_at(_padded(places))
+        return forward
+
+
+class Masks(PerToken):
+    """Explains what stands at the mask."""
+
+    def encode(self, item: Any, reading: Reading) -> Encoded:
+        """A text in tokens, of which one is the mask, or was named."""
+        text = super().encode(item, reading)
+        if reading.position is not None:
+            return replace(text, read=(text.token_at(reading.position),))
+        mask = self.encoder.mask_token
+        ids = text.windows[0].inputs["input_ids"]
+        places = [] if mask is None else [i for i, number in enumerate(ids) if number == mask[1]]
+        name = "the mask token" if mask is None else mask[0]
+        if len(places) != 1:
+            raise InputError(
+                f"the text has {name} {len(places)} times, and what one token is, is explained: "
+                f"put {name} in one place, or say with position which token."
+            )
+        return replace(text, read=(places[0],))
+
+    def _with_ids(self, query: Query) -> Query:
+        def number(target: Any) -> Any:
+            return None if target is None else self.encoder.id_of(target)
+
+        target: Any = query.target
+        target = [number(t) for t in target] if isinstance(target, list) else number(target)
+        return replace(query, target=target, contrast=number(query.contrast))
+
+    def _run(
+        self, texts: Sequence[Encoded], before: Sequence[int], side: str, query: Query
+    ) -> ForwardPass:
+        places = [
+            [i + padding for i in text.read] for text, padding in zip(texts, before, strict=True)
+        ]
+        return ForwardPass(
+            self.model, self._inputs(texts, side), layer=query.layer, position=_padded(places)
+        )
+
+    def _label(self, forward: ForwardPass, number: int) -> str:  # noqa: ARG002
+        return self.encoder.text_of([number])
+
+
+class NextToken(Masks):
+    """Explains the token that a causal language model puts next."""
+
+    def encode(self, item: Any, reading: Reading) -> Encoded:
+        """A text in tokens, of which the last is read."""
+        if isinstance(item, tuple):
+            raise InputError("a language model continues one text, and this is a pair.")
+        if reading.position is not None:
+            raise OptionError(
+                "a causal language model is read at the end of the text. Give the text up to "
+                "where it is to be explained, or a continuation as target."
+            )
+        text = PerToken.encode(self, item, reading)
+        return replace(text, read=(len(text) - 1,))
+
+
+class Answers(PerToken):
+    """Explains where a model finds the answer to a question in a text."""
+
+    def encode(self, item: Any, reading: Reading) -> Encoded:
+        """A question and the text in which its answer is."""
+        if not isinstance(item, tuple):
+            raise InputError("give a question and the text with its answer, as a tuple of two.")
+        if reading.position is not None:
+            raise OptionError(
+                "name an answer as target: its text, or its first character and last + 1."
+            )
+        return super().encode(item, reading)
+
+    def _with_ids(self, query: Query) -> Query:
+        return query if _are_outputs(query.target) else replace(query, target="span")
+
+    def _run(
+        self, texts: Sequence[Encoded], before: Sequence[int], side: str, query: Query
+    ) -> ForwardPass:
+        inputs = self._inputs(texts, side)
+        length = inputs["input_ids"].shape[1]
+        may = torch.zeros(len(texts), length, dtype=torch.bool)
+        for row, (text, padding) in enumerate(zip(texts, before, strict=True)):
+            may[row, [i + padding for i in range(len(text)) if text.segments[i] == 1]] = True
+        position = None
+        if not _are_outputs(query.target):
+            spans = [_span(text, query.target) for text in texts]
+            position = torch.tensor(
+                [[i + p for i in span] for span, p in zip(spans, before, strict=True)]
+            )
+        return ForwardPass(self.model, inputs, layer=query.layer, position=position, answerable=may)
+
+    def _said(
+        self,
+        forward: ForwardPass,
+        asked: Asked,
+        row: int,
+        before: int,
+        text: Encoded,
+        _contrast: int,
+    ) -> tuple[Prediction, list[Target | None]]:
+        assert forward.read is not None
+        start, end = (forward.read[row] - before).tolist()
+        begin, stop = int(text.offsets[start, 0]), int(text.offsets[end, 1])
+        outputs = forward.prediction[row].float()
+        own = forward.captured.logits[row, :, :2].float()
+        mask = forward.mask[row]
+        logs = [float(outputs[i] - own[mask, i].logsumexp(0)) for i in (0, 1)]
+        chances = [*logs, sum(logs)]
+        labels = ["start", "end", text.texts[1][begin:stop].strip()]
+        places = [start, end, start]
+        made = [
+            Target(label, i, float(outputs[i]), float(torch.tensor(chances[i]).exp()), places[i])
+            for i, label in enumerate(labels)
+        ]
+        targets = [made[i] if i >= 0 else None for i in asked.ids[row].tolist()]
+        return Prediction(forward.problem.value, (made[2],), tuple(made)), targets
+
+
+def _are_outputs(target: Any) -> bool:
+    """Whether a target of question answering names outputs rather than an answer."""
+    several = target if isinstance(target, list) else [target]
+    return all(t in (None, "start", "end", "span", "all") or isinstance(t, int) for t in several)
+
+
+def _span(text: Encoded, named: Any) -> tuple[int, int]:
+    """The first and the last token of an answer that was named by its text or characters."""
+    if isinstance(named, str):
+        count = text.texts[1].count(named) if named else 0
+        if count != 1:
+            raise InputError(
+                f"the answer {named!r} occurs {count or 'not'}{' times' * bool(count)} in the "
+                "text: give its first character and last + 1, or 'start', 'end' or 'span'."
+            )
+        begin = text.texts[1].index(named)
+        named = (begin, begin + len(named))
+    if not isinstance(named, tuple) or len(named) != 2:
+        raise OptionError(
+            "an answer is named by its text, or a tuple of its first character and last + 1; got "
+            f"{named!r}."
+        )
+    inside = text.tokens_within(*named, 1)
+    return inside[0], inside[-1]
+
+
+def _padded(places: Sequence[Sequence[int]]) -> Tensor:
+    """Lists of positions as one tensor, shorter ones ending in -1."""
+    width = max(map(len, places))
+    return torch.tensor([[*row, *[-1] * (width - len(row))] for row in places])
