@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .errors import InputError, NormXLogitError, OptionError
-from .result import Floats, Message, Result
+from .result import Floats, Message, Result, Target
 from .words import Span, inside_characters, sentence_spans
 
 if TYPE_CHECKING:
@@ -61,8 +61,9 @@ class Attribution(Result, kind="text"):
 
     def words(self: Text) -> Text:
         """Scores summed over the tokens of each word; special tokens stay as they are."""
-        groups = [np.flatnonzero(self.word_numbers == n) for n in np.unique(self.word_numbers)]
-        return self._sum([g for g in groups if self.word_numbers[g[0]] >= 0], "word")
+        numbers = np.where(self.special, -1, self.word_numbers)
+        groups = [np.flatnonzero(numbers == n) for n in np.unique(numbers) if n >= 0]
+        return self._sum(groups, "word")
 
     def sentences(self: Text) -> Text:
         """Scores summed over each sentence (see `normxlogit.words.sentence_spans`)."""
@@ -106,7 +107,7 @@ class Attribution(Result, kind="text"):
         groups = self._within([(m.start, m.end) for m in self.messages], 0)
         roles = [message.role for message in self.messages]
         if len(self.texts) > 1:
-            groups.append(np.flatnonzero(self.segments == 1))
+            groups.append(np.flatnonzero((self.segments == 1) & ~self.special))
             roles.append("assistant")
         named = [(role, g) for role, g in zip(roles, groups, strict=True) if len(g)]
         if parts == "role":
@@ -124,16 +125,15 @@ class Attribution(Result, kind="text"):
         Special tokens only take part if `special`.
         """
         scores = self.only().scores
-        order = [
-            int(i) for i in np.argsort(-scores, kind="stable") if special or not self.special[i]
-        ]
+        shown = ~np.isnan(scores) & (special | ~self.special)
+        order = [int(i) for i in np.argsort(-scores, kind="stable") if shown[i]]
         return [(self.tokens[i], float(scores[i])) for i in order[:count]]
 
     def plot(self) -> "Figure":
-        """Signed bars as a matplotlib figure (extra `plot`)."""
-        from .show.plot import bars
+        """Signed bars, or of a generation a heat map, as a matplotlib figure (extra `plot`)."""
+        from .show.plot import figure
 
-        return bars(self)
+        return figure(self)
 
     def __str__(self) -> str:
         from .show.terminal import plain
@@ -196,7 +196,7 @@ class Attribution(Result, kind="text"):
         A token without one counts by where it begins.
         """
         text, owner = self.texts[segment], np.full(len(self), -1)
-        for i in np.flatnonzero(self.segments == segment):
+        for i in np.flatnonzero((self.segments == segment) & ~self.special):
             start, end = self.offsets[i]
             visible = text[start:end].lstrip()
             first = end - len(visible) if visible else start
@@ -224,8 +224,18 @@ class Attribution(Result, kind="text"):
             part = text[slice(*offsets[n])]
             offsets[n, 0] += len(part) - len(part.lstrip())
             tokens.append(part.strip())
+        places = np.full(len(self), -1)
+        for n, group in enumerate(groups):
+            places[group] = n
+        said = self.prediction
         return replace(
             self,
+            targets=_placed(self.targets, places),
+            prediction=replace(
+                said,
+                predicted=_placed(said.predicted, places),
+                outputs=_placed(said.outputs, places),
+            ),
             tokens=tuple(tokens),
             scores=np.stack([_total(self.scores[..., g]) for g in groups], -1),
             special=self.special[first],
@@ -252,6 +262,16 @@ class Failure:
 
     def __str__(self) -> str:
         return f"not explained: {self.error}"
+
+
+def _placed(targets: Sequence[Target], places: NDArray[np.intp]) -> tuple[Target, ...]:
+    """The targets with the positions that their tokens have now; None for -1."""
+
+    def place(target: Target) -> int | None:
+        found = -1 if target.position is None else int(places[target.position])
+        return None if found < 0 else found
+
+    return tuple(replace(target, position=place(target)) for target in targets)
 
 
 def _total(scores: Floats) -> Floats:

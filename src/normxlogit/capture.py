@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Callable, Container, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from typing import Any
 
@@ -41,6 +41,13 @@ class States:
         """x^L, [rows, sequence, hidden]; a map of [hidden, ...] is read row by row."""
         return self.raw if self.raw.dim() == 3 else self.raw.flatten(2).mT
 
+    def rows(self, index: Tensor) -> "States":
+        """Of some rows."""
+        stack, norms = self.stack, self.norms
+        if stack is not None and norms is not None:
+            stack = replace(stack, norms=norms[index])
+        return replace(self, raw=self.raw[index], stack=stack, time_first=False)
+
     def stands_beside(self, others: "States") -> bool:
         """Whether a head that reads `others` can be put on these, token by token."""
         return (
@@ -71,7 +78,7 @@ class Capture:
     Attributes:
         shadow: the copy of the model that ran; the head is replayed on it.
         trunk: the shadow's module that computed `states`.
-        trunk_output: what the trunk returned.
+        trunk_returns: the class of what the trunk returned.
         towers: further sub-models that ran before it, and what they returned.
         inputs: what the model was given.
         choices: how many rows make one example of multiple choice; None for other heads.
@@ -92,7 +99,7 @@ class Capture:
 
     shadow: Shadow
     trunk: nn.Module
-    trunk_output: ModelOutput
+    trunk_returns: type[ModelOutput]
     towers: list[tuple[nn.Module, ModelOutput]]
     inputs: dict[str, Any]
     choices: int | None
@@ -150,6 +157,21 @@ def capture(
         raise ModelError(
             f"{type(model).__name__} could not run on these inputs: {type(error).__name__}: {error}"
         ) from error
+    return seen(model, watch, arguments, outputs, vocabulary, layers)
+
+
+def seen(
+    model: PreTrainedModel,
+    watch: Watch,
+    arguments: dict[str, Any],
+    outputs: Any,
+    vocabulary: Vocabulary | None,
+    layers: Container[int] = (),
+) -> Capture:
+    """What a watch saw of a forward pass with these arguments, and what came out of it.
+
+    Raises as `capture`.
+    """
     ids = arguments.get("input_ids")
     choices = ids.shape[1] if isinstance(ids, Tensor) and ids.dim() == 3 else None
     logits = logits_of(outputs, choices)
@@ -165,18 +187,18 @@ def capture(
     encoded = outputs.get("encoder_last_hidden_state")
     again = _second_pass(model, arguments)
     if encoded is None:
-        states = _states(model, inputs, watch, trunk, hidden, "hidden_states", again)
+        states = _states(model, arguments, watch, trunk, hidden, "hidden_states", again)
         source = None
     else:
         both = "encoder_last_hidden_state" in output
         part = trunk.get_decoder() if both else trunk  # type: ignore[operator]
-        states = _states(model, inputs, watch, part, hidden, "decoder_hidden_states", again)
+        states = _states(model, arguments, watch, part, hidden, "decoder_hidden_states", again)
         part = root.get_encoder()
-        source = _states(model, inputs, watch, part, encoded, "encoder_hidden_states", again)
+        source = _states(model, arguments, watch, part, encoded, "encoder_hidden_states", again)
     return Capture(
         shadow=watch.shadow,
         trunk=trunk,
-        trunk_output=output,
+        trunk_returns=type(output),
         towers=watch.towers(),
         inputs=arguments,
         choices=choices,

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from .capture import capture
+from .capture import Capture, capture
 from .errors import InputError, ModelError, OptionError, UnsupportedHeadError
 from .readouts import READOUTS, Readout, logit
 from .replay import WAY_OUT, PooledHead, TokenHead, VocabularyHead
@@ -41,12 +41,50 @@ class ForwardPass:
     def __init__(
         self,
         model: PreTrainedModel,
+        captured: Capture,
+        *,
+        layer: Layer = None,
+        read: Tensor | None = None,
+        answerable: Tensor | None = None,
+    ) -> None:
+        """Take what was captured of a forward pass of `model`; see `run`."""
+        self._name, self.captured = type(model).__name__, captured
+        if not captured.logits.isfinite().all():
+            raise ModelError(
+                f"{self._name} gave logits that are not finite numbers. Look for NaN "
+                "weights, or for an overflow in half precision (load with dtype=float32)."
+            )
+        self.is_causal = captured.vocabulary is not None and is_causal(model)
+        self._find_positions()
+        outputs = captured.logits.shape[-1] if captured.choices is None else captured.choices
+        self.problem = self._find_problem(model, outputs)
+        self.labels = label_names(model.config, self.problem, outputs)
+        if self.problem is Problem.SPAN and read is None:
+            read = _best_spans(captured.logits, self._own_mask, answerable)
+        self.read = read if captured.logits.dim() == 3 else None
+        if captured.logits.dim() == 3 and read is not None:
+            self._check_read(read)
+        self.layers = sorted(captured.layers) if layer is not None else [captured.depth]
+        if not self.layers or (isinstance(layer, int) and layer not in self.layers):
+            raise OptionError(f"there is no layer {layer!r}: layers go from 1 to {captured.depth}.")
+        if layer is not None and self.sources:
+            raise OptionError(
+                "layer is not defined for a model with an encoder and a decoder, whose layers do "
+                "not correspond. Leave it out."
+            )
+        final = captured.states.tokens
+        self._states = [captured.layers.get(i, final) for i in self.layers]
+
+    @classmethod
+    def run(
+        cls,
+        model: PreTrainedModel,
         inputs: Mapping[str, Any],
         *,
         layer: Layer = None,
         position: Tensor | None = None,
         answerable: Tensor | None = None,
-    ) -> None:
+    ) -> "ForwardPass":
         """Run the model.
 
         Args:
@@ -64,37 +102,10 @@ class ForwardPass:
             k: v.to(place) if isinstance(v, Tensor) and place.type != "meta" else v
             for k, v in inputs.items()
         }
-        self._name = type(model).__name__
         is_vocabulary = output_embeddings(model) is not None
-        self.is_causal = is_vocabulary and is_causal(model)
-        read = _read(moved, position, self.is_causal)
-        self.captured = captured = capture(
-            model, moved, layers=wanted, read=read if is_vocabulary else None
-        )
-        if not captured.logits.isfinite().all():
-            raise ModelError(
-                f"{self._name} gave logits that are not finite numbers. Look for NaN "
-                "weights, or for an overflow in half precision (load with dtype=float32)."
-            )
-        self._find_positions(is_vocabulary)
-        outputs = captured.logits.shape[-1] if captured.choices is None else captured.choices
-        self.problem = self._find_problem(model, is_vocabulary, outputs)
-        self.labels = label_names(model.config, self.problem, outputs)
-        if self.problem is Problem.SPAN and read is None:
-            read = _best_spans(captured.logits, self._own_mask, answerable)
-        self.read = read if captured.logits.dim() == 3 else None
-        if captured.logits.dim() == 3 and read is not None:
-            self._check_read(read)
-        self.layers = sorted(captured.layers) if layer is not None else [captured.depth]
-        if not self.layers or (isinstance(layer, int) and layer not in self.layers):
-            raise OptionError(f"there is no layer {layer!r}: layers go from 1 to {captured.depth}.")
-        if layer is not None and self.sources:
-            raise OptionError(
-                "layer is not defined for a model with an encoder and a decoder, whose layers do "
-                "not correspond. Leave it out."
-            )
-        final = captured.states.tokens
-        self._states = [captured.layers.get(i, final) for i in self.layers]
+        read = _read(moved, position, is_vocabulary and is_causal(model))
+        captured = capture(model, moved, layers=wanted, read=read if is_vocabulary else None)
+        return cls(model, captured, layer=layer, read=read, answerable=answerable)
 
     def read_at(self, position: Tensor) -> None:
         """Explain the outputs at these positions, int64 [batch, positions], -1 where a row has
@@ -171,6 +182,21 @@ class ForwardPass:
         float32 [batch, targets, layers, sequence]; what it is at padding is not looked at.
         """
         return torch.stack([self._values(state, ids, readout) for state in self._states], 2)
+
+    def logits_at(self, positions: Tensor, ids: Tensor) -> Tensor:
+        """A language model's logits of one token at each position.
+
+        Args:
+            positions, ids: int64 [batch, positions].
+
+        Returns:
+            float32 [batch, positions].
+        """
+        head = self.head
+        assert isinstance(head, VocabularyHead)
+        states = self.captured.states.tokens[self._rows[:, None], positions.clamp_min(0)]
+        unique, index = torch.unique(ids.clamp_min(0), return_inverse=True)
+        return head.logits_of(states, unique).float().gather(-1, index[..., None])[..., 0]
 
     def norms(self, kind: str = "embedding") -> Tensor:
         """||x_i^0||_2 in float32, nan at padding, shaped like `mask`; "word" for the word
@@ -250,20 +276,21 @@ class ForwardPass:
             return hot.gather(-1, index[:, None].expand(-1, hot.shape[1], -1)).mT
         return head.each(state, lambda hot, rows: readout.of_outputs(hot.float(), ids[rows])).mT
 
-    def _find_problem(self, model: PreTrainedModel, is_vocabulary: bool, outputs: int) -> Problem:
+    def _find_problem(self, model: PreTrainedModel, outputs: int) -> Problem:
         captured = self.captured
         if captured.choices is not None:
             return Problem.CHOICE
         if captured.logits.dim() == 2:
             return Problem.of(model.config, outputs)
-        if is_vocabulary:
+        if captured.vocabulary is not None:
             return Problem.TOKEN
         is_span = captured.is_span
         return Problem.SPAN if is_span else Problem.SINGLE_LABEL
 
-    def _find_positions(self, is_vocabulary: bool) -> None:
+    def _find_positions(self) -> None:
         """The ids and the mask of the positions of x^L, and of the source's before them."""
         captured = self.captured
+        is_vocabulary = captured.vocabulary is not None
         prefix = "decoder_" if is_vocabulary and captured.reads_decoder else ""
         shape = captured.states.tokens.shape[:2]
         inputs = dict(captured.inputs)

@@ -1,7 +1,7 @@
 """The result for generated text: every new token with its scores over all tokens before it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -44,6 +44,14 @@ class GenerationAttribution(Attribution, kind="generation"):
     def answer(self) -> str:
         """The generated, or given, text."""
         return self.texts[1]
+
+    def at(self, number: int) -> "GenerationAttribution":
+        """The part that explains the token of that number in the answer."""
+        return replace(
+            super().at(number),
+            answer_offsets=self.answer_offsets[[number]],
+            answer_special=self.answer_special[[number]],
+        )
 
     def whole(self) -> Attribution:
         """What the answer as a whole rests on: the sum over its tokens, special ones left out."""

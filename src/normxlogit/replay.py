@@ -73,7 +73,7 @@ class Replay:
     def _run(self, hidden: Tensor, inputs: dict[str, Any], position: int | None = None) -> Tensor:
         captured = self._captured
         try:
-            output = type(captured.trunk_output)(
+            output = captured.trunk_returns(
                 last_hidden_state=hidden,
                 **{key: d(hidden, position=position) for key, d in captured.derived.items()},
             )
@@ -259,6 +259,7 @@ class VocabularyHead:
         self.own = logits if captured.gathered else logits[self._rows, read]
         vocabulary = captured.vocabulary
         self._slices = vocabulary is not None and vocabulary.sliceable
+        self._agreed: set[int] = set()
         self._checked = False
 
     def logits_of(self, hidden: Tensor, ids: Tensor) -> Tensor:
@@ -270,8 +271,10 @@ class VocabularyHead:
         if self._slices:
             vocabulary = self._captured.vocabulary
             assert vocabulary is not None
+            wanted = set(ids.tolist())
             with vocabulary.only(ids):
-                if self._slices_agree(ids):
+                if wanted <= self._agreed or self._slices_agree(ids):
+                    self._agreed |= wanted
                     return self._replay.alone(hidden.flatten(0, 1)).reshape(
                         *hidden.shape[:2], len(ids)
                     )

@@ -117,8 +117,8 @@ class Query:
         absent = ~evidence.mask[:, :, None] | (asked.ids < 0)[:, :, None, None]
         reads_head = evidence.reads_head
         return TensorAttribution(
-            scores=self._squeezed(forward, scores.expand(shape).masked_fill(absent, torch.nan)),
-            values=self._squeezed(forward, evidence.values) if reads_head else None,
+            scores=self._squeezed(forward, asked, scores.expand(shape).masked_fill(absent, torch.nan)),
+            values=self._squeezed(forward, asked, evidence.values) if reads_head else None,
             norms=forward.norms() if forward.has_norms else None,
             targets=asked.ids,
             positions=asked.positions,
@@ -154,14 +154,12 @@ class Query:
             )
         return foils
 
-    def _squeezed(self, forward: ForwardPass, values: Tensor) -> Tensor:
+    def _squeezed(self, forward: ForwardPass, asked: Asked, values: Tensor) -> Tensor:
         """[batch, targets, layers, sequence] without the dimensions that were not asked for."""
         if self.layer != "all":
             values = values[:, :, 0]
         outputs = forward.prediction.shape[-1]
-        several = forward.read is not None and forward.problem is not Problem.SPAN
-        several = several and forward.read.shape[1] > 1  # type: ignore[union-attr]
-        if several or is_several(self.target, forward.problem, outputs):
+        if asked.ids.shape[1] > 1 or is_several(self.target, forward.problem, outputs):
             return values
         return values[:, 0]
 
@@ -216,7 +214,7 @@ def attribute(
         rows = next((len(value) for value in inputs.values() if isinstance(value, Tensor)), 1)
         position = torch.full((rows,), position)
     with torch.inference_mode():
-        forward = ForwardPass(unwrap(model), inputs, layer=layer, position=position)
+        forward = ForwardPass.run(unwrap(model), inputs, layer=layer, position=position)
         answer = query.answer(forward, query.asked(forward))
     fields = vars(answer).items()  # inference tensors could not be written to by the caller
     copies: dict[str, Any] = {k: v.clone() for k, v in fields if isinstance(v, Tensor)}

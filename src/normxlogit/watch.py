@@ -47,7 +47,7 @@ class Derived:
         elif self.view is not None:
             value = self.view(hidden)
         for module in self.modules:
-            value = _first_tensor(module(value))
+            value = first_tensor(module(value))
         return value
 
 
@@ -85,6 +85,7 @@ class Stack:
     """What was seen of one list of blocks.
 
     Attributes:
+        blocks: the list.
         shape: of x^0, the first block's input.
         norms: ||x^0||_2 in float32, without the last dimension of `shape`.
         began, ended: when a block was first and last called.
@@ -93,6 +94,7 @@ class Stack:
         kept: the outputs that were asked for; 1 is the first.
     """
 
+    blocks: nn.Module
     shape: torch.Size
     norms: Tensor
     began: int
@@ -111,7 +113,7 @@ class LookedUp:
 
     def norms(self) -> Tensor:
         """||word embedding||_2 in float32, [batch, sequence]."""
-        return norms_of(_first_tensor(self.module(self.ids)))
+        return norms_of(first_tensor(self.module(self.ids)))
 
 
 @dataclass(frozen=True)
@@ -168,8 +170,12 @@ class Watch:
         try:
             return self.shadow.root(**arguments, return_dict=True)
         finally:
-            for handle in self._handles:
-                handle.remove()
+            self.release()
+
+    def release(self) -> None:
+        """Take the hooks off."""
+        for handle in self._handles:
+            handle.remove()
 
     def trunk(self) -> tuple[nn.Module, ModelOutput]:
         """The module whose output the head reads, and that output."""
@@ -268,10 +274,10 @@ class Watch:
         self._clock += 1
         stack = self._stacks.get(blocks)
         if stack is None:
-            hidden = _first_tensor((*args, *kwargs.values()))
+            hidden = first_tensor((*args, *kwargs.values()))
             if hidden is None:
                 return
-            stack = Stack(hidden.shape, norms_of(hidden), self._clock, self._clock)
+            stack = Stack(blocks, hidden.shape, norms_of(hidden), self._clock, self._clock)
             self._stacks[blocks] = stack
         stack.ended = self._clock
         stack.depth += 1
@@ -281,14 +287,14 @@ class Watch:
     ) -> None:
         if (stack := self._stacks.get(blocks)) is None:
             return
-        stack.last = _first_tensor(output)
+        stack.last = first_tensor(output)
         if stack.depth in self._layers and stack.last is not None:
             stack.kept[stack.depth] = stack.last
 
     def _on_call(self, module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
         if not self._open:
             return
-        source, result = _first_tensor((*args, *kwargs.values())), _first_tensor(output)
+        source, result = first_tensor((*args, *kwargs.values())), first_tensor(output)
         if source is not None and result is not None:
             self._calls.append(
                 _Call(module, source.data_ptr(), source.shape, source.stride(), result.data_ptr())
@@ -312,7 +318,7 @@ def norms_of(hidden: Tensor) -> Tensor:
     return norms.float()
 
 
-def _first_tensor(values: Any) -> Any:
+def first_tensor(values: Any) -> Any:
     """The first floating-point tensor of a module's arguments or output; None if there is none."""
     if isinstance(values, Tensor):
         return values if values.is_floating_point() else None

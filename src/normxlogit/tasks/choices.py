@@ -79,7 +79,7 @@ class MultipleChoice:
         windows, names = [pair.windows[0] for pair in item.pairs], item.names
         rows = self.encoder.batch(windows, "right")
         inputs = {key: value[None] for key, value in rows.items()}
-        forward = ForwardPass(self.model, inputs, layer=query.layer)
+        forward = ForwardPass.run(self.model, inputs, layer=query.layer)
         if query.target == "all" or isinstance(query.target, list):
             raise OptionError(
                 "each choice has tokens of its own, so one is explained at a time: name one, by "

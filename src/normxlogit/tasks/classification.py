@@ -32,7 +32,7 @@ class Classification(Texts):
             alike = (list(group) for _, group in itertools.groupby(windows, key=len))
             runs = [run for group in alike for run in chunks(group, batch_size)]
         forwards = [
-            ForwardPass(self.model, self.encoder.batch(run, side), layer=query.layer)
+            ForwardPass.run(self.model, self.encoder.batch(run, side), layer=query.layer)
             for run in runs
         ]
         outputs = torch.cat([forward.prediction for forward in forwards])

@@ -38,8 +38,8 @@ class Padding:
     def _is_safe(self, side: str, shortest: Window, longest: Window) -> bool:
         own = slice(-len(shortest), None) if side == "left" else slice(len(shortest))
         try:
-            alone = ForwardPass(self._model, self._encoder.batch([shortest], side))
-            beside = ForwardPass(self._model, self._encoder.batch([shortest, longest], side))
+            alone = ForwardPass.run(self._model, self._encoder.batch([shortest], side))
+            beside = ForwardPass.run(self._model, self._encoder.batch([shortest, longest], side))
             pairs = [
                 (beside.prediction[:1], alone.prediction),
                 (beside.captured.states.tokens[:1, own], alone.captured.states.tokens),

@@ -143,7 +143,7 @@ class Tags(PerToken):
     def _run(
         self, texts: Sequence[Encoded], before: Sequence[int], side: str, query: Query
     ) -> ForwardPass:
-        forward = ForwardPass(self.model, self._inputs(texts, side), layer=query.layer)
+        forward = ForwardPass.run(self.model, self._inputs(texts, side), layer=query.layer)
         tags = forward.captured.logits.argmax(-1)
         labels = list(forward.labels)
         outside = labels.index(OUTSIDE) if OUTSIDE in labels else -1
@@ -196,7 +196,7 @@ class Masks(PerToken):
         places = [
             [i + padding for i in text.read] for text, padding in zip(texts, before, strict=True)
         ]
-        return ForwardPass(
+        return ForwardPass.run(
             self.model, self._inputs(texts, side), layer=query.layer, position=_padded(places)
         )
 
@@ -250,7 +250,9 @@ class Answers(PerToken):
             position = torch.tensor(
                 [[i + p for i in span] for span, p in zip(spans, before, strict=True)]
             )
-        return ForwardPass(self.model, inputs, layer=query.layer, position=position, answerable=may)
+        return ForwardPass.run(
+            self.model, inputs, layer=query.layer, position=position, answerable=may
+        )
 
     def _said(
         self,

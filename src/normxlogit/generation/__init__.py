@@ -1,0 +1,1 @@
+"""Explanations of generated text, from the states that generating computes anyway."""

@@ -1,0 +1,261 @@
+"""What generating computes, kept: the final state and ||x^0|| of every position, once.
+
+A shadow of the model generates, so that the user's has neither hooks nor flags. The first forward
+pass is watched as any other; of the further ones two modules are.
+"""
+
+import copy
+import functools
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from normxlogit.capture import Capture, seen
+from normxlogit.errors import InputError, ModelError, NormXLogitError, UnsupportedHeadError
+from normxlogit.evidence import ForwardPass
+from normxlogit.numerics import tolerance
+from normxlogit.shadow import Anatomy, Shadow
+from normxlogit.targets import Asked
+from normxlogit.vocabulary import Vocabulary, output_embeddings
+from normxlogit.watch import Watch, first_tensor, norms_of
+
+
+@dataclass(frozen=True)
+class Step:
+    """What one forward pass while generating gave.
+
+    Attributes:
+        hidden: final states of the new positions, [rows, positions, hidden].
+        norms: ||x^0|| of these in float32, [rows, positions].
+        total: log-sum-exp of the logits at the last position in float32, [rows].
+        best: the largest of these logits, [rows].
+        best_id: whose it is, [rows].
+    """
+
+    hidden: Tensor
+    norms: Tensor
+    total: Tensor
+    best: Tensor
+    best_id: Tensor
+
+
+@dataclass(frozen=True)
+class Generated:
+    """Sequences and the forward pass that explains them.
+
+    Attributes:
+        forward: over the prompts and all new tokens but the last.
+        asked: the new tokens, as targets, and the positions they were predicted at, [rows, new];
+            -1 after the end of a sequence.
+        logits, probabilities: the model's own for these, before any sampling options act, float32
+            [rows, new].
+    """
+
+    forward: ForwardPass
+    asked: Asked
+    logits: Tensor
+    probabilities: Tensor
+
+
+class Recording:
+    """Generates with a shadow of a model, and keeps the states."""
+
+    def __init__(self, model: PreTrainedModel, inputs: Mapping[str, Tensor]) -> None:
+        """Prepare to generate.
+
+        Args:
+            model: it is not changed.
+            inputs: `input_ids` and `attention_mask` [batch, sequence], padded on the left.
+        """
+        self._model, self._inputs = model, dict(inputs)
+        self._anatomy = Anatomy.of(model)
+        self._watch = Watch(model, self._anatomy)
+        self._first: Capture | None = None
+        self._replayed: Capture | None = None
+        self._steps: list[Step] = []
+        self._hidden = self._norms = torch.empty(0)
+
+    @torch.inference_mode()
+    def generate(self, **options: Any) -> Any:
+        """The model's `generate`, with its options.
+
+        Raises:
+            InputError, OptionError, ModelError: it fails on these inputs or options.
+        """
+        root = self._watch.shadow.root
+        root.__dict__["forward"] = self._recorded(root.forward)
+        try:
+            return root.generate(
+                **self._inputs, **options, return_dict_in_generate=True, output_scores=False
+            )
+        except (NormXLogitError, torch.OutOfMemoryError):
+            raise
+        except (ValueError, TypeError) as error:
+            raise InputError(f"{type(self._model).__name__}.generate: {error}") from error
+        except Exception as error:
+            raise ModelError(
+                f"{type(self._model).__name__} could not generate: {type(error).__name__}: {error}"
+            ) from error
+        finally:
+            root.__dict__.pop("forward", None)
+            self._watch.release()
+
+    def explained(self, sequences: Tensor, beams: Tensor | None, ends: Tensor) -> Generated:
+        """The forward pass, put together, that made sequences.
+
+        Args:
+            sequences: prompts and new tokens, int64 [rows, tokens]; of an encoder-decoder what the
+                decoder starts with and new tokens.
+            beams: which row of each step a sequence's token came from, int64 [rows, new]; None if
+                all steps have the rows of `sequences`.
+            ends: how many new tokens each sequence has, [rows].
+
+        Raises:
+            UnsupportedHeadError: the states do not give the logits that the model generated with.
+        """
+        first, steps = self._first, self._steps
+        assert first is not None
+        assert first.states.stack is not None
+        rows, start = len(sequences), steps[0].hidden.shape[1]
+        new = sequences.shape[1] - start
+        steps, own = steps[:new], torch.arange(rows, device=sequences.device)
+        beams = own[:, None].expand(-1, new) if beams is None else beams[:, :new].clamp_min(0)
+        prompts = beams[:, 0] * len(first.logits) // len(steps[0].total)
+        owners = [prompts, *(beams[:, n] for n in range(1, new))]
+        hidden, norms = (
+            torch.cat([getattr(step, name)[o] for step, o in zip(steps, owners, strict=True)], 1)
+            for name in ("hidden", "norms")
+        )
+        total, best, best_id = (
+            torch.stack([getattr(step, name)[beams[:, n]] for n, step in enumerate(steps)], 1)
+            for name in ("total", "best", "best_id")
+        )
+        order = torch.arange(new, device=sequences.device)
+        alive, positions = order < ends[:, None], (start - 1 + order).expand(rows, -1)
+        captured = replace(
+            self._elsewhere(first),
+            inputs=self._inputs_of(sequences[:, :-1], prompts, alive[:, : new - 1]),
+            states=replace(
+                first.states,
+                raw=hidden,
+                stack=replace(first.states.stack, shape=hidden.shape, norms=norms),
+                time_first=False,
+            ),
+            source=None if first.source is None else first.source.rows(prompts),
+            logits=first.logits[prompts],
+        )
+        forward = ForwardPass(self._model, captured, read=positions[:, :1])
+        difference = (forward.logits_at(positions, best_id) - best).abs()[alive].amax()
+        scale = best[alive].abs().amax().clamp_min(1e-12)
+        if not difference <= tolerance(self._model.dtype) * scale:
+            raise UnsupportedHeadError(
+                f"the states that {type(self._model).__name__} generated with do not give its "
+                f"logits (relative difference {float(difference / scale):.1e}), so scores could "
+                "not be vouched for. Generate first, and explain the answer as target of the "
+                "prompt."
+            )
+        ids = sequences[:, start:]
+        asked = Asked(ids.masked_fill(~alive, -1), positions.masked_fill(~alive, -1))
+        logits = forward.logits_at(positions, ids)
+        return Generated(forward, asked, logits, (logits - total).exp())
+
+    def _recorded(self, forward: Callable[..., Any]) -> Callable[..., Any]:
+        signature = inspect.signature(forward)
+
+        @functools.wraps(forward)
+        def recorded(*args: Any, **kwargs: Any) -> Any:
+            outputs = forward(*args, **kwargs)
+            if self._first is None:
+                given = signature.bind(*args, **kwargs).arguments
+                new = self._begin(given | given.pop("kwargs", {}), outputs)
+            else:
+                new = self._go_on()
+            logits = outputs.logits[:, -1].float()
+            best = logits.max(-1)
+            self._steps.append(Step(*new, logits.logsumexp(-1), best.values, best.indices))
+            return outputs
+
+        return recorded
+
+    def _begin(self, given: Mapping[str, Any], outputs: Any) -> tuple[Tensor, Tensor]:
+        """The states and norms of the first pass; what there is to be watched in the others.
+
+        Beams and samples begin with copies of the prompt, of which one is kept.
+        """
+        watch, model = self._watch, self._model
+        count = len(outputs.logits) // len(self._inputs["input_ids"])
+        if outputs.get("encoder_last_hidden_state") is not None:
+            outputs = copy.copy(outputs)
+            outputs["encoder_last_hidden_state"] = outputs["encoder_last_hidden_state"][::count]
+        arguments = {k: v for k, v in given.items() if isinstance(v, Tensor)}
+        first = seen(model, watch, arguments, outputs, self._vocabulary(watch.shadow))
+        watch.release()
+        states = first.states
+        if states.stack is None or states.norms is None or states.raw.dim() != 3:
+            raise UnsupportedHeadError(
+                f"the embeddings of {type(model).__name__} do not stand one to a position while it "
+                "generates. Generate first, and explain the answer as target of the prompt."
+            )
+
+        def on_embedding(_module: nn.Module, args: Any, kwargs: Any) -> None:
+            norms = norms_of(first_tensor((*args, *kwargs.values())))
+            self._norms = norms.T if states.time_first else norms
+
+        def on_state(_module: nn.Module, _args: Any, output: Any) -> None:
+            self._hidden = output["last_hidden_state"]
+
+        block = next(states.stack.blocks.children())
+        block.register_forward_pre_hook(on_embedding, with_kwargs=True)
+        first.trunk.register_forward_hook(on_state)
+        new = states.raw[::count].clone(), states.norms[::count].clone()
+        self._first = replace(
+            first, logits=first.logits[::count, -1:].clone(), gathered=True, inputs={}
+        )
+        return new
+
+    def _go_on(self) -> tuple[Tensor, Tensor]:
+        """The states and norms of the position that a further pass added."""
+        hidden, norms = self._hidden, self._norms
+        known = sum(step.hidden.shape[1] for step in self._steps)
+        if hidden.shape[1] == known + 1:  # no cache: everything again
+            hidden, norms = hidden[:, -1:], norms[:, -1:]
+        if hidden.shape[1] != 1 or norms.shape != hidden.shape[:2]:
+            raise UnsupportedHeadError(
+                f"{type(self._model).__name__} computed {hidden.shape[1]} positions in one step of "
+                "generating, so they do not stand one to a new token (assisted generation and "
+                "prompts in chunks do this). Leave that option out."
+            )
+        return hidden, norms
+
+    def _inputs_of(self, sequences: Tensor, owner: Tensor, alive: Tensor) -> dict[str, Any]:
+        """What the model would take to compute the same in one pass."""
+        own = {key: value[owner] for key, value in self._inputs.items()}
+        if self._first is not None and self._first.source is not None:
+            start = sequences.shape[1] - alive.shape[1]
+            mask = torch.cat([torch.ones_like(sequences[:, :start]), alive.long()], 1)
+            return own | {"decoder_input_ids": sequences, "decoder_attention_mask": mask}
+        mask = torch.cat([own["attention_mask"], alive.long()], 1)
+        return own | {"input_ids": sequences, "attention_mask": mask}
+
+    def _elsewhere(self, first: Capture) -> Capture:
+        """The capture on a shadow of its own, to be replayed while the other one still runs."""
+        if self._replayed is None:
+            shadow = Shadow(self._anatomy)
+            original = {twin: module for module, twin in self._watch.shadow.of.items()}
+            self._replayed = replace(
+                first,
+                shadow=shadow,
+                trunk=shadow.of[original[first.trunk]],
+                towers=[(shadow.of[original[t]], output) for t, output in first.towers],
+                vocabulary=self._vocabulary(shadow),
+            )
+        return self._replayed
+
+    def _vocabulary(self, shadow: Shadow) -> Vocabulary | None:
+        embeddings = output_embeddings(self._model)
+        return None if embeddings is None else Vocabulary(embeddings, self._anatomy, shadow)
