@@ -3,7 +3,7 @@
 import copy
 import operator
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
 from typing import Any
@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 from transformers import BatchEncoding, PreTrainedModel, PreTrainedTokenizerBase
 
+from .chat import rendered
 from .errors import InputError, ModelError, OptionError
 from .found import with_offsets
 from .result import Message
-from .words import word_numbers
+from .words import Span, word_numbers
 
 LONG = ("error", "truncate", "window")
 """What to do with a text over the model's limit."""
@@ -153,6 +154,7 @@ class Encoder:
         _check_same_vocabulary(tokenizer, model)
         self._tokenizer = copy.deepcopy(tokenizer)
         self._lock = threading.Lock()
+        self._specials = set(tokenizer.all_special_ids)
         names = ("bos", "eos", "cls", "sep", "pad")
         self._markers = {getattr(tokenizer, f"{name}_token_id") for name in names}
         self._tokenizer.truncation_side = "right"
@@ -223,7 +225,7 @@ class Encoder:
     def text_of(self, ids: Sequence[int]) -> str:
         """What tokens say, special ones too."""
         with self._lock:
-            text = str(self._tokenizer.decode(list(ids), clean_up_tokenization_spaces=False))
+            text = self._decode(ids)
         return text or "".join(map(self.token, ids))
 
     def id_of(self, target: Any) -> int:
@@ -259,9 +261,115 @@ class Encoder:
         name, number = self._tokenizer.mask_token, self._tokenizer.mask_token_id
         return None if number is None else (str(name), number)
 
-    def _ids(self, text: str) -> list[int]:
+    @property
+    def tokenizer(self) -> PreTrainedTokenizerBase:
+        """The tokenizer's copy."""
+        return self._tokenizer
+
+    @property
+    def filler(self) -> int:
+        """An id to fill rows with that are padded, where a mask says so."""
+        for number in (self._tokenizer.pad_token_id, self._tokenizer.eos_token_id):
+            if number is not None:
+                return int(number)
+        return 0
+
+    def is_special(self, number: int) -> bool:
+        """Whether a token is one of the tokenizer's special ones."""
+        return number in self._specials
+
+    def answer(self, ids: Sequence[int]) -> tuple[str, list[Span]]:
+        """What new tokens say without the special ones, and the characters of each.
+
+        A token that ends within a character has those before it.
+        """
+        spoken = [i for i in ids if not self.is_special(i)]
         with self._lock:
-            return list(self._tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
+            text = self._decode(spoken)
+            spans, said, known = list[Span](), 0, list[int]()
+            for number in ids:
+                if self.is_special(number):
+                    spans.append((said, said))
+                    continue
+                known.append(number)
+                part = self._decode(known).rstrip("\ufffd")
+                end = len(part) if text.startswith(part) else said
+                spans.append((said, max(said, end)))
+                said = spans[-1][1]
+        if spans and text[said:]:
+            last = max(n for n, i in enumerate(ids) if not self.is_special(i))
+            spans[last] = (spans[last][0], len(text))
+        return text, spans
+
+    def continuation(
+        self, prompt: Encoded, target: str | Sequence[int], *, is_answer: bool
+    ) -> list[int]:
+        """The tokens of a text that continues a prompt.
+
+        Args:
+            prompt: the prompt.
+            target: text, or ids.
+            is_answer: whether it is a text of its own, as a decoder writes it, that ends as such.
+
+        Raises:
+            InputError: the tokenizer cannot read it.
+            OptionError: there is no such token.
+        """
+        if not isinstance(target, str):
+            return [self.id_of(number) for number in target]
+        if is_answer:
+            with self._lock:
+                return list(self._tokenizer(text_target=target, verbose=False)["input_ids"])
+        before = prompt.windows[0].inputs["input_ids"]
+        if not prompt.messages:
+            whole = self._ids(prompt.texts[0] + target, specials=True)
+            if whole[: len(before)] == before:
+                return whole[len(before) :]
+        return self._ids(target)
+
+    def chat(self, messages: Sequence[Mapping[str, Any]]) -> Encoded:
+        """A chat in tokens, up to where the assistant is to answer.
+
+        What the tokenizer's template puts around the messages is special.
+
+        Args:
+            messages: each with "role" and "content", a text.
+
+        Raises:
+            InputError: they are no such messages, or the tokenizer has no template, or one that
+                changes what a message says.
+        """
+        text, spans = rendered(self._tokenizer, messages)
+        with self._lock:
+            batch = self._tokenizer([text], add_special_tokens=False, verbose=False)
+        if not self._tokenizer.is_fast:
+            batch = with_offsets(batch, [text], self._tokenizer)
+        encoded = self._encoded([text], False, batch, batch)
+        if self.max_length is not None and len(encoded) > self.max_length:
+            raise InputError(
+                f"the chat has {len(encoded)} tokens and the model takes {self.max_length}. "
+                "Shorten it."
+            )
+        begin, end = encoded.offsets.T
+        within = np.zeros(len(encoded), np.bool_)
+        for message in spans:
+            within |= (begin < message.end) & (end > message.start)
+        within &= ~encoded.special
+        return replace(
+            encoded,
+            special=~within,
+            segments=np.where(within, encoded.segments, -1).astype(np.int32),
+            words=np.where(within, encoded.words, -1).astype(np.int32),
+            messages=tuple(spans),
+        )
+
+    def _decode(self, ids: Sequence[int]) -> str:
+        return str(self._tokenizer.decode(list(ids), clean_up_tokenization_spaces=False))
+
+    def _ids(self, text: str, *, specials: bool = False) -> list[int]:
+        with self._lock:
+            batch = self._tokenizer(text, add_special_tokens=specials, verbose=False)
+        return list(batch["input_ids"])
 
     def batch(self, windows: Sequence[Window], side: str) -> dict[str, Tensor]:
         """Inputs of several windows as tensors [batch, sequence], padded on `side`."""

@@ -192,11 +192,21 @@ class ForwardPass:
         Returns:
             float32 [batch, positions].
         """
-        head = self.head
-        assert isinstance(head, VocabularyHead)
-        states = self.captured.states.tokens[self._rows[:, None], positions.clamp_min(0)]
+        head, states = self._vocabulary_at(positions)
         unique, index = torch.unique(ids.clamp_min(0), return_inverse=True)
         return head.logits_of(states, unique).float().gather(-1, index[..., None])[..., 0]
+
+    def totals_at(self, positions: Tensor) -> Tensor:
+        """The log-sum-exp of a language model's logits at each position, float32 [batch,
+        positions].
+        """
+        head, states = self._vocabulary_at(positions)
+        return head.each(states, lambda hot, _: hot.float().logsumexp(-1, keepdim=True))[..., 0]
+
+    def _vocabulary_at(self, positions: Tensor) -> tuple[VocabularyHead, Tensor]:
+        head = self.head
+        assert isinstance(head, VocabularyHead)
+        return head, self.captured.states.tokens[self._rows[:, None], positions.clamp_min(0)]
 
     def norms(self, kind: str = "embedding") -> Tensor:
         """||x_i^0||_2 in float32, nan at padding, shaped like `mask`; "word" for the word

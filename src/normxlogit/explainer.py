@@ -9,9 +9,13 @@ import torch
 from torch import Tensor, nn
 
 from .attribution import Failure
+from .chat import is_chat
 from .encode import check_long
-from .errors import InputError, NormXLogitError, OptionError, without_traceback
+from .errors import InputError, ModelError, NormXLogitError, OptionError, without_traceback
 from .evidence import Layer
+from .generation.batches import generated
+from .generation.stream import Stream
+from .generation.texts import Generator
 from .loading import load, seems_untrained
 from .result import Result
 from .shadow import unwrap
@@ -152,7 +156,8 @@ class Explainer:
             ModelError: logits that are not finite, if the text is not one of a list.
             UnsupportedHeadError: scores of this model could not be vouched for.
         """
-        several = isinstance(inputs, list) and not (is_split_into_words and _are_words(inputs))
+        alone = is_chat(inputs) or (is_split_into_words and _are_words(inputs))
+        several = isinstance(inputs, list) and not alone
         results = self.stream(
             inputs if several else [inputs],
             target=target,
@@ -224,6 +229,82 @@ class Explainer:
                     yield result if isinstance(result, Result) else Failure(item, result)
 
         return results()
+
+    def generate(
+        self,
+        prompts: Any,
+        *,
+        method: str = "normxlogit",
+        readout: str | None = None,
+        batch_size: int = 8,
+        **options: Any,
+    ) -> Any:
+        """Generate text, and explain every new token by all tokens before it.
+
+        The scores come from the states that decoding computes anyway, at about the price of
+        generating.
+
+        Args:
+            prompts: a text; a chat, as a list of messages, each a dict with "role" and "content";
+                or a list of texts or of chats.
+            method: see `normxlogit.methods.METHODS`.
+            readout: see `normxlogit.readouts`; None is "logit".
+            batch_size: how many prompts run together.
+            **options: any of the model's own `generate`: `max_new_tokens`, `do_sample`,
+                `num_beams`, `stop_strings`, ...
+
+        Returns:
+            A `GenerationAttribution`, or with `num_return_sequences` over one a list of these; for
+            a list of prompts a list in its order, with a `Failure` in the place of a prompt that
+            could not be explained. Probabilities are the model's own, before options such as the
+            temperature act.
+
+        Raises:
+            InputError: a prompt that cannot be continued, if it is not one of a list.
+            OptionError: an option that does not exist or does not fit.
+            ModelError: the model does not generate.
+            UnsupportedHeadError: scores of this model could not be vouched for.
+        """
+        several = isinstance(prompts, list) and not is_chat(prompts)
+        query = Query(method=method, readout=readout, options={})
+        generator = self._generator()
+        results = generated(
+            generator, self._reader, prompts if several else [prompts], query, batch_size, options
+        )
+        if several:
+            return results
+        (result,) = results
+        if isinstance(result, Failure):
+            raise result.error
+        return result
+
+    def generate_stream(
+        self, prompt: Any, *, method: str = "normxlogit", readout: str | None = None, **options: Any
+    ) -> Stream:
+        """Generate text, and give every new token with its scores as soon as it is there.
+
+        Args:
+            prompt: a text or a chat; see `generate`.
+            method, readout, **options: as those of `generate`, without beams.
+
+        Returns:
+            An iterator of `GenerationAttribution`, each of one new token; when it is through, its
+            `result` is that of the whole answer. Leaving it before stops the generating.
+
+        Raises as `generate`.
+        """
+        query = Query(method=method, readout=readout, options={})
+        generator = self._generator()
+        return Stream(generator, self._reader.encode(prompt, Reading()), query, options)
+
+    def _generator(self) -> Generator:
+        generator = getattr(self._reader, "generator", None)
+        if not isinstance(generator, Generator):
+            raise ModelError(
+                f"{type(self.model).__name__} does not generate text; load the model with "
+                "AutoModelForCausalLM or AutoModelForSeq2SeqLM."
+            )
+        return generator
 
 
 def _are_words(inputs: list[Any]) -> bool:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from .attribution import Attribution
 from .errors import InputError, OptionError
-from .result import Floats, Target
+from .result import Floats, Prediction, Target
 from .words import Span
 
 
@@ -120,7 +120,7 @@ class GenerationAttribution(Attribution, kind="generation"):
             axes=self.axes[1:],
             targets=(joint,),
             layers=self.layers,
-            prediction=self.prediction,
+            prediction=Prediction(self.prediction.problem, (joint,), ()),
             provenance=self.provenance,
             norms=None if self.norms is None else self.norms[known],
             logits=summed(self.logits),

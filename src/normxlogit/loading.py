@@ -7,18 +7,53 @@ from typing import Any
 import torch
 from torch import nn
 from transformers import (
+    AutoConfig,
+    AutoFeatureExtractor,
+    AutoImageProcessor,
+    AutoModelForAudioClassification,
+    AutoModelForCausalLM,
+    AutoModelForImageClassification,
+    AutoModelForMaskedLM,
+    AutoModelForMultipleChoice,
+    AutoModelForQuestionAnswering,
+    AutoModelForSeq2SeqLM,
     AutoModelForSequenceClassification,
+    AutoModelForTokenClassification,
     AutoTokenizer,
+    GgufConfig,
+    PreTrainedConfig,
     PreTrainedModel,
-    PreTrainedTokenizerBase,
 )
+from transformers.models.auto import modeling_auto
 
 from .errors import ModelError, OptionError
 
 DEMO = "demo"
 DEVICES = ("auto", "cpu", "cuda", "mps")
-_FOR_BOTH = {"cache_dir", "force_download", "local_files_only", "proxies", "subfolder", "token"}
+_FOR_BOTH = {
+    "cache_dir",
+    "force_download",
+    "gguf_file",
+    "local_files_only",
+    "proxies",
+    "subfolder",
+    "token",
+}
 DTYPES = ("auto", "float32", "bfloat16", "float16")
+
+_TASKS: dict[str, tuple[Any, Any]] = {
+    "SEQUENCE_CLASSIFICATION": (AutoModelForSequenceClassification, AutoTokenizer),
+    "TOKEN_CLASSIFICATION": (AutoModelForTokenClassification, AutoTokenizer),
+    "QUESTION_ANSWERING": (AutoModelForQuestionAnswering, AutoTokenizer),
+    "MULTIPLE_CHOICE": (AutoModelForMultipleChoice, AutoTokenizer),
+    "SEQ_TO_SEQ_CAUSAL_LM": (AutoModelForSeq2SeqLM, AutoTokenizer),
+    "MASKED_LM": (AutoModelForMaskedLM, AutoTokenizer),
+    "CAUSAL_LM": (AutoModelForCausalLM, AutoTokenizer),
+    "IMAGE_CLASSIFICATION": (AutoModelForImageClassification, AutoImageProcessor),
+    "AUDIO_CLASSIFICATION": (AutoModelForAudioClassification, AutoFeatureExtractor),
+}
+"""transformers' names of what it loads for each task, in the order in which a class that is listed
+for several tasks is taken, and the auto classes of the model and of what prepares its inputs."""
 
 
 def load(
@@ -29,13 +64,22 @@ def load(
     dtype: str | torch.dtype = "auto",
     trust_remote_code: bool = False,
     **options: Any,
-) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """A sequence classifier in evaluation mode, and its tokenizer, as `Explainer` loads them."""
+) -> tuple[PreTrainedModel, Any]:
+    """A model in evaluation mode, and its tokenizer, image processor or feature extractor, as
+    `Explainer` loads them.
+    """
     source = str(files(__package__) / DEMO) if name == DEMO else name
     weights = _dtype(dtype)
     hub = {"revision": revision, "trust_remote_code": trust_remote_code}
+    shared = {key: options[key] for key in options.keys() & _FOR_BOTH}
     try:
-        model, report = AutoModelForSequenceClassification.from_pretrained(
+        if "gguf_file" in options:
+            auto, prepares = _TASKS["CAUSAL_LM"]
+            options.setdefault("quantization_config", GgufConfig(dequantize=True))
+        else:
+            config = AutoConfig.from_pretrained(source, **hub, **shared)
+            auto, prepares = _auto_classes(config)
+        model, report = auto.from_pretrained(
             source,
             dtype=weights,
             use_safetensors=True,
@@ -43,8 +87,7 @@ def load(
             **hub,
             **options,
         )
-        shared = {key: options[key] for key in options.keys() & _FOR_BOTH}
-        tokenizer = AutoTokenizer.from_pretrained(source, **hub, **shared)
+        processor = prepares.from_pretrained(source, **hub, **shared)
     except Exception as error:  # files can be wrong in ways that raise errors of any kind
         raise ModelError(_reason(name, error)) from error
     missing = sorted({*report["missing_keys"], *(key for key, *_ in report["mismatched_keys"])})
@@ -52,13 +95,28 @@ def load(
         raise ModelError(
             f"{name} has no weights for {', '.join(missing[:4])}{' ...' if missing[4:] else ''} of "
             f"{type(model).__name__}: they would be random, and so would be the explanation. "
-            "Use a model that was fine-tuned for sequence classification."
+            "Use a model that was fine-tuned for its task."
         )
     if "device_map" not in options:
         model = model.to(find_device(device))
     if dtype == "auto" and model.dtype == torch.float16 and model.device.type == "cpu":
         model = model.float()
-    return model.eval(), tokenizer
+    return model.eval(), processor
+
+
+def _auto_classes(config: PreTrainedConfig) -> tuple[Any, Any]:
+    """The auto classes for the class that wrote a configuration; a classifier's if it is unknown,
+    whose loading then tells what is missing.
+    """
+    names = [*(config.architectures or []), *getattr(config, "auto_map", {})]
+    for task, classes in _TASKS.items():
+        known = getattr(modeling_auto, f"MODEL_FOR_{task}_MAPPING_NAMES").values()
+        listed = {
+            name for names in known for name in ([names] if isinstance(names, str) else names)
+        }
+        if listed.intersection(names) or classes[0].__name__ in names:
+            return classes
+    return _TASKS["SEQUENCE_CLASSIFICATION"]
 
 
 def find_device(name: str) -> torch.device:

@@ -117,7 +117,9 @@ class Query:
         absent = ~evidence.mask[:, :, None] | (asked.ids < 0)[:, :, None, None]
         reads_head = evidence.reads_head
         return TensorAttribution(
-            scores=self._squeezed(forward, asked, scores.expand(shape).masked_fill(absent, torch.nan)),
+            scores=self._squeezed(
+                forward, asked, scores.expand(shape).masked_fill(absent, torch.nan)
+            ),
             values=self._squeezed(forward, asked, evidence.values) if reads_head else None,
             norms=forward.norms() if forward.has_norms else None,
             targets=asked.ids,

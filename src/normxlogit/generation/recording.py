@@ -80,6 +80,16 @@ class Recording:
         self._steps: list[Step] = []
         self._hidden = self._norms = torch.empty(0)
 
+    @property
+    def start(self) -> int:
+        """How many tokens the sequences begin with before the new ones."""
+        return self._steps[0].hidden.shape[1]
+
+    @property
+    def device(self) -> torch.device:
+        """Where the states are."""
+        return self._steps[0].hidden.device
+
     @torch.inference_mode()
     def generate(self, **options: Any) -> Any:
         """The model's `generate`, with its options.
@@ -105,7 +115,9 @@ class Recording:
             root.__dict__.pop("forward", None)
             self._watch.release()
 
-    def explained(self, sequences: Tensor, beams: Tensor | None, ends: Tensor) -> Generated:
+    def explained(
+        self, sequences: Tensor, beams: Tensor | None, ends: Tensor, since: int = 0
+    ) -> Generated:
         """The forward pass, put together, that made sequences.
 
         Args:
@@ -114,6 +126,7 @@ class Recording:
             beams: which row of each step a sequence's token came from, int64 [rows, new]; None if
                 all steps have the rows of `sequences`.
             ends: how many new tokens each sequence has, [rows].
+            since: the number of the first new token to explain.
 
         Raises:
             UnsupportedHeadError: the states do not give the logits that the model generated with.
@@ -121,7 +134,7 @@ class Recording:
         first, steps = self._first, self._steps
         assert first is not None
         assert first.states.stack is not None
-        rows, start = len(sequences), steps[0].hidden.shape[1]
+        rows, start = len(sequences), self.start
         new = sequences.shape[1] - start
         steps, own = steps[:new], torch.arange(rows, device=sequences.device)
         beams = own[:, None].expand(-1, new) if beams is None else beams[:, :new].clamp_min(0)
@@ -135,8 +148,10 @@ class Recording:
             torch.stack([getattr(step, name)[beams[:, n]] for n, step in enumerate(steps)], 1)
             for name in ("total", "best", "best_id")
         )
+        total, best, best_id = total[:, since:], best[:, since:], best_id[:, since:]
         order = torch.arange(new, device=sequences.device)
         alive, positions = order < ends[:, None], (start - 1 + order).expand(rows, -1)
+        first_read = positions[:, :1]
         captured = replace(
             self._elsewhere(first),
             inputs=self._inputs_of(sequences[:, :-1], prompts, alive[:, : new - 1]),
@@ -149,7 +164,8 @@ class Recording:
             source=None if first.source is None else first.source.rows(prompts),
             logits=first.logits[prompts],
         )
-        forward = ForwardPass(self._model, captured, read=positions[:, :1])
+        forward = ForwardPass(self._model, captured, read=first_read)
+        alive, positions = alive[:, since:], positions[:, since:]
         difference = (forward.logits_at(positions, best_id) - best).abs()[alive].amax()
         scale = best[alive].abs().amax().clamp_min(1e-12)
         if not difference <= tolerance(self._model.dtype) * scale:
@@ -159,7 +175,7 @@ class Recording:
                 "not be vouched for. Generate first, and explain the answer as target of the "
                 "prompt."
             )
-        ids = sequences[:, start:]
+        ids = sequences[:, start + since :]
         asked = Asked(ids.masked_fill(~alive, -1), positions.masked_fill(~alive, -1))
         logits = forward.logits_at(positions, ids)
         return Generated(forward, asked, logits, (logits - total).exp())

@@ -11,7 +11,8 @@ from normxlogit.evidence import is_causal
 from normxlogit.tasks import Reader, Task
 from normxlogit.tasks.choices import MultipleChoice
 from normxlogit.tasks.classification import Classification
-from normxlogit.tasks.tokens import Answers, Masks, NextToken, Tags
+from normxlogit.tasks.language import Causal, Seq2Seq
+from normxlogit.tasks.tokens import Answers, Masks, Tags
 from normxlogit.vocabulary import output_embeddings
 
 _SUFFIXES = {
@@ -27,8 +28,8 @@ _READERS: dict[Task, Callable[[PreTrainedModel, Encoder, str], Reader]] = {
     Task.ANSWER: Answers,
     Task.CHOICE: MultipleChoice,
     Task.MASK: Masks,
-    Task.CAUSAL: NextToken,
-    Task.SEQ2SEQ: NextToken,
+    Task.CAUSAL: Causal,
+    Task.SEQ2SEQ: Seq2Seq,
 }
 
 

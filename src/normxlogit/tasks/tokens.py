@@ -204,22 +204,6 @@ class Masks(PerToken):
         return self.encoder.text_of([number])
 
 
-class NextToken(Masks):
-    """Explains the token that a causal language model puts next."""
-
-    def encode(self, item: Any, reading: Reading) -> Encoded:
-        """A text in tokens, of which the last is read."""
-        if isinstance(item, tuple):
-            raise InputError("a language model continues one text, and this is a pair.")
-        if reading.position is not None:
-            raise OptionError(
-                "a causal language model is read at the end of the text. Give the text up to "
-                "where it is to be explained, or a continuation as target."
-            )
-        text = PerToken.encode(self, item, reading)
-        return replace(text, read=(len(text) - 1,))
-
-
 class Answers(PerToken):
     """Explains where a model finds the answer to a question in a text."""
 

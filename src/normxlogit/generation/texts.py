@@ -1,0 +1,295 @@
+"""From prompts to generated text with its scores."""
+
+import inspect
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from normxlogit.encode import Encoded, Encoder
+from normxlogit.errors import InputError, OptionError, UnsupportedHeadError
+from normxlogit.evidence import ForwardPass
+from normxlogit.generated import GenerationAttribution
+from normxlogit.generation.recording import Generated, Recording
+from normxlogit.result import Floats, Prediction, Target
+from normxlogit.targets import Asked
+from normxlogit.tasks.assemble import provenance_of
+from normxlogit.tensors import Query, TensorAttribution
+from normxlogit.words import word_numbers
+
+_NOT_STEP_BY_STEP = ("assistant_model", "prompt_lookup_num_tokens", "custom_generate", "streamer")
+"""Options of `generate` that make other passes than one for each new token."""
+
+
+class Generator:
+    """Explains what a model generates, or would have to say to generate a given text."""
+
+    def __init__(self, model: PreTrainedModel, encoder: Encoder, name: str) -> None:
+        self.model, self.encoder, self.name = model, encoder, name
+
+    def generate(
+        self, prompts: Sequence[Encoded], query: Query, options: Mapping[str, Any]
+    ) -> list[list[GenerationAttribution]]:
+        """Generate from prompts that run together: for each its sequences.
+
+        Raises:
+            InputError, OptionError: the prompts or options do not fit the model.
+            UnsupportedHeadError: the scores could not be vouched for.
+        """
+        recording = self.recording(prompts)
+        given = self.options(options, prompts)
+        output = recording.generate(**given)
+        return self.results(recording, output, prompts, query, given)
+
+    def recording(self, prompts: Sequence[Encoded]) -> Recording:
+        """What will record the generating from prompts that run together."""
+        return Recording(self.model, self._inputs(prompts))
+
+    def results(
+        self,
+        recording: Recording,
+        output: Any,
+        prompts: Sequence[Encoded],
+        query: Query,
+        options: Mapping[str, Any],
+    ) -> list[list[GenerationAttribution]]:
+        """What was generated, explained: for each prompt its sequences."""
+        start = recording.start
+        with torch.inference_mode():
+            ends = self._ends(output.sequences[:, start:], options)
+            found = recording.explained(output.sequences, output.get("beam_indices"), ends)
+            answer = query.answer(found.forward, found.asked)
+        each = len(output.sequences) // len(prompts)
+        results: list[list[GenerationAttribution]] = [[] for _ in prompts]
+        for row, ids in enumerate(output.sequences.tolist()):
+            new = ids[start : start + int(ends[row])]
+            results[row // each].append(
+                self.attribution(prompts[row // each], ids[:start], new, row, found, answer, query)
+            )
+        return results
+
+    def newest(
+        self,
+        recording: Recording,
+        prompt: Encoded,
+        before: Sequence[int],
+        ids: Sequence[int],
+        query: Query,
+    ) -> GenerationAttribution:
+        """The last of the tokens generated so far, explained; for the rest see `attribution`."""
+        with torch.inference_mode():
+            sequences = torch.tensor([[*before, *ids]], device=recording.device)
+            ends = torch.tensor([len(ids)], device=recording.device)
+            found = recording.explained(sequences, None, ends, since=len(ids) - 1)
+            answer = query.answer(found.forward, found.asked)
+        return self.attribution(prompt, before, ids, 0, found, answer, query)
+
+    def options(self, options: Mapping[str, Any], prompts: Sequence[Encoded]) -> dict[str, Any]:
+        """The options of `generate`, checked and completed."""
+        for name in _NOT_STEP_BY_STEP:
+            if options.get(name) is not None:
+                raise OptionError(
+                    f"{name} does not go with explanations, which need one pass for each new "
+                    "token. Generate first, and explain the answer as target of the prompt."
+                )
+        given = dict(options)
+        count = given.get("max_new_tokens")
+        if count is not None and (not isinstance(count, int) or count < 1):
+            raise OptionError(f"max_new_tokens must be a number from 1, got {count!r}.")
+        limit = self.encoder.max_length
+        longest = max(map(len, prompts))
+        if self.model.config.is_encoder_decoder:
+            longest = 0
+        if limit is not None and count and longest + count > limit:
+            raise InputError(
+                f"the prompt has {longest} tokens and {count} are to be generated, and the "
+                f"model takes {limit} in all. Shorten the prompt, or ask for fewer."
+            )
+        config = given.get("generation_config") or self.model.generation_config
+        if given.get("pad_token_id", config.pad_token_id) is None:
+            given["pad_token_id"] = self.encoder.filler
+        if given.get("stop_strings"):
+            given["tokenizer"] = self.encoder.tokenizer
+        return given
+
+    def continued(
+        self, prompt: Encoded, continuation: str | Sequence[int], query: Query
+    ) -> GenerationAttribution:
+        """Explain a given text as if the model had generated it, in one forward pass.
+
+        Raises:
+            InputError: it is empty, or too long.
+        """
+        is_both = self.model.config.is_encoder_decoder
+        ids = self.encoder.continuation(prompt, continuation, is_answer=is_both)
+        if not ids:
+            raise InputError("the target is empty, so there is nothing to explain.")
+        inputs = self._inputs([prompt])
+        before = self._decoder_start() if is_both else inputs["input_ids"][0].tolist()
+        limit, length = self.encoder.max_length, len(before) + len(ids)
+        if limit is not None and length > limit:
+            raise InputError(
+                f"prompt and target have {length} tokens, and the model takes {limit}. "
+                "Shorten them."
+            )
+        whole = torch.tensor([[*before, *ids[:-1]]])
+        if is_both:
+            inputs |= {"decoder_input_ids": whole, "decoder_attention_mask": torch.ones_like(whole)}
+        else:
+            inputs = {"input_ids": whole, "attention_mask": torch.ones_like(whole)}
+        with torch.inference_mode():
+            forward = ForwardPass.run(self.model, inputs, layer=query.layer)
+            place = forward.captured.states.raw.device
+            targets = torch.tensor([ids], device=place)
+            positions = torch.arange(len(ids), device=place)[None] + len(before) - 1
+            asked = Asked(targets, positions)
+            answer = query.answer(forward, asked)
+            logits = forward.logits_at(positions, targets)
+            chances = (logits - forward.totals_at(positions)).exp()
+            found = Generated(forward, asked, logits, chances)
+        return self.attribution(prompt, before, ids, 0, found, answer, query)
+
+    def attribution(
+        self,
+        prompt: Encoded,
+        before: Sequence[int],
+        ids: Sequence[int],
+        row: int,
+        found: Generated,
+        answer: TensorAttribution,
+        query: Query,
+    ) -> GenerationAttribution:
+        """What was found for one row, as a result.
+
+        Args:
+            prompt: the prompt's text and tokens.
+            before: the tokens that the model continued, those of the prompt or of its decoder.
+            ids: the new tokens; those that `found` has are explained, which are the last.
+            row: which row of the batch it is.
+            found: the forward pass of the batch.
+            answer: its scores.
+            query: what was asked.
+        """
+        if self.model.config.is_encoder_decoder and not answer.sources:
+            raise UnsupportedHeadError(
+                f"the encoder's states of {type(self.model).__name__} do not stand one to a token "
+                "of the source, or are not of its decoder's width, so the source has no scores. "
+                "Give tensors to normxlogit.attribute for the decoder's tokens alone."
+            )
+        encoder, new = self.encoder, len(ids)
+        since = new - min(new, found.logits.shape[1])
+        text, offsets = encoder.answer(ids)
+        special = np.array([encoder.is_special(i) for i in ids])
+        starts = len(before) if answer.sources else 0
+        kept = found.forward.mask[row].cpu().numpy().copy()
+        kept[answer.sources + len(before) + new - 1 :] = False
+
+        def of(values: Tensor | None) -> Floats | None:
+            if values is None:
+                return None
+            array = values.float().cpu().numpy()[..., kept]
+            last = np.full((*array.shape[:-1], 1), np.nan, np.float32)
+            return np.concatenate([array, last], -1)
+
+        spread = answer.scores.dim() == 2 + (query.layer == "all")
+        scores, values = (
+            None if v is None else of((v[row, None] if spread else v[row])[: new - since])
+            for v in (answer.scores, answer.values)
+        )
+        assert scores is not None
+        numbers = word_numbers((text,), offsets, [-1 if s else 0 for s in special], [None] * new)
+        after = int(prompt.words.max(initial=-1)) + 1
+        nothing = [(0, 0)] * starts
+        tokens = (*prompt.tokens, *map(encoder.token, before[:starts]), *map(encoder.token, ids))
+        positions = range(len(tokens) - new - 1, len(tokens) - 1)
+        targets = tuple(
+            Target(
+                label=encoder.text_of([number]),
+                id=number,
+                logit=float(found.logits[row, n]),
+                probability=float(found.probabilities[row, n]),
+                position=positions[since + n],
+            )
+            for n, number in enumerate(ids[since:])
+        )
+        return GenerationAttribution(
+            texts=(prompt.texts[0], text),
+            tokens=tokens,
+            scores=scores,
+            special=np.concatenate([prompt.special, np.ones(starts, np.bool_), special]),
+            offsets=np.concatenate(
+                [prompt.offsets, np.array([*nothing, *offsets], np.int32).reshape(-1, 2)]
+            ),
+            segments=np.concatenate(
+                [prompt.segments, np.full(starts, -1), np.where(special, -1, 1)]
+            ).astype(np.int32),
+            word_numbers=np.concatenate(
+                [prompt.words, np.full(starts, -1), np.where(numbers < 0, -1, numbers + after)]
+            ).astype(np.int32),
+            messages=prompt.messages,
+            axes=("target",) + ("layer",) * (query.layer == "all"),
+            targets=targets,
+            layers=tuple(answer.layers),
+            prediction=Prediction(found.forward.problem.value, targets, ()),
+            provenance=provenance_of(
+                self.model,
+                self.name,
+                query,
+                answer.readout,
+                None if answer.contrast is None else encoder.text_of([int(answer.contrast[row])]),
+            ),
+            norms=of(None if answer.norms is None else answer.norms[row]),
+            logits=values,
+            answer_offsets=np.array(offsets, np.int32).reshape(-1, 2)[since:],
+            answer_special=special[since:],
+        )
+
+    def takes_padding(self) -> bool:
+        """Whether the model's forward is told which positions are padding."""
+        return "attention_mask" in inspect.signature(type(self.model).forward).parameters
+
+    def _inputs(self, prompts: Sequence[Encoded]) -> dict[str, Tensor]:
+        rows: list[list[int]] = [p.windows[0].inputs["input_ids"] for p in prompts]
+        width = max(map(len, rows))
+        ids = torch.full((len(rows), width), self.encoder.filler)
+        mask = torch.zeros(len(rows), width, dtype=torch.long)
+        for n, row in enumerate(rows):
+            ids[n, width - len(row) :] = torch.tensor(row)
+            mask[n, width - len(row) :] = 1
+        place = self.model.device
+        if place.type == "meta":
+            return {"input_ids": ids, "attention_mask": mask}
+        return {"input_ids": ids.to(place), "attention_mask": mask.to(place)}
+
+    def _decoder_start(self) -> list[int]:
+        for config in (self.model.generation_config, self.model.config):
+            for name in ("decoder_start_token_id", "bos_token_id"):
+                if isinstance(start := getattr(config, name, None), int):
+                    return [start]
+        raise InputError(
+            f"the configuration of {type(self.model).__name__} has no decoder_start_token_id, so "
+            "what its decoder begins with is not known. Set it."
+        )
+
+    def _ends(self, new: Tensor, options: Mapping[str, Any]) -> Tensor:
+        """How many of the new tokens [rows, new] are each sequence's own, the rest being filler."""
+        config = options.get("generation_config") or self.model.generation_config
+        stops = options.get("eos_token_id", config.eos_token_id)
+        stops = {*(stops if isinstance(stops, (list, tuple)) else [stops])} - {None}
+        filler = options.get("pad_token_id", config.pad_token_id)
+        filler = self.encoder.filler if filler is None else filler
+        strings = options.get("stop_strings") or []
+        strings = [strings] if isinstance(strings, str) else strings
+        ends = []
+        for ids in new.tolist():
+            end = next((n + 1 for n, i in enumerate(ids) if i in stops), len(ids))
+            while end > 1 and ids[end - 1] == filler and (filler not in stops):
+                end -= 1
+            if end > 1 and ids[end - 1] in stops:
+                said = self.encoder.text_of(ids[: end - 1])
+                end -= any(string in said for string in strings)
+            ends.append(end)
+        return torch.tensor(ends, device=new.device)

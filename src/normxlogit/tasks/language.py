@@ -1,0 +1,105 @@
+"""Language models that write: the next token, a given continuation, or what they generate."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from transformers import PreTrainedModel
+
+from normxlogit.attribution import Attribution
+from normxlogit.chat import is_chat
+from normxlogit.encode import Encoded, Encoder
+from normxlogit.errors import InputError, NormXLogitError, OptionError, without_traceback
+from normxlogit.generation.texts import Generator
+from normxlogit.tasks import Reading
+from normxlogit.tasks.batches import Found, chunks
+from normxlogit.tasks.tokens import Masks, PerToken
+from normxlogit.tensors import Query
+
+
+class Causal(Masks):
+    """Explains the token that a causal language model puts next, or a given continuation."""
+
+    def __init__(self, model: PreTrainedModel, encoder: Encoder, name: str) -> None:
+        super().__init__(model, encoder, name)
+        self.generator = Generator(model, encoder, name)
+
+    def encode(self, item: Any, reading: Reading) -> Encoded:
+        """A text or a chat in tokens, of which the last is read."""
+        if reading.position is not None:
+            raise OptionError(
+                "a causal language model is read at the end of the text. Give the text up to "
+                "where it is to be explained, or a continuation as target."
+            )
+        if is_chat(item):
+            text = self.encoder.chat(item)
+        elif isinstance(item, tuple):
+            raise InputError("a language model continues one text, and this is a pair.")
+        else:
+            text = PerToken.encode(self, item, reading)
+        return replace(text, read=(len(text) - 1,))
+
+    def explain(
+        self, items: Mapping[int, Encoded], query: Query, batch_size: int
+    ) -> dict[int, Found]:
+        """An attribution for each text; of a continuation a `GenerationAttribution`."""
+        if not isinstance(query.target, (str, list)):
+            return super().explain(items, query, batch_size)
+        return {key: _continued(self, text, query) for key, text in items.items()}
+
+
+class Seq2Seq:
+    """Explains what an encoder-decoder writes for a text, or would have to write."""
+
+    def __init__(self, model: PreTrainedModel, encoder: Encoder, name: str) -> None:
+        self.encoder = encoder
+        self.generator = Generator(model, encoder, name)
+
+    def encode(self, item: Any, reading: Reading) -> Encoded:
+        """A text in tokens."""
+        if reading.position is not None or reading.long == "window":
+            raise OptionError("position and long='window' do not apply to encoder-decoders.")
+        if is_chat(item):
+            return self.encoder.chat(item)
+        return self.encoder.encode(
+            item, is_split_into_words=reading.is_split_into_words, long=reading.long
+        )
+
+    def explain(
+        self, items: Mapping[int, Encoded], query: Query, batch_size: int
+    ) -> dict[int, Found]:
+        """A `GenerationAttribution` for each text."""
+        if isinstance(query.target, (str, list)):
+            return {key: _continued(self, text, query) for key, text in items.items()}
+        if query.target is not None or query.contrast is not None:
+            raise OptionError(
+                "an encoder-decoder is explained by what it writes, or by a text that is given as "
+                "target."
+            )
+        found: dict[int, Found] = {}
+        for keys in chunks(list(items), batch_size):
+            for key in keys:
+                try:
+                    (found[key],) = self.generator.generate([items[key]], query, {})[0][:1]
+                except OptionError:
+                    raise
+                except NormXLogitError as error:
+                    found[key] = without_traceback(error)
+        return found
+
+
+def _continued(reader: Causal | Seq2Seq, text: Encoded, query: Query) -> Found:
+    """The attribution of the target as a continuation, or the reason why there is none."""
+    target: Any = query.target
+    contrast = query.contrast
+    if contrast is not None:
+        contrast = reader.encoder.id_of(contrast)
+    try:
+        result: Attribution = reader.generator.continued(
+            text, target, replace(query, target=None, contrast=contrast)
+        )
+    except OptionError:
+        raise
+    except NormXLogitError as error:
+        return without_traceback(error)
+    return result
