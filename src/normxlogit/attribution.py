@@ -60,10 +60,18 @@ class Attribution(Result, kind="text"):
         return [int(i) for i in np.flatnonzero(self.special) if self.segments[i] >= 0]
 
     def words(self: Text) -> Text:
-        """Scores summed over the tokens of each word; special tokens stay as they are."""
-        numbers = np.where(self.special, -1, self.word_numbers)
-        groups = [np.flatnonzero(numbers == n) for n in np.unique(numbers) if n >= 0]
-        return self._sum(groups, "word")
+        """Scores summed over the tokens of each word; special tokens stay as they are.
+
+        A word does not reach out of a chat's message.
+        """
+        message = np.full(len(self), -1)
+        for number, own in enumerate(self._within([(m.start, m.end) for m in self.messages], 0)):
+            message[own] = number
+        groups: dict[tuple[int, int], list[int]] = {}
+        for i in np.flatnonzero(~self.special & (self.word_numbers >= 0)):
+            key = (int(self.word_numbers[i]), int(message[i]))
+            groups.setdefault(key, []).append(int(i))
+        return self._sum([np.array(group) for group in groups.values()], "word")
 
     def sentences(self: Text) -> Text:
         """Scores summed over each sentence (see `normxlogit.words.sentence_spans`)."""
@@ -222,8 +230,9 @@ class Attribution(Result, kind="text"):
             while offsets[n, 1] in inside:
                 offsets[n, 1] += 1
             part = text[slice(*offsets[n])]
-            offsets[n, 0] += len(part) - len(part.lstrip())
-            tokens.append(part.strip())
+            if part.strip():
+                offsets[n, 0] += len(part) - len(part.lstrip())
+            tokens.append(part.strip() or part)
         places = np.full(len(self), -1)
         for n, group in enumerate(groups):
             places[group] = n

@@ -41,6 +41,20 @@ class States:
         """x^L, [rows, sequence, hidden]; a map of [hidden, ...] is read row by row."""
         return self.raw if self.raw.dim() == 3 else self.raw.flatten(2).mT
 
+    def peaks(self, mask: Tensor) -> Tensor:
+        """How large each token's state becomes in any layer: its norm over the median of the row's
+        tokens, [rows, sequence]; 0 where it was not watched.
+
+        `mask` says which positions hold tokens, bool [rows, sequence].
+        """
+        largest = torch.zeros(mask.shape, device=mask.device)
+        for norms in self.stack.trail if self.stack is not None else []:
+            norms = norms.T if self.time_first else norms
+            if norms.shape == mask.shape:
+                median = norms.masked_fill(~mask, torch.nan).nanmedian(1, keepdim=True).values
+                largest = torch.maximum(largest, norms / median)
+        return largest.masked_fill(~mask, 0.0)
+
     def rows(self, index: Tensor) -> "States":
         """Of some rows."""
         stack, norms = self.stack, self.norms
@@ -141,7 +155,7 @@ def capture(
             comes from.
     """
     anatomy = Anatomy.of(model)
-    watch = Watch(model, anatomy, layers)
+    watch = Watch(model, anatomy, layers, trails=read is not None)
     arguments = _arguments(model, inputs, watch.shadow)
     embeddings = output_embeddings(model)
     vocabulary = None if embeddings is None else Vocabulary(embeddings, anatomy, watch.shadow)

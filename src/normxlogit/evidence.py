@@ -18,6 +18,10 @@ from .vocabulary import output_embeddings
 Layer = int | Literal["all"] | None
 EVERY_LAYER = range(1, 1 << 30)
 
+SINK = 20.0
+"""How many times the median norm of a text's states makes a token a sink; docs/heads/causal.md has
+measured examples."""
+
 
 class ForwardPass:
     """One forward pass of a model over a batch.
@@ -239,6 +243,17 @@ class ForwardPass:
         sides = [self.captured.states, *([self.captured.source] if self.sources else [])]
         known = (s for s in sides if s is not None and (s.stack is not None or "norms" in vars(s)))
         return sum(side.norms is not None for side in known) == len(sides)
+
+    @cached_property
+    def sinks(self) -> Tensor:
+        """Tokens of a causal language model that are attention sinks, bool like `mask`.
+
+        In some layer their state is far larger than others', whatever the text: the first token's,
+        most often. They say little of the text, so rankings leave them out.
+        """
+        if not self.is_causal or self.sources:
+            return torch.zeros_like(self.mask)
+        return self.captured.states.peaks(self._own_mask) > SINK
 
     def seen(self, asked: Asked) -> Tensor:
         """Which tokens took part in each output, bool [batch, targets or 1, sequence]."""

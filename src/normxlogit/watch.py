@@ -90,6 +90,7 @@ class Stack:
         norms: ||x^0||_2 in float32, without the last dimension of `shape`.
         began, ended: when a block was first and last called.
         depth: how many calls of blocks there were.
+        trail: the norms of every block's input, like `norms`, if they are wanted.
         last: the last output of a block, if layers are kept.
         kept: the outputs that were asked for; 1 is the first.
     """
@@ -100,6 +101,7 @@ class Stack:
     began: int
     ended: int
     depth: int = 0
+    trail: list[Tensor] = field(default_factory=list)
     last: Tensor | None = None
     kept: dict[int, Tensor] = field(default_factory=dict)
 
@@ -136,11 +138,16 @@ class Watch:
     """
 
     def __init__(
-        self, model: PreTrainedModel, anatomy: Anatomy, layers: Container[int] = ()
+        self,
+        model: PreTrainedModel,
+        anatomy: Anatomy,
+        layers: Container[int] = (),
+        *,
+        trails: bool = False,
     ) -> None:
         self.looked_up: LookedUp | None = None
         self._handles: list[RemovableHandle] = []
-        self._layers = layers
+        self._layers, self._trails = layers, trails
         self._clock = 0
         self._open: list[int] = []
         self._trunks: list[tuple[nn.Module, ModelOutput]] = []
@@ -273,12 +280,14 @@ class Watch:
     def _on_block_input(self, blocks: nn.Module, _block: nn.Module, args: Any, kwargs: Any) -> None:
         self._clock += 1
         stack = self._stacks.get(blocks)
+        hidden = first_tensor((*args, *kwargs.values())) if stack is None or self._trails else None
         if stack is None:
-            hidden = first_tensor((*args, *kwargs.values()))
             if hidden is None:
                 return
             stack = Stack(blocks, hidden.shape, norms_of(hidden), self._clock, self._clock)
             self._stacks[blocks] = stack
+        elif hidden is not None:
+            stack.trail.append(norms_of(hidden))
         stack.ended = self._clock
         stack.depth += 1
 

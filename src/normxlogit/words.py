@@ -30,6 +30,9 @@ def word_numbers(
 ) -> NDArray[np.int32]:
     """The number of the word that each token belongs to, counted over all texts; -1 for specials.
 
+    White space belongs to the word after it, or at the end of a text, or of what stands between
+    special tokens, to the one before; if there is none it counts as a word.
+
     Args:
         texts: the text, or the two of a pair.
         offsets: each token's characters in its text.
@@ -40,6 +43,10 @@ def word_numbers(
     numbers = np.full(len(offsets), -1, np.int32)
     word, previous, pending = -1, -1, list[int]()
     for i, segment in enumerate(segments):
+        if pending and segment != segments[pending[0]]:
+            word += previous != pending[0] - 1
+            numbers[pending] = word
+            previous, pending = i - 1, []
         if segment < 0:
             continue
         if not texts[segment][slice(*offsets[i])].strip():

@@ -17,7 +17,7 @@ from transformers import PreTrainedModel
 
 from normxlogit.capture import Capture, seen
 from normxlogit.errors import InputError, ModelError, NormXLogitError, UnsupportedHeadError
-from normxlogit.evidence import ForwardPass
+from normxlogit.evidence import SINK, ForwardPass
 from normxlogit.numerics import tolerance
 from normxlogit.shadow import Anatomy, Shadow
 from normxlogit.targets import Asked
@@ -54,12 +54,14 @@ class Generated:
             -1 after the end of a sequence.
         logits, probabilities: the model's own for these, before any sampling options act, float32
             [rows, new].
+        sinks: which of the prompts' tokens are attention sinks, bool [rows, prompt].
     """
 
     forward: ForwardPass
     asked: Asked
     logits: Tensor
     probabilities: Tensor
+    sinks: Tensor
 
 
 class Recording:
@@ -74,11 +76,12 @@ class Recording:
         """
         self._model, self._inputs = model, dict(inputs)
         self._anatomy = Anatomy.of(model)
-        self._watch = Watch(model, self._anatomy)
+        self._watch = Watch(model, self._anatomy, trails=True)
         self._first: Capture | None = None
         self._replayed: Capture | None = None
         self._steps: list[Step] = []
         self._hidden = self._norms = torch.empty(0)
+        self._peaks = torch.zeros_like(self._inputs["input_ids"], dtype=torch.float32)
 
     @property
     def start(self) -> int:
@@ -178,7 +181,8 @@ class Recording:
         ids = sequences[:, start + since :]
         asked = Asked(ids.masked_fill(~alive, -1), positions.masked_fill(~alive, -1))
         logits = forward.logits_at(positions, ids)
-        return Generated(forward, asked, logits, (logits - total).exp())
+        sinks = (self._peaks > SINK)[prompts]
+        return Generated(forward, asked, logits, (logits - total).exp(), sinks)
 
     def _recorded(self, forward: Callable[..., Any]) -> Callable[..., Any]:
         signature = inspect.signature(forward)
@@ -225,6 +229,9 @@ class Recording:
         def on_state(_module: nn.Module, _args: Any, output: Any) -> None:
             self._hidden = output["last_hidden_state"]
 
+        if first.source is None:
+            mask = self._inputs["attention_mask"].repeat_interleave(count, 0).bool()
+            self._peaks = states.peaks(mask)[::count]
         block = next(states.stack.blocks.children())
         block.register_forward_pre_hook(on_embedding, with_kwargs=True)
         first.trunk.register_forward_hook(on_state)

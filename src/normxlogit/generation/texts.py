@@ -149,7 +149,8 @@ class Generator:
             answer = query.answer(forward, asked)
             logits = forward.logits_at(positions, targets)
             chances = (logits - forward.totals_at(positions)).exp()
-            found = Generated(forward, asked, logits, chances)
+            sinks = forward.sinks[:, : len(before)]
+            found = Generated(forward, asked, logits, chances, sinks)
         return self.attribution(prompt, before, ids, 0, found, answer, query)
 
     def attribution(
@@ -215,11 +216,15 @@ class Generator:
             )
             for n, number in enumerate(ids[since:])
         )
+        known = prompt.special.copy()
+        if not starts:
+            own = found.forward.mask[row, : found.sinks.shape[1]]
+            known |= found.sinks[row, own].cpu().numpy()
         return GenerationAttribution(
             texts=(prompt.texts[0], text),
             tokens=tokens,
             scores=scores,
-            special=np.concatenate([prompt.special, np.ones(starts, np.bool_), special]),
+            special=np.concatenate([known, np.ones(starts, np.bool_), special]),
             offsets=np.concatenate(
                 [prompt.offsets, np.array([*nothing, *offsets], np.int32).reshape(-1, 2)]
             ),

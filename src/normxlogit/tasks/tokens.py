@@ -59,6 +59,8 @@ class PerToken(Texts):
         contrasts = [-1] * len(texts) if answer.contrast is None else answer.contrast.tolist()
         for n, text in enumerate(texts):
             said, targets = self._said(forward, asked, n, before[n], text, contrasts[n])
+            sinks = forward.sinks[n, before[n] : before[n] + len(text)].cpu().numpy()
+            text = replace(text, special=text.special | sinks)
             shown = text.as_decoder_inputs(starts[n]) if answer.reads_decoder else text
             found.append(assemble(shown, [rows[n]], said, targets, answer.layers, axes, provenance))
         return found
