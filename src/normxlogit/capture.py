@@ -198,7 +198,8 @@ def seen(
         )
     trunk, output = watch.trunk()
     root, hidden = watch.shadow.root, output["last_hidden_state"]
-    encoded = outputs.get("encoder_last_hidden_state")
+    name = "encoder_last_hidden_state"
+    encoded = outputs.get(name, output.get(name))
     again = _second_pass(model, arguments)
     if encoded is None:
         states = _states(model, arguments, watch, trunk, hidden, "hidden_states", again)
@@ -207,7 +208,7 @@ def seen(
         both = "encoder_last_hidden_state" in output
         part = trunk.get_decoder() if both else trunk  # type: ignore[operator]
         states = _states(model, arguments, watch, part, hidden, "decoder_hidden_states", again)
-        part = root.get_encoder()
+        part = _encoder(root)
         source = _states(model, arguments, watch, part, encoded, "encoder_hidden_states", again)
     return Capture(
         shadow=watch.shadow,
@@ -227,6 +228,15 @@ def seen(
         layers=_finished(watch, states) if layers else {},
         derived=_derived(watch, output, hidden),
     )
+
+
+def _encoder(root: Any) -> nn.Module:
+    """The encoder of an encoder-decoder; all of it where transformers cannot tell."""
+    try:
+        part: nn.Module = root.get_encoder()
+    except TypeError:
+        return root  # type: ignore[no-any-return]
+    return part
 
 
 def logits_of(outputs: Any, choices: int | None) -> Tensor | None:

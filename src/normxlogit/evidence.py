@@ -3,13 +3,21 @@
 from collections.abc import Container, Mapping
 from functools import cached_property
 from typing import Any, Literal
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
 from .capture import Capture, capture
-from .errors import InputError, ModelError, OptionError, UnsupportedHeadError
+from .errors import (
+    InputError,
+    ModelError,
+    NormXLogitError,
+    OptionError,
+    UnsupportedHeadError,
+)
+from .numerics import agree
 from .readouts import READOUTS, Readout, logit
 from .replay import WAY_OUT, PooledHead, TokenHead, VocabularyHead
 from .targets import Asked, Problem, label_names
@@ -52,8 +60,8 @@ class ForwardPass:
         answerable: Tensor | None = None,
     ) -> None:
         """Take what was captured of a forward pass of `model`; see `run`."""
-        self._name, self.captured = type(model).__name__, captured
-        if not captured.logits.isfinite().all():
+        self._name, self._model, self.captured = type(model).__name__, model, captured
+        if not captured.logits[..., : 2 if captured.is_span else None].isfinite().all():
             raise ModelError(
                 f"{self._name} gave logits that are not finite numbers. Look for NaN "
                 "weights, or for an overflow in half precision (load with dtype=float32)."
@@ -244,6 +252,11 @@ class ForwardPass:
         known = (s for s in sides if s is not None and (s.stack is not None or "norms" in vars(s)))
         return sum(side.norms is not None for side in known) == len(sides)
 
+    @property
+    def hides_what_follows(self) -> bool:
+        """Whether a causal language model's output at a position rests on nothing after it."""
+        return hides_what_follows(self._model)
+
     @cached_property
     def sinks(self) -> Tensor:
         """Tokens of a causal language model that are attention sinks, bool like `mask`.
@@ -264,7 +277,9 @@ class ForwardPass:
         if not self.is_causal or asked.positions is None:
             return self.mask[:, None]
         order = torch.arange(self.mask.shape[1], device=self.mask.device) - self.sources
-        return self.mask[:, None] & (order <= asked.positions[..., None])
+        known = self.mask[:, None] & (order <= asked.positions[..., None])
+        later = (asked.positions >= 0)[..., None] & (known != self.mask[:, None])
+        return self.mask[:, None] if later.any() and not self.hides_what_follows else known
 
     def of_targets(self, values: Tensor, asked: Asked) -> Tensor:
         """Something of every token, [batch, sequence], or of multiple choice [batch, choices,
@@ -392,7 +407,7 @@ class Evidence:
 
 
 def is_causal(model: PreTrainedModel) -> bool:
-    """Whether a language model's output at a position rests on nothing after it.
+    """Whether a language model says of itself that it predicts the next token.
 
     Those that generate do, but for the ones that transformers lists as masked language models too
     and whose configuration does not make them causal (XLM, FlauBERT).
@@ -400,6 +415,29 @@ def is_causal(model: PreTrainedModel) -> bool:
     if not model.can_generate():
         return False
     return getattr(model.config, "causal", True) is not False
+
+
+_HIDING: WeakKeyDictionary[PreTrainedModel, bool] = WeakKeyDictionary()
+
+
+def hides_what_follows(model: PreTrainedModel) -> bool:
+    """Whether another second token leaves what a model says at the first one alone.
+
+    Found out once for each model, by two passes over two tokens: some models that generate read
+    their prompt in both directions (XLNet, CPM-Ant). What cannot be tried counts as declared.
+    """
+    if model not in _HIDING:
+        first, second = (torch.tensor([[5, last]], device=model.device) for last in (6, 7))
+        name = "decoder_input_ids" if model.config.is_encoder_decoder else "input_ids"
+        try:
+            before, after = (
+                capture(model, {"input_ids": first, name: ids}).logits[:, 0].float()
+                for ids in (first, second)
+            )
+            _HIDING[model] = agree(after, before)
+        except NormXLogitError:
+            _HIDING[model] = is_causal(model)
+    return _HIDING[model]
 
 
 def _read(inputs: Mapping[str, Any], position: Tensor | None, is_causal: bool) -> Tensor | None:

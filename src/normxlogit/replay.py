@@ -17,7 +17,7 @@ from .errors import InputError, UnsupportedHeadError
 from .numerics import gap, tolerance
 
 _PREFIX = 8
-"""How many positions before the others a pooling head may read in its own way."""
+"""How many first positions a pooling head may read alone, or in its own way."""
 
 _AT_ONCE = 1 << 24
 """How many numbers a chunk of replayed hidden states or logits may hold."""
@@ -112,6 +112,8 @@ class Replay:
             elif key in ("input_ids", "decoder_input_ids"):
                 inputs[key] = ids
                 inputs[key.replace("input_ids", "attention_mask")] = torch.ones_like(ids)
+            elif key == "global_attention_mask":
+                inputs[key] = torch.zeros_like(ids)
             elif key == captured.shadow.root.main_input_name:
                 inputs[key] = value[:1].expand(rows, *value.shape[1:])
         return inputs
@@ -196,6 +198,7 @@ class PooledHead:
                 for kept in range(prefix + 1)
                 if kept < mask.sum(1).min() - 1 or not kept
             ]
+            orders += self._orders_of_first(int(mask.sum(1).min()))
             differences = torch.maximum(differences, torch.stack(orders).amin(0))
             if (difference := differences[~reads_one].max()) > within:
                 raise UnsupportedHeadError(
@@ -205,6 +208,17 @@ class PooledHead:
                 )
         nearest = gaps.masked_fill(~mask, torch.inf).min(dim=1).indices
         return nearest.masked_fill(~reads_one, -1)
+
+    def _orders_of_first(self, length: int) -> list[Tensor]:
+        """For heads that pool a few first positions: what changing their order does, with all
+        others negated, as relative differences [rows].
+        """
+        differences = []
+        for size in range(2, min(_PREFIX, length)):
+            moved = -self._hidden
+            moved[:, :size] = self._hidden[:, :size].roll(1, 1)
+            differences.append(gap(self._replay.whole(moved), self._own))
+        return differences
 
     def _check_whole(self) -> None:
         """On x^L as it is, the head must give the model's own output."""

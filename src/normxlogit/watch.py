@@ -76,7 +76,12 @@ def last(hidden: Tensor) -> Tensor:
     return hidden[:, -1]
 
 
-POOLINGS = (mean, mean_but_first, first, last)
+def mean_of_two(hidden: Tensor) -> Tensor:
+    """The mean over the first two positions."""
+    return hidden[:, :2].mean(1)
+
+
+POOLINGS = (mean, mean_but_first, first, last, mean_of_two)
 """What trunks pool with by plain functions, that no call of a module shows."""
 
 
@@ -151,6 +156,7 @@ class Watch:
         self._clock = 0
         self._open: list[int] = []
         self._trunks: list[tuple[nn.Module, ModelOutput]] = []
+        self._part: tuple[nn.Module, ModelOutput] | None = None
         self._stacks: dict[nn.Module, Stack] = {}
         self._calls: list[_Call] = []
 
@@ -159,17 +165,18 @@ class Watch:
         for module in anatomy.around:
             if not isinstance(module, PreTrainedModel):
                 self._after(of[module], self._on_call)
+                self._after(of[module], self._on_part)
             elif module is not model:
                 self._before(of[module], self._on_enter)
                 self._after(of[module], self._on_leave)
         for blocks in anatomy.stacks:
-            for block in blocks.children():
+            for block in _blocks(blocks):
                 self._before(of[block], partial(self._on_block_input, of[blocks]))
                 if layers:
                     self._after(of[block], partial(self._on_block_output, of[blocks]))
-        table = _word_table(model)
+        self._words = _word_table(model)
         for module in anatomy.around:
-            if table is not None and module._parameters.get("weight") is table:
+            if self._embeds(module):
                 self._after(of[module], self._on_words)
 
     def run(self, arguments: Mapping[str, Any]) -> Any:
@@ -186,6 +193,8 @@ class Watch:
 
     def trunk(self) -> tuple[nn.Module, ModelOutput]:
         """The module whose output the head reads, and that output."""
+        if not self._trunks and self._part is not None:
+            return self._part
         if not self._trunks:
             raise UnsupportedHeadError(
                 f"no sub-model of {type(self.shadow.root).__name__} returned a last_hidden_state, "
@@ -216,6 +225,9 @@ class Watch:
         }
         if not fitting:
             return None
+        if len(fitting) > 1:
+            inner = self._around_words(part)
+            fitting = {b: s for b, s in fitting.items() if b in inner} or fitting
         if len(fitting) == 1:
             return next(iter(fitting.values()))
         main = fitting[max(fitting, key=_size)]
@@ -263,6 +275,19 @@ class Watch:
                 yield Derived(tuple(modules), position=offset // source.stride(1))
                 return
 
+    def _embeds(self, module: nn.Module) -> bool:
+        """Whether a module's weights are the word embeddings."""
+        return self._words is not None and module._parameters.get("weight") is self._words
+
+    def _around_words(self, part: nn.Module) -> set[nn.Module]:
+        """The modules of the innermost sub-model that holds the word embeddings."""
+        holders = [
+            set(module.modules())
+            for module in Anatomy.of(part).modules
+            if isinstance(module, PreTrainedModel) and any(map(self._embeds, module.modules()))
+        ]
+        return min(holders, key=len, default=set())
+
     def _before(self, module: nn.Module, hook: Callable[..., None]) -> None:
         self._handles.append(module.register_forward_pre_hook(hook, with_kwargs=True))
 
@@ -276,6 +301,10 @@ class Watch:
         began = self._open.pop()
         if isinstance(output, ModelOutput) and output.get("last_hidden_state") is not None:
             self._trunks[began:] = [(module, output)]
+
+    def _on_part(self, module: nn.Module, _args: Any, _kwargs: Any, output: Any) -> None:
+        if isinstance(output, ModelOutput) and output.get("last_hidden_state") is not None:
+            self._part = (module, output)
 
     def _on_block_input(self, blocks: nn.Module, _block: nn.Module, args: Any, kwargs: Any) -> None:
         self._clock += 1
@@ -311,13 +340,22 @@ class Watch:
 
     def _on_words(self, module: nn.Module, args: Any, kwargs: Any, _output: Any) -> None:
         ids = next(iter((*args, *kwargs.values())), None)
-        if isinstance(ids, Tensor):
+        if isinstance(ids, Tensor) and not ids.is_floating_point():
             self.looked_up = LookedUp(module, ids)
 
 
 def _is_pooled(shape: torch.Size, source: torch.Size) -> bool:
     """Whether a tensor has one vector for each row of the hidden states."""
     return tuple(shape) == ((source[0], source[2]) if len(source) == 3 else tuple(source[:2]))
+
+
+def _blocks(stack: nn.Module) -> Iterator[nn.Module]:
+    """The blocks of a stack, or of the stacks in it."""
+    for block in stack.children():
+        if isinstance(block, nn.ModuleList):
+            yield from _blocks(block)
+        else:
+            yield block
 
 
 def norms_of(hidden: Tensor) -> Tensor:
@@ -342,7 +380,7 @@ def _word_table(model: PreTrainedModel) -> Tensor | None:
     """The weights of the word embeddings, which encoder and decoder may share."""
     try:
         words = model.get_input_embeddings()
-    except NotImplementedError:
+    except (AttributeError, NotImplementedError):
         return None
     return words._parameters.get("weight") if isinstance(words, nn.Module) else None
 

@@ -11,7 +11,7 @@ from transformers import PreTrainedModel
 
 from normxlogit.encode import Encoded, Encoder
 from normxlogit.errors import InputError, OptionError, UnsupportedHeadError
-from normxlogit.evidence import ForwardPass
+from normxlogit.evidence import ForwardPass, hides_what_follows
 from normxlogit.generated import GenerationAttribution
 from normxlogit.generation.recording import Generated, Recording
 from normxlogit.result import Floats, Prediction, Target
@@ -141,6 +141,12 @@ class Generator:
         else:
             inputs = {"input_ids": whole, "attention_mask": torch.ones_like(whole)}
         with torch.inference_mode():
+            if not hides_what_follows(self.model):
+                raise UnsupportedHeadError(
+                    f"{type(self.model).__name__} reads what follows a token too, so one pass over "
+                    "a continuation is not what it would say while generating it. Explain the next "
+                    "token, one at a time."
+                )
             forward = ForwardPass.run(self.model, inputs, layer=query.layer)
             place = forward.captured.states.raw.device
             targets = torch.tensor([ids], device=place)
