@@ -29,7 +29,9 @@ SPECIALS = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
 KINDS = ("wordpiece", "bpe", "unigram")
 
 
-def tokenizer(kind: str = "wordpiece", **options: Any) -> PreTrainedTokenizerBase:
+def tokenizer(
+    kind: str = "wordpiece", *, add_eos: bool = True, **options: Any
+) -> PreTrainedTokenizerBase:
     """A tokenizer of a kind, with <s> ... </s> around the text."""
     if kind == "wordpiece":
         inner = _wordpiece()
@@ -50,7 +52,9 @@ def tokenizer(kind: str = "wordpiece", **options: Any) -> PreTrainedTokenizerBas
             trainers.UnigramTrainer(vocab_size=400, special_tokens=SPECIALS, unk_token="<unk>"),
         )
     inner.post_processor = processors.TemplateProcessing(
-        single="<s> $A </s>", pair="<s> $A </s> $B </s>", special_tokens=[("<s>", 0), ("</s>", 2)]
+        single="<s> $A </s>" if add_eos else "<s> $A",
+        pair="<s> $A </s> $B </s>",
+        special_tokens=[("<s>", 0), ("</s>", 2)],
     )
     named = {
         "bos_token": "<s>",

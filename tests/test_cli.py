@@ -17,6 +17,7 @@ from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner, Result
 
 from normxlogit import Attribution, Explainer, __version__, cli
+from normxlogit.cli.common import prefer_cache, texts_of
 from normxlogit.methods import METHODS
 from tests.tiny import tiny_classifier
 
@@ -276,7 +277,7 @@ def test_no_text_and_no_pipe_is_wrong_usage(monkeypatch: pytest.MonkeyPatch) -> 
 
     monkeypatch.setattr(sys, "stdin", Terminal())
     with pytest.raises(typer.BadParameter, match="no TEXT"):
-        cli._inputs([], None, None)
+        texts_of([], None, "normxlogit explain TEXT")
 
 
 def test_debug_shows_the_traceback(model: Path) -> None:
@@ -312,9 +313,9 @@ def test_the_hub_is_left_alone_if_it_does_not_answer(monkeypatch: pytest.MonkeyP
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     monkeypatch.setenv("HF_HUB_OFFLINE", "0")
-    cli._prefer_cache("demo")
+    prefer_cache("demo")
     assert os.environ["HF_HUB_OFFLINE"] == "0"
-    cli._prefer_cache("no/such")
+    prefer_cache("no/such")
     assert os.environ["HF_HUB_OFFLINE"] == "1"
 
 

@@ -18,7 +18,7 @@ from transformers import PreTrainedModel
 from normxlogit.capture import Capture, seen
 from normxlogit.errors import InputError, ModelError, NormXLogitError, UnsupportedHeadError
 from normxlogit.evidence import SINK, ForwardPass
-from normxlogit.numerics import tolerance
+from normxlogit.numerics import magnitude, tolerance
 from normxlogit.shadow import Anatomy, Shadow
 from normxlogit.targets import Asked
 from normxlogit.vocabulary import Vocabulary, output_embeddings
@@ -35,6 +35,7 @@ class Step:
         total: log-sum-exp of the logits at the last position in float32, [rows].
         best: the largest of these logits, [rows].
         best_id: whose it is, [rows].
+        magnitude: the size of all these logits, [].
     """
 
     hidden: Tensor
@@ -42,6 +43,7 @@ class Step:
     total: Tensor
     best: Tensor
     best_id: Tensor
+    magnitude: Tensor
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,8 @@ class Recording:
 
         Args:
             model: it is not changed.
-            inputs: `input_ids` and `attention_mask` [batch, sequence], padded on the left.
+            inputs: `input_ids` and `attention_mask` [batch, sequence], padded on the left unless
+                it is an encoder-decoder.
         """
         self._model, self._inputs = model, dict(inputs)
         self._anatomy = Anatomy.of(model)
@@ -101,6 +104,7 @@ class Recording:
             InputError, OptionError, ModelError: it fails on these inputs or options.
         """
         root = self._watch.shadow.root
+        before = {k: v for k, v in vars(root).items() if k == "forward"}
         root.__dict__["forward"] = self._recorded(root.forward)
         try:
             return root.generate(
@@ -115,7 +119,8 @@ class Recording:
                 f"{type(self._model).__name__} could not generate: {type(error).__name__}: {error}"
             ) from error
         finally:
-            root.__dict__.pop("forward", None)
+            del root.__dict__["forward"]
+            vars(root).update(before)
             self._watch.release()
 
     def explained(
@@ -170,8 +175,8 @@ class Recording:
         forward = ForwardPass(self._model, captured, read=first_read)
         alive, positions = alive[:, since:], positions[:, since:]
         difference = (forward.logits_at(positions, best_id) - best).abs()[alive].amax()
-        scale = best[alive].abs().amax().clamp_min(1e-12)
-        if not difference <= tolerance(self._model.dtype) * scale:
+        scale = torch.stack([step.magnitude for step in steps]).amax()
+        if not difference <= tolerance(hidden.dtype, first.logits.dtype) * scale:
             raise UnsupportedHeadError(
                 f"the states that {type(self._model).__name__} generated with do not give its "
                 f"logits (relative difference {float(difference / scale):.1e}), so scores could "
@@ -197,7 +202,8 @@ class Recording:
                 new = self._go_on()
             logits = outputs.logits[:, -1].float()
             best = logits.max(-1)
-            self._steps.append(Step(*new, logits.logsumexp(-1), best.values, best.indices))
+            states, norms = (values.to(logits.device) for values in new)
+            self._steps.append(Step(states, norms, logits.logsumexp(-1), *best, magnitude(logits)))
             return outputs
 
         return recorded

@@ -32,6 +32,9 @@ class Stream(Iterator[GenerationAttribution]):
     def __init__(
         self, generator: Generator, prompt: Encoded, query: Query, options: Mapping[str, Any]
     ) -> None:
+        self._left = threading.Event()
+        self._tokens: queue.Queue[Any] = queue.Queue(maxsize=1)
+        self._thread: threading.Thread | None = None
         for name in ("num_beams", "num_return_sequences"):
             if (options.get(name) or 1) != 1:
                 raise OptionError(
@@ -40,9 +43,6 @@ class Stream(Iterator[GenerationAttribution]):
         self._generator, self._prompt, self._query = generator, prompt, query
         self._recording = generator.recording([prompt])
         self._options = generator.options(options, [prompt])
-        self._tokens: queue.Queue[Any] = queue.Queue(maxsize=1)
-        self._left = threading.Event()
-        self._thread: threading.Thread | None = None
 
     def __next__(self) -> GenerationAttribution:
         """The next token.

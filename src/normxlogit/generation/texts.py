@@ -267,9 +267,10 @@ class Generator:
         width = max(map(len, rows))
         ids = torch.full((len(rows), width), self.encoder.filler)
         mask = torch.zeros(len(rows), width, dtype=torch.long)
+        left = not self.model.config.is_encoder_decoder
         for n, row in enumerate(rows):
-            ids[n, width - len(row) :] = torch.tensor(row)
-            mask[n, width - len(row) :] = 1
+            own = slice(width - len(row), None) if left else slice(len(row))
+            ids[n, own], mask[n, own] = torch.tensor(row), 1
         place = self.model.device
         if place.type == "meta":
             return {"input_ids": ids, "attention_mask": mask}

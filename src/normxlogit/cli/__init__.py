@@ -1,0 +1,46 @@
+"""The command `normxlogit`: parses, calls, prints.
+
+Nothing heavy is imported before there is something to explain, so that `--help` is quick.
+"""
+
+from typing import Annotated
+
+import typer
+
+from normxlogit import __version__
+from normxlogit.cli.explain import explain
+from normxlogit.cli.generate import generate
+
+app = typer.Typer(
+    name="normxlogit",
+    help="What a transformer's prediction rests on, at the price of one forward pass.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def main() -> None:
+    """The entry point."""
+    app()
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"normxlogit {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _normxlogit(
+    _: Annotated[
+        bool,
+        typer.Option("--version", callback=_version, is_eager=True, help="Show the version."),
+    ] = False,
+) -> None: ...
+
+
+app.command()(explain)
+app.command()(generate)

@@ -1,0 +1,316 @@
+"""Generated text, held against the model run from scratch for every token, without a cache."""
+
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, PreTrainedTokenizerBase
+
+import normxlogit as nxl
+from tests.builders import tokenizer
+from tools.coverage.zoo import tiny_config
+
+PROMPT = "A great movie with poor performers."
+OTHER = "The plot"
+TYPES = ["llama", "gpt2", "gemma2", "qwen3", "mamba"]
+ENCODER_DECODERS = ["t5", "bart"]
+NEW: dict[str, Any] = {"max_new_tokens": 5, "min_new_tokens": 5}
+
+
+@pytest.fixture(scope="module")
+def words() -> PreTrainedTokenizerBase:
+    """A tokenizer that puts a token before a text and none after it, as those of decoders do."""
+    return tokenizer("bpe", add_eos=False)
+
+
+@pytest.fixture(scope="module")
+def explainers(words: PreTrainedTokenizerBase) -> Callable[[str], nxl.Explainer]:
+    """Explainers of random models by their type."""
+    made: dict[str, nxl.Explainer] = {}
+
+    def explainer(model_type: str) -> nxl.Explainer:
+        if model_type not in made:
+            made[model_type] = nxl.Explainer(random_model(model_type, len(words)), words)
+        return made[model_type]
+
+    return explainer
+
+
+def random_model(model_type: str, size: int) -> Any:
+    config = tiny_config(model_type, vocab_size=size)
+    auto: Any = AutoModelForSeq2SeqLM if model_type in ENCODER_DECODERS else AutoModelForCausalLM
+    with torch.random.fork_rng():
+        torch.manual_seed(3)
+        model = auto.from_config(config).eval()
+        with torch.no_grad():
+            for parameter in model.parameters():
+                parameter.add_(0.1 * torch.randn_like(parameter))
+    return model
+
+
+@torch.no_grad()
+def from_scratch(model: Any, prompt: list[int], new: list[int]) -> Iterator[tuple[Tensor, float]]:
+    """For each new token its scores over all tokens before it, and its probability.
+
+    ||hidden_states[0]|| times its full logits at each position, of a forward pass over just the
+    tokens before it.
+    """
+    for n, token in enumerate(new):
+        both = model.config.is_encoder_decoder
+        begun = [model.generation_config.decoder_start_token_id] if both else prompt
+        ids = torch.tensor([[*begun, *new[:n]]])
+        inputs: Any = {"input_ids": ids}
+        if both:
+            inputs = {"input_ids": torch.tensor([prompt]), "decoder_input_ids": ids}
+        out = model(**inputs, output_hidden_states=True, use_cache=False)
+        states = out.decoder_hidden_states if both else out.hidden_states
+        first = states[0]
+        if model.config.model_type == "mamba":
+            first = model.backbone.embeddings(ids)
+        scores = first[0].norm(dim=-1) * out.logits[0, :, token]
+        if both:
+            encoded = out.encoder_last_hidden_state
+            source = out.encoder_hidden_states[0][0].norm(dim=-1)
+            scale = (
+                model.config.d_model**-0.5 if getattr(model.config, "tie_word_embeddings", 0) else 1
+            )
+            scale = scale if model.config.model_type == "t5" else 1
+            logits = model.lm_head(encoded * scale)[0, :, token]
+            if model.config.model_type == "bart":
+                logits = logits + model.final_logits_bias[0, token]
+            scores = torch.cat([source * logits, scores])
+        yield scores, float(out.logits[0, -1].softmax(-1)[token])
+
+
+def check(found: nxl.GenerationAttribution, explainer: nxl.Explainer, prompt: str) -> None:
+    model: Any = explainer.model
+    ids = explainer.tokenizer(prompt)["input_ids"]
+    new = [target.id for target in found.targets]
+    begun = len(found) - len(new)
+    for n, (scores, probability) in enumerate(from_scratch(model, ids, new)):
+        assert np.isnan(found.scores[n, begun + n :]).all()
+        expected = scores.numpy()
+        within = 1e-4 * np.abs(expected).max()
+        np.testing.assert_allclose(found.scores[n, : begun + n], expected, atol=within, rtol=0)
+        assert found.targets[n].probability == pytest.approx(probability, abs=1e-5)
+        assert found.targets[n].position == begun + n - 1
+
+
+@pytest.mark.parametrize("model_type", [*TYPES, *ENCODER_DECODERS])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"do_sample": False},
+        {"do_sample": True, "temperature": 2.0},
+        {"num_beams": 3, "do_sample": False},
+        {"use_cache": False, "do_sample": False},
+    ],
+    ids=["greedy", "sampled", "beams", "uncached"],
+)
+def test_scores_are_those_of_a_fresh_pass_for_every_token(
+    model_type: str, options: dict[str, Any], explainers: Callable[[str], nxl.Explainer]
+) -> None:
+    explainer = explainers(model_type)
+    torch.manual_seed(5)
+    found = explainer.generate(PROMPT, **NEW, **options)
+    torch.manual_seed(5)
+    inputs = explainer.tokenizer(PROMPT, return_tensors="pt")
+    model: Any = explainer.model
+    plain = model.generate(**inputs, **NEW, **options)[0, -5:]
+    assert [target.id for target in found.targets] == plain.tolist()
+    check(found, explainer, PROMPT)
+
+
+@pytest.mark.parametrize("model_type", ["llama", "gpt2", "bart"])
+def test_several_sequences_of_several_prompts(
+    model_type: str, explainers: Callable[[str], nxl.Explainer]
+) -> None:
+    explainer = explainers(model_type)
+    options: dict[str, Any] = {"num_beams": 3, "num_return_sequences": 2}
+    both = explainer.generate([PROMPT, OTHER], **NEW, **options)
+    assert [len(sequences) for sequences in both] == [2, 2]
+    for prompt, sequences in zip((PROMPT, OTHER), both, strict=True):
+        assert sequences[0].answer != sequences[1].answer
+        for found in sequences:
+            check(found, explainer, prompt)
+
+
+@pytest.mark.parametrize("model_type", TYPES)
+def test_prompts_of_different_lengths(
+    model_type: str, explainers: Callable[[str], nxl.Explainer]
+) -> None:
+    explainer = explainers(model_type)
+    for prompt, found in zip(
+        (OTHER, PROMPT, OTHER), explainer.generate([OTHER, PROMPT, OTHER], **NEW), strict=True
+    ):
+        check(found, explainer, prompt)
+
+
+@pytest.mark.parametrize("model_type", ["llama", "mamba", "t5"])
+def test_a_stream_gives_what_generate_gives(
+    model_type: str, explainers: Callable[[str], nxl.Explainer]
+) -> None:
+    explainer = explainers(model_type)
+    whole = explainer.generate(PROMPT, **NEW)
+    stream = explainer.generate_stream(PROMPT, **NEW)
+    for n, step in enumerate(stream):
+        assert step.target.id == whole.targets[n].id
+        known = step.scores.shape[-1]
+        np.testing.assert_allclose(step.scores[0], whole.scores[n, :known], rtol=1e-4, atol=1e-5)
+    assert n == 4
+    assert stream.result is not None
+    np.testing.assert_allclose(stream.result.scores, whole.scores, rtol=1e-4, atol=1e-5)
+    assert list(stream) == []
+
+
+def test_a_stream_that_is_left_stops_generating(
+    explainers: Callable[[str], nxl.Explainer],
+) -> None:
+    stream = explainers("llama").generate_stream(PROMPT, max_new_tokens=40, min_new_tokens=40)
+    next(stream)
+    stream.close()
+    thread = stream._thread
+    assert thread is not None
+    thread.join(20)
+    assert not thread.is_alive()
+
+
+def test_an_end_before_the_others(
+    words: PreTrainedTokenizerBase, explainers: Callable[[str], nxl.Explainer]
+) -> None:
+    explainer = explainers("llama")
+    alone = [explainer.generate(prompt, **NEW) for prompt in (PROMPT, OTHER)]
+    stop = alone[1].targets[2].id
+    count = [t.id for t in alone[1].targets].index(stop) + 1
+    assert stop not in [t.id for t in alone[0].targets]
+    options: dict[str, Any] = {"max_new_tokens": 5, "eos_token_id": stop, "pad_token_id": words.pad_token_id}
+    long, short = explainer.generate([PROMPT, OTHER], **options)
+    assert [t.id for t in short.targets] == [t.id for t in alone[1].targets[:count]]
+    check(short, explainer, OTHER)
+    check(long, explainer, PROMPT)
+    filled = explainer.generate([PROMPT, OTHER], **(options | {"pad_token_id": stop}))
+    assert [t.id for t in filled[1].targets] == [t.id for t in short.targets]
+
+
+def test_a_continuation_is_explained_as_if_it_had_been_generated(
+    explainers: Callable[[str], nxl.Explainer],
+) -> None:
+    explainer = explainers("gpt2")
+    made = explainer.generate(PROMPT, **NEW)
+    given = explainer.explain(PROMPT, target=[t.id for t in made.targets])
+    np.testing.assert_allclose(given.scores, made.scores, rtol=1e-4, atol=1e-5)
+    assert given.targets[2].probability == pytest.approx(made.targets[2].probability, abs=1e-6)
+    assert given.answer == made.answer
+    text = explainer.explain(PROMPT, target=" The plot")
+    assert text.answer == " The plot"
+    check(text, explainer, PROMPT)
+
+
+def test_the_whole_answer_and_parts_of_it(explainers: Callable[[str], nxl.Explainer]) -> None:
+    found = explainers("llama").explain(PROMPT, target=" The plot is not bad")
+    whole = found.whole()
+    expected = np.nansum(found.scores, 0)
+    np.testing.assert_allclose(whole.scores, expected[: len(whole)], rtol=1e-5)
+    assert len(whole) == len(found) - 1
+    part = found.span("plot")
+    first = found.answer.index("plot")
+    inside = [n for n, (a, b) in enumerate(found.answer_offsets) if a < first + 4 and b > first]
+    np.testing.assert_allclose(
+        part.scores, np.nansum(found.scores[inside], 0)[: len(part)], rtol=1e-5
+    )
+    assert part.target.logit == pytest.approx(sum(found.targets[n].logit for n in inside))
+    with pytest.raises(nxl.InputError, match="does not occur"):
+        found.span("film")
+    with pytest.raises(nxl.OptionError, match="occurs 2 times"):
+        found.span("t")
+    with pytest.raises(nxl.InputError, match="not inside"):
+        found.span((3, 3))
+    loaded = nxl.GenerationAttribution.from_dict(found.to_dict())
+    np.testing.assert_array_equal(loaded.scores, found.scores)
+
+
+def test_the_users_model_is_left_as_it_was(words: PreTrainedTokenizerBase) -> None:
+    model = random_model("llama", len(words))
+
+    def snapshot() -> Any:
+        return (
+            [
+                (name, dict(vars(module)) | {"_modules": dict(module._modules)})
+                for name, module in model.named_modules()
+            ],
+            model.generation_config.to_dict(),
+            model.config.to_dict(),
+            repr(words),
+        )
+
+    before = snapshot()
+    explainer = nxl.Explainer(model, words)
+    explainer.generate(PROMPT, **NEW)
+    list(explainer.generate_stream(PROMPT, **NEW))
+    with pytest.raises(nxl.NormXLogitError):
+        explainer.generate(PROMPT, max_new_tokens=3, no_such_option=1)
+    assert snapshot() == before
+
+
+def test_threads_generate_with_one_model(explainers: Callable[[str], nxl.Explainer]) -> None:
+    explainer = explainers("qwen3")
+    prompts = [PROMPT, OTHER, "Qué?", "a mess"]
+    alone = [explainer.generate(prompt, **NEW) for prompt in prompts]
+    found: dict[str, Any] = {}
+
+    def run(prompt: str) -> None:
+        found[prompt] = explainer.generate(prompt, **NEW)
+
+    threads = [threading.Thread(target=run, args=(prompt,)) for prompt in prompts]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for prompt, expected in zip(prompts, alone, strict=True):
+        np.testing.assert_allclose(found[prompt].scores, expected.scores, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "options", "error", "says"),
+    [
+        ("", {}, nxl.InputError, "empty"),
+        (("a", "b"), {}, nxl.InputError, "pair"),
+        (PROMPT, {"max_new_tokens": 0}, nxl.OptionError, "max_new_tokens"),
+        (PROMPT, {"max_new_tokens": 1000}, nxl.InputError, "1000 are to be generated"),
+        ("a mess " * 100, {"max_new_tokens": 5}, nxl.InputError, "takes 64"),
+        (PROMPT, {"prompt_lookup_num_tokens": 2}, nxl.OptionError, "prompt_lookup_num_tokens"),
+        (PROMPT, {"max_new_tokens": 5, "no_such": 1}, nxl.InputError, "no_such"),
+        (PROMPT, {"method": "magic"}, nxl.OptionError, "magic"),
+        ([{"role": "user", "content": "Hello"}], {}, nxl.InputError, "chat template"),
+    ],
+)
+def test_what_cannot_be_generated_says_so(
+    prompt: Any,
+    options: dict[str, Any],
+    error: type[Exception],
+    says: str,
+    explainers: Callable[[str], nxl.Explainer],
+) -> None:
+    with pytest.raises(error, match=says) as caught:
+        explainers("llama").generate(prompt, **options)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_prompt_that_fails_does_not_lose_the_others(
+    explainers: Callable[[str], nxl.Explainer],
+) -> None:
+    found = explainers("llama").generate([PROMPT, "", OTHER], **NEW)
+    assert [type(result) for result in found] == [
+        nxl.GenerationAttribution,
+        nxl.Failure,
+        nxl.GenerationAttribution,
+    ]
+
+
+def test_classifiers_do_not_generate(explainer: nxl.Explainer) -> None:
+    with pytest.raises(nxl.ModelError, match="does not generate"):
+        explainer.generate(PROMPT)
