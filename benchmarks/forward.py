@@ -8,13 +8,10 @@ call, above what was allocated before it (the weights), by torch's own profiler.
 """
 
 import argparse
-import json
 import os
 import platform
-import statistics
-import tempfile
-import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +26,7 @@ from transformers import (
 )
 
 import normxlogit as nxl
+from benchmarks.measure import peak_bytes, seconds_of
 
 BATCH = 8
 RUNS = {32: 6, 128: 2, 512: 1}
@@ -77,7 +75,7 @@ WAYS: dict[str, Way] = {
 }
 
 FOR_THE_RECORD = ("token by token", "gradient x input")
-"""Run three times only."""
+"""Run three times only, beside forward passes of their own."""
 
 
 def measure(model: PreTrainedModel, length: int, runs: int) -> dict[str, tuple[float, float]]:
@@ -87,36 +85,13 @@ def measure(model: PreTrainedModel, length: int, runs: int) -> dict[str, tuple[f
     inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
     expected = token_by_token(model, inputs)
     torch.testing.assert_close(attribute(model, inputs), expected, rtol=1e-4, atol=1e-4)
-    seconds: dict[str, list[float]] = {name: [] for name in WAYS}
-    for run in range(runs + 1):
-        for name, way in WAYS.items():
-            if name in FOR_THE_RECORD and run > 3:
-                continue
-            start = time.perf_counter()
-            way(model, inputs)
-            if run:
-                seconds[name].append(time.perf_counter() - start)
-    return {
-        name: (statistics.median(seconds[name]), peak_bytes(way, model, inputs))
-        for name, way in WAYS.items()
-    }
-
-
-def peak_bytes(way: Way, model: PreTrainedModel, inputs: Inputs) -> float:
-    """The most memory that torch holds during a call, beyond what it held before."""
-    with torch.profiler.profile(profile_memory=True) as profiler:
-        result = way(model, inputs)
-    del result
-    with tempfile.TemporaryDirectory() as folder:
-        trace = Path(folder) / "trace.json"
-        profiler.export_chrome_trace(str(trace))
-        events = json.loads(trace.read_text())["traceEvents"]
-    memory = sorted((e["ts"], e["args"]) for e in events if e.get("name") == "[memory]")
-    held = peak = 0
-    for _, change in memory:
-        held += change["Bytes"]
-        peak = max(peak, held)
-    return peak
+    calls = {name: partial(way, model, inputs) for name, way in WAYS.items()}
+    seconds = seconds_of({n: c for n, c in calls.items() if n not in FOR_THE_RECORD}, runs)
+    some = {n: c for n, c in calls.items() if n in ("forward", *FOR_THE_RECORD)}
+    slow = seconds_of(some, 3)
+    scale = seconds["forward"] / slow["forward"]
+    seconds |= {name: slow[name] * scale for name in FOR_THE_RECORD}
+    return {name: (seconds[name], peak_bytes(call)) for name, call in calls.items()}
 
 
 def models() -> dict[str, PreTrainedModel]:

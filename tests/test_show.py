@@ -1,5 +1,6 @@
 import builtins
 import io
+import re
 from dataclasses import replace
 from html.parser import HTMLParser
 from typing import Any
@@ -62,7 +63,7 @@ def attribution(
         axes=axes,
         targets=tuple(outputs[i] for i in explained),
         layers=layers,
-        prediction=Prediction(problem, outputs, (len(labels) - 1,)),
+        prediction=Prediction(problem, outputs[-1:], outputs),
         provenance=replace(provenance, **made),
         norms=np.ones(count + 2, np.float32),
         unit="word",
@@ -341,7 +342,7 @@ def test_page_has_a_heat_map_of_layers_for_each_target() -> None:
 
 def test_fragment_styles_only_itself() -> None:
     css = fragment(GOOD_BAD).partition("<style>")[2].partition("</style>")[0]
-    rules = css.replace("@media (prefers-color-scheme: dark) {", "").split("}")
+    rules = re.sub(r"@media[^{]*\{", "", css).split("}")
     selectors = [part.split("{")[0].strip() for part in rules if "{" in part]
     assert selectors
     for selector in selectors:
@@ -387,3 +388,102 @@ def test_attribution_shows_itself_by_these() -> None:
     assert str(GOOD_BAD) == plain(GOOD_BAD)
     assert GOOD_BAD.to_html() == page([GOOD_BAD])
     assert GOOD_BAD._repr_html_() == fragment(GOOD_BAD)
+
+
+def tagged(text: str, tags: dict[str, str], scores: Any) -> Attribution:
+    """A tagger's: one target for each of these words, all of them with the label's id 1."""
+    shown = of_words(text, scores, explained=(0,) * len(tags), axes=("target",))
+    words = text.split()
+    targets = tuple(
+        Target(label, 1, 3.0, 0.98, words.index(word) + 1) for word, label in tags.items()
+    )
+    said = Prediction("single_label_classification", targets, ())
+    return replace(shown, targets=targets, prediction=said)
+
+
+def test_tags_are_shown_with_their_words() -> None:
+    shown = tagged(
+        "Anna visits Berlin", {"Anna": "B-PER", "Berlin": "B-LOC"}, [[4.0, 1, 2], [1, 2, 5]]
+    )
+    lines = plain(shown)
+    assert "Prediction  Anna → B-PER 98.0%, Berlin → B-LOC 98.0%" in lines
+    assert lines.index("Explained   Anna → B-PER 98.0%") < lines.index("Explained   Berlin → B-LOC")
+    assert "+5.00" in lines.partition("Explained   Berlin")[2].partition("speaks")[0]
+    assert "+ speaks for B-LOC" in lines
+    read = Reader(page([shown]))
+    assert read.text("h3") == "Explained: Anna → B-PER 98.0%Explained: Berlin → B-LOC 98.0%"
+    titles = [axes.get_title() for axes in bars(shown).axes]
+    assert titles == ["Anna → B-PER 98.0%", "Berlin → B-LOC 98.0%"]
+
+
+def test_tags_of_many_words_are_counted() -> None:
+    words = [f"w{n}" for n in range(20)]
+    shown = tagged(" ".join(words), dict.fromkeys(words, "NOUN"), np.eye(20))
+    first = plain(shown).partition("Explained")[0]
+    assert "w11 → NOUN 98.0% and 8 more" in " ".join(first.split())
+    assert "w12" not in first
+
+
+def test_a_tag_is_contrasted_by_name() -> None:
+    shown = tagged("Anna visits Berlin", {"Berlin": "B-LOC"}, [[1.0, 2, 5]])
+    shown = replace(shown, provenance=replace(shown.provenance, contrast="B-ORG"))
+    assert "Explained   Berlin → B-LOC 98.0%, rather than B-ORG" in plain(shown)
+    assert "+ speaks for B-LOC   - speaks for B-ORG" in plain(shown)
+
+
+def of_tokens(*labels: str, **options: Any) -> Attribution:
+    shown = of_words("The capital is", [1.0, 2.0, -1.0], **options)
+    outputs = tuple(Target(x, n, 9.0 - n, 0.5**n / 2, 3) for n, x in enumerate(labels))
+    said = Prediction("token", outputs[:1], outputs)
+    return replace(shown, targets=outputs[:1], prediction=said)
+
+
+def test_tokens_of_a_language_model_can_be_seen() -> None:
+    shown = of_tokens(" Paris", "\n", "Lyon", " a", " b")
+    lines = plain(shown)
+    assert 'Prediction  " Paris" 50.0%   next "↵" 25.0%, Lyon 12.5%, " a" 6.2%' in lines
+    assert '+ speaks for " Paris"' in lines
+    assert "Explained" not in lines
+    assert '" Paris"' in Reader(page([shown])).text("strong")
+    other = of_tokens(" Paris", " Lyon", contrast=" Lyon")
+    assert 'Explained   " Paris" 50.0%, rather than " Lyon" 25.0%' in plain(other)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"), [("in", "in"), (" in", '" in"'), ("\t", '"⇥"'), ("", '""')]
+)
+def test_tokens_are_quoted_where_they_need_be(text: str, expected: str) -> None:
+    assert view.token(text) == expected
+
+
+def test_an_answer_in_a_text_has_no_runners_up() -> None:
+    shown = of_tokens("start", "end", "Paris")
+    answer = replace(shown.prediction.outputs[2], probability=0.7)
+    said = replace(shown.prediction, problem="span", predicted=(answer,))
+    shown = replace(shown, prediction=said, targets=(answer,))
+    assert "Prediction  Paris 70.0%\n" in plain(shown)
+    assert "Explained" not in plain(shown)
+    nothing = replace(answer, label="")
+    shown = replace(shown, prediction=replace(said, predicted=(nothing,)), targets=(nothing,))
+    assert "Prediction  no answer 70.0%\n" in plain(shown)
+
+
+def test_choices_are_shown_with_the_others() -> None:
+    long = "by " + "a very long way " * 9 + "home"
+    shown = of_tokens("on foot", long, "by sea")
+    shown = replace(shown, prediction=replace(shown.prediction, problem="multiple_choice"))
+    lines = " ".join(plain(shown).split())
+    assert lines.startswith("Prediction on foot 50.0% next by a very long way")
+    assert "… " in lines
+    assert "by sea 12.5%" in lines
+
+
+def test_sinks_are_marked_and_not_coloured() -> None:
+    shown = of_words("good but bad", [400.0, 1.0, -2.0])
+    shown = replace(shown, special=np.array([True, True, False, False, True]))
+    marks = [a for name, a in Reader(page([shown])).elements if name == "mark"]
+    assert marks[0].get("class") == "nx-special"
+    assert "sink" in (marks[0].get("title") or "")
+    assert "style" not in marks[0]
+    assert "good  " not in plain(shown)
+    assert "\x1b[2mgood\x1b[0m" in colored(shown)

@@ -20,15 +20,20 @@ if TYPE_CHECKING:
     from .attribution import Attribution, Failure
     from .explainer import Explainer
     from .generated import GenerationAttribution
-    from .result import Prediction, Target
+    from .pictures import ImageAttribution
+    from .result import Prediction, Result, Target
+    from .sounds import AudioAttribution
     from .tensors import TensorAttribution, attribute
 
 _HOMES = {
     "Attribution": "attribution",
+    "AudioAttribution": "sounds",
     "Explainer": "explainer",
     "Failure": "attribution",
     "GenerationAttribution": "generated",
+    "ImageAttribution": "pictures",
     "Prediction": "result",
+    "Result": "result",
     "Target": "result",
     "TensorAttribution": "tensors",
     "attribute": "tensors",
@@ -38,15 +43,18 @@ __version__ = version("normxlogit")
 
 __all__ = [
     "Attribution",
+    "AudioAttribution",
     "Explainer",
     "Failure",
     "GenerationAttribution",
+    "ImageAttribution",
     "InputError",
     "MissingExtraError",
     "ModelError",
     "NormXLogitError",
     "OptionError",
     "Prediction",
+    "Result",
     "Target",
     "TensorAttribution",
     "UnsupportedHeadError",

@@ -49,7 +49,7 @@ class States:
         """
         largest = torch.zeros(mask.shape, device=mask.device)
         for norms in self.stack.trail if self.stack is not None else []:
-            norms = norms.T if self.time_first else norms
+            norms = (norms.T if self.time_first else norms).to(mask.device)
             if norms.shape == mask.shape:
                 median = norms.masked_fill(~mask, torch.nan).nanmedian(1, keepdim=True).values
                 largest = torch.maximum(largest, norms / median)
@@ -61,6 +61,10 @@ class States:
         if stack is not None and norms is not None:
             stack = replace(stack, norms=norms[index])
         return replace(self, raw=self.raw[index], stack=stack, time_first=False)
+
+    def to(self, place: torch.device) -> "States":
+        """On another device, for parts of a model may be on several."""
+        return replace(self, raw=self.raw.to(place))
 
     def stands_beside(self, others: "States") -> bool:
         """Whether a head that reads `others` can be put on these, token by token."""
@@ -74,7 +78,8 @@ class States:
     def norms(self) -> Tensor | None:
         """||x^0||_2 in float32, [rows, sequence]; None where x^0 has other positions than x^L."""
         if self.stack is not None:
-            return self.stack.norms.T if self.time_first else self.stack.norms
+            norms = self.stack.norms.to(self.raw.device)
+            return norms.T if self.time_first else norms
         if self.raw.dim() != 3:
             return None
         # For the few trunks whose blocks work on other positions than they give: padded to the
@@ -82,7 +87,7 @@ class States:
         states = self.again().get(self.zero)
         if not states or states[0].shape[:2] != self.raw.shape[:2]:
             return None
-        return norms_of(states[0])
+        return norms_of(states[0]).to(self.raw.device)
 
 
 @dataclass(frozen=True)
@@ -221,11 +226,13 @@ def seen(
         is_span="start_logits" in outputs,
         gathered=vocabulary is not None and vocabulary.called,
         vocabulary=vocabulary,
-        states=states,
-        source=source,
+        states=states.to(logits.device),
+        source=None if source is None else source.to(logits.device),
         looked_up=watch.looked_up,
         depth=0 if states.stack is None else states.stack.depth,
-        layers=_finished(watch, states) if layers else {},
+        layers={i: s.to(logits.device) for i, s in _finished(watch, states).items()}
+        if layers
+        else {},
         derived=_derived(watch, output, hidden),
     )
 

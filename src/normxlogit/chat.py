@@ -1,5 +1,6 @@
 """Chats through a tokenizer's template, and where the messages are in what comes out."""
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -7,6 +8,9 @@ from transformers import PreTrainedTokenizerBase
 
 from .errors import InputError
 from .result import Message
+
+_MARK = "normxlogit-message"
+"""Stands for what a message says; no template changes or holds it."""
 
 
 def rendered(
@@ -23,20 +27,14 @@ def rendered(
             f"{type(tokenizer).__name__} has no chat template, so a chat cannot be put to the "
             "model. Give the prompt as one text, or set tokenizer.chat_template."
         )
-    text = _template(tokenizer, messages, add_generation_prompt=True)
-    spans, cursor = list[Message](), 0
-    for number, message in enumerate(messages):
-        said = _text(message).strip()
-        end = _end_of(tokenizer, messages[: number + 1], text)
-        start = text.rfind(said, cursor, end) if end else text.find(said, cursor)
-        if start < 0:
-            raise InputError(
-                f"the chat template does not give message {number + 1} ({message['role']}) as it "
-                "is, so its place in the prompt is not known. Give the prompt as one text."
-            )
-        cursor = start + len(said)
-        spans.append(Message(str(message["role"]), start, cursor))
-    return text, spans
+    if all(isinstance(message["content"], str) for message in messages):
+        return _placed(tokenizer, messages)
+    try:
+        return _placed(tokenizer, [{**m, "content": _text(m)} for m in messages])
+    except InputError:  # some templates take a message's parts and no text
+        with contextlib.suppress(InputError):
+            return _placed(tokenizer, messages)
+        raise
 
 
 def is_chat(item: Any) -> bool:
@@ -44,29 +42,48 @@ def is_chat(item: Any) -> bool:
     return isinstance(item, list) and bool(item) and all(isinstance(m, Mapping) for m in item)
 
 
-def _end_of(
-    tokenizer: PreTrainedTokenizerBase, messages: Sequence[Mapping[str, Any]], text: str
-) -> int | None:
-    """Where the messages end in the text of the whole chat, if the template writes them in turn."""
-    try:
-        part = _template(tokenizer, messages)
-    except InputError:
-        return None
-    return len(part) if text.startswith(part) else None
+def _placed(
+    tokenizer: PreTrainedTokenizerBase, messages: Sequence[Mapping[str, Any]]
+) -> tuple[str, list[Message]]:
+    """The text of the chat, and where in it each message is.
+
+    What stands around a message is seen by putting a mark in its place.
+    """
+    text, spans = _template(tokenizer, messages), list[Message]()
+    for number, message in enumerate(messages):
+        marked = [*messages[:number], _with_mark(message), *messages[number + 1 :]]
+        before, _, after = _template(tokenizer, marked).partition(_MARK)
+        start, end = len(before), len(text) - len(after)
+        part = text[start : max(start, end)]
+        if text != before + part + after or part.strip() != _text(message).strip():
+            raise InputError(
+                f"the chat template does not give message {number + 1} ({message['role']}) as it "
+                "is, so its place in the prompt is not known. Give the prompt as one text."
+            )
+        start += len(part) - len(part.lstrip())
+        spans.append(Message(str(message["role"]), start, start + len(part.strip())))
+    return text, spans
+
+
+def _with_mark(message: Mapping[str, Any]) -> dict[str, Any]:
+    """The message with the mark in place of what it says."""
+    content: Any = _MARK
+    if not isinstance(message["content"], str):
+        first, *others = message["content"]
+        content = [{**first, "text": _MARK}, *({**part, "text": ""} for part in others)]
+    return {**message, "content": content}
 
 
 def _template(
     tokenizer: PreTrainedTokenizerBase,
     messages: Sequence[Mapping[str, Any]],
-    *,
-    add_generation_prompt: bool = False,
 ) -> str:
     try:
         return str(
             tokenizer.apply_chat_template(
                 [dict(message) for message in messages],
                 tokenize=False,
-                add_generation_prompt=add_generation_prompt,
+                add_generation_prompt=True,
             )
         )
     except Exception as error:  # templates are programs, and raise what they like

@@ -9,8 +9,10 @@ from itertools import accumulate
 from typing import Any
 
 import numpy as np
+import regex
 import torch
 from numpy.typing import NDArray
+from regex import Pattern
 from torch import Tensor
 from transformers import BatchEncoding, PreTrainedModel, PreTrainedTokenizerBase
 
@@ -18,7 +20,7 @@ from .chat import rendered
 from .errors import InputError, ModelError, OptionError
 from .found import with_offsets
 from .result import Message
-from .words import Span, word_numbers
+from .words import UNSPACED, Span, word_numbers
 
 LONG = ("error", "truncate", "window")
 """What to do with a text over the model's limit."""
@@ -85,18 +87,8 @@ class Encoded:
             InputError: there is none, or several.
         """
         if isinstance(position, str):
-            found = [
-                (segment, text.index(position))
-                for segment, text in enumerate(self.texts)
-                for _ in range(text.count(position))
-            ]
-            if len(found) != 1:
-                raise InputError(
-                    f"{position!r} occurs {len(found) or 'not'}{' times' * bool(found)} in the "
-                    "text: give the number of a token, or its first character and last + 1."
-                )
-            (segment, start), length = found[0], len(position)
-            return self.tokens_within(start, start + length, segment)[0]
+            segment, start = self._place_of(position, range(len(self.texts)))
+            return self.tokens_within(start, start + len(position), segment)[0]
         if isinstance(position, tuple) and len(position) == 2:
             return self.tokens_within(*position, 0)[0]
         if isinstance(position, bool) or not hasattr(position, "__index__"):
@@ -109,17 +101,49 @@ class Encoded:
             raise InputError(f"position {number} is not among the text's {len(self)} tokens.")
         return number % len(self)
 
+    def tokens_of(self, part: str, segment: int) -> list[int]:
+        """The tokens of some words that occur once in a text.
+
+        Raises:
+            InputError: they do not, or several times.
+        """
+        _, start = self._place_of(part, [segment])
+        return self.tokens_within(start, start + len(part), segment)
+
     def tokens_within(self, start: int, end: int, segment: int) -> list[int]:
         """The tokens that hold characters from `start` up to `end`.
 
         Raises:
-            InputError: there are none.
+            InputError: there are none, or these are no characters of the text.
         """
+        length = len(self.texts[segment])
+        are_numbers = all(hasattr(value, "__index__") for value in (start, end))
+        if not are_numbers or not 0 <= start < end <= length:
+            raise InputError(
+                f"({start!r}, {end!r}) are not the first character and last + 1 of a part of the "
+                f"text, which has {length} characters."
+            )
         first, last = self.offsets.T
         inside = (self.segments == segment) & (first < end) & (last > start) & (last > first)
         if not inside.any():
             raise InputError(f"characters {start} to {end} of the text hold no token.")
         return [int(i) for i in np.flatnonzero(inside)]
+
+    def _place_of(self, part: str, segments: Sequence[int]) -> tuple[int, int]:
+        """The text and the character where some words are: whole words if there are any such."""
+        found: list[tuple[int, int]] = []
+        for pattern in _patterns(part):
+            found = [(n, m.start()) for n in segments for m in pattern.finditer(self.texts[n])]
+            if found:
+                break
+        if len(found) == 1:
+            return found[0]
+        if not found:
+            raise InputError(f"{part!r} does not occur in the text.")
+        raise InputError(
+            f"{part!r} occurs {len(found)} times in the text: give its first character and last + "
+            "1, as a tuple."
+        )
 
     def as_decoder_inputs(self, start: str) -> "Encoded":
         """The same, shifted to the right behind the token that a decoder starts with."""
@@ -163,7 +187,12 @@ class Encoder:
         self.padding_side: str = tokenizer.padding_side
 
     def encode(
-        self, item: Any, *, is_split_into_words: bool = False, long: str = "error"
+        self,
+        item: Any,
+        *,
+        is_split_into_words: bool = False,
+        long: str = "error",
+        has_windows: bool = True,
     ) -> Encoded:
         """Encode a text or a pair (a tuple of two).
 
@@ -174,6 +203,7 @@ class Encoder:
             long: what to do if it is over `max_length`: "error"; "truncate", keep the beginning;
                 "window", cut it into windows that overlap by a quarter (of a pair, the second
                 text).
+            has_windows: whether windows are of any use to who asks.
 
         Raises:
             InputError: it is no text, or blank, or too long.
@@ -195,9 +225,13 @@ class Encoder:
             return self._encoded(parts, is_split_into_words, batch, batch)
         if long == "error":
             raise InputError(
-                f"the text has {length} tokens and the model takes {self.max_length}. Use "
-                "long='truncate' to explain its beginning, or long='window' to explain it in "
-                "overlapping windows."
+                f"the text has {length} tokens and the model takes {self.max_length}. "
+                + (
+                    "Use long='truncate' to explain its beginning, or long='window' to explain it "
+                    "in overlapping windows."
+                    if has_windows
+                    else "Shorten it, or explain its beginning with long='truncate'."
+                )
             )
         cut: dict[str, Any] = {"max_length": self.max_length, "truncation": "longest_first"}
         if long == "truncate":
@@ -238,12 +272,14 @@ class Encoder:
         """
         if isinstance(target, str):
             ids = [self._ids(text) for text in (target, f" {target}")]
+            if not ids[0] or any(number == self._tokenizer.unk_token_id for number in ids[0]):
+                raise OptionError(f"this model has no token for {target!r}.")
             single = next((found for found in ids if len(found) == 1), None)
-            if single is None or single[0] == self._tokenizer.unk_token_id:
+            if single is None:
+                parts = ", ".join(f"{self.token(number)} = {number}" for number in ids[0])
                 raise OptionError(
-                    f"{target!r} is {len(ids[0])} tokens to this model "
-                    f"({', '.join(map(self.token, ids[0]))}), and one is explained here. "
-                    "Name one of them, or another word."
+                    f"{target!r} is {len(ids[0])} tokens to this model ({parts}), and one is named "
+                    "here. Name one of them by its id, or another word."
                 )
             return single[0]
         if isinstance(target, bool) or not hasattr(target, "__index__"):
@@ -340,21 +376,19 @@ class Encoder:
                 changes what a message says.
         """
         text, spans = rendered(self._tokenizer, messages)
-        with self._lock:
-            batch = self._tokenizer([text], add_special_tokens=False, verbose=False)
-        if not self._tokenizer.is_fast:
-            batch = with_offsets(batch, [text], self._tokenizer)
+        batch = self._tokenize([text], False, add_special_tokens=False)
         encoded = self._encoded([text], False, batch, batch)
         if self.max_length is not None and len(encoded) > self.max_length:
             raise InputError(
                 f"the chat has {len(encoded)} tokens and the model takes {self.max_length}. "
                 "Shorten it."
             )
-        begin, end = encoded.offsets.T
-        within = np.zeros(len(encoded), np.bool_)
-        for message in spans:
-            within |= (begin < message.end) & (end > message.start)
-        within &= ~encoded.special
+        within = ~encoded.special
+        for i in np.flatnonzero(within):
+            start, end = encoded.offsets[i]
+            visible = text[start:end].lstrip()
+            first = end - len(visible) if visible else start
+            within[i] = any(message.start <= first < message.end for message in spans)
         return replace(
             encoded,
             special=~within,
@@ -367,8 +401,11 @@ class Encoder:
         return str(self._tokenizer.decode(list(ids), clean_up_tokenization_spaces=False))
 
     def _ids(self, text: str, *, specials: bool = False) -> list[int]:
-        with self._lock:
-            batch = self._tokenizer(text, add_special_tokens=specials, verbose=False)
+        try:
+            with self._lock:
+                batch = self._tokenizer(text, add_special_tokens=specials, verbose=False)
+        except Exception as error:  # tokenizers raise errors of many kinds
+            raise InputError(f"the tokenizer could not read {text!r:.80}: {error}") from error
         return list(batch["input_ids"])
 
     def batch(self, windows: Sequence[Window], side: str) -> dict[str, Tensor]:
@@ -428,6 +465,18 @@ class Encoder:
                 )
             ),
         )
+
+
+def _patterns(part: str) -> list[Pattern[str]]:
+    """How to look for words in a text: as whole ones, then as they stand."""
+    if not part.strip():
+        return []
+    as_it_stands = regex.escape(part)
+    if UNSPACED.search(part):
+        return [regex.compile(as_it_stands)]
+    before = r"(?<!\w)" if regex.match(r"\w", part[0]) else ""
+    after = r"(?!\w)" if regex.match(r"\w", part[-1]) else ""
+    return [regex.compile(p) for p in (before + as_it_stands + after, as_it_stands)]
 
 
 def check_long(long: str) -> None:

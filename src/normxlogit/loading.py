@@ -142,11 +142,14 @@ def find_device(name: str) -> torch.device:
 
 
 def seems_untrained(model: PreTrainedModel) -> bool:
-    """Whether the last linear layer's bias is all zeros, as no training leaves it."""
+    """Whether the last linear layer's bias is all zeros, as no training leaves it; what is
+    offloaded is not looked at.
+    """
     trunk = set(model.base_model.modules()) if model.base_model is not model else set()
     linear = [m for m in model.modules() if isinstance(m, nn.Linear) and m not in trunk]
     biases = [m.bias for m in linear if m.out_features == model.config.num_labels]
-    return any(bias is not None and not bool(bias.any()) for bias in biases)
+    here = [bias for bias in biases if bias is not None and not bias.is_meta]
+    return any(not bool(bias.any()) for bias in here)
 
 
 def _dtype(dtype: str | torch.dtype) -> str | torch.dtype:

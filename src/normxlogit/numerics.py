@@ -6,19 +6,37 @@ from torch import Tensor
 _RELATIVE = {torch.float64: 1e-8, torch.float32: 1e-4, torch.float16: 1e-2, torch.bfloat16: 5e-2}
 
 
-def tolerance(dtype: torch.dtype) -> float:
-    """The relative difference that rounding may make between two orders of the same computation."""
-    return _RELATIVE[dtype]
+_MANY = 64
+"""Of so many values the largest may be no more than so many times the median."""
+
+
+def tolerance(*dtypes: torch.dtype) -> float:
+    """The relative difference that rounding may make between two orders of the same computation,
+    in the coarsest of these.
+    """
+    return max(_RELATIVE[dtype] for dtype in dtypes)
+
+
+def magnitude(values: Tensor) -> Tensor:
+    """The size that differences are relative to: the largest absolute value, [].
+
+    Of many values, such as the logits over a vocabulary, those far from the median do not count:
+    models set the logits of tokens that are not to be generated to -1e9 or the like.
+    """
+    sizes = values.abs().flatten()
+    largest = sizes.amax()
+    if values.shape[-1] >= _MANY and (median := sizes.median()) > 0:
+        largest = torch.minimum(largest, _MANY * median)
+    return largest.clamp_min(1e-12)
 
 
 def gap(found: Tensor, expected: Tensor) -> Tensor:
-    """The largest difference along the last dimension, relative to the largest expected value.
+    """The largest difference along the last dimension, relative to the expected magnitude.
 
     Both are [..., n] and `expected` is finite; the result is [...], infinite where `found` is not
     a number.
     """
-    scale = expected.abs().amax().clamp_min(1e-12)
-    return ((found - expected).abs().amax(-1) / scale).nan_to_num(nan=torch.inf)
+    return ((found - expected).abs().amax(-1) / magnitude(expected)).nan_to_num(nan=torch.inf)
 
 
 def agree(found: Tensor, expected: Tensor) -> bool:

@@ -6,15 +6,17 @@ code for an architecture. Given each token as a sequence of length one, it retur
 on it (Abbasi et al., NormXLogit, EMNLP 2025).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from .capture import Capture, logits_of
 from .errors import InputError, UnsupportedHeadError
-from .numerics import gap, tolerance
+from .numerics import gap, magnitude, tolerance
+from .vocabulary import Vocabulary
 
 _PREFIX = 8
 """How many first positions a pooling head may read alone, or in its own way."""
@@ -22,15 +24,24 @@ _PREFIX = 8
 _AT_ONCE = 1 << 24
 """How many numbers a chunk of replayed hidden states or logits may hold."""
 
+_SAMPLED = 4
+"""How many tokens a sliced head is compared on with the whole one."""
+
 WAY_OUT = "A perturbation method is the way to explain it."
 
 
 class Replay:
-    """The model's own forward, from given final hidden states on."""
+    """The model's own forward, from given final hidden states on.
+
+    Attributes:
+        name: the model's class.
+        within: the relative difference up to which two outputs agree.
+    """
 
     def __init__(self, captured: Capture) -> None:
         self._captured = captured
         self.name = type(captured.shadow.root).__name__
+        self.within = tolerance(captured.logits.dtype, captured.states.raw.dtype)
 
     def whole(self, tokens: Tensor) -> Tensor:
         """The model's output with other x^L, [rows, sequence, hidden], for its own inputs."""
@@ -70,6 +81,16 @@ class Replay:
             outputs.append(self._run(hidden, first))
         return torch.cat(outputs)
 
+    def check(self, found: Tensor, own: Tensor) -> None:
+        """Raise `UnsupportedHeadError` if an output is not the model's own, [..., outputs]."""
+        difference = gap(found, own).amax() if found.shape == own.shape else torch.inf
+        if not difference <= self.within:
+            raise UnsupportedHeadError(
+                f"the head of {self.name}, replayed on the final hidden states, does not give the "
+                f"model's own output (relative difference {float(difference):.1e}): it reads "
+                f"something besides them. {WAY_OUT}"
+            )
+
     def _run(self, hidden: Tensor, inputs: dict[str, Any], position: int | None = None) -> Tensor:
         captured = self._captured
         try:
@@ -77,11 +98,11 @@ class Replay:
                 last_hidden_state=hidden,
                 **{key: d(hidden, position=position) for key, d in captured.derived.items()},
             )
-            _answer(captured.trunk, output)
-            for tower, said in captured.towers:
-                _answer(tower, said)
             choices = None if captured.choices is None else 1
-            logits = logits_of(captured.shadow.root(**inputs, return_dict=True), choices)
+            with ExitStack() as answers:
+                for module, said in (*captured.towers, (captured.trunk, output)):
+                    answers.enter_context(_answering(module, said))
+                logits = logits_of(captured.shadow.root(**inputs, return_dict=True), choices)
             if logits is None:
                 raise TypeError("it returned no logits")
         except torch.OutOfMemoryError:
@@ -91,9 +112,6 @@ class Replay:
                 f"the head of {self.name} could not be run on its final hidden states alone "
                 f"({type(error).__name__}: {error}). It reads something besides them. {WAY_OUT}"
             ) from error
-        finally:
-            for module in (captured.trunk, *(tower for tower, _ in captured.towers)):
-                vars(module).pop("forward", None)
         return logits
 
     def _one_token_inputs(self, rows: int) -> dict[str, Any]:
@@ -175,7 +193,7 @@ class PooledHead:
                 f"the head of {name} gives {own.shape[-1]} outputs for the text and "
                 f"{self.logits.shape[-1]} for a token. {WAY_OUT}"
             )
-        within = tolerance(own.dtype)
+        within = self._replay.within
         rows = torch.arange(len(own), device=own.device)
         gaps = gap(self.logits, own[:, None])
         alike = gaps <= within
@@ -222,7 +240,7 @@ class PooledHead:
 
     def _check_whole(self) -> None:
         """On x^L as it is, the head must give the model's own output."""
-        _check(self._replay.whole(self._hidden), self._own, self._replay.name)
+        self._replay.check(self._replay.whole(self._hidden), self._own)
 
 
 class TokenHead:
@@ -246,7 +264,7 @@ class TokenHead:
                 f"{self._replay.name} gives outputs of shape {list(own.shape)} for final hidden "
                 f"states of {list(captured.states.tokens.shape)}. {WAY_OUT}"
             )
-        _check(self.logits[mask], own[mask], self._replay.name)
+        self._replay.check(self.logits[mask], own[mask])
 
     def on_tokens(self, hidden: Tensor) -> Tensor:
         """HoT of every token: [rows, sequence, hidden] -> [rows, sequence, outputs]."""
@@ -282,18 +300,15 @@ class VocabularyHead:
         Raises:
             UnsupportedHeadError: the replayed head does not give the model's own output.
         """
-        if self._slices:
-            vocabulary = self._captured.vocabulary
-            assert vocabulary is not None
-            wanted = set(ids.tolist())
-            with vocabulary.only(ids):
-                if wanted <= self._agreed or self._slices_agree(ids):
-                    self._agreed |= wanted
-                    return self._replay.alone(hidden.flatten(0, 1)).reshape(
-                        *hidden.shape[:2], len(ids)
-                    )
-            self._slices = False
-        return self.each(hidden, lambda logits, _: logits[:, ids])
+        vocabulary = self._captured.vocabulary
+        wanted = set(ids.tolist())
+        if vocabulary is not None and self._slices and not wanted <= self._agreed:
+            self._slices = self._slices_agree(ids, vocabulary)
+            self._agreed |= wanted
+        if vocabulary is None or not self._slices:
+            return self.each(hidden, lambda logits, _: logits[:, ids])
+        with vocabulary.only(ids):
+            return self._replay.alone(hidden.flatten(0, 1)).reshape(*hidden.shape[:2], len(ids))
 
     def each(self, hidden: Tensor, read: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
         """What `read` makes of all of HoT(x_i), some tokens at a time.
@@ -316,63 +331,85 @@ class VocabularyHead:
         found = torch.cat([read(self._replay.alone(part), rows) for part, rows in parts])
         return found.reshape(rows, sequence, -1)
 
-    def _slices_agree(self, ids: Tensor) -> bool:
+    def _slices_agree(self, ids: Tensor, vocabulary: Vocabulary) -> bool:
         """Whether the head with these rows alone gives for each token alone what it gives on the
-        whole sequence, and at the positions that are read the model's own output.
+        whole sequence, at the positions that are read the model's own output, and on some tokens
+        what the whole head gives.
+
+        The latter is a matter of the head and not of the rows, so it is looked at once. Tokens with
+        their signs changed are among those, on which a head that compares outputs with each other
+        (a log-softmax) does not say what it says where the model is sure.
         """
-        hidden = self._captured.states.tokens
+        hidden, own = self._captured.states.tokens, self.own
+        if own.shape[-1] != vocabulary.size:
+            return False
+        tokens = hidden[self._mask]
+        some = tokens[:: -(-len(tokens) // _SAMPLED)]
+        some = torch.cat([some, -some])
         try:
-            whole = self._replay.whole(hidden)
-            alone = self._replay.alone(hidden.flatten(0, 1)).reshape(*hidden.shape[:2], -1)
+            full = None if vocabulary.is_separable else self._replay.alone(some)
+            with vocabulary.only(ids):
+                whole = self._replay.whole(hidden)
+                alone = self._replay.alone(hidden.flatten(0, 1))
+                sampled = alone if full is None else self._replay.alone(some)
         except UnsupportedHeadError:
             return False
-        vocabulary = self._captured.vocabulary
-        if whole.shape != alone.shape or not (vocabulary and vocabulary.called):
+        if whole.shape != (*hidden.shape[:2], len(ids)) or not vocabulary.called:
             return False
-        own = self.own[..., ids]
-        within = tolerance(own.dtype) * self.own.abs().amax().clamp_min(1e-12)
+        alone = alone.reshape(whole.shape)
+        within = self._replay.within
         there = self._read >= 0
-        differences = [
-            (whole[self._mask] - alone[self._mask]).abs(),
-            (alone[self._rows, self._read] - own)[there].abs(),
+        pairs = [
+            (whole[self._mask], alone[self._mask], own),
+            (alone[self._rows, self._read][there], own[..., ids][there], own),
         ]
-        return all(bool((d <= within).all()) for d in differences)
+        if full is not None:
+            pairs.append((sampled, full[:, ids], full))
+        agreed = all(
+            bool(((a - b).abs() <= within * magnitude(scale)).all()) for a, b, scale in pairs
+        )
+        vocabulary.is_separable |= agreed
+        return agreed
 
     def _check_whole_head(self) -> None:
         """Each position that is read, alone, must give the model's own output, and so must the head
-        on the whole sequence with all other positions negated.
+        on the whole sequence with all other positions negated; on the first and last as well, if it
+        was put on nothing but the positions that are read.
         """
         hidden, there = self._captured.states.tokens, self._read >= 0
         alone = self._replay.alone(hidden[self._rows, self._read][there])
-        _check(alone, self.own[there], self._replay.name)
+        self._replay.check(alone, self.own[there])
         kept = torch.zeros_like(self._mask)
         kept[self._rows, self._read] = True
         negated = torch.where(kept[..., None], hidden, -hidden)
         vocabulary = self._captured.vocabulary
         if self._captured.gathered and vocabulary is not None:
-            with vocabulary.reading(self._read):
-                outputs = self._replay.whole(negated)
+            first = self._mask.int().argmax(1, keepdim=True)
+            last = self._mask.shape[1] - 1 - self._mask.flip(1).int().argmax(1, keepdim=True)
+            with vocabulary.reading(torch.cat([first, self._read, last], 1)):
+                outputs = self._replay.whole(negated)[:, 1:-1]
         else:
             outputs = self._replay.whole(negated)[self._rows, self._read]
-        _check(outputs[there], self.own[there], self._replay.name)
+        self._replay.check(outputs[there], self.own[there])
         self._checked = True
 
 
-def _answer(module: Any, output: Any) -> None:
-    """Make a module return this, whatever it is given."""
-    vars(module).update(
-        forward=lambda *_args, **_kwargs: output, _forward_hooks={}, _forward_pre_hooks={}
-    )
-
-
-def _check(found: Tensor, own: Tensor, name: str) -> None:
-    difference = gap(found.flatten(), own.flatten()) if found.shape == own.shape else torch.inf
-    if not difference <= tolerance(own.dtype):
-        raise UnsupportedHeadError(
-            f"the head of {name}, replayed on the final hidden states, does not give the "
-            f"model's own output (relative difference {float(difference):.1e}): it reads "
-            f"something besides them. {WAY_OUT}"
-        )
+@contextmanager
+def _answering(module: nn.Module, output: Any) -> Iterator[None]:
+    """Inside, a module of a shadow returns this, whatever it is given."""
+    own = vars(module)
+    changed = {
+        "forward": lambda *_args, **_kwargs: output,
+        "_forward_hooks": {},
+        "_forward_pre_hooks": {},
+    }
+    before = {key: own[key] for key in changed if key in own}
+    own.update(changed)
+    try:
+        yield
+    finally:
+        del own["forward"]
+        own.update(before)
 
 
 def _rotated_within(mask: Tensor, kept: int) -> Tensor:

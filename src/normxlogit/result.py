@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from importlib import import_module
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
@@ -142,7 +143,6 @@ class Result:
     """
 
     kind: ClassVar[str]
-    kinds: ClassVar[dict[str, type["Result"]]] = {}
 
     scores: Floats
     axes: tuple[str, ...]
@@ -154,10 +154,9 @@ class Result:
     logits: Floats | None = None
 
     def __init_subclass__(cls, *, kind: str | None = None) -> None:
-        """Make `from_dict` and `load` know the class by its kind."""
+        """Name the kind by which `from_dict` and `load` know the class; see `_HOMES`."""
         if kind is not None:
             cls.kind = kind
-            cls.kinds[kind] = cls
 
     def __len__(self) -> int:
         return int(self.scores.shape[-1])
@@ -249,7 +248,7 @@ class Result:
                 f"expected data of the schema {SCHEMA!r}, got {data.get('schema')!r}. "
                 "It may be of another version of normxlogit."
             )
-        made = Result.kinds.get(str(data.get("kind")))
+        made = _class_of(data.get("kind"))
         if made is None or not issubclass(made, cls):
             raise InputError(f"expected an {cls.__name__}, got the kind {data.get('kind')!r}.")
         try:
@@ -315,6 +314,22 @@ class Result:
             axes=tuple(a for a in self.axes if a != axis),
             **changes,
         )
+
+
+_HOMES = {
+    "text": ("attribution", "Attribution"),
+    "generation": ("generated", "GenerationAttribution"),
+    "image": ("pictures", "ImageAttribution"),
+    "audio": ("sounds", "AudioAttribution"),
+}
+"""The module and class of each kind of result, imported when one is read."""
+
+
+def _class_of(kind: Any) -> Any:
+    if kind not in _HOMES:
+        return None
+    module, name = _HOMES[kind]
+    return getattr(import_module(f".{module}", __package__), name)
 
 
 def plain(values: Floats | None) -> Any:

@@ -8,7 +8,8 @@ between.
 import copy
 from collections import OrderedDict
 from dataclasses import dataclass
-from types import MethodType
+from functools import partial, update_wrapper
+from types import FunctionType, MethodType
 from typing import Any
 
 import torch
@@ -96,9 +97,9 @@ class Shadow:
     Modules are copied with their configuration and the containers that they hold, so hooks, flags,
     replaced children and attributes that a forward sets on its own module stay here. Only what a
     forward writes into a buffer or a nested container in place reaches the model, as it would in
-    any forward pass. Instance-level forwards that accelerate put on a module are left out where
-    the tree is taken apart, for they would lead back to the user's model, and kept elsewhere, where
-    they move offloaded weights.
+    any forward pass. Forwards that were put on a module and lead back to it (accelerate's, which
+    load offloaded weights, and methods) are bound to its copy, so that the weights are loaded into
+    the copy; compiled ones become what was compiled.
 
     Attributes:
         root: the copy of the model.
@@ -111,6 +112,7 @@ class Shadow:
             m: m if _is_stateless(m) and m not in around else _bare_copy(m) for m in anatomy.modules
         }
         configs: dict[int, PretrainedConfig] = {}
+        tied: dict[int, Any] = {}
         for original, twin in self.of.items():
             if twin is original:
                 continue
@@ -124,17 +126,36 @@ class Shadow:
                     configs[id(config)] = copy.copy(config)
                 own["config"] = configs[id(config)]
             for name, value in original.__dict__.items():
-                if type(value) is MethodType and value.__self__ in self.of:
-                    own[name] = MethodType(value.__func__, self.of[value.__self__])
+                if (bound := self._bound(value)) is not value:
+                    own[name] = bound
+            if "_hf_hook" in own:
+                own["_hf_hook"] = _copy_of_hook(own["_hf_hook"], tied)
         for module in anatomy.apart:
-            _leave_instance_forward(self.of[module])
-        if model.training and any("forward" in twin.__dict__ for twin in self.of.values()):
+            if "forward" in vars(module) and self._bound(module.forward) is module.forward:
+                raise UnsupportedHeadError(
+                    f"the forward of this {type(module).__name__} was replaced on the instance, so "
+                    "what its class computes may not be what it computes. Put the change into a "
+                    "subclass."
+                )
+        if model.training and any(
+            "forward" in vars(m) and self._bound(m.forward) is m.forward for m in self.of
+        ):
             raise ModelError(
                 f"this {type(model).__name__} is in training mode and its modules carry forwards "
-                "of their own (accelerate), so dropout cannot be kept from acting. "
-                "Call model.eval() first."
+                "of their own, so dropout cannot be kept from acting. Call model.eval() first."
             )
         self.root: Any = self.of[model]
+
+    def _bound(self, value: Any) -> Any:
+        """What stands on a module, bound to the copy if it is bound to the model; else as it is."""
+        if isinstance(value, FunctionType) and hasattr(value, "_torchdynamo_orig_callable"):
+            value = vars(value)["__wrapped__"]
+        if type(value) is MethodType and value.__self__ in self.of:
+            return MethodType(value.__func__, self.of[value.__self__])
+        if type(value) is partial and isinstance(inner := next(iter(value.args), None), nn.Module):
+            bound = partial(value.func, self.of[inner], *value.args[1:], **value.keywords)
+            return update_wrapper(bound, self._bound(getattr(value, "__wrapped__", bound)))
+        return value
 
     def set_pad_token_id(self, value: int) -> None:
         """Give the shadow's configuration a pad token; the model's own stays as it is."""
@@ -145,10 +166,11 @@ class Shadow:
 
 
 def _is_stateless(module: nn.Module) -> bool:
-    """Whether a module of torch's own has neither children nor a mode, so that it needs no copy."""
+    """Whether one of torch's modules has neither children, mode nor forward, and needs no copy."""
     return (
         not module._modules
         and not module.training
+        and "forward" not in vars(module)
         and type(module).__module__.startswith("torch.nn.modules.")
     )
 
@@ -167,12 +189,16 @@ def _bare_copy(module: nn.Module) -> nn.Module:
     return twin
 
 
-def _leave_instance_forward(twin: nn.Module) -> None:
-    if "forward" not in twin.__dict__:
-        return
-    if not hasattr(twin, "_hf_hook"):
-        raise UnsupportedHeadError(
-            f"the forward of this {type(twin).__name__} was replaced on the instance, so what its "
-            "class computes may not be what it computes. Put the change into a subclass."
-        )
-    del twin.__dict__["forward"]
+def _copy_of_hook(hook: Any, tied: dict[int, Any]) -> Any:
+    """One of accelerate's hooks, which keep what they have loaded, of tied weights in a map that
+    all hooks of a model share: `tied` has the copies of such maps, by the id of the original.
+    """
+    twin = copy.copy(hook)
+    own = vars(twin)
+    if "hooks" in own:
+        own["hooks"] = [_copy_of_hook(inner, tied) for inner in own["hooks"]]
+    if (loaded := own.get("tied_params_map")) is not None:
+        if id(loaded) not in tied:
+            tied[id(loaded)] = {pointer: dict(places) for pointer, places in loaded.items()}
+        own["tied_params_map"] = tied[id(loaded)]
+    return twin

@@ -31,16 +31,23 @@ class Vocabulary:
     Attributes:
         sliceable: whether single rows can be taken of it: a plain linear map whose weights are
             here, not wrapped by an adapter, quantised or offloaded.
+        size: how many rows it has; 0 if it is not sliceable.
+        is_separable: whether it is known that what the model makes of a row's outputs does not
+            depend on the other rows.
         called: whether the module was called inside the last `reading` or `only`.
     """
 
     def __init__(self, original: nn.Module, anatomy: Anatomy, shadow: Shadow) -> None:
         self._module = shadow.of[original]
         weight = original._parameters.get("weight")
-        self.sliceable = type(original) is nn.Linear and (
-            weight is not None and weight.device.type != "meta" and "forward" not in vars(original)
+        self.sliceable = (
+            type(original) is nn.Linear
+            and type(weight) is nn.Parameter
+            and weight.device.type != "meta"
+            and ("forward" not in vars(original) or hasattr(original, "_hf_hook"))
         )
-        self.called = False
+        self.size = len(weight) if self.sliceable and weight is not None else 0
+        self.is_separable = self.called = False
         self._sized: list[tuple[dict[str, Any], str]] = []
         if self.sliceable and weight is not None:
             stores: list[dict[str, Any]] = []
@@ -79,7 +86,7 @@ class Vocabulary:
 
         def forward(hidden: Tensor, *_args: Any, **_kwargs: Any) -> Tensor:
             self.called = True
-            return linear(hidden, rows, offsets)
+            return linear(hidden.to(rows.device), rows, offsets)
 
         kept = [(store, name, store[name]) for store, name in self._sized]
         try:

@@ -174,7 +174,7 @@ class Watch:
                 self._before(of[block], partial(self._on_block_input, of[blocks]))
                 if layers:
                     self._after(of[block], partial(self._on_block_output, of[blocks]))
-        self._words = _word_table(model)
+        self._words = _word_embeddings(model)
         for module in anatomy.around:
             if self._embeds(module):
                 self._after(of[module], self._on_words)
@@ -276,8 +276,17 @@ class Watch:
                 return
 
     def _embeds(self, module: nn.Module) -> bool:
-        """Whether a module's weights are the word embeddings."""
-        return self._words is not None and module._parameters.get("weight") is self._words
+        """Whether a module's weights are the word embeddings, which encoder and decoder may share;
+        where these are offloaded, and so no longer the same tensor, whether it has their measures.
+        """
+        weight = module._parameters.get("weight")
+        table = None if self._words is None else self._words._parameters.get("weight")
+        if table is None or not table.is_meta:
+            return table is not None and weight is table
+        return isinstance(module, nn.Embedding) and all(
+            getattr(module, name) == getattr(self._words, name, None)
+            for name in ("num_embeddings", "embedding_dim", "padding_idx")
+        )
 
     def _around_words(self, part: nn.Module) -> set[nn.Module]:
         """The modules of the innermost sub-model that holds the word embeddings."""
@@ -376,13 +385,12 @@ def first_tensor(values: Any) -> Any:
     return None
 
 
-def _word_table(model: PreTrainedModel) -> Tensor | None:
-    """The weights of the word embeddings, which encoder and decoder may share."""
+def _word_embeddings(model: PreTrainedModel) -> nn.Module | None:
     try:
         words = model.get_input_embeddings()
     except (AttributeError, NotImplementedError):
         return None
-    return words._parameters.get("weight") if isinstance(words, nn.Module) else None
+    return words if isinstance(words, nn.Module) else None
 
 
 def _size(module: nn.Module) -> int:

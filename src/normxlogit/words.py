@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 _WORD_CHARACTER = regex.compile(r"[\w\p{M}]")
 _APOSTROPHES = frozenset("'’ʼ")
-_UNSPACED = regex.compile(
+UNSPACED = regex.compile(
     r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}\p{Tibetan}]"
 )
 _SENTENCE_END = regex.compile(r"(?:[.!?…]+[\p{Pe}\p{Pf}\"']*(?=\s)|[。！？]+[\p{Pe}\p{Pf}]*|\n)\s*")
@@ -88,7 +88,7 @@ def _joined(text: str, inner: frozenset[int], before: Span, after: Span, same_id
     left, right = text[start - 1], text[start]
     if _is_inner_apostrophe(text, start) or _is_inner_apostrophe(text, start - 1):
         return True
-    if _UNSPACED.match(left) or _UNSPACED.match(right):
+    if UNSPACED.match(left) or UNSPACED.match(right):
         return False
     letters = [bool(_WORD_CHARACTER.match(character)) for character in (left, right)]
     return all(letters) or (same_id and not any(letters))

@@ -108,7 +108,13 @@ class Recording:
         root.__dict__["forward"] = self._recorded(root.forward)
         try:
             return root.generate(
-                **self._inputs, **options, return_dict_in_generate=True, output_scores=False
+                **self._inputs,
+                **options
+                | {
+                    "return_dict_in_generate": True,
+                    "output_scores": False,
+                    "disable_compile": True,  # a compiled step would run without what records it
+                },
             )
         except (NormXLogitError, torch.OutOfMemoryError):
             raise
@@ -203,7 +209,8 @@ class Recording:
             logits = outputs.logits[:, -1].float()
             best = logits.max(-1)
             states, norms = (values.to(logits.device) for values in new)
-            self._steps.append(Step(states, norms, logits.logsumexp(-1), *best, magnitude(logits)))
+            total, size = logits.logsumexp(-1), magnitude(logits)
+            self._steps.append(Step(states, norms, total, best.values, best.indices, size))
             return outputs
 
         return recorded

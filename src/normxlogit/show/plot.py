@@ -4,7 +4,8 @@ from typing import TYPE_CHECKING
 
 from normxlogit.attribution import Attribution
 from normxlogit.errors import MissingExtraError
-from normxlogit.show import view
+from normxlogit.result import Floats, Result
+from normxlogit.show import kinds, view
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -13,11 +14,19 @@ if TYPE_CHECKING:
 _FOR, _AGAINST = "#1a66cc", "#d9660a"
 
 
-def bars(attribution: Attribution, *, special: bool = False) -> "Figure":
-    """The signed bars of the paper's figure in text order, a panel for each target.
+def figure(result: Result, *, special: bool = False) -> "Figure":
+    """A result of any kind as a figure that belongs to no window.
 
-    With several layers a heat map of words by layers takes the place of the bars. The figure
-    belongs to no window; notebooks show it, `savefig` writes it.
+    Notebooks show it, `savefig` writes it.
+
+    Raises:
+        MissingExtraError: matplotlib is not installed.
+    """
+    return kinds.figure(result, special)
+
+
+def new_figure(width: float, height: float) -> "Figure":
+    """An empty figure of that size in inches.
 
     Raises:
         MissingExtraError: matplotlib is not installed.
@@ -28,20 +37,31 @@ def bars(attribution: Attribution, *, special: bool = False) -> "Figure":
         raise MissingExtraError(
             'plots need matplotlib. Install it with: pip install "normxlogit[plot]"'
         ) from error
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def bars(attribution: Attribution, *, special: bool = False) -> "Figure":
+    """The signed bars of the paper's figure in text order, a panel for each target.
+
+    With several layers a heat map of words by layers takes the place of the bars.
+
+    Raises:
+        MissingExtraError: matplotlib is not installed.
+    """
     rows = view.shown(attribution, special)
     by_layer = len(attribution.layers) > 1
     panels = len(attribution.targets)
     width = max(5.0, 2.0 + 0.6 * len(attribution.layers)) if by_layer else 5.0
     height = 1.2 + 0.28 * max(len(rows), 3)
-    figure = Figure(figsize=(width * panels, height), layout="constrained")
-    axes = figure.subplots(1, panels, squeeze=False)[0]
-    for panel, target in zip(axes, attribution.targets, strict=True):
-        part = attribution.select(target=target.id)
+    drawn = new_figure(width * panels, height)
+    axes = drawn.subplots(1, panels, squeeze=False)[0]
+    for number, panel in enumerate(axes):
+        part = attribution.at(number)
         (_draw_layers if by_layer else _draw_bars)(panel, part, rows)
         panel.set_title(view.explained(part), parse_math=False)
         names = [view.one_line(attribution.tokens[i]) for i in rows]
         panel.set_yticks(range(len(rows)), names, parse_math=False)
-    return figure
+    return drawn
 
 
 def _draw_bars(axes: "Axes", attribution: Attribution, rows: list[int]) -> None:
@@ -60,19 +80,25 @@ def _draw_bars(axes: "Axes", attribution: Attribution, rows: list[int]) -> None:
 
 
 def _draw_layers(axes: "Axes", attribution: Attribution, rows: list[int]) -> None:
+    draw_heat(axes, attribution.scores[:, rows].T, view.color_scale(attribution))
+    axes.set_xticks(range(len(attribution.layers)), [str(layer) for layer in attribution.layers])
+    axes.set_xlabel(f"layer\n{_axis(attribution)}", parse_math=False)
+
+
+def draw_heat(axes: "Axes", scores: Floats, full: float) -> None:
+    """Scores [rows, columns] as colours, the full ones for `full`; nothing for nan."""
     from matplotlib.colors import LinearSegmentedColormap
 
     colors = LinearSegmentedColormap.from_list("against-for", [_AGAINST, "#ffffff", _FOR])
-    full = view.color_scale(attribution)
-    image = axes.imshow(
-        attribution.scores[:, rows].T, cmap=colors, vmin=-full, vmax=full, aspect="auto"
-    )
-    axes.set_xticks(range(len(attribution.layers)), [str(layer) for layer in attribution.layers])
-    axes.set_xlabel(f"layer\n{_axis(attribution)}", parse_math=False)
+    image = axes.imshow(scores, cmap=colors, vmin=-full, vmax=full, aspect="auto")
     axes.figure.colorbar(image, ax=axes)
 
 
 def _axis(attribution: Attribution) -> str:
-    meaning = view.meaning(attribution)
+    return signs(view.meaning(attribution))
+
+
+def signs(meaning: view.Meaning) -> str:
+    """What the signs say, on one line."""
     sides = (("+", meaning.positive), ("−", meaning.negative))
     return ", ".join(f"{sign} {says}" for sign, says in sides if says is not None)

@@ -5,12 +5,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from rich.cells import cell_len, set_cell_size
-from rich.console import Console, ConsoleOptions, RenderResult
+from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.style import Style
 from rich.text import Text
 
 from normxlogit.attribution import Attribution
-from normxlogit.show import view
+from normxlogit.result import Floats, Result
+from normxlogit.show import kinds, view
 
 ROWS = 20
 """How many rows a table has at most."""
@@ -19,26 +20,26 @@ PLAIN_WIDTH = 88
 
 # Blue and orange, which the colour-blind tell apart; each has a contrast of about 4.5 against black
 # and against white, and so on dark and light terminals.
-_FOR, _AGAINST = "#1a73e8", "#c25100"
-_DIM = Style(dim=True)
-_LABEL = Style(bold=True)
+FOR, AGAINST = "#1a73e8", "#c25100"
+DIM = Style(dim=True)
+LABEL = Style(bold=True)
 
 
-def render(attribution: Attribution, *, special: bool = False) -> "Report":
-    """What rich prints of an attribution.
+def render(result: Result, *, special: bool = False) -> RenderableType:
+    """What rich prints of a result.
 
     Args:
-        attribution: of any unit, with any number of targets and layers.
-        special: list special tokens too.
+        result: of any kind and unit, with any number of targets and layers.
+        special: of texts, list special tokens too.
     """
-    return Report(attribution, special)
+    return kinds.render(result, special)
 
 
-def plain(attribution: Attribution, *, special: bool = False) -> str:
+def plain(result: Result, *, special: bool = False) -> str:
     """The same as text without colours, 88 columns wide."""
     file = io.StringIO()
     console = Console(file=file, width=PLAIN_WIDTH, color_system=None, legacy_windows=False)
-    console.print(render(attribution, special=special))
+    console.print(render(result, special=special))
     return "\n".join(line.rstrip() for line in file.getvalue().splitlines())
 
 
@@ -51,11 +52,11 @@ class Report:
 
     def __rich_console__(self, _console: Console, options: ConsoleOptions) -> RenderResult:
         whole = self.attribution
-        yield _prediction(whole)
-        for target in whole.targets:
-            part = whole.select(target=target.id)
+        yield prediction(whole)
+        for number in range(len(whole.targets)):
+            part = whole.at(number)
             if not view.is_plain(whole):
-                yield _field("Explained", Text(view.explained(part)))
+                yield field("Explained", Text(view.explained(part)))
             yield Text()
             yield from _texts(part.select(layer=part.layers[-1]))
             yield Text()
@@ -64,23 +65,28 @@ class Report:
             else:
                 yield from _bars(part.only(), self.special, options.max_width)
             yield Text()
-        yield Text(f"{view.how(whole)}; model {view.visible(whole.provenance.model)}", _DIM)
+        yield Text(f"{view.how(whole)}; model {view.visible(whole.provenance.model)}", DIM)
 
 
-def _field(name: str, value: Text) -> Text:
-    return Text.assemble((f"{name:<12}", _DIM), value)
+def field(name: str, value: Text) -> Text:
+    """A line with a name before it."""
+    return Text.assemble((f"{name:<12}", DIM), value)
 
 
-def _prediction(attribution: Attribution) -> Text:
+def prediction(result: Result) -> Text:
+    """What the model said, and what it would have said next."""
+    found, more = view.said(result)
     said = Text(", ").join(
-        Text.assemble((name, _LABEL), f" {amount}") if name != "the value" else Text(amount, _LABEL)
-        for name, amount in view.predicted(attribution)
+        Text.assemble((name, LABEL), f" {amount}") if name != "the value" else Text(amount, LABEL)
+        for name, amount in found
     )
+    if more:
+        said.append(f" and {more} more", DIM)
     if not said:
-        said = Text("no label", _LABEL)
-    if (second := view.runner_up(attribution)) is not None:
-        said.append(f"   next {second[0]} {second[1]}", _DIM)
-    return _field("Prediction", said)
+        said = Text("no label", LABEL)
+    if rest := view.runners_up(result):
+        said.append("   next " + ", ".join(" ".join(pair) for pair in rest), DIM)
+    return field("Prediction", said)
 
 
 def _texts(attribution: Attribution) -> Iterator[Text]:
@@ -89,16 +95,17 @@ def _texts(attribution: Attribution) -> Iterator[Text]:
     for segment in range(len(attribution.texts)):
         line = Text(overflow="fold")
         if len(attribution.texts) > 1:
-            line.append(f"Text {segment + 1}  ", _DIM)
+            line.append(f"Text {segment + 1}  ", DIM)
         for piece in view.pieces(attribution, segment):
             style = None if piece.score is None else _style(piece.score / largest)
+            style = DIM if piece.special else style
             line.append(view.visible(piece.text), style)
         yield line
 
 
 def _style(share: float) -> Style:
     """How a score looks that is `share` of the largest: coloured, bold, on a coloured ground."""
-    hue, size = _FOR if share > 0 else _AGAINST, abs(share)
+    hue, size = FOR if share > 0 else AGAINST, abs(share)
     if size < 0.05:
         return Style.null()
     if size < 0.35:
@@ -112,38 +119,46 @@ def _bars(attribution: Attribution, special: bool, width: int) -> Iterator[Text]
     """A row for each word: its name, its score, and a bar to either side of a zero line."""
     rows, note = _chosen(attribution, special)
     scores = attribution.scores
-    largest = view.scale(scores[rows])
-    names = {i: view.one_line(attribution.tokens[i]) for i in rows}
-    numbers = {i: view.number(float(scores[i]), largest) for i in rows}
-    name_width = min(max(map(cell_len, names.values()), default=0), max(8, width // 3))
-    number_width = max(map(len, numbers.values()), default=0)
+    names = [view.one_line(attribution.tokens[i]) for i in rows]
+    lines = bar_lines(names, scores[rows], width, [bool(attribution.special[i]) for i in rows])
+    for i, line in enumerate(lines):
+        if len(attribution.texts) > 1:
+            yield from _heading(attribution, rows, i)
+        yield line
+    yield Text()
+    yield from legend(view.meaning(attribution), note)
+
+
+def bar_lines(
+    names: Sequence[str], scores: Floats, width: int, dim: Sequence[bool]
+) -> Iterator[Text]:
+    """A line for each name: its score, and a bar to either side of a zero line."""
+    largest = view.scale(scores)
+    numbers = [view.number(score, largest) for score in scores.tolist()]
+    name_width = min(max(map(cell_len, names), default=0), max(8, width // 3))
+    number_width = max(map(len, numbers), default=0)
     room = min(44, max(8, width - name_width - number_width - 6))
-    low, high = (max(0.0, float((sign * scores[rows]).max(initial=0.0))) for sign in (-1, 1))
+    low, high = (max(0.0, float((sign * scores).max(initial=0.0))) for sign in (-1, 1))
     left = 0 if low == 0 else max(1, round(room * low / (low + high)))
     right = 0 if high == 0 else max(1, room - left)
     per_cell = max(low / left if left else 0.0, high / right if right else 0.0) or 1.0
-    for i, row in enumerate(rows):
-        if len(attribution.texts) > 1:
-            yield from _heading(attribution, rows, i)
-        score = float(scores[row])
+    for name, score, number, is_dim in zip(names, scores.tolist(), numbers, dim, strict=True):
         halves = round(2 * abs(score) / per_cell)
         bar = "█" * (halves // 2)
         before, after = (bar, "") if score < 0 else ("", bar)
         if halves % 2:
             before, after = ("▐" + before, "") if score < 0 else ("", after + "▌")
-        color = Style(color=_FOR if score > 0 else _AGAINST)
+        color = Style(color=FOR if score > 0 else AGAINST)
         yield Text.assemble(
             "  ",
-            (_fitted(names[row], name_width), _DIM if attribution.special[row] else ""),
-            f"  {numbers[row]:>{number_width}}  ",
+            (_fitted(name, name_width), DIM if is_dim else ""),
+            f"  {number:>{number_width}}  ",
             (f"{before:>{left}}", color),
-            ("│", _DIM),
+            ("│", DIM),
             (after, color),
             no_wrap=True,
             overflow="crop",
         )
-    yield Text()
-    yield from _legend(attribution, note)
 
 
 def _heat_map(attribution: Attribution, special: bool, width: int) -> Iterator[Text]:
@@ -158,7 +173,7 @@ def _heat_map(attribution: Attribution, special: bool, width: int) -> Iterator[T
     for start in range(0, len(attribution.layers), per_block):
         block = range(start, min(start + per_block, len(attribution.layers)))
         head = "".join(f"{f'L{attribution.layers[n]}':>{cell}}" for n in block)
-        yield Text(f"  {'':{name_width}} {head}", _DIM, no_wrap=True, overflow="crop")
+        yield Text(f"  {'':{name_width}} {head}", DIM, no_wrap=True, overflow="crop")
         for i, row in enumerate(rows):
             if len(attribution.texts) > 1:
                 yield from _heading(attribution, rows, i)
@@ -170,8 +185,8 @@ def _heat_map(attribution: Attribution, special: bool, width: int) -> Iterator[T
                 line.append(shown, _style(max(-1.0, min(1.0, score / full))))
             yield line
         yield Text()
-    yield from _legend(attribution, note)
-    yield Text(f"The text above shows layer {attribution.layers[-1]}.", _DIM)
+    yield from legend(view.meaning(attribution), note)
+    yield Text(f"The text above shows layer {attribution.layers[-1]}.", DIM)
 
 
 def _chosen(attribution: Attribution, special: bool) -> tuple[list[int], str]:
@@ -187,19 +202,19 @@ def _heading(attribution: Attribution, rows: Sequence[int], at: int) -> Iterator
     """ "Text 1" or "Text 2" before the first row of each."""
     segments = attribution.segments[rows[: at + 1]].tolist()
     if segments[-1] >= 0 and segments[-1] not in segments[:-1]:
-        yield Text(f"  Text {segments[-1] + 1}", _DIM)
+        yield Text(f"  Text {segments[-1] + 1}", DIM)
 
 
-def _legend(attribution: Attribution, note: str) -> Iterator[Text]:
-    meaning = view.meaning(attribution)
-    signs = (("+", _FOR, meaning.positive), ("-", _AGAINST, meaning.negative))
+def legend(meaning: view.Meaning, note: str) -> Iterator[Text]:
+    """What the signs say, and a note."""
+    signs = (("+", FOR, meaning.positive), ("-", AGAINST, meaning.negative))
     yield Text("   ").join(
         Text.assemble((sign, Style(color=color, bold=True)), f" {says}")
         for sign, color, says in signs
         if says is not None
     )
     if note:
-        yield Text(note, _DIM)
+        yield Text(note, DIM)
 
 
 def _fitted(name: str, width: int) -> str:

@@ -1,13 +1,13 @@
 """What terminal, page and plot show alike: pieces of text, rows, and what a score means."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from normxlogit.attribution import Attribution
-from normxlogit.result import Floats, Target
+from normxlogit.result import Floats, Result, Target
 
 CAVEAT = (
     "An attribution describes this model, not the world, and proves nothing by itself: how "
@@ -22,10 +22,12 @@ class Piece:
     Attributes:
         text: its characters.
         score: the sum of its tokens' scores; None between tokens.
+        special: whether its tokens are special, such as a sink, so that it is not coloured.
     """
 
     text: str
     score: float | None
+    special: bool = False
 
 
 @dataclass(frozen=True)
@@ -68,28 +70,37 @@ def one_line(text: str) -> str:
 
 def pieces(attribution: Attribution, segment: int) -> list[Piece]:
     """One of the texts cut into pieces, of an attribution of one target and layer."""
-    text = attribution.texts[segment]
-    spans: list[tuple[int, int, float]] = []
+    text, position = attribution.texts[segment], 0
     own = np.flatnonzero(attribution.segments == segment)
-    for i in sorted(own, key=lambda i: tuple(attribution.offsets[i])):
-        start, end = map(int, attribution.offsets[i])
-        start = end - len(text[start:end].lstrip())
-        score = float(attribution.scores[i])
-        if spans and start < spans[-1][1]:
-            first, last, before = spans.pop()
-            spans.append((first, max(last, end), before + score))
-        elif start < end:
-            spans.append((start, end, score))
     found = []
-    position = 0
-    for start, end, score in spans:
+    for start, end, numbers in covered(text, ((int(i), *attribution.offsets[i]) for i in own)):
         if start > position:
             found.append(Piece(text[position:start], None))
-        found.append(Piece(text[start:end], score))
+        score = float(np.nansum(attribution.scores[numbers]))
+        found.append(Piece(text[start:end], score, bool(attribution.special[numbers].all())))
         position = end
     if position < len(text):
         found.append(Piece(text[position:], None))
     return found
+
+
+def covered(text: str, tokens: Iterable[tuple[int, int, int]]) -> list[tuple[int, int, list[int]]]:
+    """Where visible characters of tokens are: first, last + 1, and the numbers of the tokens.
+
+    Args:
+        text: what they are tokens of.
+        tokens: of each its number, first character and last + 1. Those that share characters are
+            put together, and those without a visible one left out.
+    """
+    spans: list[tuple[int, int, list[int]]] = []
+    for number, start, end in sorted(tokens, key=lambda token: token[1:]):
+        start = int(end) - len(text[start:end].lstrip())
+        if spans and start < spans[-1][1]:
+            first, last, before = spans.pop()
+            spans.append((first, max(last, int(end)), [*before, number]))
+        elif start < end:
+            spans.append((start, int(end), [number]))
+    return spans
 
 
 def shown(attribution: Attribution, special: bool) -> list[int]:
@@ -128,10 +139,53 @@ def percent(probability: float) -> str:
     return ">99.9%" if 0.999 < probability < 1 else f"{probability:.1%}"
 
 
-def label(attribution: Attribution, target: Target) -> str:
-    """The target's name; "the value" for the nameless output of a regression."""
-    nameless = len(attribution.prediction.outputs) == 1 and target.label == f"LABEL_{target.id}"
-    return "the value" if nameless else visible(target.label)
+def label(result: Result, target: Target) -> str:
+    """The target's name; "the value" for the nameless output of a regression.
+
+    What a language model writes is put between quotation marks where its ends could not be seen.
+    """
+    problem = result.prediction.problem
+    nameless = len(result.prediction.outputs) == 1 and target.label == f"LABEL_{target.id}"
+    if nameless:
+        return "the value"
+    if problem == "token":
+        return token(target.label)
+    if problem in ("span", "multiple_choice"):
+        return shortened(one_line(target.label)) if target.label else "no answer"
+    return visible(target.label)
+
+
+def token(text: str) -> str:
+    """A token's text on one line, in quotation marks if it begins or ends with space."""
+    shown = shortened(one_line(text)) if text else ""
+    return shown if text and text == text.strip() else f'"{shown}"'
+
+
+def shortened(text: str, length: int = 60) -> str:
+    """The text, or its beginning and its end if it is longer than `length`."""
+    if len(text) <= length:
+        return text
+    half = (length - 3) // 2
+    return f"{text[:half].rstrip()} … {text[-half:].lstrip()}"
+
+
+def word_of(result: Result, target: Target) -> str | None:
+    """The word whose tag the target is; None if it is no tag of a word."""
+    is_tag = result.prediction.problem.endswith("_classification")
+    if target.position is None or not is_tag or not isinstance(result, Attribution):
+        return None
+    segment = int(result.segments[target.position])
+    if segment < 0:
+        return visible(result.tokens[target.position])
+    numbers = result.word_numbers
+    own = result.offsets[(numbers == numbers[target.position]) & (result.segments == segment)]
+    return one_line(result.texts[segment][own[:, 0].min() : own[:, 1].max()].strip())
+
+
+def named(result: Result, target: Target) -> str:
+    """The target's name, with the word before it if it is a word's tag."""
+    word = word_of(result, target)
+    return label(result, target) if word is None else f"{word} → {label(result, target)}"
 
 
 def amount(target: Target) -> str:
@@ -139,45 +193,68 @@ def amount(target: Target) -> str:
     return f"{target.logit:.3f}" if target.probability is None else percent(target.probability)
 
 
-def predicted(attribution: Attribution) -> list[tuple[str, str]]:
+def predicted(result: Result) -> list[tuple[str, str]]:
     """The labels that count as predicted with their probabilities or values."""
-    return [(label(attribution, t), amount(t)) for t in attribution.prediction.predicted]
+    return [(named(result, target), amount(target)) for target in result.prediction.predicted]
 
 
-def runner_up(attribution: Attribution) -> tuple[str, str] | None:
-    """The most probable label that is not predicted; None in a regression."""
-    prediction = attribution.prediction
+def said(result: Result, count: int = 12) -> tuple[list[tuple[str, str]], int]:
+    """As `predicted`, the first `count`, and how many there are beyond them."""
+    found = predicted(result)
+    return found[:count], max(0, len(found) - count)
+
+
+def runners_up(result: Result) -> list[tuple[str, str]]:
+    """The most probable that is not predicted: one label, or up to three tokens or choices.
+
+    There are none in a regression, of an answer in a text, or of a tagger's many words.
+    """
+    prediction = result.prediction
+    if prediction.problem in ("regression", "span"):
+        return []
     ids = [target.id for target in prediction.predicted]
     rest = [output for output in prediction.outputs if output.id not in ids]
-    if not rest or prediction.problem == "regression":
-        return None
-    best = max(rest, key=lambda output: output.logit)
-    return label(attribution, best), amount(best)
+    rest.sort(key=lambda output: -output.logit)
+    count = 3 if prediction.problem in ("token", "multiple_choice") else 1
+    return [(label(result, output), amount(output)) for output in rest[:count]]
 
 
-def explained(attribution: Attribution) -> str:
+def explained(result: Result) -> str:
     """What is explained, of an attribution of one target and contrast."""
-    compared = (attribution.target, foil(attribution))
-    names = [f"{label(attribution, t)} {amount(t)}" for t in compared if t is not None]
-    return ", rather than ".join(names)
+    what = f"{named(result, result.target)} {amount(result.target)}"
+    other = foil(result)
+    if other is not None:
+        return f"{what}, rather than {label(result, other)} {amount(other)}"
+    name = foil_name(result)
+    return what if name is None else f"{what}, rather than {name}"
 
 
-def is_plain(attribution: Attribution) -> bool:
+def is_plain(result: Result) -> bool:
     """Whether what is explained is the one label or value that was predicted, and nothing else."""
-    targets = attribution.targets
-    same = len(targets) == 1 and targets == attribution.prediction.predicted
-    return attribution.provenance.contrast is None and same
+    targets = result.targets
+    same = len(targets) == 1 and targets == result.prediction.predicted
+    return result.provenance.contrast is None and same
 
 
-def foil(attribution: Attribution) -> Target | None:
-    """The output that the target is contrasted with."""
-    name = attribution.provenance.contrast
-    return next((o for o in attribution.prediction.outputs if o.label == name), None)
+def foil(result: Result) -> Target | None:
+    """The output that the target is contrasted with, if what the model said of it is known."""
+    name = result.provenance.contrast
+    return next((o for o in result.prediction.outputs if o.label == name), None)
 
 
-def meaning(attribution: Attribution) -> Meaning:
-    """What the scores say, of an attribution of one target."""
-    made, name = attribution.provenance, label(attribution, attribution.target)
+def foil_name(result: Result) -> str | None:
+    """The name of what the target is contrasted with."""
+    name, known = result.provenance.contrast, foil(result)
+    if name is None or known is not None:
+        return None if known is None else label(result, known)
+    return token(name) if result.prediction.problem == "token" else visible(name)
+
+
+def meaning(result: Result, name: str | None = None) -> Meaning:
+    """What the scores say, of an attribution of one target; `name` instead of the target's."""
+    made = result.provenance
+    if name is None:
+        name = label(result, result.target)
     if made.method == "random":
         return Meaning("random", None, "The scores are random: what any other method has to beat.")
     if made.method == "norm":
@@ -200,8 +277,7 @@ def meaning(attribution: Attribution) -> Meaning:
             "The higher a score, the farther the head's value for this token alone is from the "
             "model's value for the text; near tokens tend to be the important ones.",
         )
-    if (contrast := foil(attribution)) is not None:
-        other = label(attribution, contrast)
+    if (other := foil_name(result)) is not None:
         return Meaning(
             f"speaks for {name}",
             f"speaks for {other}",
@@ -213,9 +289,10 @@ def meaning(attribution: Attribution) -> Meaning:
             f"the nearer to 0, the more for {name}",
             f"No score is above 0: the nearer to 0, the more a token speaks for {name}.",
         )
+    kind = "token" if result.prediction.problem == "token" else "label"
     compared = {
-        "margin": " more than for any other label",
-        "centered": " more than for the labels on average",
+        "margin": f" more than for any other {kind}",
+        "centered": f" more than for the {kind}s on average",
     }.get(made.readout, "")
     return Meaning(
         f"speaks for {name}",
@@ -224,9 +301,9 @@ def meaning(attribution: Attribution) -> Meaning:
     )
 
 
-def how(attribution: Attribution) -> str:
+def how(result: Result) -> str:
     """Method, readout and layer in a few words."""
-    made, layers = attribution.provenance, attribution.layers
+    made, layers = result.provenance, result.layers
     options = [f"{name}={value}" for name, value in made.options.items()]
     reads = (
         []

@@ -111,6 +111,7 @@ def assemble(
         offsets=text.offsets,
         segments=text.segments,
         word_numbers=text.words,
+        messages=text.messages,
         axes=axes,
         targets=tuple(target for target in targets if target is not None),
         layers=tuple(layers),

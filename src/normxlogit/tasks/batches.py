@@ -18,7 +18,13 @@ Found = Attribution | NormXLogitError
 
 
 class Texts:
-    """Runs encoded texts through a model; what is made of them is for subclasses to say."""
+    """Runs encoded texts through a model; what is made of them is for subclasses to say.
+
+    Attributes:
+        has_windows: whether a long text may be read in windows.
+    """
+
+    has_windows = True
 
     def __init__(self, model: PreTrainedModel, encoder: Encoder, name: str) -> None:
         self.model, self.encoder, self.name = model, encoder, name
@@ -27,7 +33,10 @@ class Texts:
     def encode(self, item: Any, reading: Reading) -> Encoded:
         """A text or a pair in tokens; see `Encoder.encode`."""
         return self.encoder.encode(
-            item, is_split_into_words=reading.is_split_into_words, long=reading.long
+            item,
+            is_split_into_words=reading.is_split_into_words,
+            long=reading.long,
+            has_windows=self.has_windows,
         )
 
     def explain(

@@ -55,6 +55,7 @@ class MultipleChoice:
                     (text, choice),
                     is_split_into_words=reading.is_split_into_words,
                     long=reading.long,
+                    has_windows=False,
                 )
                 for choice in choices
             )
@@ -79,14 +80,19 @@ class MultipleChoice:
         windows, names = [pair.windows[0] for pair in item.pairs], item.names
         rows = self.encoder.batch(windows, "right")
         inputs = {key: value[None] for key, value in rows.items()}
-        forward = ForwardPass.run(self.model, inputs, layer=query.layer)
-        if query.target == "all" or isinstance(query.target, list):
+        if query.target == "all" or isinstance(query.target, (list, tuple)):
             raise OptionError(
                 "each choice has tokens of its own, so one is explained at a time: name one, by "
                 "its text or its number."
             )
+        if query.contrast is not None:
+            raise OptionError(
+                "contrast compares two outputs of the same tokens, and each choice has its own: "
+                "explain both, one after the other."
+            )
         if query.target is not None:
-            query = replace(query, target=target_id(query.target, names))  # type: ignore[arg-type]
+            query = replace(query, target=_number_of(query.target, names))
+        forward = ForwardPass.run(self.model, inputs, layer=query.layer)
         answer = query.answer(forward, asked := query.asked(forward))
         chosen = int(asked.ids[0, 0])
         logits = forward.prediction[0].float()
@@ -107,3 +113,21 @@ class MultipleChoice:
             ("layer",) * (query.layer == "all"),
             provenance_of(self.model, self.name, query, answer.readout, None),
         )
+
+
+def _number_of(target: Any, names: list[str]) -> int:
+    """The choice of that text or number.
+
+    Raises:
+        InputError: these choices do not have it, or twice.
+    """
+    if names.count(target) > 1:
+        raise InputError(f"{target!r} is {names.count(target)} of the choices: give its number.")
+    try:
+        return target_id(target, names)
+    except OptionError:
+        shown = ", ".join(f"{name!r:.40}" for name in names)
+        raise InputError(
+            f"there is no choice {target!r}. The choices are {shown}; name one by its text or by "
+            f"its number, 0 to {len(names) - 1}."
+        ) from None

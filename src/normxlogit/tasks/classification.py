@@ -2,14 +2,16 @@
 
 import itertools
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 
 from normxlogit.attribution import Attribution
 from normxlogit.encode import Encoded
-from normxlogit.errors import UnsupportedHeadError
+from normxlogit.errors import OptionError, UnsupportedHeadError
 from normxlogit.evidence import ForwardPass
 from normxlogit.targets import Asked, is_several
+from normxlogit.tasks import Reading
 from normxlogit.tasks.assemble import assemble, prediction_of, provenance_of, rows_of
 from normxlogit.tasks.batches import Texts, chunks
 from normxlogit.tensors import Query
@@ -17,6 +19,15 @@ from normxlogit.tensors import Query
 
 class Classification(Texts):
     """Explains what a sequence classifier says of a text."""
+
+    def encode(self, item: Any, reading: Reading) -> Encoded:
+        """A text or a pair in tokens."""
+        if reading.position is not None:
+            raise OptionError(
+                "position is for models that say something of every token, and this one says one "
+                "thing of the whole text. Leave it out."
+            )
+        return super().encode(item, reading)
 
     def together(
         self, texts: Sequence[Encoded], side: str, query: Query, batch_size: int

@@ -61,8 +61,13 @@ class Seq2Seq:
             raise OptionError("position and long='window' do not apply to encoder-decoders.")
         if is_chat(item):
             return self.encoder.chat(item)
+        if isinstance(item, tuple):
+            raise InputError("an encoder-decoder reads one text, and this is a pair. Join them.")
         return self.encoder.encode(
-            item, is_split_into_words=reading.is_split_into_words, long=reading.long
+            item,
+            is_split_into_words=reading.is_split_into_words,
+            long=reading.long,
+            has_windows=False,
         )
 
     def explain(
@@ -74,7 +79,12 @@ class Seq2Seq:
         if query.target is not None or query.contrast is not None:
             raise OptionError(
                 "an encoder-decoder is explained by what it writes, or by a text that is given as "
-                "target."
+                "target; a contrast needs such a text."
+            )
+        if query.layer is not None:
+            raise OptionError(
+                "layer is not defined for a model with an encoder and a decoder, whose layers do "
+                "not correspond. Leave it out."
             )
         found: dict[int, Found] = {}
         for keys in chunks(list(items), batch_size):

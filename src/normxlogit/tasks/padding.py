@@ -1,5 +1,7 @@
 """Whether texts of different lengths may share a batch with a model, and how to pad them."""
 
+from collections.abc import Sequence
+
 import torch
 from transformers import PreTrainedModel
 
@@ -36,10 +38,11 @@ class Padding:
 
     @torch.inference_mode()
     def _is_safe(self, side: str, shortest: Window, longest: Window) -> bool:
-        own = slice(-len(shortest), None) if side == "left" else slice(len(shortest))
+        first = len(longest) - len(shortest) if side == "left" else 0
+        own = slice(first, first + len(shortest))
         try:
-            alone = ForwardPass.run(self._model, self._encoder.batch([shortest], side))
-            beside = ForwardPass.run(self._model, self._encoder.batch([shortest, longest], side))
+            alone = self._run([shortest], side, 0)
+            beside = self._run([shortest, longest], side, first)
             pairs = [
                 (beside.prediction[:1], alone.prediction),
                 (beside.captured.states.tokens[:1, own], alone.captured.states.tokens),
@@ -48,3 +51,8 @@ class Padding:
         except NormXLogitError:
             return False
         return all(agree(found, expected) for found, expected in pairs)
+
+    def _run(self, windows: Sequence[Window], side: str, read: int) -> ForwardPass:
+        """A forward pass; of a head for every token, the output of the one at `read` is kept."""
+        position = torch.full((len(windows), 2), read)  # an answer has two ends
+        return ForwardPass.run(self._model, self._encoder.batch(windows, side), position=position)

@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 
 from normxlogit.attribution import Attribution
-from normxlogit.encode import Encoded
+from normxlogit.encode import Encoded, Encoder
 from normxlogit.errors import InputError, OptionError
 from normxlogit.evidence import ForwardPass
 from normxlogit.result import Prediction, Target
-from normxlogit.targets import Asked, Problem
+from normxlogit.targets import Asked, Problem, TokenIds, is_several
 from normxlogit.tasks import Reading
 from normxlogit.tasks.assemble import assemble, provenance_of, rows_of
 from normxlogit.tasks.batches import Texts
@@ -28,6 +28,8 @@ ALTERNATIVES = 10
 
 class PerToken(Texts):
     """What the heads for every token have in common."""
+
+    has_windows = False
 
     def encode(self, item: Any, reading: Reading) -> Encoded:
         """A text in tokens, with the ones that are to be read."""
@@ -48,11 +50,18 @@ class PerToken(Texts):
         query = self._with_ids(query)
         asked = query.asked(forward)
         answer = query.answer(forward, asked)
+        several = self._has_several(texts, query, forward)
+        if several and answer.scores.dim() == 2 + (query.layer == "all"):
+            values = answer.values
+            answer = replace(
+                answer,
+                scores=answer.scores[:, None],
+                values=None if values is None else values[:, None],
+            )
         rows = rows_of(answer, lengths, side)
         foil = None if answer.contrast is None else self._label(forward, int(answer.contrast[0]))
         provenance = provenance_of(self.model, self.name, query, answer.readout, foil)
-        axes = ("target",) * (answer.scores.dim() > 2 + (query.layer == "all"))
-        axes += ("layer",) * (query.layer == "all")
+        axes = ("target",) * several + ("layer",) * (query.layer == "all")
         if answer.reads_decoder:
             starts = decoder_starts(self, forward)
         found = []
@@ -64,6 +73,15 @@ class PerToken(Texts):
             shown = text.as_decoder_inputs(starts[n]) if answer.reads_decoder else text
             found.append(assemble(shown, [rows[n]], said, targets, answer.layers, axes, provenance))
         return found
+
+    def _has_several(
+        self,
+        texts: Sequence[Encoded],  # noqa: ARG002 (of taggers it depends on them)
+        query: Query,
+        forward: ForwardPass,
+    ) -> bool:
+        """Whether results have an axis of targets, however many these are."""
+        return is_several(query.target, forward.problem, len(forward.labels))
 
     def _with_ids(self, query: Query) -> Query:
         """The question with outputs named as the core knows them."""
@@ -164,6 +182,21 @@ class Tags(PerToken):
         forward.read_at(_padded(places))
         return forward
 
+    def _has_several(self, texts: Sequence[Encoded], query: Query, forward: ForwardPass) -> bool:
+        """Without a position several words may be explained."""
+        return not texts[0].read or super()._has_several(texts, query, forward)
+
+
+class Words(TokenIds):
+    """The outputs of a language model by what they say."""
+
+    def __init__(self, size: int, encoder: Encoder) -> None:
+        super().__init__(size)
+        self._encoder = encoder
+
+    def __getitem__(self, index: Any) -> str:
+        return self._encoder.text_of([index])
+
 
 class Masks(PerToken):
     """Explains what stands at the mask."""
@@ -176,11 +209,20 @@ class Masks(PerToken):
         mask = self.encoder.mask_token
         ids = text.windows[0].inputs["input_ids"]
         places = [] if mask is None else [i for i, number in enumerate(ids) if number == mask[1]]
-        name = "the mask token" if mask is None else mask[0]
-        if len(places) != 1:
+        if mask is None:
             raise InputError(
-                f"the text has {name} {len(places)} times, and what one token is, is explained: "
-                f"put {name} in one place, or say with position which token."
+                "the tokenizer has no mask token: say with position which token of the text is to "
+                "be explained."
+            )
+        if not places:
+            raise InputError(
+                f"the text has no {mask[0]}: put it where a word is to be predicted, or say with "
+                "position which token is to be explained."
+            )
+        if len(places) > 1:
+            raise InputError(
+                f"the text has {mask[0]} {len(places)} times, and one is explained at a time: name "
+                f"it by the number of its token, position={places[0]} or position={places[1]}."
             )
         return replace(text, read=(places[0],))
 
@@ -198,12 +240,11 @@ class Masks(PerToken):
         places = [
             [i + padding for i in text.read] for text, padding in zip(texts, before, strict=True)
         ]
-        return ForwardPass.run(
+        forward = ForwardPass.run(
             self.model, self._inputs(texts, side), layer=query.layer, position=_padded(places)
         )
-
-    def _label(self, forward: ForwardPass, number: int) -> str:  # noqa: ARG002
-        return self.encoder.text_of([number])
+        forward.labels = Words(len(forward.labels), self.encoder)
+        return forward
 
 
 class Answers(PerToken):
@@ -213,6 +254,10 @@ class Answers(PerToken):
         """A question and the text in which its answer is."""
         if not isinstance(item, tuple):
             raise InputError("give a question and the text with its answer, as a tuple of two.")
+        if len(item) != 2:
+            raise InputError(
+                f"give a question and the text with its answer; got a tuple of {len(item)}."
+            )
         if reading.position is not None:
             raise OptionError(
                 "name an answer as target: its text, or its first character and last + 1."
@@ -276,20 +321,14 @@ def _are_outputs(target: Any) -> bool:
 def _span(text: Encoded, named: Any) -> tuple[int, int]:
     """The first and the last token of an answer that was named by its text or characters."""
     if isinstance(named, str):
-        count = text.texts[1].count(named) if named else 0
-        if count != 1:
-            raise InputError(
-                f"the answer {named!r} occurs {count or 'not'}{' times' * bool(count)} in the "
-                "text: give its first character and last + 1, or 'start', 'end' or 'span'."
-            )
-        begin = text.texts[1].index(named)
-        named = (begin, begin + len(named))
-    if not isinstance(named, tuple) or len(named) != 2:
+        inside = text.tokens_of(named, 1)
+    elif isinstance(named, tuple) and len(named) == 2:
+        inside = text.tokens_within(*named, 1)
+    else:
         raise OptionError(
             "an answer is named by its text, or a tuple of its first character and last + 1; got "
-            f"{named!r}."
+            f"{named!r}. Or ask for 'start', 'end' or 'span'."
         )
-    inside = text.tokens_within(*named, 1)
     return inside[0], inside[-1]
 
 

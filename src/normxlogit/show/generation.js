@@ -1,0 +1,320 @@
+(function () {
+  "use strict";
+
+  var WORDS = 8;
+  var SPOKEN = 3;
+
+  function number(value, largest) {
+    if (!(largest > 1e-6 && largest < 1e6)) {
+      var parts = Math.abs(value).toExponential(2).split("e");
+      var power = Math.abs(Number(parts[1]));
+      var exponent = (parts[1][0] === "-" ? "−" : "+") + (power < 10 ? "0" : "") + power;
+      return (value < 0 ? "−" : "+") + parts[0] + "e" + exponent;
+    }
+    var decimals = Math.max(0, 2 - Math.floor(Math.log10(largest)));
+    var digits = Math.abs(value).toFixed(decimals);
+    return (value < 0 && Number(digits) !== 0 ? "−" : "+") + digits;
+  }
+
+  function percent(chance) {
+    if (chance > 0 && chance < 0.001) return "<0.1%";
+    return chance > 0.999 && chance < 1 ? ">99.9%" : (100 * chance).toFixed(1) + "%";
+  }
+
+  function shortened(text) {
+    text = text.replace(/\s+/g, " ").trim();
+    if (text.length <= 60) return text;
+    var all = Array.from(text);
+    return all.slice(0, 28).join("").trim() + " … " + all.slice(-28).join("").trim();
+  }
+
+  function size(values) {
+    return values.reduce(function (most, value) { return Math.max(most, Math.abs(value)); }, 0) || 1;
+  }
+
+  function element(name, className, text) {
+    var made = document.createElement(name);
+    if (className) made.className = className;
+    if (text !== undefined) made.textContent = text;
+    return made;
+  }
+
+  function start(article) {
+    var data = JSON.parse(article.querySelector("script[type='application/json']").textContent);
+    var answer = article.querySelector(".nx-answer");
+    var box = article.querySelector(".nx-prompt");
+    var cells = Array.from(answer.querySelectorAll("[data-cell]"));
+    var marks = Array.from(article.querySelectorAll("[data-column]"));
+    var what = article.querySelector(".nx-what");
+    var chance = article.querySelector(".nx-chance");
+    var clear = article.querySelector(".nx-clear");
+    var live = article.querySelector(".nx-live");
+    var whole = what.textContent;
+    var anchor = null;
+    var focus = null;
+    var hovered = null;
+    var markOf = {};
+    marks.forEach(function (mark) { markOf[mark.dataset.column] = mark; });
+
+    function explained(range) {
+      var own = [];
+      for (var cell = range[0]; cell <= range[1]; cell++) own.push(cell);
+      var plain = own.filter(function (cell) { return !data.cells[cell][1]; });
+      return plain.length ? plain : own;
+    }
+
+    function summed(own) {
+      var known = data.rows[own[own.length - 1]];
+      return data.columns.map(function (_, column) {
+        if (column >= known.length || known[column] === null) return null;
+        return own.reduce(function (sum, cell) {
+          return sum + (data.rows[cell][column] || 0);
+        }, 0);
+      });
+    }
+
+    function paint(mark, share, title) {
+      mark.style.setProperty("--share", Math.min(1, Math.abs(share)).toFixed(3));
+      mark.classList.toggle("nx-against", share < 0);
+      mark.title = title;
+    }
+
+    function row(name, score, low, high, largest, go) {
+      var made = element("tr");
+      var head = element("th");
+      head.scope = "row";
+      if (go) {
+        head.dir = "auto";
+        var button = element("button", "", name);
+        button.type = "button";
+        button.dataset.go = go;
+        button.title = "Show it in the prompt";
+        head.append(button);
+      } else {
+        head.textContent = name;
+      }
+      var bar = element("td");
+      var track = element("span", "nx-track");
+      var fill = element("i", score < 0 ? "nx-against" : "");
+      var zero = element("b");
+      var span = low + high || 1;
+      bar.setAttribute("aria-hidden", "true");
+      fill.style.left = 100 * (low + Math.min(score, 0)) / span + "%";
+      fill.style.width = 100 * Math.abs(score) / span + "%";
+      zero.style.left = 100 * low / span + "%";
+      track.append(fill, zero);
+      bar.append(track);
+      made.append(head, element("td", "nx-number", number(score, largest)), bar);
+      return made;
+    }
+
+    function fill(table, names, scores, largest, columns) {
+      var low = Math.max(0, -Math.min.apply(null, scores.concat(0)));
+      var high = Math.max.apply(null, scores.concat(0));
+      var rows = names.map(function (name, n) {
+        return row(name, scores[n], low, high, largest, columns && String(columns[n]));
+      });
+      article.querySelector(table + " tbody").replaceChildren.apply(
+        article.querySelector(table + " tbody"), rows
+      );
+    }
+
+    function textOf(range) {
+      var text = "";
+      for (var node = cells[range[0]]; node; node = node.nextSibling) {
+        text += node.textContent;
+        if (node === cells[range[1]]) break;
+      }
+      return shortened(text) || "↵";
+    }
+
+    function draw(range, speak) {
+      var own = explained(range || [0, cells.length - 1]);
+      var last = own[own.length - 1];
+      var sums = summed(own);
+      var largest = size(sums.filter(function (sum, n) { return sum !== null && data.columns[n]; }));
+      marks.forEach(function (mark) {
+        var column = Number(mark.dataset.column);
+        var sum = sums[column] === null ? 0 : sums[column];
+        var title = number(sum, largest);
+        if (data.columns[column]) paint(mark, sum / largest, title);
+        else mark.title = title + ", not listed or coloured";
+      });
+      cells.forEach(function (cell, n) {
+        var sum = n < last && data.cells[n][0] >= 0 ? sums[data.cells[n][0]] : null;
+        paint(cell, (sum || 0) / largest, sum === null ? "" : number(sum, largest));
+        var on = Boolean(range) && n >= range[0] && n <= range[1];
+        cell.classList.toggle("nx-on", on);
+        cell.setAttribute("aria-selected", String(on));
+      });
+      var top = sums.map(function (sum, n) { return n; }).filter(function (n) {
+        return data.columns[n] === 2 && sums[n] !== null;
+      });
+      top.sort(function (a, b) { return sums[b] - sums[a] || a - b; });
+      top = top.slice(0, WORDS);
+      var scores = top.map(function (n) { return sums[n]; });
+      var names = top.map(function (n) { return data.names[n]; });
+      fill(".nx-words", names, scores, largest, top);
+      var parts = data.parts.map(function (part) {
+        return own.reduce(function (sum, cell) { return sum + part[cell]; }, 0);
+      });
+      fill(".nx-parts", data.part_names, parts, size(parts));
+      var rest = own.reduce(function (sum, cell) { return sum + data.rest[cell]; }, 0);
+      article.querySelector(".nx-rest").textContent = number(rest, size([rest]));
+      var named = range ? "“" + textOf(range) + "”" : whole;
+      what.textContent = named;
+      var chances = own.map(function (cell) { return data.chances[cell]; });
+      var together = chances.reduce(function (all, one) { return all * one; }, 1);
+      chance.textContent = !range || chances.indexOf(null) >= 0 ? "" :
+        "probability " + percent(together) + (own.length > 1 ? ", of all its tokens together" : "");
+      clear.hidden = anchor === null;
+      if (speak) {
+        live.textContent = named + " rests most on: " + top.slice(0, SPOKEN).map(function (n) {
+          return data.names[n] + " (" + number(sums[n], largest) + ")";
+        }).join(", ");
+        if (range && top.length) show(markOf[top[0]]);
+      }
+    }
+
+    function show(mark) {
+      var outer = box.getBoundingClientRect();
+      var inner = mark.getBoundingClientRect();
+      if (inner.top >= outer.top && inner.bottom <= outer.bottom) return;
+      var still = window.matchMedia("(prefers-reduced-motion: reduce)").matches;
+      box.scrollTo({
+        top: box.scrollTop + inner.top - outer.top - (outer.height - inner.height) / 2,
+        behavior: still ? "auto" : "smooth"
+      });
+    }
+
+    function pinned() {
+      return anchor === null ? null : [Math.min(anchor, focus), Math.max(anchor, focus)];
+    }
+
+    function pin(from, to) {
+      if (anchor === from && focus === to) return;
+      anchor = from;
+      focus = to;
+      draw(pinned(), true);
+    }
+
+    function release() {
+      anchor = focus = hovered = null;
+      draw(null, true);
+    }
+
+    function reach(cell) {
+      cells.forEach(function (other, n) { other.tabIndex = n === cell ? 0 : -1; });
+      cells[cell].focus();
+    }
+
+    function cellOf(target) {
+      var cell = target instanceof Element ? target.closest("[data-cell]") : null;
+      return cell ? Number(cell.dataset.cell) : null;
+    }
+
+    function selected() {
+      var selection = document.getSelection();
+      if (!selection || selection.isCollapsed || !selection.rangeCount) return null;
+      var range = selection.getRangeAt(0);
+      if (!range.intersectsNode(answer)) return null;
+      var own = document.createRange();
+      var inside = cells.map(function (_, n) { return n; }).filter(function (n) {
+        own.selectNodeContents(cells[n].firstChild);
+        return range.compareBoundaryPoints(Range.START_TO_END, own) > 0 &&
+          range.compareBoundaryPoints(Range.END_TO_START, own) < 0;
+      });
+      return inside.length ? [inside[0], inside[inside.length - 1]] : null;
+    }
+
+    function unselect() {
+      if (selected()) document.getSelection().removeAllRanges();
+    }
+
+    var keeping = false;
+    answer.addEventListener("focusin", function (event) {
+      var cell = cellOf(event.target);
+      var range = pinned();
+      if (cell === null || keeping || (range && cell >= range[0] && cell <= range[1])) return;
+      cells.forEach(function (other, n) { other.tabIndex = n === cell ? 0 : -1; });
+      pin(cell, cell);
+    });
+    answer.addEventListener("click", function (event) {
+      var cell = cellOf(event.target);
+      if (selected()) return;
+      if (cell === null) release();
+      else pin(event.shiftKey && anchor !== null ? anchor : cell, cell);
+    });
+    answer.addEventListener("pointerover", function (event) {
+      if (event.pointerType === "touch" || anchor !== null) return;
+      var cell = cellOf(event.target);
+      if (cell === hovered) return;
+      hovered = cell;
+      draw(cell === null ? null : [cell, cell], false);
+    });
+    answer.addEventListener("pointerleave", function () {
+      if (hovered === null) return;
+      hovered = null;
+      draw(pinned(), false);
+    });
+    document.addEventListener("selectionchange", function () {
+      var range = selected();
+      if (range) pin(range[0], range[1]);
+    });
+    answer.addEventListener("keydown", function (event) {
+      if (event.altKey || event.ctrlKey || event.metaKey || cellOf(event.target) === null) return;
+      var forward = getComputedStyle(answer).direction === "rtl" ? -1 : 1;
+      var at = focus === null ? cellOf(event.target) : focus;
+      var to = {
+        ArrowRight: at + forward, ArrowLeft: at - forward, Home: 0, End: cells.length - 1,
+        " ": at, Enter: at
+      }[event.key];
+      if (to === undefined) return;
+      event.preventDefault();
+      to = Math.max(0, Math.min(cells.length - 1, to));
+      var from = event.shiftKey ? (anchor === null ? at : anchor) : to;
+      unselect();
+      keeping = true;
+      reach(to);
+      keeping = false;
+      pin(from, to);
+    });
+    article.addEventListener("keydown", function (event) {
+      if (event.key !== "Escape" || anchor === null) return;
+      unselect();
+      release();
+    });
+    clear.addEventListener("click", function () {
+      var cell = focus;
+      unselect();
+      release();
+      keeping = true;
+      reach(cell);
+      keeping = false;
+    });
+    article.querySelector(".nx-words").addEventListener("click", function (event) {
+      var column = event.target.dataset.go;
+      if (column === undefined) return;
+      box.querySelectorAll(".nx-found").forEach(function (m) { m.classList.remove("nx-found"); });
+      markOf[column].classList.add("nx-found");
+      show(markOf[column]);
+      setTimeout(function () { markOf[column].classList.remove("nx-found"); }, 2000);
+    });
+
+    answer.setAttribute("role", "listbox");
+    answer.setAttribute("aria-multiselectable", "true");
+    answer.setAttribute("aria-orientation", "horizontal");
+    answer.classList.add("nx-ready");
+    cells.forEach(function (cell, n) {
+      cell.setAttribute("role", "option");
+      cell.tabIndex = n ? -1 : 0;
+    });
+    article.querySelector(".nx-hint").hidden = false;
+    draw(null, false);
+  }
+
+  document.querySelectorAll(".nx-generation:not([data-started])").forEach(function (article) {
+    article.dataset.started = "";
+    start(article);
+  });
+})();

@@ -1,0 +1,113 @@
+"""Results made by hand, for what shows them and writes them."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from normxlogit import GenerationAttribution, Prediction, Target
+from normxlogit.result import Message, Provenance
+from normxlogit.words import word_numbers
+
+MADE = Provenance(
+    model="some/model",
+    revision="abc123",
+    architecture="SomeForCausalLM",
+    dtype="float32",
+    method="normxlogit",
+    readout="logit",
+    contrast=None,
+    options={},
+    versions={"normxlogit": "1.2.3"},
+)
+
+_TOKEN = re.compile(r"<[|/\w]+>| ?\w{1,6}|\s+(?=\s|$)| ?[^\w\s]|\s")
+_SPECIAL = re.compile(r"<[|/\w]+>")
+
+CHAT = (
+    ("system", "You are a helpful geographer. Answer briefly."),
+    ("user", "What is the capital of France?\nAnd how many people live there?"),
+)
+
+
+def pieces(text: str) -> list[tuple[int, int]]:
+    """Where tokens like those of a byte-level tokenizer are: with their space before them."""
+    return [match.span() for match in _TOKEN.finditer(text)]
+
+
+def generation(
+    prompt: str = "The capital of France is",
+    answer: str = " Paris. It has many bridges.",
+    *,
+    messages: Sequence[Message] = (),
+    end: str | None = "</s>",
+    start: str | None = "<s>",
+    layers: tuple[int, ...] = (12,),
+    seed: int = 0,
+    **made: Any,
+) -> GenerationAttribution:
+    """A generation with random scores, that of the first token being by far the largest."""
+    spans = [pieces(prompt), pieces(answer)]
+    segments = [n for n, own in enumerate(spans) for _ in own]
+    offsets = [span for own in spans for span in own]
+    both = (prompt, answer)
+    tokens = [both[n][slice(*span)] for n, span in zip(segments, offsets, strict=True)]
+    answered = list(spans[1])
+    if start is not None:
+        tokens, segments, offsets = [start, *tokens], [-1, *segments], [(0, 0), *offsets]
+    if end is not None:
+        tokens, segments, offsets = [*tokens, end], [*segments, -1], [*offsets, (0, 0)]
+        answered.append((len(answer), len(answer)))
+    special = np.array([bool(_SPECIAL.fullmatch(t.strip())) for t in tokens])
+    segments = [-1 if is_special else s for s, is_special in zip(segments, special, strict=True)]
+    count, first = len(answered), len(tokens) - len(answered)
+    random = np.random.default_rng(seed)
+    axes: tuple[str, ...] = ("target",)
+    shape: tuple[int, ...] = (count, len(tokens))
+    if len(layers) > 1:
+        axes, shape = ("target", "layer"), (count, len(layers), len(tokens))
+    scores = random.normal(0.3, 1.0, shape) * random.gamma(0.6, 1.0, len(tokens))
+    scores[..., 0] = 200.0
+    for n in range(count):
+        scores[n, ..., first + n :] = np.nan
+    targets = tuple(
+        Target(tokens[first + n], 100 + n, 5.0 + n, float(random.uniform(0.4, 1)), first + n - 1)
+        for n in range(count)
+    )
+    numbers = word_numbers((prompt, answer), offsets, segments, [None] * len(tokens))
+    return GenerationAttribution(
+        texts=(prompt, answer),
+        tokens=tuple(tokens),
+        scores=scores.astype(np.float32),
+        axes=axes,
+        special=special,
+        offsets=np.array(offsets, np.int32),
+        segments=np.array(segments, np.int32),
+        word_numbers=numbers,
+        targets=targets,
+        layers=layers,
+        prediction=Prediction("token", targets, ()),
+        provenance=replace(MADE, **made),
+        norms=np.ones(len(tokens), np.float32),
+        messages=tuple(messages),
+        answer_offsets=np.array(answered, np.int32),
+        answer_special=np.array([i < 0 for i in segments[first:]]),
+    )
+
+
+def chat(
+    said: Sequence[tuple[str, str]] = CHAT,
+    answer: str = "Paris.\n\nAbout 2.1 million people live there.",
+    **options: Any,
+) -> GenerationAttribution:
+    """A generation that answers a chat."""
+    prompt, messages = "", []
+    for role, content in said:
+        prompt += f"<|im_start|>{role}\n"
+        messages.append(Message(role, len(prompt), len(prompt) + len(content)))
+        prompt += f"{content}<|im_end|>\n"
+    prompt += "<|im_start|>assistant\n"
+    options = {"end": "<|im_end|>", **options}
+    return generation(prompt, answer, messages=messages, start=None, **options)
