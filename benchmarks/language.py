@@ -14,6 +14,7 @@ import platform
 import subprocess
 import tempfile
 from collections.abc import Iterator
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -57,10 +58,11 @@ def large_vocabulary(layers: int = 18) -> nxl.Explainer:
     )
     inner = Tokenizer(models.WordLevel({f"w{i}": i for i in range(VOCABULARY)}, unk_token="w3"))
     inner.pre_tokenizer = pre_tokenizers.Whitespace()
-    tokenizer = PreTrainedTokenizerFast(
+    tokenizer: Any = PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
         tokenizer_object=inner, unk_token="w3", pad_token="w0", eos_token="w1"
     )
-    return nxl.Explainer(Gemma3ForCausalLM(config).eval(), tokenizer, name="random, 262,144 tokens")
+    model: Any = Gemma3ForCausalLM(config)
+    return nxl.Explainer(model.eval(), tokenizer, name="random, 262,144 tokens")
 
 
 def prompt_of(explainer: nxl.Explainer, length: int) -> str:
@@ -144,7 +146,7 @@ def growing(explainer: nxl.Explainer) -> Iterator[str]:
         def forward(inputs: Any = inputs) -> Any:
             return model(**inputs, logits_to_keep=1).logits
 
-        peak = peak_bytes(lambda text=text: explainer.explain(text))
+        peak = peak_bytes(partial(explainer.explain, text))
         yield (
             f"| {length:,} | {peak / 2**20:.0f} | {peak / length / 1024:.1f} "
             f"| {peak / peak_bytes(forward):.2f} |"

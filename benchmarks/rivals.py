@@ -35,11 +35,12 @@ def seconds(way: Callable[[], Any], runs: int) -> float:
 def main(folder: str) -> None:
     """Measure and print."""
     text = (Path(folder) / "prompt.txt").read_text()
-    tokenizer = AutoTokenizer.from_pretrained(folder)
-    model = AutoModelForCausalLM.from_pretrained(folder).eval()
+    tokenizer: Any = AutoTokenizer.from_pretrained(folder)
+    model: Any = AutoModelForCausalLM.from_pretrained(folder)
+    model = model.eval()
     inputs = tokenizer(text, return_tensors="pt")
     with torch.no_grad():
-        following = tokenizer.decode([int(model(**inputs).logits[0, -1].argmax())])
+        following: str = tokenizer.decode([int(model(**inputs).logits[0, -1].argmax())])
 
     def forward() -> Any:
         with torch.no_grad():

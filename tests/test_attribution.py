@@ -13,7 +13,8 @@ TEXT = "A great movie. The plot is a mess!"
 
 @pytest.fixture(scope="module")
 def found(explainer: Explainer) -> Attribution:
-    return explainer.explain(TEXT)
+    result: Attribution = explainer.explain(TEXT)
+    return result
 
 
 def test_factors(found: Attribution) -> None:

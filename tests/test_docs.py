@@ -1,5 +1,6 @@
 """What the documentation shows runs as it stands."""
 
+import copy
 import re
 import socket
 from pathlib import Path
@@ -8,9 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from transformers import LlamaForCausalLM, PreTrainedTokenizerBase
 
 from normxlogit import Explainer
 from normxlogit.methods import METHODS
+from tools.coverage.zoo import tiny_config
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted(page.relative_to(ROOT).as_posix() for page in (ROOT / "docs").rglob("*.md"))
@@ -34,10 +37,23 @@ def test_the_method_of_contributing(explainer: Explainer) -> None:
         METHODS.pop("supporters", None)
 
 
-def test_the_examples_of_the_readme(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def chatting(words: PreTrainedTokenizerBase) -> Explainer:
+    """A random language model that takes chats."""
+    words = copy.deepcopy(words)
+    words.chat_template = (
+        "{% for m in messages %}[{{ m['role'] }}] {{ m['content'] }}\n{% endfor %}"
+    )
+    torch.manual_seed(0)
+    config: Any = tiny_config("llama", vocab_size=len(words), max_position_embeddings=256)
+    return Explainer(LlamaForCausalLM(config), words)
+
+
+def test_the_examples_of_the_readme(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, wordpiece: PreTrainedTokenizerBase
+) -> None:
     examples = blocks("README.md", "python")
     assert len(examples) >= 3
-    names: dict[str, Any] = {"folder": tmp_path}
+    names: dict[str, Any] = {"folder": tmp_path, "llm": chatting(wordpiece)}
     for example in examples:
         exec(compile(example, "README.md", "exec"), names)
     assert "POSITIVE" in capsys.readouterr().out

@@ -75,10 +75,7 @@ def from_scratch(model: Any, prompt: list[int], new: list[int]) -> Iterator[tupl
         if both:
             encoded = out.encoder_last_hidden_state
             source = out.encoder_hidden_states[0][0].norm(dim=-1)
-            scale = (
-                model.config.d_model**-0.5 if getattr(model.config, "tie_word_embeddings", 0) else 1
-            )
-            scale = scale if model.config.model_type == "t5" else 1
+            scale = model.config.d_model**-0.5 if model.config.model_type == "t5" else 1
             logits = model.lm_head(encoded * scale)[0, :, token]
             if model.config.model_type == "bart":
                 logits = logits + model.final_logits_bias[0, token]
@@ -187,7 +184,8 @@ def test_an_end_before_the_others(
     stop = alone[1].targets[2].id
     count = [t.id for t in alone[1].targets].index(stop) + 1
     assert stop not in [t.id for t in alone[0].targets]
-    options: dict[str, Any] = {"max_new_tokens": 5, "eos_token_id": stop, "pad_token_id": words.pad_token_id}
+    options: dict[str, Any] = {"max_new_tokens": 5, "eos_token_id": stop}
+    options["pad_token_id"] = words.pad_token_id
     long, short = explainer.generate([PROMPT, OTHER], **options)
     assert [t.id for t in short.targets] == [t.id for t in alone[1].targets[:count]]
     check(short, explainer, OTHER)

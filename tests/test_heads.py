@@ -224,14 +224,24 @@ def test_tags_in_a_batch(model_type: str, side: str) -> None:
 @pytest.mark.parametrize("side", ["left", "right"])
 def test_words_with_a_tag_in_a_batch(side: str) -> None:
     explainer = tagger("llama", padding_side=side)
-    singles = [explainer.explain(text) for text in (TEXTS[0], TEXTS[2])]
-    assert [len(single.targets) for single in singles] == [4, 1]
-    assert [(single.axes, len(single.scores)) for single in singles] == [
-        (("target",), 4),
-        (("target",), 1),
-    ]
-    for single, one in zip(singles, explainer.explain([TEXTS[0], TEXTS[2]]), strict=True):
+    texts = [TEXTS[0], CONTEXT, "A great movie."]
+    singles = [explainer.explain(text) for text in texts]
+    counts = [len(single.targets) for single in singles]
+    assert len(set(counts)) > 1
+    for text, single, one in zip(texts, singles, explainer.explain(texts), strict=True):
         same(one, single)
+        assert one.axes == ("target",)
+        assert 0 < len(one.scores) < len(one.words())
+        close(explainer.explain(text).scores, one.scores)
+
+
+def test_a_single_word_with_a_tag_has_an_axis_too() -> None:
+    explainer = favour(tagger(), 0, -100.0)
+    found = explainer.explain("Good")
+    assert found.axes == ("target",)
+    assert found.scores.shape == (1, len(found))
+    assert explainer.explain("Good", layer="all").axes == ("target", "layer")
+    assert explainer.explain("Good", position="Good").axes == ()
 
 
 @pytest.mark.parametrize("side", ["left", "right"])

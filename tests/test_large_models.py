@@ -30,6 +30,7 @@ from normxlogit.errors import ModelError, UnsupportedHeadError
 from normxlogit.replay import Replay, VocabularyHead
 from normxlogit.vocabulary import Vocabulary
 from tests.builders import tokenizer
+from tests.test_docs import blocks
 from tools.coverage.zoo import Padding, tiny_inputs, tiny_model
 
 WORDS = tokenizer()
@@ -916,3 +917,21 @@ def test_a_head_whose_forward_was_replaced() -> None:
     model.forward = lambda **arguments: type(model).forward(model, **arguments)
     with pytest.raises(UnsupportedHeadError, match="replaced on the instance"):
         nxl.attribute(model, inputs)
+
+
+def test_logits_of_minus_infinity_are_refused() -> None:
+    def masked(logits: Tensor) -> Tensor:
+        logits[..., :5] = -torch.inf
+        return logits
+
+    model = odd(masked)
+    with pytest.raises(ModelError, match="not finite"):
+        nxl.attribute(model, given(model, "causal-lm"))
+
+
+# --- the documentation -------------------------------------------------------------------------
+
+
+def test_the_example_of_the_documentation(tmp_path: Path) -> None:
+    example, _ = blocks("docs/large-models.md", "python")
+    exec(compile(example, "large-models.md", "exec"), {"folder": tmp_path})

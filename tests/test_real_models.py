@@ -34,7 +34,7 @@ def smollm2() -> nxl.Explainer:
 
 @torch.no_grad()
 def from_scratch(model: Any, prompt: list[int], new: list[int]) -> Iterator[tuple[Tensor, float]]:
-    """For each new token ||hidden_states[0]|| times its full logits, over just what is before it."""
+    """For each new token ||hidden_states[0]|| times its logits, over just what is before it."""
     for n, token in enumerate(new):
         ids = torch.tensor([[*prompt, *new[:n]]])
         out = model(ids, output_hidden_states=True, use_cache=False)
@@ -112,4 +112,5 @@ def test_gemma_3_with_its_large_vocabulary(tmp_path: Path) -> None:
     for options in ({"do_sample": False}, {"num_beams": 2, "do_sample": False}):
         found = explainer.generate(PROMPT, max_new_tokens=4, **options)
         check(found, explainer, explainer.tokenizer(PROMPT)["input_ids"])
-    assert explainer.model.get_output_embeddings().weight.shape[0] == 262_144
+    model: Any = explainer.model
+    assert model.get_output_embeddings().weight.shape[0] == 262_144

@@ -253,7 +253,7 @@ class Result:
             raise InputError(f"expected an {cls.__name__}, got the kind {data.get('kind')!r}.")
         try:
             prediction = data["prediction"]
-            return made(
+            result: AnyResult = made(
                 **made._own_from_dict(data),
                 scores=np.array(data["scores"], np.float32),
                 axes=tuple(data["axes"]),
@@ -270,6 +270,7 @@ class Result:
             )
         except (KeyError, TypeError, ValueError) as error:
             raise InputError(f"this is not a whole attribution: {error!r}.") from error
+        return result
 
     def save(self, path: str | Path) -> None:
         """Write it as JSON; the file appears whole or not at all."""

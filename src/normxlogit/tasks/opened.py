@@ -132,7 +132,7 @@ def _pixels(values: NDArray[Any]) -> NDArray[np.uint8]:
 
 def _sound_file(path: Path) -> tuple[Floats, int]:
     try:
-        import soundfile  # type: ignore[import-untyped]
+        import soundfile
     except ImportError as error:
         raise MissingExtraError(
             'files of sound need soundfile. Install it with: pip install "normxlogit[audio]"'
