@@ -14,7 +14,7 @@ import peft
 import pytest
 import torch
 from torch import Tensor, nn
-from torchao import quantization  # type: ignore[import-untyped]
+from torchao import quantization
 from transformers import (
     AutoModelForCausalLM,
     AutoModelForMaskedLM,
@@ -401,8 +401,8 @@ def its_forward(model: Any) -> Any:
 
 
 def its_blocks(model: Any) -> Any:
-    for blocks in [m for m in model.modules() if isinstance(m, nn.ModuleList)]:
-        for block in blocks:
+    for stack in [m for m in model.modules() if isinstance(m, nn.ModuleList)]:
+        for block in stack:
             block.forward = torch.compile(block.forward, backend="aot_eager")
             block.compile(backend="aot_eager")
     return model

@@ -230,7 +230,7 @@ class Encoder:
                     "Use long='truncate' to explain its beginning, or long='window' to explain it "
                     "in overlapping windows."
                     if has_windows
-                    else "Shorten it, or explain its beginning with long='truncate'."
+                    else "Shorten it; explain() takes its beginning with long='truncate'."
                 )
             )
         cut: dict[str, Any] = {"max_length": self.max_length, "truncation": "longest_first"}

@@ -148,7 +148,7 @@ class Query:
             self.contrast, forward.prediction, forward.labels, forward.problem, self.threshold
         )
         if (foils == asked.ids).any():
-            label = forward.labels[int(asked.ids[(foils == asked.ids).any(1)][0, 0])]
+            label = forward.labels[int(asked.ids[foils == asked.ids][0])]
             predicted = self.target is None
             raise (InputError if predicted else OptionError)(
                 f"{'the prediction' if predicted else 'the target'} and the contrast are both "

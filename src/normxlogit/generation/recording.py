@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from normxlogit.capture import Capture, seen
-from normxlogit.errors import InputError, ModelError, NormXLogitError, UnsupportedHeadError
+from normxlogit.errors import ModelError, NormXLogitError, OptionError, UnsupportedHeadError
 from normxlogit.evidence import SINK, ForwardPass
 from normxlogit.numerics import magnitude, tolerance
 from normxlogit.shadow import Anatomy, Shadow
@@ -101,7 +101,7 @@ class Recording:
         """The model's `generate`, with its options.
 
         Raises:
-            InputError, OptionError, ModelError: it fails on these inputs or options.
+            OptionError, ModelError: it fails on these options or inputs.
         """
         root = self._watch.shadow.root
         before = {k: v for k, v in vars(root).items() if k == "forward"}
@@ -119,7 +119,8 @@ class Recording:
         except (NormXLogitError, torch.OutOfMemoryError):
             raise
         except (ValueError, TypeError) as error:
-            raise InputError(f"{type(self._model).__name__}.generate: {error}") from error
+            reason = " ".join(str(error).split())
+            raise OptionError(f"{type(self._model).__name__}.generate: {reason}") from error
         except Exception as error:
             raise ModelError(
                 f"{type(self._model).__name__} could not generate: {type(error).__name__}: {error}"

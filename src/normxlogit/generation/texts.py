@@ -96,6 +96,14 @@ class Generator:
                     "token. Generate first, and explain the answer as target of the prompt."
                 )
         given = dict(options)
+        if "layer" in given:
+            raise OptionError(
+                "layer does not go with generating, which keeps the last layer's states. Generate "
+                "first, and explain the answer as target of the prompt."
+            )
+        for name in ("num_beams", "num_return_sequences"):
+            if not isinstance(given.get(name, 1), int) or given.get(name, 1) < 1:
+                raise OptionError(f"{name} must be a number from 1, got {given[name]!r}.")
         count = given.get("max_new_tokens")
         if count is not None and (not isinstance(count, int) or count < 1):
             raise OptionError(f"max_new_tokens must be a number from 1, got {count!r}.")
