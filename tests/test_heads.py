@@ -455,6 +455,19 @@ def test_choices(layer: Any) -> None:
         close(found.norms, norms[number])
 
 
+def test_a_choice_rather_than_another() -> None:
+    explainer = made("bert", "multiple-choice")
+    item = ("The movie is", ["good", "a mess, and bad"])
+    ours, theirs = (explainer.explain(item, target=number) for number in (1, 0))
+    found = explainer.explain(item, target=1, contrast="good")
+    shared = int(np.flatnonzero(found.segments == 1)[0])
+    assert found.tokens[:shared] == theirs.tokens[:shared]
+    difference = ours.scores[:shared] - theirs.scores[:shared]
+    np.testing.assert_allclose(found.scores[:shared], difference, rtol=1e-4, atol=1e-5)
+    np.testing.assert_array_equal(found.scores[shared:], ours.scores[shared:])
+    assert found.provenance.contrast == "good"
+
+
 def test_choices_in_a_list() -> None:
     explainer = made("bert", "multiple-choice")
     items = [("The movie is", ["good", "bad"]), ("A", ["one", "two", "three three"])]
@@ -885,7 +898,8 @@ HEADS = {
         ("choices", ("a", ["b", "c"]), {"target": "d"}, "no choice 'd'.*'b', 'c'.*0 to 1"),
         ("choices", ("a", ["b", "c"]), {"target": 2}, "there is no choice 2"),
         ("choices", ("a", ["b", "c"]), {"target": "all"}, "explained at a time"),
-        ("choices", ("a", ["b", "c"]), {"contrast": "c"}, "explain both, one after the other"),
+        ("choices", ("a", ["b", "c"]), {"target": 1, "contrast": "c"}, "are both 'c'"),
+        ("choices", ("a", ["b", "c"]), {"contrast": "d"}, "there is no choice 'd'"),
         ("choices", ("a", ["b", "c"]), {"long": "window"}, "do not apply to multiple choice"),
         ("masks", MASKED[0], {"target": "unbelievably"}, r"is 12 tokens.*\(u = \d+.*by its id"),
         ("masks", MASKED[0], {"target": "♞"}, "no token for '♞'"),

@@ -4,7 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import torch
+from torch import Tensor
 from transformers import PreTrainedModel
 
 from normxlogit.attribution import Attribution
@@ -12,11 +14,11 @@ from normxlogit.encode import Encoded, Encoder
 from normxlogit.errors import InputError, NormXLogitError, OptionError, without_traceback
 from normxlogit.evidence import ForwardPass
 from normxlogit.result import Prediction, Target
-from normxlogit.targets import target_id
+from normxlogit.targets import Asked, target_id
 from normxlogit.tasks import Reading
 from normxlogit.tasks.assemble import assemble, provenance_of, rows_of
 from normxlogit.tasks.batches import Found
-from normxlogit.tensors import Query
+from normxlogit.tensors import Query, TensorAttribution
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,8 @@ class MultipleChoice:
     """Explains which choice a model makes.
 
     A choice is read with its own copy of the text, so scores are of one choice's tokens, and those
-    of another are over others.
+    of another are over others. A contrast subtracts what the text's tokens say for the other
+    choice; the tokens of the choice itself, which the other does not read, keep their scores.
     """
 
     def __init__(self, model: PreTrainedModel, encoder: Encoder, name: str) -> None:
@@ -85,16 +88,19 @@ class MultipleChoice:
                 "each choice has tokens of its own, so one is explained at a time: name one, by "
                 "its text or its number."
             )
-        if query.contrast is not None:
-            raise OptionError(
-                "contrast compares two outputs of the same tokens, and each choice has its own: "
-                "explain both, one after the other."
-            )
         if query.target is not None:
             query = replace(query, target=_number_of(query.target, names))
+        foil = None if query.contrast is None else _number_of(query.contrast, names)
+        query = replace(query, contrast=None)
         forward = ForwardPass.run(self.model, inputs, layer=query.layer)
         answer = query.answer(forward, asked := query.asked(forward))
         chosen = int(asked.ids[0, 0])
+        if foil is not None:
+            answer = _less(
+                answer,
+                query.answer(forward, Asked(asked.ids.new_full((1, 1), foil))),
+                _shared(item.pairs[chosen], item.pairs[foil], names[chosen], foil == chosen),
+            )
         logits = forward.prediction[0].float()
         outputs = tuple(
             Target(name, i, float(logits[i]), float(logits.softmax(-1)[i]))
@@ -111,8 +117,44 @@ class MultipleChoice:
             [outputs[chosen]],
             answer.layers,
             ("layer",) * (query.layer == "all"),
-            provenance_of(self.model, self.name, query, answer.readout, None),
+            provenance_of(
+                self.model, self.name, query, answer.readout, None if foil is None else names[foil]
+            ),
         )
+
+
+def _shared(pair: Encoded, other: Encoded, name: str, same: bool) -> int:
+    """How many first tokens two choices share: the text, which is before each.
+
+    Raises:
+        OptionError: they are one choice.
+        InputError: the text is not the same to both, as when it was cut for one of them.
+    """
+    if same:
+        raise OptionError(
+            f"the target and the contrast are both {name!r}, which leaves nothing to explain. "
+            "Name another target or contrast."
+        )
+    first = int(np.flatnonzero(pair.segments == 1)[0])
+    if pair.tokens[:first] != other.tokens[:first]:
+        raise InputError(
+            "the text is not the same to both choices, for it was cut or joined differently, so "
+            "its tokens cannot be contrasted. Explain the choices one after the other."
+        )
+    return first
+
+
+def _less(answer: TensorAttribution, foil: TensorAttribution, shared: int) -> TensorAttribution:
+    """The answer less that of another choice, at the tokens that both read."""
+
+    def less(ours: Tensor | None, theirs: Tensor | None) -> Tensor | None:
+        if ours is None or theirs is None:
+            return None
+        return torch.cat([ours[..., :shared] - theirs[..., :shared], ours[..., shared:]], -1)
+
+    scores = less(answer.scores, foil.scores)
+    assert scores is not None
+    return replace(answer, scores=scores, values=less(answer.values, foil.values))
 
 
 def _number_of(target: Any, names: list[str]) -> int:
