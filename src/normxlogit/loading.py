@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import transformers
 from torch import nn
 from transformers import (
     AutoConfig,
@@ -20,7 +21,6 @@ from transformers import (
     AutoModelForSequenceClassification,
     AutoModelForTokenClassification,
     AutoTokenizer,
-    GgufConfig,
     PreTrainedConfig,
     PreTrainedModel,
 )
@@ -75,7 +75,9 @@ def load(
     try:
         if "gguf_file" in options:
             auto, prepares = _TASKS["CAUSAL_LM"]
-            options.setdefault("quantization_config", GgufConfig(dequantize=True))
+            if hasattr(transformers, "GgufConfig"):  # before it, GGUF files were dequantised anyway
+                whole = transformers.GgufConfig(dequantize=True)
+                options.setdefault("quantization_config", whole)
         else:
             config = AutoConfig.from_pretrained(source, **hub, **shared)
             auto, prepares = _auto_classes(config)
