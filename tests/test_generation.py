@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable, Iterator
+from importlib.metadata import version
 from typing import Any
 
 import numpy as np
@@ -97,16 +98,24 @@ def check(found: nxl.GenerationAttribution, explainer: nxl.Explainer, prompt: st
         assert found.targets[n].position == begun + n - 1
 
 
-@pytest.mark.parametrize("model_type", [*TYPES, *ENCODER_DECODERS])
+WAYS = {
+    "greedy": {"do_sample": False},
+    "sampled": {"do_sample": True, "temperature": 2.0},
+    "beams": {"num_beams": 3, "do_sample": False},
+    "uncached": {"use_cache": False, "do_sample": False},
+}
+BEAMS_OF_MAMBA_ARE_MIXED_UP = version("transformers").startswith("5.0.")
+"""Its beam search leaves the states of Mamba's cache where they were when beams change places."""
+
+
 @pytest.mark.parametrize(
-    "options",
+    ("model_type", "options"),
     [
-        {"do_sample": False},
-        {"do_sample": True, "temperature": 2.0},
-        {"num_beams": 3, "do_sample": False},
-        {"use_cache": False, "do_sample": False},
+        pytest.param(model_type, options, id=f"{way}-{model_type}")
+        for way, options in WAYS.items()
+        for model_type in [*TYPES, *ENCODER_DECODERS]
+        if not (BEAMS_OF_MAMBA_ARE_MIXED_UP and (way, model_type) == ("beams", "mamba"))
     ],
-    ids=["greedy", "sampled", "beams", "uncached"],
 )
 def test_scores_are_those_of_a_fresh_pass_for_every_token(
     model_type: str, options: dict[str, Any], explainers: Callable[[str], nxl.Explainer]

@@ -789,7 +789,7 @@ def test_an_encoder_decoder(model_type: str, is_given: bool) -> None:
         ids = model.generate(**source)[0].tolist()
         assert first == ids[:1]
         ids = ids[1:]
-        assert len(ids) == 7
+        assert len(ids) >= 7
     assert [t.id for t in found.targets] == ids
     count = source["input_ids"].shape[1]
     assert found.tokens == tuple(

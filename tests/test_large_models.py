@@ -267,6 +267,7 @@ def test_offloaded_models_give_the_scores_of_bare_ones(
 
 @pytest.mark.parametrize("way", [on_cpu, in_parts, hooked])
 @generating
+@pytest.mark.filterwarnings("ignore:You are calling .generate:UserWarning")  # of transformers 5.0
 def test_offloaded_models_generate_with_the_scores_of_bare_ones(
     model_type: str, mapping: str, way: Callable[..., Any], tmp_path: Path
 ) -> None:

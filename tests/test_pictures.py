@@ -123,9 +123,11 @@ def test_clip_reads_the_mean_of_its_patches() -> None:
     )
     (found,) = explain(model, processor, picture, target=0)
     with torch.no_grad():
-        states = model.vision_model(pixels_of(processor, picture), output_hidden_states=True)
-        said = model.classifier(states.last_hidden_state)[0, :, 0]
-    expected = states.hidden_states[0][0].norm(dim=-1) * said
+        pixels, vision_model = pixels_of(processor, picture), model.vision_model
+        vision_model = getattr(vision_model, "vision_model", vision_model)
+        said = model.classifier(vision_model(pixels).last_hidden_state)[0, :, 0]
+        first = vision_model.pre_layrnorm(vision_model.embeddings(pixels))
+    expected = first[0].norm(dim=-1) * said
     np.testing.assert_allclose(found.patches().ravel(), expected[1:], rtol=2e-4, atol=1e-5)
     assert found.special.sum() == 1
 
