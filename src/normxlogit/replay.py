@@ -336,7 +336,7 @@ class VocabularyHead:
         whole sequence, at the positions that are read the model's own output, and on some tokens
         what the whole head gives.
 
-        The latter is a matter of the head and not of the rows, so it is looked at once. Tokens with
+        The latter is looked at once for each model. Tokens with
         their signs changed are among those, on which a head that compares outputs with each other
         (a log-softmax) does not say what it says where the model is sure.
         """
@@ -368,7 +368,8 @@ class VocabularyHead:
         agreed = all(
             bool(((a - b).abs() <= within * magnitude(scale)).all()) for a, b, scale in pairs
         )
-        vocabulary.is_separable |= agreed
+        if agreed:
+            vocabulary.found_separable()
         return agreed
 
     def _check_whole_head(self) -> None:

@@ -7,6 +7,7 @@ vocabulary, and none of them is needed but those of the position that is read an
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
+from weakref import WeakSet
 
 import torch
 from torch import Tensor, nn
@@ -25,6 +26,9 @@ def output_embeddings(model: PreTrainedModel) -> nn.Module | None:
     return module if isinstance(module, nn.Module) else None
 
 
+_SEPARABLE: WeakSet[nn.Module] = WeakSet()
+
+
 class Vocabulary:
     """The output embeddings of a shadow.
 
@@ -32,8 +36,6 @@ class Vocabulary:
         sliceable: whether single rows can be taken of it: a plain linear map whose weights are
             here, not wrapped by an adapter, quantised or offloaded.
         size: how many rows it has; 0 if it is not sliceable.
-        is_separable: whether it is known that what the model makes of a row's outputs does not
-            depend on the other rows.
         called: whether the module was called inside the last `reading` or `only`.
     """
 
@@ -47,7 +49,7 @@ class Vocabulary:
             and ("forward" not in vars(original) or hasattr(original, "_hf_hook"))
         )
         self.size = len(weight) if self.sliceable and weight is not None else 0
-        self.is_separable = self.called = False
+        self._model, self.called = anatomy.modules[0], False
         self._sized: list[tuple[dict[str, Any], str]] = []
         if self.sliceable and weight is not None:
             stores: list[dict[str, Any]] = []
@@ -60,6 +62,17 @@ class Vocabulary:
                 for name, value in store.items()
                 if value is not None and value.numel() == value.shape[-1:].numel() == len(weight)
             ]
+
+    @property
+    def is_separable(self) -> bool:
+        """Whether it is known that what the model makes of a row's output does not depend on the
+        other rows: a matter of its code, and so found out once for each model.
+        """
+        return self._model in _SEPARABLE
+
+    def found_separable(self) -> None:
+        """Remember that it is so."""
+        _SEPARABLE.add(self._model)
 
     @contextmanager
     def reading(self, positions: Tensor) -> Iterator[None]:
