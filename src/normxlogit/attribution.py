@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,11 +10,6 @@ from numpy.typing import NDArray
 from .errors import InputError, NormXLogitError, OptionError
 from .result import Floats, Message, Result, Target
 from .words import Span, inside_characters, sentence_spans
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-    from rich.console import RenderableType
-
 
 Text = TypeVar("Text", bound="Attribution")
 
@@ -137,30 +132,9 @@ class Attribution(Result, kind="text"):
         order = [int(i) for i in np.argsort(-scores, kind="stable") if shown[i]]
         return [(self.tokens[i], float(scores[i])) for i in order[:count]]
 
-    def plot(self) -> "Figure":
-        """Signed bars, or of a generation a heat map, as a matplotlib figure (extra `plot`)."""
-        from .show.plot import figure
-
-        return figure(self)
-
-    def __str__(self) -> str:
-        from .show.terminal import plain
-
-        return plain(self)
-
     def __repr__(self) -> str:
         targets = ", ".join(map(str, self.targets))
         return f"<Attribution of {targets} to {len(self)} {self.unit}s of {self.text!r:.60}>"
-
-    def __rich__(self) -> "RenderableType":
-        from .show.terminal import render
-
-        return render(self)
-
-    def _repr_html_(self) -> str:
-        from .show.html import fragment
-
-        return fragment(self)
 
     def _own_to_dict(self) -> dict[str, Any]:
         return {

@@ -13,7 +13,6 @@ from .chat import is_chat
 from .encode import check_long
 from .errors import InputError, ModelError, NormXLogitError, OptionError, without_traceback
 from .evidence import Layer
-from .generation.batches import generated
 from .generation.stream import Stream
 from .generation.texts import Generator
 from .loading import load, seems_untrained
@@ -22,6 +21,7 @@ from .shadow import unwrap
 from .targets import Target, Targets
 from .tasks import Reading
 from .tasks.find import reader_of, task_of
+from .tasks.prompts import generated
 from .tensors import Query
 
 

@@ -14,9 +14,7 @@ from .errors import InputError, MissingExtraError
 from .result import Floats, Result
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
     from PIL.Image import Image
-    from rich.console import RenderableType
 
 LONGEST_SIDE = 512
 """Of the copy of a picture that a result keeps to draw itself."""
@@ -164,31 +162,10 @@ class ImageAttribution(Result, kind="image"):
         found = [divmod(int(i), patches.shape[1]) for i in order]
         return [(cell, float(patches[cell])) for cell in found]
 
-    def plot(self) -> "Figure":
-        """The picture under its scores as a matplotlib figure (extra `plot`)."""
-        from .show.picture import figure
-
-        return figure(self)
-
-    def __str__(self) -> str:
-        from .show.terminal import plain
-
-        return plain(self)
-
     def __repr__(self) -> str:
         targets = ", ".join(map(str, self.targets))
         height, width = self.original
         return f"<ImageAttribution of {targets} to {len(self)} positions of {width} x {height}>"
-
-    def __rich__(self) -> "RenderableType":
-        from .show.terminal import render
-
-        return render(self)
-
-    def _repr_html_(self) -> str:
-        from .show.html import fragment
-
-        return fragment(self)
 
     def _placed(self) -> tuple[float, float, float, float]:
         if self.box is None or self.grid is None:

@@ -5,13 +5,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from importlib import import_module
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .errors import InputError, OptionError
 from .files import write_whole
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from rich.console import RenderableType
 
 SCHEMA = "normxlogit/attribution/1"
 
@@ -287,11 +291,34 @@ class Result:
             raise InputError(f"{path} holds JSON that is not an attribution.")
         return cls.from_dict(data)
 
+    def plot(self) -> "Figure":
+        """The scores as a matplotlib figure (extra `plot`): signed bars over a text, a heat map of
+        generated text, the picture under its scores, or a track over time.
+        """
+        from .show.plot import figure
+
+        return figure(self)
+
     def to_html(self) -> str:
         """A page that needs nothing else, with scores as colours, bars and numbers."""
         from .show.html import page
 
         return page([self])
+
+    def __str__(self) -> str:
+        from .show.terminal import plain as printed
+
+        return printed(self)
+
+    def __rich__(self) -> "RenderableType":
+        from .show.terminal import render
+
+        return render(self)
+
+    def _repr_html_(self) -> str:
+        from .show.html import fragment
+
+        return fragment(self)
 
     def _own_to_dict(self) -> dict[str, Any]:
         """What the kind has of its own, as plain data."""

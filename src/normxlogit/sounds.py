@@ -2,17 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .errors import InputError
 from .result import Floats, Result, plain
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-    from rich.console import RenderableType
 
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
@@ -82,30 +78,9 @@ class AudioAttribution(Result, kind="audio"):
         order = np.argsort(-scores, kind="stable")[:count]
         return [((float(times[i, 0]), float(times[i, 1])), float(scores[i])) for i in order]
 
-    def plot(self) -> "Figure":
-        """The sound and its scores over time as a matplotlib figure (extra `plot`)."""
-        from .show.sound import figure
-
-        return figure(self)
-
-    def __str__(self) -> str:
-        from .show.terminal import plain
-
-        return plain(self)
-
     def __repr__(self) -> str:
         targets = ", ".join(map(str, self.targets))
         return f"<AudioAttribution of {targets} to {len(self)} positions of {self.duration:.2f} s>"
-
-    def __rich__(self) -> "RenderableType":
-        from .show.terminal import render
-
-        return render(self)
-
-    def _repr_html_(self) -> str:
-        from .show.html import fragment
-
-        return fragment(self)
 
     def _own_to_dict(self) -> dict[str, Any]:
         return {

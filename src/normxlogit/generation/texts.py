@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from normxlogit.assemble import provenance_of
 from normxlogit.encode import Encoded, Encoder
 from normxlogit.errors import InputError, OptionError, UnsupportedHeadError
 from normxlogit.evidence import ForwardPass, hides_what_follows
@@ -16,7 +17,6 @@ from normxlogit.generated import GenerationAttribution
 from normxlogit.generation.recording import Generated, Recording
 from normxlogit.result import Floats, Prediction, Target
 from normxlogit.targets import Asked
-from normxlogit.tasks.assemble import provenance_of
 from normxlogit.tensors import Query, TensorAttribution
 from normxlogit.words import word_numbers
 

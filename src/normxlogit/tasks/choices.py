@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from normxlogit.assemble import assemble, provenance_of, rows_of
 from normxlogit.attribution import Attribution
 from normxlogit.encode import Encoded, Encoder
 from normxlogit.errors import InputError, NormXLogitError, OptionError, without_traceback
@@ -16,7 +17,6 @@ from normxlogit.evidence import ForwardPass
 from normxlogit.result import Prediction, Target
 from normxlogit.targets import Asked, target_id
 from normxlogit.tasks import Reading
-from normxlogit.tasks.assemble import assemble, provenance_of, rows_of
 from normxlogit.tasks.batches import Found
 from normxlogit.tensors import Query, TensorAttribution
 

@@ -6,13 +6,13 @@ from typing import Any
 
 import torch
 
+from normxlogit.assemble import assemble, prediction_of, provenance_of, rows_of
 from normxlogit.attribution import Attribution
 from normxlogit.encode import Encoded
 from normxlogit.errors import OptionError, UnsupportedHeadError
 from normxlogit.evidence import ForwardPass
 from normxlogit.targets import Asked, is_several
 from normxlogit.tasks import Reading
-from normxlogit.tasks.assemble import assemble, prediction_of, provenance_of, rows_of
 from normxlogit.tasks.batches import Texts, chunks
 from normxlogit.tensors import Query
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from normxlogit.assemble import prediction_of, provenance_of
 from normxlogit.errors import (
     InputError,
     NormXLogitError,
@@ -27,7 +28,6 @@ from normxlogit.result import Floats, Result
 from normxlogit.sounds import AudioAttribution
 from normxlogit.targets import is_several
 from normxlogit.tasks import Reading
-from normxlogit.tasks.assemble import prediction_of, provenance_of
 from normxlogit.tasks.framing import picture_axes, sound_axis
 from normxlogit.tasks.opened import read_picture, read_sound
 from normxlogit.tensors import Query, TensorAttribution

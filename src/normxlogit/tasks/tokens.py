@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from normxlogit.assemble import assemble, provenance_of, rows_of
 from normxlogit.attribution import Attribution
 from normxlogit.encode import Encoded, Encoder
 from normxlogit.errors import InputError, OptionError
@@ -14,7 +15,6 @@ from normxlogit.evidence import ForwardPass
 from normxlogit.result import Prediction, Target
 from normxlogit.targets import Asked, Problem, TokenIds, is_several
 from normxlogit.tasks import Reading
-from normxlogit.tasks.assemble import assemble, provenance_of, rows_of
 from normxlogit.tasks.batches import Texts
 from normxlogit.tasks.classification import decoder_starts
 from normxlogit.tensors import Query
