@@ -315,3 +315,25 @@ def test_templates_that_look_at_what_is_said() -> None:
     assert said(talker(template).explain(chat)) == [("user", "good"), ("user", "movie")]
     with pytest.raises(InputError, match=r"does not give message 2"):
         talker(template).explain([*chat[:1], {"role": "user", "content": "a short movie"}])
+
+
+HOISTED = (
+    "{% for m in messages if m['role'] == 'system' %}[system] {{ m['content'] }}\n{% endfor %}"
+    "{% for m in messages if m['role'] != 'system' %}[{{ m['role'] }}] {{ m['content'] }}\n"
+    "{% endfor %}[assistant]"
+)
+"""System messages first, wherever they stand."""
+
+
+def test_roles_of_messages_that_the_template_puts_in_another_order() -> None:
+    explainer = talker(HOISTED)
+    chat = [
+        {"role": "user", "content": "Is the movie good?"},
+        {"role": "system", "content": "Be good."},
+    ]
+    found = explainer.explain(chat)
+    roles, messages = found.by("role"), found.by("message")
+    of_role = dict(zip(roles.tokens, roles.scores.tolist(), strict=True))
+    of_message = dict(zip(messages.tokens, messages.scores.tolist(), strict=True))
+    assert of_role["system"] == pytest.approx(of_message["Be good."])
+    assert of_role["user"] == pytest.approx(of_message["Is the movie good?"])

@@ -9,12 +9,24 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
-from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, PreTrainedTokenizerBase
+from transformers import (
+    AutoModelForCausalLM,
+    AutoModelForSeq2SeqLM,
+    DynamicCache,
+    GenerationConfig,
+    LogitsProcessor,
+    PreTrainedTokenizerBase,
+    StoppingCriteria,
+)
 
 import normxlogit as nxl
+from normxlogit.tasks import Reading
+from normxlogit.tensors import Query
 from tests.builders import tokenizer
 from tools.coverage.zoo import tiny_config
 
+GUIDED: Any = GenerationConfig(guidance_scale=1.7, max_new_tokens=3)  # type: ignore[no-untyped-call]
+ANY_CAUSAL: Any = AutoModelForCausalLM
 PROMPT = "A great movie with poor performers."
 OTHER = "The plot"
 TYPES = ["llama", "gpt2", "gemma2", "qwen3", "mamba"]
@@ -323,3 +335,119 @@ def test_a_prompt_that_fails_does_not_lose_the_others(
 def test_classifiers_do_not_generate(explainer: nxl.Explainer) -> None:
     with pytest.raises(nxl.ModelError, match="does not generate"):
         explainer.generate(PROMPT)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"guidance_scale": 2.0},
+        {"generation_config": GUIDED},
+        {"inputs_embeds": torch.zeros(1, 3, 32)},
+        {"past_key_values": DynamicCache()},
+        {"attention_mask": torch.ones(1, 3)},
+        {"prefill_chunk_size": 2},
+    ],
+    ids=lambda options: next(iter(options)),
+)
+def test_what_would_be_another_prompt_or_other_passes_is_refused(
+    options: dict[str, Any], explainers: Callable[[str], nxl.Explainer]
+) -> None:
+    explainer = explainers("llama")
+    with pytest.raises(nxl.OptionError, match=r"Generate first|as the prompt"):
+        explainer.generate(PROMPT, **options)
+    with pytest.raises(nxl.OptionError, match=r"Generate first|as the prompt"):
+        explainer.generate_stream(PROMPT, **options)
+
+
+def test_passes_that_are_not_of_the_text_are_noticed(
+    explainers: Callable[[str], nxl.Explainer],
+) -> None:
+    explainer = explainers("llama")
+
+    class Meddler(LogitsProcessor):
+        """Asks the model once more for each token, as guidance does."""
+
+        def __call__(self, input_ids: Any, scores: Any) -> Any:
+            (root,) = roots
+            root(input_ids[:, -1:])
+            return scores
+
+    roots: list[Any] = []
+    generator = explainer._generator()
+    prompt = explainer._reader.encode(PROMPT, Reading())
+    recording = generator.recording([prompt])
+    roots.append(recording._watch.shadow.root)
+    given = generator.options({"max_new_tokens": 3, "logits_processor": [Meddler()]}, [prompt])
+    output = recording.generate(**given)
+    with pytest.raises(nxl.UnsupportedHeadError, match="other passes"):
+        generator.results(recording, output, [prompt], Query())
+
+
+def test_tokens_that_look_like_padding_are_kept(
+    explainers: Callable[[str], nxl.Explainer],
+) -> None:
+    class Always(LogitsProcessor):
+        def __call__(self, _input_ids: Any, scores: Any) -> Any:
+            scores = torch.full_like(scores, -100.0)
+            scores[:, 30] = 0.0
+            return scores
+
+    found = explainers("llama").generate(
+        [PROMPT, OTHER], max_new_tokens=4, pad_token_id=30, logits_processor=[Always()]
+    )
+    assert [[t.id for t in result.targets] for result in found] == [[30] * 4] * 2
+
+
+def test_a_row_that_is_stopped_gets_no_token_it_did_not_say(
+    words: PreTrainedTokenizerBase, explainers: Callable[[str], nxl.Explainer]
+) -> None:
+    class FirstRowStops(StoppingCriteria):
+        def __call__(self, _input_ids: Any, _scores: Any, **_kwargs: Any) -> Any:
+            return torch.tensor([True, False])
+
+    explainer = explainers("llama")
+    alone = [explainer.generate(prompt, **NEW) for prompt in (PROMPT, OTHER)]
+    found = explainer.generate(
+        [PROMPT, OTHER],
+        max_new_tokens=5,
+        pad_token_id=words.eos_token_id,
+        stopping_criteria=[FirstRowStops()],
+    )
+    count = [len(result.targets) for result in found]
+    assert sorted(count) == [1, 5]
+    for result, expected, number in zip(found, alone, count, strict=True):
+        assert [t.id for t in result.targets] == [t.id for t in expected.targets[:number]]
+
+
+def test_models_that_mind_padding_are_not_padded(words: PreTrainedTokenizerBase) -> None:
+    """The decoder of BART counts positions from the left, whatever the mask says."""
+    explainer = nxl.Explainer(
+        ANY_CAUSAL.from_config(
+            tiny_config("bart", vocab_size=len(words), is_decoder=True, is_encoder_decoder=False)
+        ).eval(),
+        words,
+    )
+    for prompt, found in zip(
+        (PROMPT, OTHER, "a mess"), explainer.generate([PROMPT, OTHER, "a mess"], **NEW), strict=True
+    ):
+        alone = explainer.generate(prompt, **NEW)
+        np.testing.assert_allclose(found.scores, alone.scores, rtol=1e-4, atol=1e-5)
+
+
+def test_models_that_read_both_ways_do_not_generate(words: PreTrainedTokenizerBase) -> None:
+    model: Any = ANY_CAUSAL.from_config(tiny_config("bert", vocab_size=len(words))).eval()
+    with pytest.raises(nxl.UnsupportedHeadError, match="what follows"):
+        nxl.Explainer(model, words).generate(PROMPT, **NEW)
+
+
+def test_characters_of_several_tokens(explainers: Callable[[str], nxl.Explainer]) -> None:
+    """All of an answer is what its characters are, though a token may be part of one only."""
+    found = explainers("llama").explain(PROMPT, target=" 我 😀 bien 👩‍🚀 ¿Qué")
+    everything = found.span((0, len(found.answer)))
+    np.testing.assert_allclose(everything.scores, found.whole().scores, rtol=1e-6)
+    first = found.answer.index("👩")
+    pieces = [n for n, (a, b) in enumerate(found.answer_offsets) if a <= first < b]
+    assert len(pieces) > 1
+    part = found.span("👩")
+    expected = np.nansum(found.scores[pieces], 0)[: len(part)]
+    np.testing.assert_allclose(part.scores, expected, rtol=1e-5)

@@ -118,8 +118,7 @@ class Attribution(Result, kind="text"):
             named = list(of_role.items())
         summed = self._sum([group for _, group in named], parts, keep_special=False)
         if parts == "role":
-            order = sorted(named, key=lambda item: int(item[1][0]))
-            summed = replace(summed, tokens=tuple(role for role, _ in order))
+            summed = replace(summed, tokens=tuple(role for role, _ in named))
         return summed
 
     def top(self, count: int = 5, *, special: bool = False) -> list[tuple[str, float]]:
@@ -265,10 +264,10 @@ def _total(scores: Floats) -> Floats:
 
 
 def _lines(text: str) -> list[Span]:
-    """Where the lines of a text are that are not blank, without their line breaks."""
-    spans, start = list[Span](), 0
+    """Where the lines of a text are that are not blank, with the line breaks up to the next."""
+    starts, start = list[int](), 0
     for line in text.splitlines(keepends=True):
         if line.strip():
-            spans.append((start, start + len(line.rstrip("\r\n"))))
+            starts.append(start)
         start += len(line)
-    return spans
+    return list(zip([0, *starts[1:]], [*starts[1:], len(text)], strict=True)) if starts else []

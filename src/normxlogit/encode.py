@@ -317,25 +317,41 @@ class Encoder:
     def answer(self, ids: Sequence[int]) -> tuple[str, list[Span]]:
         """What new tokens say without the special ones, and the characters of each.
 
-        A token that ends within a character has those before it.
+        Tokens that make one character together (of an emoji, say) have that character each.
         """
         spoken = [i for i in ids if not self.is_special(i)]
         with self._lock:
             text = self._decode(spoken)
-            spans, said, known = list[Span](), 0, list[int]()
-            for number in ids:
-                if self.is_special(number):
-                    spans.append((said, said))
-                    continue
-                known.append(number)
-                part = self._decode(known).rstrip("\ufffd")
-                end = len(part) if text.startswith(part) else said
-                spans.append((said, max(said, end)))
+            ends = self._ends(spoken, text)
+        found, said, spans = iter(ends), 0, list[Span]()
+        for number in ids:
+            if self.is_special(number):
+                spans.append((said, said))
+            else:
+                spans.append(next(found))
                 said = spans[-1][1]
-        if spans and text[said:]:
-            last = max(n for n, i in enumerate(ids) if not self.is_special(i))
-            spans[last] = (spans[last][0], len(text))
         return text, spans
+
+    def _ends(self, ids: Sequence[int], text: str) -> list[Span]:
+        """The characters of tokens, which say `text` together.
+
+        A token is decoded after the one before it, for tokenizers write spaces between the two; and
+        where that does not give the text, after all before it.
+        """
+        for window in (1, len(ids)):
+            spans, known, begun, said = list[Span](), 0, 0, 0
+            for end in range(1, len(ids) + 1):
+                first = max(0, known - window)
+                before, now = self._decode(ids[first:known]), self._decode(ids[first:end])
+                is_last = end == len(ids)
+                if (now.endswith("\ufffd") or len(now) <= len(before)) and not is_last:
+                    continue
+                said += len(now) - len(before)
+                spans += [(begun, said)] * (end - known)
+                known, begun = end, said
+            if said == len(text):
+                break
+        return spans
 
     def continuation(
         self, prompt: Encoded, target: str | Sequence[int], *, is_answer: bool

@@ -420,6 +420,7 @@ def is_causal(model: PreTrainedModel) -> bool:
 _HIDING: WeakKeyDictionary[PreTrainedModel, bool] = WeakKeyDictionary()
 
 
+@torch.inference_mode()
 def hides_what_follows(model: PreTrainedModel) -> bool:
     """Whether another second token leaves what a model says at the first one alone.
 

@@ -58,19 +58,24 @@ def texts_of(texts: list[str], file: Path | None, example: str) -> list[str]:
     if file is not None and texts:
         raise typer.BadParameter("give either TEXT or --file, not both.")
     if file is not None:
-        texts = [_decoded(bytes_of(file), str(file))]
+        texts = [decoded(bytes_of(file), str(file))]
     elif not texts and sys.stdin.isatty():
         raise typer.BadParameter(f"no TEXT. Try: {example}")
     elif texts in ([], ["-"]):
-        texts = [_decoded(sys.stdin.buffer.read(), "standard input")]
+        texts = [decoded(sys.stdin.buffer.read(), "standard input")]
     check_utf8(texts)
     return list(texts)
 
 
 def check_utf8(texts: Iterable[str]) -> None:
     """Raise `InputError` for text that was not valid UTF-8."""
-    if any("\ud800" <= character <= "\udfff" for text in texts for character in text):
+    if not all(map(is_utf8, texts)):
         raise InputError("TEXT is not valid UTF-8.")
+
+
+def is_utf8(text: str) -> bool:
+    """Whether a text has no halves of characters, which stand for bytes that were not UTF-8."""
+    return not any("\ud800" <= character <= "\udfff" for character in text)
 
 
 def bytes_of(file: Path) -> bytes:
@@ -80,7 +85,7 @@ def bytes_of(file: Path) -> bytes:
         raise InputError(f"cannot read {file}: {error.strerror or error}.") from error
 
 
-def _decoded(content: bytes, name: str) -> str:
+def decoded(content: bytes, name: str) -> str:
     """The text without its last line break, which ends a line rather than being of the text."""
     try:
         text = content.decode("utf-8-sig")
@@ -96,6 +101,8 @@ def _decoded(content: bytes, name: str) -> str:
 def check_output(output: Path | None) -> None:
     """Find out before the work whether its result can be written."""
     if output is None:
+        if sys.stdout is None:
+            raise InputError("standard output is closed. Name a file with --output.")
         return
     if output.is_symlink() or (output.exists() and not output.is_file()):
         raise InputError(f"cannot write {output}: it is not a plain file.")
@@ -187,7 +194,8 @@ def show(
             sys.stdout.write(whole)
         else:
             write_whole(output, whole)
-    sys.stdout.flush()
+    if output is None:
+        sys.stdout.flush()
     return failures
 
 

@@ -19,6 +19,9 @@ from normxlogit.cli.common import (
     Trust,
     bytes_of,
     check_output,
+    check_utf8,
+    decoded,
+    is_utf8,
     load,
     quiet,
     reporting,
@@ -109,6 +112,9 @@ def generate(
         drawn = {"temperature": temperature, "top_p": top_p}
         if not sample and any(value is not None for value in drawn.values()):
             raise typer.BadParameter("--temperature and --top-p go with --sample.")
+        if "" in (stop or []):
+            raise typer.BadParameter("--stop '' is empty, and every answer holds that.")
+        check_utf8(stop or [])
         options: dict[str, Any] = {
             "max_new_tokens": max_new_tokens,
             "do_sample": sample,
@@ -142,12 +148,15 @@ def _prompt(prompt: str | None, chat: Path | None, file: Path | None) -> Any:
         return texts_of([] if prompt is None else [prompt], file, example)[0]
     if prompt is not None or file is not None:
         raise typer.BadParameter("give either PROMPT or --chat, not both.")
+    text = decoded(bytes_of(chat), str(chat))
     try:
-        messages = json.loads(bytes_of(chat).decode("utf-8-sig"))
-    except ValueError as error:
+        messages = json.loads(text)
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{chat} is not JSON: {error}.") from error
     if not isinstance(messages, list) or not all(isinstance(m, dict) for m in messages):
         raise InputError(f"{chat} is not a list of messages, each with role and content.")
+    if not is_utf8(json.dumps(messages, ensure_ascii=False)):
+        raise InputError(f"{chat} holds half a character: a \\ud800 to \\udfff without its pair.")
     if not messages:
         raise InputError(f"{chat} has no messages.")
     return messages
@@ -155,12 +164,13 @@ def _prompt(prompt: str | None, chat: Path | None, file: Path | None) -> Any:
 
 def _streamed(explainer: "Explainer", prompt: Any, how: dict[str, Any]) -> "GenerationAttribution":
     """Print the answer as it is made, and return it whole."""
-    stream, said = explainer.generate_stream(prompt, **how), ""
-    for step in stream:
-        sure = step.answer.rstrip("\ufffd")
-        sys.stdout.write(sure.removeprefix(said))
-        sys.stdout.flush()
-        said = sure
+    said = ""
+    with explainer.generate_stream(prompt, **how) as stream:
+        for step in stream:
+            sure = step.answer.rstrip("\ufffd")
+            sys.stdout.write(sure.removeprefix(said))
+            sys.stdout.flush()
+            said = sure
     sys.stdout.write("\n\n")
     assert stream.result is not None
     return stream.result

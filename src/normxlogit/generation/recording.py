@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
+from transformers.generation.stopping_criteria import StoppingCriteriaList
 
 from normxlogit.capture import Capture, seen
 from normxlogit.errors import ModelError, NormXLogitError, OptionError, UnsupportedHeadError
@@ -30,6 +31,7 @@ class Step:
     """What one forward pass while generating gave.
 
     Attributes:
+        ids: the tokens that it was fed, [rows, positions].
         hidden: final states of the new positions, [rows, positions, hidden].
         norms: ||x^0|| of these in float32, [rows, positions].
         total: log-sum-exp of the logits at the last position in float32, [rows].
@@ -38,6 +40,7 @@ class Step:
         magnitude: the size of all these logits, [].
     """
 
+    ids: Tensor
     hidden: Tensor
     norms: Tensor
     total: Tensor
@@ -66,6 +69,23 @@ class Generated:
     sinks: Tensor
 
 
+class _Ends(StoppingCriteriaList):
+    """Stops as other criteria do, and keeps at which length each row was through."""
+
+    lengths: Tensor | None = None
+
+    def __call__(self, input_ids: Any, scores: Any, **kwargs: Any) -> Any:
+        """Whether each row is through."""
+        done: Tensor = super().__call__(input_ids, scores, **kwargs)
+        length = torch.full_like(done, input_ids.shape[1], dtype=torch.long)
+        if self.lengths is None or len(self.lengths) != len(done):
+            self.lengths, self._done = length, done
+        else:
+            self.lengths = torch.where(self._done, self.lengths, length)
+            self._done = self._done | done
+        return done
+
+
 class Recording:
     """Generates with a shadow of a model, and keeps the states."""
 
@@ -82,6 +102,7 @@ class Recording:
         self._watch = Watch(model, self._anatomy, trails=True)
         self._first: Capture | None = None
         self._replayed: Capture | None = None
+        self._ends: _Ends | None = None
         self._steps: list[Step] = []
         self._hidden = self._norms = torch.empty(0)
         self._peaks = torch.zeros_like(self._inputs["input_ids"], dtype=torch.float32)
@@ -90,6 +111,13 @@ class Recording:
     def start(self) -> int:
         """How many tokens the sequences begin with before the new ones."""
         return self._steps[0].hidden.shape[1]
+
+    @property
+    def ends(self) -> Tensor:
+        """How many new tokens each sequence has, [rows]; what follows is filler. Not of beams."""
+        assert self._ends is not None
+        assert self._ends.lengths is not None
+        return self._ends.lengths - self.start
 
     @property
     def device(self) -> torch.device:
@@ -106,6 +134,13 @@ class Recording:
         root = self._watch.shadow.root
         before = {k: v for k, v in vars(root).items() if k == "forward"}
         root.__dict__["forward"] = self._recorded(root.forward)
+        criteria = root._get_stopping_criteria
+
+        def watched(*args: Any, **kwargs: Any) -> _Ends:
+            self._ends = _Ends(criteria(*args, **kwargs))
+            return self._ends
+
+        root.__dict__["_get_stopping_criteria"] = watched
         try:
             return root.generate(
                 **self._inputs,
@@ -126,7 +161,7 @@ class Recording:
                 f"{type(self._model).__name__} could not generate: {type(error).__name__}: {error}"
             ) from error
         finally:
-            del root.__dict__["forward"]
+            del root.__dict__["forward"], root.__dict__["_get_stopping_criteria"]
             vars(root).update(before)
             self._watch.release()
 
@@ -151,13 +186,17 @@ class Recording:
         assert first.states.stack is not None
         rows, start = len(sequences), self.start
         new = sequences.shape[1] - start
+        beams_given = beams
         steps, own = steps[:new], torch.arange(rows, device=sequences.device)
         beams = own[:, None].expand(-1, new) if beams is None else beams[:, :new].clamp_min(0)
         prompts = beams[:, 0] * len(first.logits) // len(steps[0].total)
         owners = [prompts, *(beams[:, n] for n in range(1, new))]
-        hidden, norms = (
+        passes = len(self._steps) == new if beams_given is None else len(steps) == new
+        if not passes:
+            raise UnsupportedHeadError(self._mixed_up())
+        hidden, norms, fed = (
             torch.cat([getattr(step, name)[o] for step, o in zip(steps, owners, strict=True)], 1)
-            for name in ("hidden", "norms")
+            for name in ("hidden", "norms", "ids")
         )
         total, best, best_id = (
             torch.stack([getattr(step, name)[beams[:, n]] for n, step in enumerate(steps)], 1)
@@ -166,10 +205,16 @@ class Recording:
         total, best, best_id = total[:, since:], best[:, since:], best_id[:, since:]
         order = torch.arange(new, device=sequences.device)
         alive, positions = order < ends[:, None], (start - 1 + order).expand(rows, -1)
-        first_read = positions[:, :1]
+        first_read, inputs = (
+            positions[:, :1],
+            self._inputs_of(sequences[:, :-1], prompts, alive[:, : new - 1]),
+        )
+        read = inputs.get("decoder_attention_mask", inputs["attention_mask"]).bool()
+        if not torch.equal(fed[read], sequences[:, :-1][read]):
+            raise UnsupportedHeadError(self._mixed_up())
         captured = replace(
             self._elsewhere(first),
-            inputs=self._inputs_of(sequences[:, :-1], prompts, alive[:, : new - 1]),
+            inputs=inputs,
             states=replace(
                 first.states,
                 raw=hidden,
@@ -196,22 +241,41 @@ class Recording:
         sinks = (self._peaks > SINK)[prompts]
         return Generated(forward, asked, logits, (logits - total).exp(), sinks)
 
+    def first_states(self) -> list[Tensor]:
+        """What the first pass computed: final states and norms; of a source too."""
+        first, step = self._first, self._steps[0]
+        assert first is not None
+        source = [] if first.source is None else [first.source.tokens]
+        return [step.hidden, step.norms, *source]
+
+    def _mixed_up(self) -> str:
+        return (
+            f"{type(self._model).__name__} made other passes than one for each new token, or read "
+            "other tokens than those of the text, while it generated (guidance and caches that "
+            "hold other text do this), so its states cannot be told to be those of the text. "
+            "Generate first, and explain the answer as target of the prompt."
+        )
+
     def _recorded(self, forward: Callable[..., Any]) -> Callable[..., Any]:
-        signature = inspect.signature(forward)
+        names = list(inspect.signature(forward).parameters)
 
         @functools.wraps(forward)
         def recorded(*args: Any, **kwargs: Any) -> Any:
             outputs = forward(*args, **kwargs)
-            if self._first is None:
-                given = signature.bind(*args, **kwargs).arguments
-                new = self._begin(given | given.pop("kwargs", {}), outputs)
-            else:
-                new = self._go_on()
+            given = dict(zip(names, args, strict=False)) | kwargs
+            new = self._begin(given, outputs) if self._first is None else self._go_on()
+            fed = given.get("decoder_input_ids", given.get("input_ids"))
+            if fed is None or fed.shape[1] < new[0].shape[1]:
+                raise UnsupportedHeadError(
+                    f"{type(self._model).__name__} was fed something else than tokens while it "
+                    "generated, so its states cannot be told to be those of the text."
+                )
+            fed = fed[:: len(fed) // len(new[0]), -new[0].shape[1] :]
             logits = outputs.logits[:, -1].float()
             best = logits.max(-1)
             states, norms = (values.to(logits.device) for values in new)
             total, size = logits.logsumexp(-1), magnitude(logits)
-            self._steps.append(Step(states, norms, total, best.values, best.indices, size))
+            self._steps.append(Step(fed, states, norms, total, best.values, best.indices, size))
             return outputs
 
         return recorded

@@ -1,9 +1,12 @@
 """Generated tokens with their scores, one after the other as they are made."""
 
-import contextlib
-import queue
+import atexit
 import threading
-from collections.abc import Iterator, Mapping
+import weakref
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from queue import SimpleQueue
+from types import TracebackType
 from typing import Any
 
 import torch
@@ -14,14 +17,20 @@ from transformers.generation.streamers import BaseStreamer
 from normxlogit.encode import Encoded
 from normxlogit.errors import OptionError
 from normxlogit.generated import GenerationAttribution
+from normxlogit.generation.recording import Recording
 from normxlogit.generation.texts import Generator
 from normxlogit.tensors import Query
+
+_PATIENCE = 60.0
+"""How many seconds to wait at most for the model to end the step that it is in."""
 
 
 class Stream(Iterator[GenerationAttribution]):
     """Iterates over new tokens, each with its scores.
 
-    The model generates in a thread of its own, one token ahead of who reads.
+    The model generates in a thread of its own, one token ahead of who reads. The thread ends with
+    the answer, when the stream is closed, and when nobody has the stream any more. As a context
+    manager the stream is closed at the end of the block.
 
     Attributes:
         result: the whole answer with its scores, once the iterator is through.
@@ -32,81 +41,162 @@ class Stream(Iterator[GenerationAttribution]):
     def __init__(
         self, generator: Generator, prompt: Encoded, query: Query, options: Mapping[str, Any]
     ) -> None:
-        self._left = threading.Event()
-        self._tokens: queue.Queue[Any] = queue.Queue(maxsize=1)
-        self._thread: threading.Thread | None = None
         for name in ("num_beams", "num_return_sequences"):
             if (options.get(name) or 1) != 1:
                 raise OptionError(
                     f"{name} makes several sequences, and a stream gives one. Use generate()."
                 )
-        self._generator, self._prompt, self._query = generator, prompt, query
-        self._recording = generator.recording([prompt])
-        self._options = generator.options(options, [prompt])
+        stops = options.get("stopping_criteria")
+        if stops is not None and not isinstance(stops, (list, tuple)):
+            raise OptionError(
+                f"stopping_criteria must be a list of criteria, got {type(stops).__name__}."
+            )
+        recording = generator.recording([prompt])
+        given = generator.options(options, [prompt])
+        self._line, self._reading = _Line(), threading.Lock()
+        self._thread = _Thread(self._line, generator, recording, prompt, query, given)
+        weakref.finalize(self, self._line.close).atexit = False
 
     def __next__(self) -> GenerationAttribution:
         """The next token.
 
         Raises:
-            StopIteration: there are no more.
+            StopIteration: there are no more, or the stream is closed.
             NormXLogitError: as `Explainer.generate` raises.
         """
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._generate, daemon=True)
-            self._thread.start()
-        said = self._tokens.get()
-        if isinstance(said, GenerationAttribution):
-            return said
-        self._tokens.put(None)
-        self._thread.join()
-        if isinstance(said, BaseException):
-            raise said
-        raise StopIteration
+        line = self._line
+        with self._reading:
+            if line.is_closed:
+                raise StopIteration
+            if self._thread.ident is None:
+                self._thread.start()
+            line.wanted.put(None)
+            said = line.said.get()
+            if line.is_closed:
+                raise StopIteration
+            if isinstance(said, GenerationAttribution):
+                return said
+            self.close()
+            if isinstance(said, _End):
+                self.result = said.result
+                if said.error is not None:
+                    try:
+                        raise said.error
+                    finally:
+                        del said  # it would hold the traceback, and that what is in this frame
+            raise StopIteration
 
     def close(self) -> None:
-        """Stop the generating."""
-        self._left.set()
-        with contextlib.suppress(queue.Empty):
-            self._tokens.get_nowait()
+        """Stop the generating, and wait for the step that the model is in.
 
-    def __del__(self) -> None:
+        A closed stream has no more tokens. Closing it twice does nothing.
+        """
+        self._line.close()
+        if self._thread.is_alive() and self._thread is not threading.current_thread():
+            self._thread.join(_PATIENCE)
+
+    def __enter__(self) -> "Stream":
+        return self
+
+    def __exit__(
+        self,
+        _type: type[BaseException] | None,
+        _error: BaseException | None,
+        _traceback: TracebackType | None,
+    ) -> None:
         self.close()
 
-    def _generate(self) -> None:
-        said: BaseException | None = None
-        try:
-            stops = self._options.pop("stopping_criteria", [])
-            output = self._recording.generate(
-                **self._options,
-                streamer=_Listener(self._tell),
-                stopping_criteria=StoppingCriteriaList([*stops, _Left(self._left)]),
-            )
-            if not self._left.is_set():
-                ((self.result,),) = self._generator.results(
-                    self._recording, output, [self._prompt], self._query, self._options
-                )
-        except BaseException as error:
-            said = error
-        self._put(said)
 
-    def _tell(self, before: list[int], ids: list[int]) -> None:
-        """Explain the last of the new tokens."""
-        if not self._left.is_set():
-            self._put(
-                self._generator.newest(self._recording, self._prompt, before, ids, self._query)
-            )
+@dataclass(frozen=True)
+class _End:
+    """What is said after the last token."""
 
-    def _put(self, said: Any) -> None:
-        while not self._left.is_set():
-            with contextlib.suppress(queue.Full):
-                self._tokens.put(said, timeout=0.1)
-                return
+    result: GenerationAttribution | None = None
+    error: BaseException | None = None
+
+
+class _Line:
+    """What a stream and its thread share. It knows neither, so the stream can be collected.
+
+    The queues are such that finalizers may put something into them at any moment.
+
+    Attributes:
+        wanted: one item for each time that the reader asked.
+        said: tokens, and then an `_End`; None only wakes who waits.
+        is_closed: whether there is nothing more to say, or nobody to listen.
+    """
+
+    def __init__(self) -> None:
+        self.wanted: SimpleQueue[None] = SimpleQueue()
+        self.said: SimpleQueue[GenerationAttribution | _End | None] = SimpleQueue()
+        self.is_closed = False
+
+    def close(self) -> None:
+        """Let neither side wait for the other any more."""
+        self.is_closed = True
+        self.wanted.put(None)
+        self.said.put(None)
+
+    def tell(self, said: GenerationAttribution) -> None:
+        """Say a token, and wait until it has been asked for."""
+        self.said.put(said)
+        self.wanted.get()
+
+
+class _Thread(threading.Thread):
+    """Generates, and says on a line what comes out."""
+
+    def __init__(self, line: _Line, *what: Any) -> None:
+        super().__init__(
+            target=_generate, args=(line, *what), name="normxlogit-stream", daemon=True
+        )
+        self.line = line
+
+
+def _generate(
+    line: _Line,
+    generator: Generator,
+    recording: Recording,
+    prompt: Encoded,
+    query: Query,
+    options: dict[str, Any],
+) -> None:
+    """What the thread does: every token with its scores, then the whole answer or an error."""
+    if line.is_closed:
+        return
+
+    def explain(before: list[int], ids: list[int]) -> None:
+        if not line.is_closed:
+            line.tell(generator.newest(recording, prompt, before, ids, query))
+
+    try:
+        stops = options.pop("stopping_criteria", None) or []
+        output = recording.generate(
+            **options,
+            streamer=_Listener(explain),
+            stopping_criteria=StoppingCriteriaList([*stops, _Closed(line)]),
+        )
+        if not line.is_closed:
+            ((result,),) = generator.results(recording, output, [prompt], query)
+            line.said.put(_End(result))
+    except BaseException as error:
+        line.said.put(_End(error=error))
+
+
+@atexit.register
+def _end_all() -> None:
+    """Stop all threads: one that is inside torch while the interpreter ends would abort it."""
+    threads = [thread for thread in threading.enumerate() if isinstance(thread, _Thread)]
+    for thread in threads:
+        thread.line.close()
+    for thread in threads:
+        thread.join(_PATIENCE)
 
 
 class _Listener(BaseStreamer):
     """Collects what `generate` hands out: first the prompt, then token by token."""
 
-    def __init__(self, tell: Any) -> None:
+    def __init__(self, tell: Callable[[list[int], list[int]], None]) -> None:
         self._tell, self._ids = tell, list[int]()
         self._before: list[int] | None = None
 
@@ -122,12 +212,12 @@ class _Listener(BaseStreamer):
         """There are no more."""
 
 
-class _Left(StoppingCriteria):
+class _Closed(StoppingCriteria):
     """Stops when nobody listens any more."""
 
-    def __init__(self, left: threading.Event) -> None:
-        self._left = left
+    def __init__(self, line: _Line) -> None:
+        self._line = line
 
     def __call__(self, input_ids: Tensor, _scores: Any, **_options: Any) -> Tensor:
         """Whether each row is through."""
-        return torch.full((len(input_ids),), self._left.is_set(), device=input_ids.device)
+        return torch.full((len(input_ids),), self._line.is_closed, device=input_ids.device)

@@ -1,8 +1,8 @@
 """From prompts to generated text with its scores."""
 
-import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
@@ -11,17 +11,40 @@ from transformers import PreTrainedModel
 
 from normxlogit.assemble import provenance_of
 from normxlogit.encode import Encoded, Encoder
-from normxlogit.errors import InputError, OptionError, UnsupportedHeadError
+from normxlogit.errors import InputError, NormXLogitError, OptionError, UnsupportedHeadError
 from normxlogit.evidence import ForwardPass, hides_what_follows
 from normxlogit.generated import GenerationAttribution
 from normxlogit.generation.recording import Generated, Recording
+from normxlogit.numerics import agree
 from normxlogit.result import Floats, Prediction, Target
 from normxlogit.targets import Asked
 from normxlogit.tensors import Query, TensorAttribution
 from normxlogit.words import word_numbers
 
-_NOT_STEP_BY_STEP = ("assistant_model", "prompt_lookup_num_tokens", "custom_generate", "streamer")
+_NOT_STEP_BY_STEP = (
+    "assistant_model",
+    "custom_generate",
+    "guidance_scale",
+    "negative_prompt_ids",
+    "prefill_chunk_size",
+    "prompt_lookup_num_tokens",
+    "streamer",
+)
 """Options of `generate` that make other passes than one for each new token."""
+
+_OTHER_PROMPTS = (
+    "attention_mask",
+    "encoder_outputs",
+    "input_ids",
+    "inputs",
+    "inputs_embeds",
+    "past_key_values",
+    "position_ids",
+)
+"""Options of `generate` that put something in the place of the prompt."""
+
+
+_PADDED: WeakKeyDictionary[PreTrainedModel, bool] = WeakKeyDictionary()
 
 
 class Generator:
@@ -42,10 +65,15 @@ class Generator:
         recording = self.recording(prompts)
         given = self.options(options, prompts)
         output = recording.generate(**given)
-        return self.results(recording, output, prompts, query, given)
+        return self.results(recording, output, prompts, query)
 
     def recording(self, prompts: Sequence[Encoded]) -> Recording:
-        """What will record the generating from prompts that run together."""
+        """What will record the generating from prompts that run together.
+
+        Raises:
+            UnsupportedHeadError: the model reads what follows a token too.
+        """
+        self._check_hides_what_follows()
         return Recording(self.model, self._inputs(prompts))
 
     def results(
@@ -54,13 +82,13 @@ class Generator:
         output: Any,
         prompts: Sequence[Encoded],
         query: Query,
-        options: Mapping[str, Any],
     ) -> list[list[GenerationAttribution]]:
         """What was generated, explained: for each prompt its sequences."""
         start = recording.start
         with torch.inference_mode():
-            ends = self._ends(output.sequences[:, start:], options)
-            found = recording.explained(output.sequences, output.get("beam_indices"), ends)
+            beams = output.get("beam_indices")
+            ends = recording.ends if beams is None else (beams >= 0).sum(1)
+            found = recording.explained(output.sequences, beams, ends)
             answer = query.answer(found.forward, found.asked)
         each = len(output.sequences) // len(prompts)
         results: list[list[GenerationAttribution]] = [[] for _ in prompts]
@@ -90,10 +118,16 @@ class Generator:
     def options(self, options: Mapping[str, Any], prompts: Sequence[Encoded]) -> dict[str, Any]:
         """The options of `generate`, checked and completed."""
         for name in _NOT_STEP_BY_STEP:
-            if options.get(name) is not None:
+            if self._option(options, name) is not None:
                 raise OptionError(
                     f"{name} does not go with explanations, which need one pass for each new "
                     "token. Generate first, and explain the answer as target of the prompt."
+                )
+        for name in _OTHER_PROMPTS:
+            if options.get(name) is not None:
+                raise OptionError(
+                    f"{name} would put something in the place of the prompt whose tokens are "
+                    "scored. Give all that the model is to read as the prompt."
                 )
         given = dict(options)
         if "layer" in given:
@@ -105,7 +139,7 @@ class Generator:
             if not isinstance(given.get(name, 1), int) or given.get(name, 1) < 1:
                 raise OptionError(f"{name} must be a number from 1, got {given[name]!r}.")
         count = given.get("max_new_tokens")
-        if count is not None and (not isinstance(count, int) or count < 1):
+        if count is not None and (isinstance(count, bool) or not count >= 1):
             raise OptionError(f"max_new_tokens must be a number from 1, got {count!r}.")
         limit = self.encoder.max_length
         longest = max(map(len, prompts))
@@ -116,12 +150,18 @@ class Generator:
                 f"the prompt has {longest} tokens and {count} are to be generated, and the "
                 f"model takes {limit} in all. Shorten the prompt, or ask for fewer."
             )
-        config = given.get("generation_config") or self.model.generation_config
-        if given.get("pad_token_id", config.pad_token_id) is None:
+        if self._option(given, "pad_token_id") is None:
             given["pad_token_id"] = self.encoder.filler
-        if given.get("stop_strings"):
+        if self._option(given, "stop_strings"):
             given["tokenizer"] = self.encoder.tokenizer
         return given
+
+    def _option(self, options: Mapping[str, Any], name: str) -> Any:
+        """An option of `generate`: as given, or from the configuration that is given or the
+        model's.
+        """
+        config = options.get("generation_config") or self.model.generation_config
+        return options.get(name, getattr(config, name, None))
 
     def continued(
         self, prompt: Encoded, continuation: str | Sequence[int], query: Query
@@ -149,12 +189,7 @@ class Generator:
         else:
             inputs = {"input_ids": whole, "attention_mask": torch.ones_like(whole)}
         with torch.inference_mode():
-            if not hides_what_follows(self.model):
-                raise UnsupportedHeadError(
-                    f"{type(self.model).__name__} reads what follows a token too, so one pass over "
-                    "a continuation is not what it would say while generating it. Explain the next "
-                    "token, one at a time."
-                )
+            self._check_hides_what_follows()
             forward = ForwardPass.run(self.model, inputs, layer=query.layer)
             place = forward.captured.states.raw.device
             targets = torch.tensor([ids], device=place)
@@ -267,8 +302,40 @@ class Generator:
         )
 
     def takes_padding(self) -> bool:
-        """Whether the model's forward is told which positions are padding."""
-        return "attention_mask" in inspect.signature(type(self.model).forward).parameters
+        """Whether padding leaves alone what the model computes while generating.
+
+        Found out once for each model, by generating a token with padding and without.
+        """
+        if self.model not in _PADDED:
+            try:
+                _PADDED[self.model] = self._is_padding_safe()
+            except NormXLogitError:
+                _PADDED[self.model] = False
+        return _PADDED[self.model]
+
+    def _is_padding_safe(self) -> bool:
+        ids = torch.tensor([[5, 6, 7]], device=self.model.device if self._is_here else "cpu")
+        filler, mask = torch.full_like(ids, self.encoder.filler), torch.ones_like(ids)
+        left = not self.model.config.is_encoder_decoder
+        own = slice(3, None) if left else slice(3)
+        rows, masks = (
+            ((filler, ids), (0 * mask, mask)) if left else ((ids, filler), (mask, 0 * mask))
+        )
+        found = []
+        for row, row_mask in ((ids, mask), (torch.cat(rows, 1), torch.cat(masks, 1))):
+            recording = Recording(self.model, {"input_ids": row, "attention_mask": row_mask})
+            recording.generate(max_new_tokens=1, pad_token_id=self.encoder.filler, do_sample=False)
+            found.append(recording.first_states())
+        alone, beside = found
+        return all(
+            agree(ours if ours.shape == theirs.shape else ours[:, own], theirs)
+            for ours, theirs in zip(beside, alone, strict=True)
+        )
+
+    @property
+    def _is_here(self) -> bool:
+        """Whether the model's weights are on the device that it names."""
+        return self.model.device.type != "meta"
 
     def _inputs(self, prompts: Sequence[Encoded]) -> dict[str, Tensor]:
         rows: list[list[int]] = [p.windows[0].inputs["input_ids"] for p in prompts]
@@ -279,9 +346,7 @@ class Generator:
         for n, row in enumerate(rows):
             own = slice(width - len(row), None) if left else slice(len(row))
             ids[n, own], mask[n, own] = torch.tensor(row), 1
-        place = self.model.device
-        if place.type == "meta":
-            return {"input_ids": ids, "attention_mask": mask}
+        place = self.model.device if self._is_here else ids.device
         return {"input_ids": ids.to(place), "attention_mask": mask.to(place)}
 
     def _decoder_start(self) -> list[int]:
@@ -294,22 +359,10 @@ class Generator:
             "what its decoder begins with is not known. Set it."
         )
 
-    def _ends(self, new: Tensor, options: Mapping[str, Any]) -> Tensor:
-        """How many of the new tokens [rows, new] are each sequence's own, the rest being filler."""
-        config = options.get("generation_config") or self.model.generation_config
-        stops = options.get("eos_token_id", config.eos_token_id)
-        stops = {*(stops if isinstance(stops, (list, tuple)) else [stops])} - {None}
-        filler = options.get("pad_token_id", config.pad_token_id)
-        filler = self.encoder.filler if filler is None else filler
-        strings = options.get("stop_strings") or []
-        strings = [strings] if isinstance(strings, str) else strings
-        ends = []
-        for ids in new.tolist():
-            end = next((n + 1 for n, i in enumerate(ids) if i in stops), len(ids))
-            while end > 1 and ids[end - 1] == filler and (filler not in stops):
-                end -= 1
-            if end > 1 and ids[end - 1] in stops:
-                said = self.encoder.text_of(ids[: end - 1])
-                end -= any(string in said for string in strings)
-            ends.append(end)
-        return torch.tensor(ends, device=new.device)
+    def _check_hides_what_follows(self) -> None:
+        if not hides_what_follows(self.model):
+            raise UnsupportedHeadError(
+                f"{type(self.model).__name__} reads what follows a token too, so what it says at a "
+                "token changes as it goes on, and no score of it would be final. Explain the next "
+                "token, one at a time."
+            )
