@@ -9,9 +9,7 @@ from queue import SimpleQueue
 from types import TracebackType
 from typing import Any
 
-import torch
 from torch import Tensor
-from transformers.generation.stopping_criteria import StoppingCriteria, StoppingCriteriaList
 from transformers.generation.streamers import BaseStreamer
 
 from normxlogit.encode import Encoded
@@ -46,11 +44,6 @@ class Stream(Iterator[GenerationAttribution]):
                 raise OptionError(
                     f"{name} makes several sequences, and a stream gives one. Use generate()."
                 )
-        stops = options.get("stopping_criteria")
-        if stops is not None and not isinstance(stops, (list, tuple)):
-            raise OptionError(
-                f"stopping_criteria must be a list of criteria, got {type(stops).__name__}."
-            )
         recording = generator.recording([prompt])
         given = generator.options(options, [prompt])
         self._line, self._reading = _Line(), threading.Lock()
@@ -83,7 +76,7 @@ class Stream(Iterator[GenerationAttribution]):
                     try:
                         raise said.error
                     finally:
-                        del said  # it would hold the traceback, and that what is in this frame
+                        del said  # else the error and this frame would hold each other
             raise StopIteration
 
     def close(self) -> None:
@@ -166,21 +159,23 @@ def _generate(
         return
 
     def explain(before: list[int], ids: list[int]) -> None:
-        if not line.is_closed:
-            line.tell(generator.newest(recording, prompt, before, ids, query))
+        if line.is_closed:
+            raise _LeftError
+        line.tell(generator.newest(recording, prompt, before, ids, query))
+        if line.is_closed:
+            raise _LeftError
 
     try:
-        stops = options.pop("stopping_criteria", None) or []
-        output = recording.generate(
-            **options,
-            streamer=_Listener(explain),
-            stopping_criteria=StoppingCriteriaList([*stops, _Closed(line)]),
-        )
-        if not line.is_closed:
-            ((result,),) = generator.results(recording, output, [prompt], query)
-            line.said.put(_End(result))
+        output = recording.generate(**options, streamer=_Listener(explain))
+        ((result,),) = generator.results(recording, output, [prompt], query)
+        line.said.put(_End(result))
     except BaseException as error:
-        line.said.put(_End(error=error))
+        if not line.is_closed:
+            line.said.put(_End(error=error))
+
+
+class _LeftError(Exception):
+    """Nobody listens any more, so there is nothing to generate for."""
 
 
 @atexit.register
@@ -210,14 +205,3 @@ class _Listener(BaseStreamer):
 
     def end(self) -> None:
         """There are no more."""
-
-
-class _Closed(StoppingCriteria):
-    """Stops when nobody listens any more."""
-
-    def __init__(self, line: _Line) -> None:
-        self._line = line
-
-    def __call__(self, input_ids: Tensor, _scores: Any, **_options: Any) -> Tensor:
-        """Whether each row is through."""
-        return torch.full((len(input_ids),), self._line.is_closed, device=input_ids.device)

@@ -175,6 +175,11 @@ class Generator:
         ids = self.encoder.continuation(prompt, continuation, is_answer=is_both)
         if not ids:
             raise InputError("the target is empty, so there is nothing to explain.")
+        if query.contrast in ids:
+            raise OptionError(
+                f"the target holds the contrast {self.encoder.text_of([int(query.contrast)])!r}, "
+                "which leaves nothing to explain there. Name another contrast."
+            )
         inputs = self._inputs([prompt])
         before = self._decoder_start() if is_both else inputs["input_ids"][0].tolist()
         limit, length = self.encoder.max_length, len(before) + len(ids)

@@ -12,7 +12,7 @@ from normxlogit.encode import Encoded, Encoder
 from normxlogit.errors import InputError, NormXLogitError, OptionError, without_traceback
 from normxlogit.generation.texts import Generator
 from normxlogit.tasks import Reading
-from normxlogit.tasks.batches import Found, chunks
+from normxlogit.tasks.batches import Found
 from normxlogit.tasks.tokens import Masks, PerToken
 from normxlogit.tensors import Query
 
@@ -71,7 +71,7 @@ class Seq2Seq:
         )
 
     def explain(
-        self, items: Mapping[int, Encoded], query: Query, batch_size: int
+        self, items: Mapping[int, Encoded], query: Query, _batch_size: int
     ) -> dict[int, Found]:
         """A `GenerationAttribution` for each text."""
         if isinstance(query.target, (str, list)):
@@ -87,20 +87,30 @@ class Seq2Seq:
                 "not correspond. Leave it out."
             )
         found: dict[int, Found] = {}
-        for keys in chunks(list(items), batch_size):
-            for key in keys:
-                try:
-                    (found[key],) = self.generator.generate([items[key]], query, {})[0][:1]
-                except OptionError:
-                    raise
-                except NormXLogitError as error:
-                    found[key] = without_traceback(error)
+        for key, text in items.items():
+            try:
+                sequences = self.generator.generate([text], query, {"num_return_sequences": 1})
+                found[key] = sequences[0][0]
+            except OptionError:
+                raise
+            except NormXLogitError as error:
+                found[key] = without_traceback(error)
         return found
+
+
+def _check_target(target: Any) -> None:
+    """Several texts are no continuation, and ids may be any integers."""
+    if isinstance(target, list) and any(isinstance(part, str) for part in target):
+        raise OptionError(
+            "target is several texts, and one continuation is explained at a time: give one text, "
+            "or a list of token ids."
+        )
 
 
 def _continued(reader: Causal | Seq2Seq, text: Encoded, query: Query) -> Found:
     """The attribution of the target as a continuation, or the reason why there is none."""
     target: Any = query.target
+    _check_target(target)
     contrast = query.contrast
     if contrast is not None:
         contrast = reader.encoder.id_of(contrast)
