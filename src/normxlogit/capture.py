@@ -47,13 +47,14 @@ class States:
 
         `mask` says which positions hold tokens, bool [rows, sequence].
         """
-        largest = torch.zeros(mask.shape, device=mask.device)
-        for norms in self.stack.trail if self.stack is not None else []:
-            norms = (norms.T if self.time_first else norms).to(mask.device)
-            if norms.shape == mask.shape:
-                median = norms.masked_fill(~mask, torch.nan).nanmedian(1, keepdim=True).values
-                largest = torch.maximum(largest, norms / median)
-        return largest.masked_fill(~mask, 0.0)
+        trail = self.stack.trail if self.stack is not None else []
+        placed = [(norms.T if self.time_first else norms).to(mask.device) for norms in trail]
+        placed = [norms for norms in placed if norms.shape == mask.shape]
+        if not placed:
+            return torch.zeros(mask.shape, device=mask.device)
+        norms = torch.stack(placed)
+        median = norms.masked_fill(~mask, torch.nan).nanmedian(-1, keepdim=True).values
+        return (norms / median).amax(0).masked_fill(~mask, 0.0)
 
     def rows(self, index: Tensor) -> "States":
         """Of some rows."""

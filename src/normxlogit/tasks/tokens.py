@@ -109,15 +109,18 @@ class PerToken(Texts):
         assert forward.read is not None
         assert asked.positions is not None
         outputs = forward.at_positions[row].float()
+        totals = outputs.logsumexp(-1)
         places = forward.read[row].tolist()
         asked_of = list(zip(asked.ids[row].tolist(), asked.positions[row].tolist(), strict=True))
         targets = [
-            None if i < 0 else self._target(forward, outputs[places.index(p)], i, p - before)
+            None
+            if i < 0
+            else self._target(forward, outputs[n := places.index(p)], totals[n], i, p - before)
             for i, p in asked_of
         ]
         known = [(n, place) for n, place in enumerate(places) if place >= 0]
         predicted = [
-            self._target(forward, outputs[n], int(outputs[n].argmax()), place - before)
+            self._target(forward, outputs[n], totals[n], int(outputs[n].argmax()), place - before)
             for n, place in known
         ]
         alternatives: list[Target] = []
@@ -128,18 +131,23 @@ class PerToken(Texts):
                 top = outputs[number].topk(min(ALTERNATIVES, outputs.shape[-1])).indices.tolist()
                 others = [i for i, _ in asked_of] + [contrast]
                 ids = list(dict.fromkeys([*top, *(i for i in others if i >= 0)]))
-            alternatives = [self._target(forward, outputs[number], i, place - before) for i in ids]
+            alternatives = [
+                self._target(forward, outputs[number], totals[number], i, place - before)
+                for i in ids
+            ]
         return (
             Prediction(forward.problem.value, tuple(predicted), tuple(alternatives)),
             targets,
         )
 
-    def _target(self, forward: ForwardPass, outputs: Tensor, number: int, position: int) -> Target:
+    def _target(
+        self, forward: ForwardPass, outputs: Tensor, total: Tensor, number: int, position: int
+    ) -> Target:
         return Target(
             label=self._label(forward, number),
             id=number,
             logit=float(outputs[number]),
-            probability=float((outputs[number] - outputs.logsumexp(-1)).exp()),
+            probability=float((outputs[number] - total).exp()),
             position=position,
         )
 
