@@ -42,8 +42,8 @@ class States:
         return self.raw if self.raw.dim() == 3 else self.raw.flatten(2).mT
 
     def peaks(self, mask: Tensor) -> Tensor:
-        """How large each token's state becomes in any layer: its norm over the median of the row's
-        tokens, [rows, sequence]; 0 where it was not watched.
+        """How large each token's state becomes in the layers that were watched: its norm over the
+        median of the row's tokens, [rows, sequence]; 0 where none was.
 
         `mask` says which positions hold tokens, bool [rows, sequence].
         """

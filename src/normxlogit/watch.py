@@ -95,7 +95,8 @@ class Stack:
         norms: ||x^0||_2 in float32, without the last dimension of `shape`.
         began, ended: when a block was first and last called.
         depth: how many calls of blocks there were.
-        trail: the norms of every block's input, like `norms`, if they are wanted.
+        trail: the norms of the input of the blocks at a quarter, half and three quarters of the
+            list, like `norms`, if they are wanted.
         last: the last output of a block, if layers are kept.
         kept: the outputs that were asked for; 1 is the first.
     """
@@ -152,7 +153,7 @@ class Watch:
     ) -> None:
         self.looked_up: LookedUp | None = None
         self._handles: list[RemovableHandle] = []
-        self._layers, self._trails = layers, trails
+        self._layers = layers
         self._clock = 0
         self._open: list[int] = []
         self._trunks: list[tuple[nn.Module, ModelOutput]] = []
@@ -170,8 +171,10 @@ class Watch:
                 self._before(of[module], self._on_enter)
                 self._after(of[module], self._on_leave)
         for blocks in anatomy.stacks:
-            for block in _blocks(blocks):
-                self._before(of[block], partial(self._on_block_input, of[blocks]))
+            inner = list(_blocks(blocks))
+            some = {len(inner) * n // 4 for n in (1, 2, 3)} if trails else set()
+            for number, block in enumerate(inner):
+                self._before(of[block], partial(self._on_block_input, of[blocks], number in some))
                 if layers:
                     self._after(of[block], partial(self._on_block_output, of[blocks]))
         self._words = _word_embeddings(model)
@@ -315,10 +318,12 @@ class Watch:
         if isinstance(output, ModelOutput) and output.get("last_hidden_state") is not None:
             self._part = (module, output)
 
-    def _on_block_input(self, blocks: nn.Module, _block: nn.Module, args: Any, kwargs: Any) -> None:
+    def _on_block_input(
+        self, blocks: nn.Module, is_on_trail: bool, _block: nn.Module, args: Any, kwargs: Any
+    ) -> None:
         self._clock += 1
         stack = self._stacks.get(blocks)
-        hidden = first_tensor((*args, *kwargs.values())) if stack is None or self._trails else None
+        hidden = first_tensor((*args, *kwargs.values())) if stack is None or is_on_trail else None
         if stack is None:
             if hidden is None:
                 return
