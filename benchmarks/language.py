@@ -22,7 +22,13 @@ from typing import Any
 import torch
 import transformers
 from tokenizers import Tokenizer, models, pre_tokenizers
-from transformers import Gemma3ForCausalLM, Gemma3TextConfig, PreTrainedTokenizerFast
+from transformers import (
+    Gemma3ForCausalLM,
+    Gemma3TextConfig,
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedTokenizerFast,
+)
 
 import normxlogit as nxl
 from benchmarks.measure import peak_bytes, seconds_of
@@ -41,6 +47,22 @@ def smollm2() -> nxl.Explainer:
     (file,) = Path(folder).glob("*.gguf")
     explainer: nxl.Explainer = nxl.Explainer.from_pretrained(folder, gguf_file=file.name)
     return explainer
+
+
+def plain_attention() -> nxl.Explainer:
+    """Random weights in the shape of a small Llama, whose attention needs no mask in memory."""
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=VOCABULARY,
+        hidden_size=256,
+        intermediate_size=512,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=1,
+        max_position_embeddings=32_768,
+    )
+    model: Any = LlamaForCausalLM(config)
+    return nxl.Explainer(model.eval(), large_vocabulary(layers=1).tokenizer, name="llama")
 
 
 def large_vocabulary(layers: int = 18) -> nxl.Explainer:
@@ -220,13 +242,14 @@ def main() -> None:
         "",
         "## Long prompts",
         "",
-        "Peak memory of `explainer.explain(prompt)` beyond the weights, of the second model with 4 "
-        "layers.",
+        "Peak memory of `explainer.explain(prompt)` beyond the weights, of a random Llama with 2 "
+        "layers, hidden size 256 and the large vocabulary. Models with sliding windows, such as "
+        "Gemma 3, build masks of length times length in their own forward pass.",
         "",
         "| tokens | MiB | KiB a token | to the forward pass with `logits_to_keep=1` |",
         "|---|---|---|---|",
     )
-    say(*growing(large_vocabulary(layers=4)))
+    say(*growing(plain_attention()))
     if options.rivals:
         say(
             "",
