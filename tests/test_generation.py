@@ -275,6 +275,36 @@ def test_the_users_model_is_left_as_it_was(words: PreTrainedTokenizerBase) -> No
     assert snapshot() == before
 
 
+def test_a_sink_is_left_out_of_rankings(words: PreTrainedTokenizerBase) -> None:
+    """A token whose state is far larger than all others' in every block."""
+    model = random_model("llama", len(words))
+    explainer = nxl.Explainer(model, words)
+    assert explainer.explain(PROMPT).sinks == []
+    tokens = explainer.explain(PROMPT).tokens
+    number = next(n for n, t in enumerate(tokens) if n > 2 and tokens.count(t) == 1)
+    sink = tokens[number]
+    assert sink not in explainer.explain(OTHER).tokens
+    with torch.no_grad():
+        model.get_input_embeddings().weight[words.convert_tokens_to_ids(sink)] *= 1000
+    for found in (
+        explainer.explain(PROMPT),
+        explainer.explain([OTHER, PROMPT])[1],
+        explainer.generate(PROMPT, **NEW).whole(),
+        explainer.generate([OTHER, PROMPT], **NEW)[1].whole(),
+        explainer.explain(PROMPT, target=" The plot").whole(),
+    ):
+        assert found.sinks == [number]
+        assert sink not in [token for token, _ in found.top(100)]
+        assert sink in [token for token, _ in found.top(100, special=True)]
+
+
+def test_a_stream_gives_one_sequence(explainers: Callable[[str], nxl.Explainer]) -> None:
+    several: Any = GenerationConfig(do_sample=True, num_return_sequences=2)  # type: ignore[no-untyped-call]
+    for options in ({"num_beams": 2}, {"generation_config": several}):
+        with pytest.raises(nxl.OptionError, match="several sequences"):
+            explainers("llama").generate_stream(PROMPT, **options)
+
+
 def test_threads_generate_with_one_model(explainers: Callable[[str], nxl.Explainer]) -> None:
     explainer = explainers("qwen3")
     prompts = [PROMPT, OTHER, "Qué?", "a mess"]
@@ -299,6 +329,8 @@ def test_threads_generate_with_one_model(explainers: Callable[[str], nxl.Explain
         ("", {}, nxl.InputError, "empty"),
         (("a", "b"), {}, nxl.InputError, "pair"),
         (PROMPT, {"max_new_tokens": 0}, nxl.OptionError, "max_new_tokens"),
+        (PROMPT, {"max_new_tokens": "5"}, nxl.OptionError, "max_new_tokens"),
+        (PROMPT, {"max_new_tokens": True}, nxl.OptionError, "max_new_tokens"),
         (PROMPT, {"max_new_tokens": 1000}, nxl.InputError, "1000 are to be generated"),
         ("a mess " * 100, {"max_new_tokens": 5}, nxl.InputError, "takes 64"),
         (PROMPT, {"prompt_lookup_num_tokens": 2}, nxl.OptionError, "prompt_lookup_num_tokens"),

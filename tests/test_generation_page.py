@@ -2,7 +2,6 @@
 
 import json
 import re
-import shutil
 import subprocess
 from dataclasses import replace
 from html import unescape
@@ -20,6 +19,7 @@ from normxlogit.show.html import fragment, page
 from normxlogit.show.markup import signed
 from normxlogit.show.plot import figure
 from normxlogit.show.terminal import plain
+from tests.conftest import find_browser
 from tests.results import CHAT, chat, generation
 from tests.test_show import GOOD_BAD, Reader
 
@@ -301,9 +301,7 @@ STEPS = """
 </script>
 """
 
-BROWSER = next(
-    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
-)
+BROWSER = find_browser()
 
 
 def played(result: Result, folder: Path) -> dict[str, Any]:

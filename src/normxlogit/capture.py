@@ -14,7 +14,7 @@ from transformers.utils.generic import ModelOutput
 from .errors import ModelError, UnsupportedHeadError
 from .numerics import agree
 from .shadow import Anatomy, Shadow
-from .vocabulary import Vocabulary, output_embeddings
+from .vocabulary import Vocabulary
 from .watch import Derived, LookedUp, Stack, Watch, norms_of
 
 
@@ -163,8 +163,7 @@ def capture(
     anatomy = Anatomy.of(model)
     watch = Watch(model, anatomy, layers, trails=read is not None)
     arguments = _arguments(model, inputs, watch.shadow)
-    embeddings = output_embeddings(model)
-    vocabulary = None if embeddings is None else Vocabulary(embeddings, anatomy, watch.shadow)
+    vocabulary = Vocabulary.of(model, anatomy, watch.shadow)
     try:
         if vocabulary is None or read is None:
             outputs = watch.run(arguments)
@@ -211,8 +210,7 @@ def seen(
         states = _states(model, arguments, watch, trunk, hidden, "hidden_states", again)
         source = None
     else:
-        both = "encoder_last_hidden_state" in output
-        part = trunk.get_decoder() if both else trunk  # type: ignore[operator]
+        part = trunk.get_decoder() if name in output else trunk  # type: ignore[operator]
         states = _states(model, arguments, watch, part, hidden, "decoder_hidden_states", again)
         part = _encoder(root)
         source = _states(model, arguments, watch, part, encoded, "encoder_hidden_states", again)
@@ -360,9 +358,9 @@ def _is_time_first(
     if batch != sequence or batch == 1:
         return stack.shape[0] != batch
     ids = inputs.get("decoder_input_ids", inputs.get("input_ids"))
-    seen = None if watch.looked_up is None else watch.looked_up.ids
-    if isinstance(ids, Tensor) and seen is not None and not torch.equal(ids, ids.mT):
-        return not torch.equal(seen, ids)
+    read = None if watch.looked_up is None else watch.looked_up.ids
+    if isinstance(ids, Tensor) and read is not None and not torch.equal(ids, ids.mT):
+        return not torch.equal(read, ids)
     row = {
         key: value[:1] if isinstance(value, Tensor) and value.shape[:1] == (batch,) else value
         for key, value in inputs.items()

@@ -324,8 +324,7 @@ class ForwardPass:
             return Problem.of(model.config, outputs)
         if captured.vocabulary is not None:
             return Problem.TOKEN
-        is_span = captured.is_span
-        return Problem.SPAN if is_span else Problem.SINGLE_LABEL
+        return Problem.SPAN if captured.is_span else Problem.SINGLE_LABEL
 
     def _find_positions(self) -> None:
         """The ids and the mask of the positions of x^L, and of the source's before them."""

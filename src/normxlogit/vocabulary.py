@@ -63,6 +63,12 @@ class Vocabulary:
                 if value is not None and value.numel() == value.shape[-1:].numel() == len(weight)
             ]
 
+    @classmethod
+    def of(cls, model: PreTrainedModel, anatomy: Anatomy, shadow: Shadow) -> "Vocabulary | None":
+        """Those of a model's shadow; None if the model has none."""
+        original = output_embeddings(model)
+        return None if original is None else cls(original, anatomy, shadow)
+
     @property
     def is_separable(self) -> bool:
         """Whether it is known that what the model makes of a row's output does not depend on the

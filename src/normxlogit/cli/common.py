@@ -33,6 +33,10 @@ class Format(str, Enum):
     HTML = "html"
 
 
+Method = Annotated[str, typer.Option(help="normxlogit; or logat, norm, random to compare with.")]
+Words = Annotated[
+    bool, typer.Option("--words/--tokens", help="Scores of words, or of the model's tokens.")
+]
 Revision = Annotated[str | None, typer.Option(help="The model's branch, tag or commit on the Hub.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
 Dtype = Annotated[str, typer.Option(help="Of the weights: auto, float32, bfloat16 or float16.")]

@@ -12,10 +12,12 @@ from normxlogit.cli.common import (
     Dtype,
     Format,
     Gguf,
+    Method,
     Output,
     Revision,
     Shape,
     Trust,
+    Words,
     check_output,
     check_utf8,
     load,
@@ -93,9 +95,7 @@ def explain(
             help="Of models that say something of every token: the word, or the token's number.",
         ),
     ] = None,
-    method: Annotated[
-        str, typer.Option(help="normxlogit; or logat, norm, random to compare with.")
-    ] = "normxlogit",
+    method: Method = "normxlogit",
     layer: Annotated[
         str | None,
         typer.Option(
@@ -114,9 +114,7 @@ def explain(
         Norm | None,
         typer.Option(help="The length of the whole embedding, or of the bare word embedding."),
     ] = None,
-    words: Annotated[
-        bool, typer.Option("--words/--tokens", help="Scores of words, or of the model's tokens.")
-    ] = True,
+    words: Words = True,
     special: Annotated[
         bool, typer.Option("--special", help="Show special tokens such as [CLS] too.")
     ] = False,

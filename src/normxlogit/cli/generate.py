@@ -13,10 +13,12 @@ from normxlogit.cli.common import (
     Dtype,
     Format,
     Gguf,
+    Method,
     Output,
     Revision,
     Shape,
     Trust,
+    Words,
     bytes_of,
     check_output,
     check_utf8,
@@ -76,16 +78,12 @@ def generate(
     stop: Annotated[
         list[str] | None, typer.Option(metavar="TEXT", help="Stop after this text.")
     ] = None,
-    method: Annotated[
-        str, typer.Option(help="normxlogit; or logat, norm, random to compare with.")
-    ] = "normxlogit",
+    method: Method = "normxlogit",
     readout: Annotated[
         str | None,
         typer.Option(help="The number read from the head: logit, margin, logprob, centered."),
     ] = None,
-    words: Annotated[
-        bool, typer.Option("--words/--tokens", help="Scores of words, or of the model's tokens.")
-    ] = True,
+    words: Words = True,
     special: Annotated[
         bool, typer.Option("--special", help="Show special tokens and sinks too.")
     ] = False,

@@ -22,7 +22,7 @@ from normxlogit.evidence import SINK, ForwardPass
 from normxlogit.numerics import magnitude, tolerance
 from normxlogit.shadow import Anatomy, Shadow
 from normxlogit.targets import Asked
-from normxlogit.vocabulary import Vocabulary, output_embeddings
+from normxlogit.vocabulary import Vocabulary
 from normxlogit.watch import Watch, first_tensor, norms_of
 
 
@@ -289,7 +289,8 @@ class Recording:
             outputs = copy.copy(outputs)
             outputs["encoder_last_hidden_state"] = outputs["encoder_last_hidden_state"][::count]
         arguments = {k: v for k, v in given.items() if isinstance(v, Tensor)}
-        first = seen(model, watch, arguments, outputs, self._vocabulary(watch.shadow))
+        vocabulary = Vocabulary.of(model, self._anatomy, watch.shadow)
+        first = seen(model, watch, arguments, outputs, vocabulary)
         watch.release()
         states = first.states
         if states.stack is None or states.norms is None or states.raw.dim() != 3:
@@ -320,7 +321,7 @@ class Recording:
     def _go_on(self) -> tuple[Tensor, Tensor]:
         """The states and norms of the position that a further pass added."""
         hidden, norms = self._hidden, self._norms
-        known = sum(step.hidden.shape[1] for step in self._steps)
+        known = self.start + len(self._steps) - 1
         if hidden.shape[1] == known + 1:  # no cache: everything again
             hidden, norms = hidden[:, -1:], norms[:, -1:]
         if hidden.shape[1] != 1 or norms.shape != hidden.shape[:2]:
@@ -351,10 +352,6 @@ class Recording:
                 shadow=shadow,
                 trunk=shadow.of[original[first.trunk]],
                 towers=[(shadow.of[original[t]], output) for t, output in first.towers],
-                vocabulary=self._vocabulary(shadow),
+                vocabulary=Vocabulary.of(self._model, self._anatomy, shadow),
             )
         return self._replayed
-
-    def _vocabulary(self, shadow: Shadow) -> Vocabulary | None:
-        embeddings = output_embeddings(self._model)
-        return None if embeddings is None else Vocabulary(embeddings, self._anatomy, shadow)

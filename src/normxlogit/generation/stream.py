@@ -40,7 +40,7 @@ class Stream(Iterator[GenerationAttribution]):
         self, generator: Generator, prompt: Encoded, query: Query, options: Mapping[str, Any]
     ) -> None:
         for name in ("num_beams", "num_return_sequences"):
-            if (options.get(name) or 1) != 1:
+            if (generator.option(options, name) or 1) != 1:
                 raise OptionError(
                     f"{name} makes several sequences, and a stream gives one. Use generate()."
                 )

@@ -118,7 +118,7 @@ class Generator:
     def options(self, options: Mapping[str, Any], prompts: Sequence[Encoded]) -> dict[str, Any]:
         """The options of `generate`, checked and completed."""
         for name in _NOT_STEP_BY_STEP:
-            if self._option(options, name) is not None:
+            if self.option(options, name) is not None:
                 raise OptionError(
                     f"{name} does not go with explanations, which need one pass for each new "
                     "token. Generate first, and explain the answer as target of the prompt."
@@ -135,12 +135,12 @@ class Generator:
                 "layer does not go with generating, which keeps the last layer's states. Generate "
                 "first, and explain the answer as target of the prompt."
             )
-        for name in ("num_beams", "num_return_sequences"):
-            if not isinstance(given.get(name, 1), int) or given.get(name, 1) < 1:
-                raise OptionError(f"{name} must be a number from 1, got {given[name]!r}.")
+        for name in ("max_new_tokens", "num_beams", "num_return_sequences"):
+            value = given.get(name)
+            is_number = hasattr(value, "__index__") and not isinstance(value, bool)
+            if name in given and value is not None and not (is_number and value >= 1):
+                raise OptionError(f"{name} must be a number from 1, got {value!r}.")
         count = given.get("max_new_tokens")
-        if count is not None and (isinstance(count, bool) or not count >= 1):
-            raise OptionError(f"max_new_tokens must be a number from 1, got {count!r}.")
         limit = self.encoder.max_length
         longest = max(map(len, prompts))
         if self.model.config.is_encoder_decoder:
@@ -150,13 +150,13 @@ class Generator:
                 f"the prompt has {longest} tokens and {count} are to be generated, and the "
                 f"model takes {limit} in all. Shorten the prompt, or ask for fewer."
             )
-        if self._option(given, "pad_token_id") is None:
+        if self.option(given, "pad_token_id") is None:
             given["pad_token_id"] = self.encoder.filler
-        if self._option(given, "stop_strings"):
+        if self.option(given, "stop_strings"):
             given["tokenizer"] = self.encoder.tokenizer
         return given
 
-    def _option(self, options: Mapping[str, Any], name: str) -> Any:
+    def option(self, options: Mapping[str, Any], name: str) -> Any:
         """An option of `generate`: as given, or from the configuration that is given or the
         model's.
         """

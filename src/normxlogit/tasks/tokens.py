@@ -38,7 +38,10 @@ class PerToken(Texts):
                 "long='window' averages what classifiers say of windows, and this model says "
                 "something of each token. Use long='truncate', or shorter texts."
             )
-        return super().encode(item, reading)
+        text = super().encode(item, reading)
+        if reading.position is None:
+            return text
+        return replace(text, read=(text.token_at(reading.position),))
 
     def together(
         self, texts: Sequence[Encoded], side: str, query: Query, _batch_size: int
@@ -161,13 +164,6 @@ class PerToken(Texts):
 class Tags(PerToken):
     """Explains the tags of words."""
 
-    def encode(self, item: Any, reading: Reading) -> Encoded:
-        """A text in tokens; the word whose tag is explained, if it was named."""
-        text = super().encode(item, reading)
-        if reading.position is None:
-            return text
-        return replace(text, read=(text.token_at(reading.position),))
-
     def _run(
         self, texts: Sequence[Encoded], before: Sequence[int], side: str, query: Query
     ) -> ForwardPass:
@@ -212,8 +208,8 @@ class Masks(PerToken):
     def encode(self, item: Any, reading: Reading) -> Encoded:
         """A text in tokens, of which one is the mask, or was named."""
         text = super().encode(item, reading)
-        if reading.position is not None:
-            return replace(text, read=(text.token_at(reading.position),))
+        if text.read:
+            return text
         mask = self.encoder.mask_token
         ids = text.windows[0].inputs["input_ids"]
         places = [] if mask is None else [i for i, number in enumerate(ids) if number == mask[1]]
