@@ -12,10 +12,10 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import captum
 import inseq
 import torch
 from captum.attr import FeatureAblation, LLMAttribution, TextTokenInput
@@ -59,8 +59,8 @@ def main(folder: str) -> None:
 
     forward()
     for name, way, runs in (
-        (f"inseq {inseq.__version__}: input x gradient", gradient_x_input, 3),
-        (f"captum {captum.__version__}: feature ablation", feature_ablation, 1),
+        (f"inseq {version('inseq')}: input x gradient", gradient_x_input, 3),
+        (f"captum {version('captum')}: feature ablation", feature_ablation, 1),
     ):
         base = seconds(forward, 5)
         ratio = seconds(way, runs) / base
