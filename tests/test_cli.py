@@ -9,6 +9,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import transformers
@@ -81,7 +82,8 @@ def test_options_reach_the_library(model: Path) -> None:
     (data,) = objects(explain(model, TEXT, "--format", "json", "--tokens", *arguments))
     explainer = Explainer.from_pretrained(str(model))
     assert data == explainer.explain(TEXT, **options).to_dict()
-    arguments = ["--target", "0", "--contrast", "positive", "--norm", "word", "--layer", "all"]
+    arguments = ["--target", "0", "--contrast", "positive", "--layer", "all"]
+    arguments += ["--option", "norm=word"]
     (data,) = objects(explain(model, TEXT, "--format", "json", "--tokens", *arguments))
     expected = explainer.explain(TEXT, target=0, contrast="positive", layer="all", norm="word")
     assert Attribution.from_dict(data).scores.tolist() == expected.scores.tolist()
@@ -186,7 +188,8 @@ def test_html_keeps_script_tags_as_text(model: Path) -> None:
         ([TEXT, "--method", "magic"], "no method 'magic'"),
         ([TEXT, "--readout", "magic"], "readout 'magic'"),
         ([TEXT, "--layer", "77"], "no layer 77"),
-        ([TEXT, "--method", "logat", "--norm", "word"], "no option 'norm'"),
+        ([TEXT, "--method", "logat", "--option", "norm=word"], "no option 'norm'"),
+        ([TEXT, "--option", "norm=big"], "embedding, word; got 'big'"),
         ([TEXT, "--device", "toaster"], "no device 'toaster'"),
         ([TEXT, "--dtype", "float8"], "no dtype 'float8'"),
         ([""], "empty or blank"),
@@ -260,7 +263,8 @@ def test_long_texts_can_be_cut_or_windowed(model: Path) -> None:
         ["--layer", "0"],
         ["--format", "pdf"],
         ["--long", "maybe"],
-        ["--norm", "big"],
+        ["--option", "norm"],
+        ["--option", "=word"],
         ["--threshold", "2"],
         ["--batch-size", "0"],
         ["--unknown"],
@@ -352,11 +356,34 @@ def test_help_and_version_import_nothing_heavy(arguments: list[str]) -> None:
         assert done.stdout.startswith(f"normxlogit {__version__}\n")
 
 
-def test_help_names_methods_that_exist() -> None:
-    result = CliRunner().invoke(cli.app, ["explain", "--help"])
-    for name in ("normxlogit", "logat", "norm", "random"):
-        assert name in METHODS
-        assert name in result.stdout
+def test_the_methods_are_listed_and_told_about() -> None:
+    result = CliRunner().invoke(cli.app, ["methods"])
+    assert result.exit_code == 0
+    for method in METHODS.values():
+        assert method.name in result.stdout
+        one = CliRunner().invoke(cli.app, ["methods", method.name])
+        assert one.exit_code == 0
+        assert method.source in one.stdout
+        assert all(f"{option}=" in one.stdout for option in method.options)
+    wrong = CliRunner().invoke(cli.app, ["methods", "magic"])
+    assert wrong.exit_code == 1
+    assert "no method 'magic'" in wrong.stderr
+
+
+def test_options_of_methods(model: Path) -> None:
+    arguments = ["--method", "integrated_gradients", "--option", "n_steps=7"]
+    arguments += ["--option", "baseline=pad", "--option", "reduce=l1"]
+    (data,) = objects(explain(model, TEXT, "--format", "json", "--tokens", *arguments))
+    options = {"n_steps": 7, "baseline": "pad", "reduce": "l1"}
+    expected = Explainer.from_pretrained(str(model)).explain(
+        TEXT, method="integrated_gradients", **options
+    )
+    assert data["provenance"]["options"] == options
+    np.testing.assert_allclose(data["scores"], expected.scores, rtol=1e-4, atol=1e-6)
+    assert data["notes"]["completeness_gap"] == list(expected.notes["completeness_gap"])
+    said = explain(model, TEXT, *arguments).stdout
+    assert "integrated_gradients, n_steps=7, baseline=pad, reduce=l1, readout logit" in said
+    assert "completeness gap" in said
 
 
 @pytest.mark.parametrize("form", ["text", "json"])

@@ -1,7 +1,8 @@
 """From what batches of windows gave to attributions of texts."""
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Sized
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,11 +21,14 @@ from normxlogit.tensors import Query, TensorAttribution
 
 @dataclass(frozen=True)
 class Row:
-    """What was found for one window: arrays whose last dimension is the window's tokens."""
+    """What was found for one window: arrays whose last dimension is the window's tokens, and what
+    the method notes of its scores, a number for each target.
+    """
 
     scores: Floats
     values: Floats | None
     norms: Floats | None
+    notes: dict[str, list[float]]
 
 
 def rows_of(answer: TensorAttribution, lengths: Sequence[int], side: str) -> list[Row]:
@@ -35,7 +39,8 @@ def rows_of(answer: TensorAttribution, lengths: Sequence[int], side: str) -> lis
         parts = (answer.scores, answer.values, answer.norms)
         scores, values, norms = (None if p is None else _array(p[index][..., own]) for p in parts)
         assert scores is not None
-        rows.append(Row(scores, values, norms))
+        notes = {name: noted[index].tolist() for name, noted in answer.notes.items()}
+        rows.append(Row(scores, values, norms, notes))
     return rows
 
 
@@ -71,7 +76,8 @@ def assemble(
     axes: tuple[str, ...],
     provenance: Provenance,
 ) -> Attribution:
-    """One attribution of what was found for a text's windows; where they overlap, the mean.
+    """One attribution of what was found for a text's windows; where they overlap, the mean; of
+    notes the largest.
 
     Args:
         text: the text.
@@ -103,6 +109,10 @@ def assemble(
 
     scores = explained([row.scores for row in rows])
     assert scores is not None
+    noted = {
+        name: [max(values) for values in zip(*(row.notes[name] for row in rows), strict=True)]
+        for name in rows[0].notes
+    }
     return Attribution(
         texts=text.texts,
         tokens=text.tokens,
@@ -119,28 +129,50 @@ def assemble(
         provenance=provenance,
         norms=averaged([row.norms for row in rows]),
         logits=explained([row.values for row in rows]),
+        notes={
+            name: tuple(v for v, target in zip(values, targets, strict=True) if target is not None)
+            for name, values in noted.items()
+        },
     )
 
 
 def provenance_of(
-    model: PreTrainedModel, name: str, query: Query, readout: str, contrast: str | None
+    model: PreTrainedModel,
+    name: str,
+    query: Query,
+    answer: TensorAttribution,
+    contrast: str | None,
 ) -> Provenance:
-    """What made an attribution: the model, what was asked, and the versions."""
+    """What made an attribution: the model, what was asked, what it read, and the versions."""
     return Provenance(
         model=name,
         revision=getattr(model.config, "_commit_hash", None),
         architecture=type(model).__name__,
         dtype=str(model.dtype).removeprefix("torch."),
         method=query.method,
-        readout=readout,
+        readout=answer.readout,
+        of_output=answer.of_output,
+        unsigned=answer.unsigned,
+        reads_layers=answer.reads_layers,
         contrast=contrast,
-        options=dict(query.options),
+        options={name: _described(value) for name, value in query.options.items()},
         versions={
             "normxlogit": __version__,
             "torch": torch.__version__,
             "transformers": transformers.__version__,
         },
     )
+
+
+def _described(option: Any) -> Any:
+    """An option as JSON can hold it; large ones by what they are."""
+    if isinstance(option, (str, int, float, type(None))):
+        return option
+    if isinstance(option, Tensor):
+        return f"tensor {list(option.shape)}"
+    if isinstance(option, (list, tuple)):
+        return [_described(value) for value in option]
+    return f"{type(option).__name__} of {len(option)}" if isinstance(option, Sized) else str(option)
 
 
 def _array(values: Tensor) -> NDArray[np.float32]:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from .errors import InputError, NormXLogitError, OptionError
 from .result import Floats, Message, Result, Target
-from .words import Span, inside_characters, sentence_spans
+from .words import Span, inside_characters, owners, sentence_spans
 
 Text = TypeVar("Text", bound="Attribution")
 
@@ -172,17 +172,10 @@ class Attribution(Result, kind="text"):
         return groups
 
     def _within(self, spans: Sequence[Span], segment: int) -> list[NDArray[np.intp]]:
-        """For each span its tokens: those whose first visible character it is the first to hold.
-
-        A token without one counts by where it begins.
-        """
-        text, owner = self.texts[segment], np.full(len(self), -1)
-        for i in np.flatnonzero((self.segments == segment) & ~self.special):
-            start, end = self.offsets[i]
-            visible = text[start:end].lstrip()
-            first = end - len(visible) if visible else start
-            owner[i] = next((n for n, (a, b) in enumerate(spans) if a <= first < b), -1)
-        return [np.flatnonzero(owner == n) for n in range(len(spans))]
+        """For each span its tokens, see `owners`."""
+        own = np.flatnonzero((self.segments == segment) & ~self.special)
+        found = owners(self.texts[segment], self.offsets[own], spans)
+        return [own[found == n] for n in range(len(spans))]
 
     def _sum(
         self: Text, groups: Sequence[NDArray[np.intp]], unit: str, keep_special: bool = True

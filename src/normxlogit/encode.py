@@ -3,7 +3,8 @@
 import copy
 import operator
 import threading
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
 from typing import Any
@@ -20,7 +21,8 @@ from .chat import rendered
 from .errors import InputError, ModelError, OptionError
 from .found import with_offsets
 from .result import Message
-from .words import UNSPACED, Span, word_numbers
+from .wording import Wording
+from .words import UNSPACED, Span, owners, sentence_spans, word_numbers
 
 LONG = ("error", "truncate", "window")
 """What to do with a text over the model's limit."""
@@ -75,6 +77,39 @@ class Encoded:
         """The first token of every word."""
         numbers, first = np.unique(self.words, return_index=True)
         return [int(i) for number, i in zip(numbers, first, strict=True) if number >= 0]
+
+    def units(self, unit: Any) -> NDArray[np.intp]:
+        """The number of the unit that each token belongs to, [tokens]; -1 for tokens of none.
+
+        Args:
+            unit: "token", "word", "sentence", or a list of parts of the text, of a pair the first,
+                each its first character and last + 1. Special tokens belong to none.
+
+        Raises:
+            OptionError: it is none of these.
+            InputError: a part holds no token.
+        """
+        if isinstance(unit, str) and unit in ("token", "word"):
+            numbers = np.arange(len(self)) if unit == "token" else self.words.astype(np.intp)
+            return np.where(self.special, -1, numbers)
+        if isinstance(unit, str) and unit == "sentence":
+            spans = [sentence_spans(text) for text in self.texts]
+        elif isinstance(unit, list) and unit and all(len(part) == 2 for part in unit):
+            for start, end in unit:
+                self.tokens_within(start, end, 0)
+            spans = [unit]
+        else:
+            raise OptionError(
+                "unit must be 'token', 'word', 'sentence' or a list of parts of the text, each its "
+                f"first character and last + 1; got {unit!r}."
+            )
+        numbers, before = np.full(len(self), -1), 0
+        for segment, own_spans in enumerate(spans):
+            own = np.flatnonzero((self.segments == segment) & ~self.special)
+            found = owners(self.texts[segment], self.offsets[own], own_spans)
+            numbers[own] = np.where(found < 0, -1, found + before)
+            before += len(own_spans)
+        return numbers
 
     def token_at(self, position: Any) -> int:
         """The token that a position means.
@@ -309,6 +344,46 @@ class Encoder:
             if number is not None:
                 return int(number)
         return 0
+
+    def counts(self, texts: Iterable[str]) -> Counter[int]:
+        """How often each token occurs in texts of any length, special ones too, by its id."""
+        found: Counter[int] = Counter()
+        for text in texts:
+            _check_text((text,), False)
+            found.update(self._ids(text, specials=True))
+        return found
+
+    def wording(
+        self, parts: Sequence[tuple[Encoded, Window]], side: str, generated: int = 0
+    ) -> Wording:
+        """What is known of the tokens of a batch.
+
+        Args:
+            parts: for each row the text and the window of it that the row holds.
+            side: where rows are padded.
+            generated: how many tokens of no text stand after those in every row, units of their
+                own.
+        """
+        width = max(len(window) for _, window in parts)
+
+        def units(unit: Any) -> Tensor:
+            found = np.full((len(parts), width + generated), -1)
+            for row, (text, window) in zip(found, parts, strict=True):
+                start = width - len(window) if side == "left" else 0
+                row[start : start + len(window)] = text.units(unit)[window.positions]
+                row[width:] = len(text) + np.arange(generated)
+            return torch.from_numpy(found)
+
+        mask = self.mask_token
+
+        def token(name: Any) -> int:
+            if name == "mask" and mask is None:
+                raise OptionError("the tokenizer has no mask token. Give another token's id.")
+            if name == "pad":
+                return self.filler
+            return mask[1] if name == "mask" and mask is not None else self.id_of(name)
+
+        return Wording(units, token, None if mask is None else mask[1])
 
     def is_special(self, number: int) -> bool:
         """Whether a token is one of the tokenizer's special ones."""

@@ -6,7 +6,8 @@ from typing import Any, Literal
 from weakref import WeakKeyDictionary
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.functional import one_hot
 from transformers import PreTrainedModel
 
 from .capture import Capture, capture
@@ -18,10 +19,12 @@ from .errors import (
     UnsupportedHeadError,
 )
 from .numerics import agree
-from .readouts import READOUTS, Readout, logit
+from .passes import Objective, Part, Passes, TwiceEmbedded
+from .readouts import READOUTS, Outputs, Readout, logit
 from .replay import WAY_OUT, PooledHead, TokenHead, VocabularyHead
 from .targets import Asked, Problem, label_names
 from .vocabulary import output_embeddings
+from .wording import Wording
 
 Layer = int | Literal["all"] | None
 EVERY_LAYER = range(1, 1 << 30)
@@ -254,7 +257,7 @@ class ForwardPass:
 
     @property
     def hides_what_follows(self) -> bool:
-        """Whether a causal language model's output at a position rests on nothing after it."""
+        """Whether the state at a position rests on nothing after it."""
         return hides_what_follows(self._model)
 
     @cached_property
@@ -267,6 +270,57 @@ class ForwardPass:
         if not self.is_causal or self.sources:
             return torch.zeros_like(self.mask)
         return self.captured.states.peaks(self._own_mask) > SINK
+
+    def passes(
+        self,
+        asked: Asked,
+        foils: Tensor | None,
+        readout: Outputs,
+        kind: type[Passes] = Passes,
+    ) -> Passes:
+        """Further passes of the model on variants of the same inputs.
+
+        Raises:
+            UnsupportedHeadError: the inputs are no tokens.
+        """
+        if self.ids is None:
+            raise UnsupportedHeadError(
+                f"{self._name} reads no tokens, which this method changes or takes gradients at. "
+                "method='normxlogit' serves images and sounds too."
+            )
+        captured, gathered = self.captured, self.captured.gathered
+        rows = torch.arange(self.ids.shape[:-1].numel(), device=self.ids.device)
+        if self.problem is Problem.CHOICE:
+            objective = Objective(readout, torch.zeros_like(rows)[:, None])
+        else:
+            span = self.read if self.problem is Problem.SPAN else None
+            objective = Objective(readout, asked.ids, foils, asked.positions, span)
+        known = None
+        if not gathered or (
+            self.read is not None
+            and asked.positions is not None
+            and torch.equal(self.read, asked.positions)
+        ):
+            known = objective(captured.logits, rows, gathered=gathered)
+        return kind(self._model, self._inputs, self.ids, self.mask, self.parts, objective, known)
+
+    def read_weights(self, asked: Asked) -> Tensor:
+        """How much of a target's output is read at each position, float32 [rows, targets,
+        sequence], of multiple choice with every choice as a row: all of it at one position, or
+        equal parts where the head pools.
+        """
+        mask = self._own_mask
+        if self.problem is Problem.SPAN:
+            assert self.read is not None
+            start, end = (one_hot(self.read[:, i], mask.shape[1]).float() for i in (0, 1))
+            return torch.stack([start, end, (start + end) / 2], 1)[self._rows[:, None], asked.ids]
+        if asked.positions is not None:
+            return one_hot(asked.positions.clamp_min(0), mask.shape[1]).float()
+        assert isinstance(self.head, PooledHead)
+        position = self.head.read_position
+        pooled = mask / mask.sum(1, keepdim=True)
+        alone = one_hot(position.clamp_min(0), mask.shape[1]).float()
+        return torch.where((position < 0)[:, None], pooled, alone)[:, None]
 
     def seen(self, asked: Asked) -> Tensor:
         """Which tokens took part in each output, bool [batch, targets or 1, sequence]."""
@@ -349,7 +403,10 @@ class ForwardPass:
         if captured.choices is not None:
             mask = mask.reshape(-1, captured.choices, mask.shape[1])
             ids = None if ids is None else ids.reshape(mask.shape)
-        self.ids, self.mask = ids, mask
+        self.ids, self.mask, self._inputs = ids, mask, inputs
+        self.parts: list[Part] = [(prefix, slice(self.sources, None))]
+        if self.sources:
+            self.parts.insert(0, ("", slice(self.sources)))
 
     def _check_read(self, read: Tensor) -> None:
         if not (self._own_mask[self._rows[:, None], read.clamp_min(0)] | (read < 0)).all():
@@ -363,16 +420,86 @@ class Evidence:
         asked: what is explained.
         ids: the tokens, [batch, targets or 1, sequence]; None if there are none.
         mask: which of them took part in the output, bool [batch, targets or 1, sequence].
+        wording: what a tokenizer knows of the tokens.
+        notes: what a method says of its own scores, float32 [batch, targets] by name.
+        unsigned: of scores that speak neither for nor against the target, what a high one says in a
+            few words; a method sets it.
     """
 
     def __init__(
-        self, forward: ForwardPass, asked: Asked, foils: Tensor | None, readout: str
+        self,
+        forward: ForwardPass,
+        asked: Asked,
+        foils: Tensor | None,
+        readout: str,
+        wording: Wording,
     ) -> None:
-        self.asked = asked
+        self.asked, self.wording = asked, wording
         self.ids = None if forward.ids is None else forward.of_targets(forward.ids, asked)
         self.mask = forward.seen(asked)
+        self.notes: dict[str, Tensor] = {}
+        self.unsigned: str | None = None
+        self._reads_layers = False
         self._forward, self._foils = forward, foils
         self._readout = READOUTS[forward.problem][readout]
+
+    @property
+    def layers(self) -> list[int]:
+        """The numbers of the layers that are read, from 1."""
+        self._reads_layers = True
+        return self._forward.layers
+
+    @property
+    def depth(self) -> int:
+        """How many layers the model has."""
+        return self._forward.captured.depth
+
+    @property
+    def blocks(self) -> nn.Module | None:
+        """The model's list of the blocks that are its layers, if that was seen; `Shadow.of` has
+        the copy of it in a shadow.
+        """
+        captured = self._forward.captured
+        stack, copies = captured.states.stack, captured.shadow.of.items()
+        return None if stack is None else next(m for m, twin in copies if twin is stack.blocks)
+
+    @cached_property
+    def passes(self) -> Passes:
+        """Further passes of the model on variants of these inputs.
+
+        Raises:
+            UnsupportedHeadError: the inputs are no tokens.
+        """
+        return self._forward.passes(self.asked, self._foils, self._readout.of_outputs)
+
+    @cached_property
+    def twice_embedded(self) -> Passes:
+        """Further passes as the notebook of the NormXLogit paper makes them."""
+        return self._forward.passes(
+            self.asked, self._foils, self._readout.of_outputs, TwiceEmbedded
+        )
+
+    @property
+    def hides_what_follows(self) -> bool:
+        """Whether the state at a position rests on no other tokens than those up to it."""
+        return not self._forward.captured.reads_decoder and self._forward.hides_what_follows
+
+    def read_weights(self) -> Tensor:
+        """How much of a target's output is read at each position: all of it at one, or equal parts
+        where the head pools; float32 [rows, targets or 1, sequence], see `Passes` for rows.
+        """
+        return self._forward.read_weights(self.asked)
+
+    def of_rows(self, scores: Tensor) -> Tensor:
+        """Scores of the rows of `passes`, [rows, targets, ..., sequence], as those of this batch,
+        [batch, targets, ..., sequence]: the same but for multiple choice, where choices are rows.
+        """
+        captured = self._forward.captured
+        if captured.choices is None:
+            return scores
+        chosen = self.asked.ids.clamp_min(0)
+        rows = torch.arange(len(chosen), device=chosen.device)[:, None]
+        return scores.reshape(-1, captured.choices, *scores.shape[2:])[rows, chosen]
 
     @cached_property
     def values(self) -> Tensor:
@@ -380,6 +507,7 @@ class Evidence:
 
         float32 [batch, targets, layers, sequence], nan at what took no part.
         """
+        self._reads_layers = True
         if self._foils is None:
             return self._read(self.asked.ids)
         count = self.asked.ids.shape[1]
@@ -390,6 +518,11 @@ class Evidence:
     def reads_head(self) -> bool:
         """Whether `values` were asked for."""
         return "values" in self.__dict__
+
+    @property
+    def reads_layers(self) -> bool:
+        """Whether anything of the layers that are read was asked for."""
+        return self._reads_layers
 
     def norms(self, kind: str = "embedding") -> Tensor:
         """`ForwardPass.norms` to multiply `values` with, [batch, targets or 1, 1, sequence]."""
@@ -421,7 +554,7 @@ _HIDING: WeakKeyDictionary[PreTrainedModel, bool] = WeakKeyDictionary()
 
 @torch.inference_mode()
 def hides_what_follows(model: PreTrainedModel) -> bool:
-    """Whether another second token leaves what a model says at the first one alone.
+    """Whether another second token leaves the state of the first one alone.
 
     Found out once for each model, by two passes over two tokens: some models that generate read
     their prompt in both directions (XLNet, CPM-Ant). What cannot be tried counts as declared.
@@ -431,7 +564,7 @@ def hides_what_follows(model: PreTrainedModel) -> bool:
         name = "decoder_input_ids" if model.config.is_encoder_decoder else "input_ids"
         try:
             before, after = (
-                capture(model, {"input_ids": first, name: ids}).logits[:, 0].float()
+                capture(model, {"input_ids": first, name: ids}).states.tokens[:, 0].float()
                 for ids in (first, second)
             )
             _HIDING[model] = agree(after, before)

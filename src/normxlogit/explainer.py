@@ -2,6 +2,7 @@
 
 import itertools
 import warnings
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import Any, overload
 
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 
 from .attribution import Failure
 from .chat import is_chat
-from .encode import check_long
+from .encode import Encoder, check_long
 from .errors import InputError, ModelError, NormXLogitError, OptionError, without_traceback
 from .evidence import Layer
 from .generation.stream import Stream
@@ -296,6 +297,18 @@ class Explainer:
         query = Query(method=method, readout=readout, options={})
         generator = self._generator()
         return Stream(generator, self._reader.encode(prompt, Reading()), query, options)
+
+    def token_counts(self, texts: Iterable[str]) -> Counter[int]:
+        """How often each token occurs in texts, by its id: the `counts` of method "frequency".
+
+        Raises:
+            InputError: one of them is no text, or blank.
+            ModelError: the model reads no texts.
+        """
+        encoder = getattr(self._reader, "encoder", None)
+        if not isinstance(encoder, Encoder):
+            raise ModelError(f"{type(self.model).__name__} reads no texts, so it has no tokens.")
+        return encoder.counts(texts)
 
     def _generator(self) -> Generator:
         generator = getattr(self._reader, "generator", None)

@@ -90,6 +90,7 @@ READOUTS: dict[Problem, dict[str, Readout]] = {
     Problem.REGRESSION: {
         "closeness": Readout(logit, closeness),
         "distance": Readout(logit, distance),
+        "value": Readout(logit),
     },
     Problem.CHOICE: {"logit": Readout(logit)},
     Problem.SPAN: {"logit": Readout(logit)},
@@ -98,8 +99,10 @@ READOUTS: dict[Problem, dict[str, Readout]] = {
 """For each kind of problem its readouts by name, the default first."""
 
 
-def find_readout(name: str | None, problem: Problem, contrasts: bool) -> str:
+def find_readout(name: str | None, problem: Problem, contrasts: bool, of_output: bool) -> str:
     """The name of the readout to use; None means the problem's default.
+
+    `of_output` says that it is put to the model's own output only, and not to tokens.
 
     Raises:
         OptionError: it does not exist, or not for this problem, or not with a contrast.
@@ -109,11 +112,14 @@ def find_readout(name: str | None, problem: Problem, contrasts: bool) -> str:
         raise OptionError(
             "contrast compares two labels, and this model's output is a value, not a label."
         )
+    if of_output:
+        readouts = {known: way for known, way in readouts.items() if way.finish is None}
     if name is None:
         return next(iter(readouts))
     if name not in readouts:
         raise OptionError(
-            f"readout {name!r} is not one of those for {problem.value}: {', '.join(readouts)}."
+            f"readout {name!r} is not one of those for {problem.value}"
+            f"{' with this method' * of_output}: {', '.join(readouts)}."
         )
     if contrasts and name == "margin":
         raise OptionError(

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
@@ -114,7 +114,12 @@ class Provenance:
         revision: the commit of the Hub repository, if known.
         architecture: the model's class.
         dtype: of its weights.
-        method, readout, contrast, options: what was asked; the contrast by its label.
+        method, readout, contrast, options: what was asked; the contrast by its label; no readout if
+            the method uses none.
+        of_output: whether the readout is of the model's own output, rather than of what the head
+            says of each token.
+        unsigned: of scores that speak neither for nor against the target, what a high one says.
+        reads_layers: whether the scores are those of the result's layers.
         versions: of normxlogit, torch and transformers.
     """
 
@@ -123,7 +128,10 @@ class Provenance:
     architecture: str
     dtype: str
     method: str
-    readout: str
+    readout: str | None
+    of_output: bool
+    unsigned: str | None
+    reads_layers: bool
     contrast: str | None
     options: Mapping[str, Any]
     versions: Mapping[str, str]
@@ -144,6 +152,8 @@ class Result:
         norms: ||x_i^0||_2, float32 [positions]; None where not defined.
         logits: what the readout gave, like `scores`; None if the method does not read the head.
         provenance: what made it.
+        notes: what the method says of its own scores, a number for each target by name, such as the
+            "completeness_gap" of integrated gradients.
     """
 
     kind: ClassVar[str]
@@ -156,6 +166,7 @@ class Result:
     provenance: Provenance
     norms: Floats | None = None
     logits: Floats | None = None
+    notes: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
 
     def __init_subclass__(cls, *, kind: str | None = None) -> None:
         """Name the kind by which `from_dict` and `load` know the class; see `_HOMES`."""
@@ -198,7 +209,8 @@ class Result:
 
     def at(self: AnyResult, number: int) -> AnyResult:
         """The part that explains the target of that number in `targets`."""
-        return self._take("target", number, targets=(self.targets[number],))
+        notes = {name: (values[number],) for name, values in self.notes.items()}
+        return self._take("target", number, targets=(self.targets[number],), notes=notes)
 
     def single(self: AnyResult) -> Iterator[AnyResult]:
         """One attribution, of scores [positions], for each target and layer."""
@@ -236,6 +248,7 @@ class Result:
             "scores": plain(self.scores),
             "norms": plain(self.norms),
             "logits": plain(self.logits),
+            "notes": {name: list(values) for name, values in self.notes.items()},
             "provenance": asdict(self.provenance),
         }
 
@@ -271,8 +284,9 @@ class Result:
                 provenance=Provenance(**data["provenance"]),
                 norms=_floats(data["norms"]),
                 logits=_floats(data["logits"]),
+                notes={name: tuple(values) for name, values in data["notes"].items()},
             )
-        except (KeyError, TypeError, ValueError) as error:
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise InputError(f"this is not a whole attribution: {error!r}.") from error
         return result
 

@@ -106,11 +106,24 @@ class Shadow:
         of: the copy of each of the model's modules.
     """
 
-    def __init__(self, anatomy: Anatomy) -> None:
+    def __init__(self, anatomy: Anatomy, *, frozen: bool = False) -> None:
+        """Copy a model's modules.
+
+        Args:
+            anatomy: the model's.
+            frozen: let the shadow's parameters be constants to autograd, so that gradients with
+                respect to activations keep nothing that only gradients of weights need.
+        """
         model, around = anatomy.modules[0], set(anatomy.around)
         self.of: dict[nn.Module, nn.Module] = {
-            m: m if _is_stateless(m) and m not in around else _bare_copy(m) for m in anatomy.modules
+            m: m if _is_stateless(m) and m not in around and not frozen else _bare_copy(m)
+            for m in anatomy.modules
         }
+        if frozen:
+            for twin in self.of.values():
+                for name, weight in twin._parameters.items():
+                    if weight is not None:
+                        twin._parameters[name] = weight.detach()  # type: ignore[assignment]
         configs: dict[int, PretrainedConfig] = {}
         tied: dict[int, Any] = {}
         for original, twin in self.of.items():
@@ -163,6 +176,18 @@ class Shadow:
         config.pad_token_id = value
         config.get_text_config().pad_token_id = value
         self.root.config = config
+
+    def attend(self, implementation: str) -> None:
+        """Let the shadow's attention be computed by an implementation that transformers knows by
+        this name; the model's own configurations stay as they are.
+        """
+        copies: dict[int, Any] = {}
+        for twin in self.of.values():
+            if isinstance(config := vars(twin).get("config"), PretrainedConfig):
+                twin.config = copy.deepcopy(config, copies)  # type: ignore[assignment]
+        for config in copies.values():
+            if isinstance(config, PretrainedConfig):
+                config._attn_implementation = implementation
 
 
 def _is_stateless(module: nn.Module) -> bool:

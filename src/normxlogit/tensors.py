@@ -13,6 +13,7 @@ from .methods import find_method
 from .readouts import find_readout
 from .shadow import unwrap
 from .targets import Asked, Problem, Target, Targets, is_several, target_id, target_ids
+from .wording import NO_TEXT, Wording
 
 
 @dataclass(frozen=True)
@@ -44,8 +45,12 @@ class TensorAttribution:
         reads_decoder: whether the positions are a decoder's: position i has read tokens up to i -
             1.
         sources: how many of the first positions are the source's.
-        readout: the name of the readout.
+        readout: the name of the readout; None if the method uses none.
+        of_output: whether it was put to the model's own output, rather than to HoT(x_i).
+        unsigned: of scores that speak neither for nor against a target, what a high one says.
+        reads_layers: whether the scores are those of `layers`.
         contrast: the id of the output that is subtracted for each row, int64 [batch]; or None.
+        notes: what the method says of its own scores, by name, float32 [batch, targets].
     """
 
     scores: Tensor
@@ -59,8 +64,12 @@ class TensorAttribution:
     read_position: Tensor | None
     reads_decoder: bool
     sources: int
-    readout: str
+    readout: str | None
+    of_output: bool
+    unsigned: str | None
+    reads_layers: bool
     contrast: Tensor | None
+    notes: dict[str, Tensor]
 
 
 @dataclass(frozen=True)
@@ -80,7 +89,7 @@ class Query:
     options: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        find_method(self.method).check(self.options)
+        find_method(self.method).check(self.options, self.layer)
         is_number = isinstance(self.layer, int) and not isinstance(self.layer, bool)
         if self.layer not in (None, "all") and not (is_number and int(self.layer) > 0):
             raise OptionError(f"layer must be a number from 1, 'all' or None, got {self.layer!r}.")
@@ -106,12 +115,15 @@ class Query:
         positions = read.repeat_interleave(found.shape[1] // read.shape[1], 1)
         return Asked(found.masked_fill(positions < 0, -1), positions)
 
-    def answer(self, forward: ForwardPass, asked: Asked) -> TensorAttribution:
+    def answer(
+        self, forward: ForwardPass, asked: Asked, wording: Wording = NO_TEXT
+    ) -> TensorAttribution:
         """Score the tokens of every row for its targets."""
-        readout = find_readout(self.readout, forward.problem, self.contrast is not None)
+        method, contrasts = find_method(self.method), self.contrast is not None
+        readout = find_readout(self.readout, forward.problem, contrasts, method.of_output)
         foils = self._foils(forward, asked)
-        evidence = Evidence(forward, asked, foils, readout)
-        scores = find_method(self.method)(evidence, **self.options)
+        evidence = Evidence(forward, asked, foils, readout, wording)
+        scores = method(evidence, **self.options)
         batch, targets = asked.ids.shape
         shape = (batch, targets, len(forward.layers), forward.mask.shape[-1])
         absent = ~evidence.mask[:, :, None] | (asked.ids < 0)[:, :, None, None]
@@ -128,10 +140,14 @@ class Query:
             prediction=forward.prediction,
             logits=forward.hot if reads_head else None,
             read_position=forward.read_position if reads_head else None,
-            reads_decoder=forward.captured.reads_decoder,
+            reads_decoder=forward.captured.reads_decoder and not method.of_output,
             sources=forward.sources,
-            readout=readout,
+            readout=readout if reads_head or method.of_output else None,
+            of_output=method.of_output,
+            unsigned=evidence.unsigned,
+            reads_layers=evidence.reads_layers,
             contrast=None if foils is None else foils[:, 0],
+            notes=evidence.notes,
         )
 
     def _foils(self, forward: ForwardPass, asked: Asked) -> Tensor | None:
@@ -220,4 +236,5 @@ def attribute(
         answer = query.answer(forward, query.asked(forward))
     fields = vars(answer).items()  # inference tensors could not be written to by the caller
     copies: dict[str, Any] = {k: v.clone() for k, v in fields if isinstance(v, Tensor)}
-    return replace(answer, **copies)
+    notes = {name: values.clone() for name, values in answer.notes.items()}
+    return replace(answer, **copies, notes=notes)

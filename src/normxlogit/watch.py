@@ -177,10 +177,9 @@ class Watch:
                 self._before(of[block], partial(self._on_block_input, of[blocks], number in some))
                 if layers:
                     self._after(of[block], partial(self._on_block_output, of[blocks]))
-        self._words = _word_embeddings(model)
-        for module in anatomy.around:
-            if self._embeds(module):
-                self._after(of[module], self._on_words)
+        self._embedding = set(word_embeddings(model, anatomy))
+        for module in self._embedding:
+            self._after(of[module], self._on_words)
 
     def run(self, arguments: Mapping[str, Any]) -> Any:
         """The model's output, watched once; the hooks come off, so that nothing refers back."""
@@ -278,25 +277,13 @@ class Watch:
                 yield Derived(tuple(modules), position=offset // source.stride(1))
                 return
 
-    def _embeds(self, module: nn.Module) -> bool:
-        """Whether a module's weights are the word embeddings, which encoder and decoder may share;
-        where these are offloaded, and so no longer the same tensor, whether it has their measures.
-        """
-        weight = module._parameters.get("weight")
-        table = None if self._words is None else self._words._parameters.get("weight")
-        if table is None or not table.is_meta:
-            return table is not None and weight is table
-        return isinstance(module, nn.Embedding) and all(
-            getattr(module, name) == getattr(self._words, name, None)
-            for name in ("num_embeddings", "embedding_dim", "padding_idx")
-        )
-
     def _around_words(self, part: nn.Module) -> set[nn.Module]:
         """The modules of the innermost sub-model that holds the word embeddings."""
         holders = [
             set(module.modules())
             for module in Anatomy.of(part).modules
-            if isinstance(module, PreTrainedModel) and any(map(self._embeds, module.modules()))
+            if isinstance(module, PreTrainedModel)
+            and not self._embedding.isdisjoint(module.modules())
         ]
         return min(holders, key=len, default=set())
 
@@ -390,12 +377,29 @@ def first_tensor(values: Any) -> Any:
     return None
 
 
-def _word_embeddings(model: PreTrainedModel) -> nn.Module | None:
+def word_embeddings(model: PreTrainedModel, anatomy: Anatomy) -> list[nn.Module]:
+    """The modules around the blocks whose weights are the word embeddings, which encoder and
+    decoder may share; where these are offloaded, and so no longer the same tensor, those that have
+    its measures.
+    """
     try:
         words = model.get_input_embeddings()
     except (AttributeError, NotImplementedError):
-        return None
-    return words if isinstance(words, nn.Module) else None
+        return []
+    table = words._parameters.get("weight") if isinstance(words, nn.Module) else None
+    if table is None:
+        return []
+    names = ("num_embeddings", "embedding_dim", "padding_idx")
+
+    def embeds(module: nn.Module) -> bool:
+        weight = module._parameters.get("weight")
+        if weight is None or not table.is_meta:
+            return weight is table
+        return isinstance(module, nn.Embedding) and all(
+            getattr(module, name) == getattr(words, name, None) for name in names
+        )
+
+    return [module for module in anatomy.around if embeds(module)]
 
 
 def _size(module: nn.Module) -> int:

@@ -104,6 +104,20 @@ def _is_inner_apostrophe(text: str, at: int) -> bool:
     )
 
 
+def owners(
+    text: str, offsets: Sequence[Span] | NDArray[np.int32], spans: Sequence[Span]
+) -> NDArray[np.intp]:
+    """For each token the number of the first span that holds its first visible character; -1 if
+    none does. A token without one counts by where it begins.
+    """
+    found = np.full(len(offsets), -1)
+    for i, (start, end) in enumerate(offsets):
+        visible = text[start:end].lstrip()
+        first = end - len(visible) if visible else start
+        found[i] = next((n for n, (a, b) in enumerate(spans) if a <= first < b), -1)
+    return found
+
+
 def sentence_spans(text: str) -> list[Span]:
     """Where sentences are: up to a full stop, question or exclamation mark, or the end of a line.
 

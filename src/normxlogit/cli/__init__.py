@@ -10,6 +10,7 @@ import typer
 from normxlogit import __version__
 from normxlogit.cli.explain import explain
 from normxlogit.cli.generate import generate
+from normxlogit.cli.methods import methods
 
 app = typer.Typer(
     name="normxlogit",
@@ -44,3 +45,4 @@ def _normxlogit(
 
 app.command()(explain)
 app.command()(generate)
+app.command()(methods)

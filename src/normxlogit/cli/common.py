@@ -33,7 +33,9 @@ class Format(str, Enum):
     HTML = "html"
 
 
-Method = Annotated[str, typer.Option(help="normxlogit; or logat, norm, random to compare with.")]
+Method = Annotated[
+    str, typer.Option(help="normxlogit, or one to compare with: see 'normxlogit methods'.")
+]
 Words = Annotated[
     bool, typer.Option("--words/--tokens", help="Scores of words, or of the model's tokens.")
 ]

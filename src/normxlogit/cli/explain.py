@@ -1,5 +1,6 @@
 """`normxlogit explain`."""
 
+import json
 from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -35,13 +36,6 @@ class Long(str, Enum):
     ERROR = "error"
     TRUNCATE = "truncate"
     WINDOW = "window"
-
-
-class Norm(str, Enum):
-    """Which embedding's length the scores are multiplied by."""
-
-    EMBEDDING = "embedding"
-    WORD = "word"
 
 
 def explain(
@@ -110,9 +104,13 @@ def explain(
             "closeness, distance."
         ),
     ] = None,
-    norm: Annotated[
-        Norm | None,
-        typer.Option(help="The length of the whole embedding, or of the bare word embedding."),
+    option: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=VALUE",
+            help="An option of the method's own, such as norm=word or n_steps=300; may be given "
+            "several times. 'normxlogit methods NAME' tells which there are.",
+        ),
     ] = None,
     words: Words = True,
     special: Annotated[
@@ -150,7 +148,7 @@ def explain(
         which_layer = _layer(layer)
         inputs = _inputs(texts or [], pair, choice or [], file)
         check_output(output)
-        options: dict[str, Any] = {"norm": norm.value} if norm else {}
+        options = _options(option or [])
         with quiet(debug):
             explainer = load(
                 model,
@@ -185,6 +183,20 @@ def _target(target: list[str] | None) -> str | list[str] | None:
     if not target:
         return None
     return target[0] if len(target) == 1 else target
+
+
+def _options(given: list[str]) -> dict[str, Any]:
+    """Options by name; values that are JSON, such as numbers, as what they are, else as text."""
+    found = {}
+    for part in given:
+        name, equals, value = part.partition("=")
+        if not equals or not name.isidentifier():
+            raise typer.BadParameter(f"--option takes NAME=VALUE, such as norm=word; got {part!r}.")
+        try:
+            found[name] = json.loads(value)
+        except ValueError:
+            found[name] = value
+    return found
 
 
 def _layer(value: str | None) -> int | Literal["all"] | None:

@@ -19,6 +19,7 @@ from normxlogit.numerics import agree
 from normxlogit.result import Floats, Prediction, Target
 from normxlogit.targets import Asked
 from normxlogit.tensors import Query, TensorAttribution
+from normxlogit.wording import Wording
 from normxlogit.words import word_numbers
 
 _NOT_STEP_BY_STEP = (
@@ -89,8 +90,9 @@ class Generator:
             beams = output.get("beam_indices")
             ends = recording.ends if beams is None else (beams >= 0).sum(1)
             found = recording.explained(output.sequences, beams, ends)
-            answer = query.answer(found.forward, found.asked)
-        each = len(output.sequences) // len(prompts)
+            each = len(output.sequences) // len(prompts)
+            owners = [prompt for prompt in prompts for _ in range(each)]
+            answer = query.answer(found.forward, found.asked, self._wording(found.forward, owners))
         results: list[list[GenerationAttribution]] = [[] for _ in prompts]
         for row, ids in enumerate(output.sequences.tolist()):
             new = ids[start : start + int(ends[row])]
@@ -112,7 +114,9 @@ class Generator:
             sequences = torch.tensor([[*before, *ids]], device=recording.device)
             ends = torch.tensor([len(ids)], device=recording.device)
             found = recording.explained(sequences, None, ends, since=len(ids) - 1)
-            answer = query.answer(found.forward, found.asked)
+            answer = query.answer(
+                found.forward, found.asked, self._wording(found.forward, [prompt])
+            )
         return self.attribution(prompt, before, ids, 0, found, answer, query)
 
     def options(self, options: Mapping[str, Any], prompts: Sequence[Encoded]) -> dict[str, Any]:
@@ -200,7 +204,7 @@ class Generator:
             targets = torch.tensor([ids], device=place)
             positions = torch.arange(len(ids), device=place)[None] + len(before) - 1
             asked = Asked(targets, positions)
-            answer = query.answer(forward, asked)
+            answer = query.answer(forward, asked, self._wording(forward, [prompt]))
             logits = forward.logits_at(positions, targets)
             chances = (logits - forward.totals_at(positions)).exp()
             sinks = forward.sinks[:, : len(before)]
@@ -297,11 +301,15 @@ class Generator:
                 self.model,
                 self.name,
                 query,
-                answer.readout,
+                answer,
                 None if answer.contrast is None else encoder.text_of([int(answer.contrast[row])]),
             ),
             norms=of(None if answer.norms is None else answer.norms[row]),
             logits=values,
+            notes={
+                name: tuple(noted[row][: new - since].tolist())
+                for name, noted in answer.notes.items()
+            },
             answer_offsets=np.array(offsets, np.int32).reshape(-1, 2)[since:],
             answer_special=special[since:],
         )
@@ -362,6 +370,14 @@ class Generator:
         raise InputError(
             f"the configuration of {type(self.model).__name__} has no decoder_start_token_id, so "
             "what its decoder begins with is not known. Set it."
+        )
+
+    def _wording(self, forward: ForwardPass, prompts: Sequence[Encoded]) -> Wording:
+        """What is known of the tokens of rows that begin with these prompts."""
+        parts = [(prompt, prompt.windows[0]) for prompt in prompts]
+        side = "right" if self.model.config.is_encoder_decoder else "left"
+        return self.encoder.wording(
+            parts, side, forward.mask.shape[1] - max(len(window) for _, window in parts)
         )
 
     def _check_hides_what_follows(self) -> None:

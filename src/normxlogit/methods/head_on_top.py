@@ -8,7 +8,14 @@ from normxlogit.methods import register
 SOURCE = "Abbasi et al. 2025, NormXLogit: The Head-on-Top Never Lies (EMNLP)"
 
 
-@register("normxlogit", family="head on top", source=SOURCE)
+@register(
+    "normxlogit",
+    family="head on top",
+    cost="1 forward",
+    serves="all",
+    source=SOURCE,
+    has_layers=True,
+)
 def normxlogit(evidence: Evidence, norm: str = "embedding") -> Tensor:
     """||x_i^0||_2 * HoT(x_i^L)[target].
 
@@ -24,7 +31,9 @@ def normxlogit(evidence: Evidence, norm: str = "embedding") -> Tensor:
     return evidence.norms(norm) * evidence.values
 
 
-@register("logat", family="head on top", source=SOURCE)
+@register(
+    "logat", family="head on top", cost="1 forward", serves="all", source=SOURCE, has_layers=True
+)
 def logat(evidence: Evidence) -> Tensor:
     """HoT(x_i^L)[target], the model's head on each token's final representation.
 
@@ -33,10 +42,13 @@ def logat(evidence: Evidence) -> Tensor:
     return evidence.values
 
 
-@register("norm", family="head on top", source=SOURCE)
+@register(
+    "norm", family="head on top", cost="1 forward", serves="all", source=SOURCE, has_layers=True
+)
 def norm(evidence: Evidence, norm: str = "embedding") -> Tensor:
     """||x_i^0||_2, the same for every target and layer (after Oyama et al. 2023).
 
     Cost: one forward pass, of which only the first layer's input is used. Never negative.
     """
+    evidence.unsigned = "longer embedding"
     return evidence.norms(norm)

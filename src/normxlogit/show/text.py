@@ -90,7 +90,7 @@ def _bars(attribution: Attribution, special: bool) -> str:
 
 
 def _numbers(attribution: Attribution) -> str:
-    readout = attribution.provenance.readout.capitalize()
+    readout = (attribution.provenance.readout or "readout").capitalize()
     factors = {"Norm": attribution.norms, readout: attribution.logits}
     present = {name: values for name, values in factors.items() if values is not None}
     largest = view.scale(attribution.scores)

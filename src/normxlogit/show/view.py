@@ -255,13 +255,17 @@ def meaning(result: Result, name: str | None = None) -> Meaning:
     made = result.provenance
     if name is None:
         name = label(result, result.target)
-    if made.method == "random":
-        return Meaning("random", None, "The scores are random: what any other method has to beat.")
-    if made.method == "norm":
+    if made.unsigned is not None:
         return Meaning(
-            "longer embedding",
+            made.unsigned,
             None,
-            "A score is the length of the embedding: how much a token carries, but not for what.",
+            f"A high score says: {made.unsigned}. It does not say for or against what.",
+        )
+    if made.readout == "value":
+        return Meaning(
+            "raises the value",
+            "lowers the value",
+            "A positive score raises the model's value, a negative one lowers it.",
         )
     if made.readout == "closeness":
         return Meaning(
@@ -283,7 +287,7 @@ def meaning(result: Result, name: str | None = None) -> Meaning:
             f"speaks for {other}",
             f"A positive score speaks for {name} rather than {other}, a negative one the reverse.",
         )
-    if made.readout == "logprob":
+    if made.readout == "logprob" and not made.of_output:
         return Meaning(
             None,
             f"the nearer to 0, the more for {name}",
@@ -293,7 +297,7 @@ def meaning(result: Result, name: str | None = None) -> Meaning:
     compared = {
         "margin": f" more than for any other {kind}",
         "centered": f" more than for the {kind}s on average",
-    }.get(made.readout, "")
+    }.get(made.readout or "", "")
     return Meaning(
         f"speaks for {name}",
         "speaks against it",
@@ -302,15 +306,17 @@ def meaning(result: Result, name: str | None = None) -> Meaning:
 
 
 def how(result: Result) -> str:
-    """Method, readout and layer in a few words."""
-    made, layers = result.provenance, result.layers
+    """Method, readout, layer and what the method notes, in a few words."""
+    made = result.provenance
     options = [f"{name}={value}" for name, value in made.options.items()]
-    reads = (
-        []
-        if made.method in ("norm", "random")
-        else [f"readout {made.readout}", layer_names(layers)]
-    )
-    return ", ".join([made.method, *options, *reads])
+    readout = [] if made.readout is None else [f"readout {made.readout}"]
+    layers = [layer_names(result.layers)] if made.reads_layers else []
+    notes = [
+        f"{name.replace('_', ' ')} {max(values):.1%}"
+        for name, values in result.notes.items()
+        if values
+    ]
+    return ", ".join([made.method, *options, *readout, *layers, *notes])
 
 
 def layer_names(layers: Sequence[int]) -> str:

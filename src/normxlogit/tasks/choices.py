@@ -93,12 +93,13 @@ class MultipleChoice:
         foil = None if query.contrast is None else _number_of(query.contrast, names)
         query = replace(query, contrast=None)
         forward = ForwardPass.run(self.model, inputs, layer=query.layer)
-        answer = query.answer(forward, asked := query.asked(forward))
+        wording = self.encoder.wording([(p, p.windows[0]) for p in item.pairs], "right")
+        answer = query.answer(forward, asked := query.asked(forward), wording)
         chosen = int(asked.ids[0, 0])
         if foil is not None:
             answer = _less(
                 answer,
-                query.answer(forward, Asked(asked.ids.new_full((1, 1), foil))),
+                query.answer(forward, Asked(asked.ids.new_full((1, 1), foil)), wording),
                 _shared(item.pairs[chosen], item.pairs[foil], names[chosen], foil == chosen),
             )
         logits = forward.prediction[0].float()
@@ -118,7 +119,7 @@ class MultipleChoice:
             answer.layers,
             ("layer",) * (query.layer == "all"),
             provenance_of(
-                self.model, self.name, query, answer.readout, None if foil is None else names[foil]
+                self.model, self.name, query, answer, None if foil is None else names[foil]
             ),
         )
 

@@ -52,7 +52,9 @@ class Classification(Texts):
         targets = query.asked(forwards[0], predictions).ids
         rows, done = [], 0
         for run, forward in zip(runs, forwards, strict=True):
-            answer = query.answer(forward, Asked(targets[owner[done : done + len(run)]]))
+            whose = owners[done : done + len(run)]
+            parts = [(texts[n], window) for n, window in zip(whose, run, strict=True)]
+            answer = query.answer(forward, Asked(targets[whose]), self.encoder.wording(parts, side))
             rows += rows_of(answer, [len(window) for window in run], side)
             done += len(run)
         if answer.reads_decoder:
@@ -61,7 +63,7 @@ class Classification(Texts):
                 text.as_decoder_inputs(starts[owners.index(n)]) for n, text in enumerate(texts)
             ]
         foil = None if answer.contrast is None else forward.labels[int(answer.contrast[0])]
-        provenance = provenance_of(self.model, self.name, query, answer.readout, foil)
+        provenance = provenance_of(self.model, self.name, query, answer, foil)
         several = is_several(query.target, forward.problem, outputs.shape[-1])
         axes = ("target",) * several + ("layer",) * (query.layer == "all")
         found = []

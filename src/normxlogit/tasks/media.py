@@ -181,7 +181,7 @@ class Media(ABC, Generic[About, Made]):
             forward = ForwardPass.run(self.model, inputs, layer=query.layer)
             answer = query.answer(forward, query.asked(forward))
         foil = None if answer.contrast is None else forward.labels[int(answer.contrast[0])]
-        provenance = provenance_of(self.model, self.name, query, answer.readout, foil)
+        provenance = provenance_of(self.model, self.name, query, answer, foil)
         several = is_several(query.target, forward.problem, forward.prediction.shape[-1])
         axes = ("target",) * several + ("layer",) * (query.layer == "all")
         shape = (1, *forward.captured.states.raw.shape[1:])

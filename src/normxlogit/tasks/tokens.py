@@ -52,7 +52,8 @@ class PerToken(Texts):
         forward = self._run(texts, before, side, query)
         query = self._with_ids(query)
         asked = query.asked(forward)
-        answer = query.answer(forward, asked)
+        wording = self.encoder.wording([(text, text.windows[0]) for text in texts], side)
+        answer = query.answer(forward, asked, wording)
         several = self._has_several(texts, query, forward)
         if several and answer.scores.dim() == 2 + (query.layer == "all"):
             values = answer.values
@@ -63,7 +64,7 @@ class PerToken(Texts):
             )
         rows = rows_of(answer, lengths, side)
         foil = None if answer.contrast is None else self._label(forward, int(answer.contrast[0]))
-        provenance = provenance_of(self.model, self.name, query, answer.readout, foil)
+        provenance = provenance_of(self.model, self.name, query, answer, foil)
         axes = ("target",) * several + ("layer",) * (query.layer == "all")
         if answer.reads_decoder:
             starts = decoder_starts(self, forward)

@@ -1,0 +1,77 @@
+"""What any method has to beat: chance, where a token stands, how rare it is."""
+
+import zlib
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from normxlogit.errors import OptionError, UnsupportedHeadError
+from normxlogit.evidence import Evidence
+from normxlogit.methods import register
+
+
+@register("random", family="baseline", cost="1 forward", serves="all", source="-", has_layers=True)
+def random(evidence: Evidence, seed: int = 0) -> Tensor:
+    """Uniform draws from [0, 1). Cost: that of the prediction. Tells what chance gives.
+
+    A text gets the same draws for the same seed, whatever batch it stands in and however that is
+    padded: they are seeded by its token ids (of images and sounds, by how many positions there
+    are).
+    """
+    evidence.unsigned, mask = "random", evidence.mask
+    ids = torch.zeros_like(mask, dtype=torch.long) if evidence.ids is None else evidence.ids
+    rows = []
+    for own, kept in zip(ids.expand(mask.shape).flatten(0, 1), mask.flatten(0, 1), strict=True):
+        tokens = own[kept].tolist()
+        generator = torch.Generator().manual_seed(zlib.crc32(repr((seed, tokens)).encode()))
+        row = torch.zeros(len(kept))
+        row[kept.cpu()] = torch.rand(len(tokens), generator=generator)
+        rows.append(row)
+    return torch.stack(rows).reshape(mask.shape)[:, :, None].to(mask.device)
+
+
+@register(
+    "position", family="baseline", cost="1 forward", serves="all", source="-", has_layers=True
+)
+def position(evidence: Evidence, first: bool = False) -> Tensor:
+    """How many tokens stand before a token; with `first` how many stand after it.
+
+    Cost: that of the prediction. Shows how far a ranking may be had from where tokens stand alone:
+    the last tokens of a text, or its first, often count most.
+    """
+    evidence.unsigned = "nearer to the beginning" if first else "nearer to the end"
+    mask = evidence.mask.long()
+    order = mask.flip(-1).cumsum(-1).flip(-1) if first else mask.cumsum(-1)
+    return (order - 1).float()[:, :, None]
+
+
+@register(
+    "frequency", family="baseline", cost="1 forward", serves="texts", source="-", has_layers=True
+)
+def frequency(evidence: Evidence, counts: Mapping[int, int] | None = None) -> Tensor:
+    """-log((count + 1) / (total + 1)): how rare a token is, by given counts.
+
+    Cost: that of the prediction. Shows how far a ranking may be had from rarity alone.
+
+    Args:
+        evidence: what one forward pass gave.
+        counts: how often each token occurs, by its id; `Explainer.token_counts` counts a corpus.
+
+    Raises:
+        OptionError: there are no counts, or they are no such mapping.
+    """
+    if not isinstance(counts, Mapping) or not all(
+        isinstance(k, int) and isinstance(v, int) and v >= 0 for k, v in counts.items()
+    ):
+        raise OptionError(
+            "frequency needs counts, a dict with how often each token id occurs; got "
+            f"{type(counts).__name__}. explainer.token_counts(texts) makes one from a corpus."
+        )
+    if evidence.ids is None:
+        raise UnsupportedHeadError("frequency counts tokens, and images and sounds have none.")
+    evidence.unsigned = "rarer token"
+    unique, index = torch.unique(evidence.ids, return_inverse=True)
+    found = torch.tensor([counts.get(i, 0) for i in unique.tolist()], dtype=torch.float64)
+    rarity = -((found + 1) / (sum(counts.values()) + 1)).log()
+    return rarity.float().to(index.device)[index][:, :, None]

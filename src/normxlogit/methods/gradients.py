@@ -1,0 +1,99 @@
+"""Gradients of what is explained, with respect to the word embeddings.
+
+They are taken at the embeddings that the model itself looks up, with all else that it was given.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from normxlogit.errors import OptionError
+from normxlogit.evidence import Evidence
+from normxlogit.methods import register
+from normxlogit.passes import Passes
+
+COST = "2 forwards, 1 backward a target"
+SERVES = "texts, where the model looks up word embeddings"
+
+
+@register(
+    "gradient_norm",
+    family="gradient",
+    cost=COST,
+    serves=SERVES,
+    source="Simonyan et al. 2014, Deep Inside Convolutional Networks; Li et al. 2016 for texts",
+    of_output=True,
+)
+def gradient_norm(evidence: Evidence, norm: str | None = None, compat: str | None = None) -> Tensor:
+    """||df(x)/dx_i||_p of the model's output f at word embedding x_i.
+
+    Cost: a further forward and, for each target, a backward pass. Never negative: it tells how
+    strongly the output answers to small changes of a token, not for or against what.
+
+    Args:
+        evidence: what one forward pass gave.
+        norm: "l2", if not given, or "l1".
+        compat: "paper" for the way of the NormXLogit paper's notebook: L1, of twice embedded texts.
+    """
+    passes = passes_of(evidence, compat)
+    norm = norm or ("l1" if compat else "l2")
+    if norm not in ("l1", "l2"):
+        raise OptionError(f"norm must be one of l1, l2; got {norm!r}.")
+    evidence.unsigned, order = "larger gradient", 1 if norm == "l1" else 2
+
+    def length(gradient: Tensor, _embedding: Tensor) -> Tensor:
+        found: Tensor = torch.linalg.vector_norm(gradient, ord=order, dim=-1)
+        return found
+
+    return evidence.of_rows(passes.gradients(length))[:, :, None]
+
+
+@register(
+    "gradient_x_input",
+    family="gradient",
+    cost=COST,
+    serves=SERVES,
+    source="Shrikumar et al. 2016, Not Just a Black Box; Denil et al. 2014 for texts",
+    of_output=True,
+)
+def gradient_x_input(
+    evidence: Evidence, reduce: str | None = None, compat: str | None = None
+) -> Tensor:
+    """Sum over the width of x_i * df(x)/dx_i, at word embedding x_i.
+
+    Cost: a further forward and, for each target, a backward pass. What a linear model owes to each
+    token exactly; of others a first guess, noisy where the output saturates.
+
+    Args:
+        evidence: what one forward pass gave.
+        reduce: "sum", if not given, keeps the sign; "l1" sums absolute values, as the NormXLogit
+            paper's experiments do.
+        compat: "paper" for the way of the NormXLogit paper's notebook: L1, of twice embedded texts.
+    """
+    passes, reduced = passes_of(evidence, compat), reducer(evidence, reduce, compat)
+    return evidence.of_rows(passes.gradients(lambda g, x: reduced(g * x)))[:, :, None]
+
+
+def passes_of(evidence: Evidence, compat: str | None) -> Passes:
+    """The passes whose gradients are meant.
+
+    Raises:
+        OptionError: `compat` is neither None nor "paper".
+    """
+    if compat not in (None, "paper"):
+        raise OptionError(f"compat must be 'paper' or None, got {compat!r}.")
+    return evidence.twice_embedded if compat else evidence.passes
+
+
+def reducer(
+    evidence: Evidence, reduce: str | None, compat: str | None
+) -> Callable[[Tensor], Tensor]:
+    """What makes one number of each token's vector, [..., width] -> [...]: "sum" or "l1"."""
+    reduce = reduce or ("l1" if compat else "sum")
+    if reduce not in ("sum", "l1"):
+        raise OptionError(f"reduce must be one of sum, l1; got {reduce!r}.")
+    if reduce == "sum":
+        return lambda values: values.sum(-1)
+    evidence.unsigned = "larger share, for or against"
+    return lambda values: values.abs().sum(-1)

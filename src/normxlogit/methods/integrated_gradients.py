@@ -1,0 +1,114 @@
+"""Integrated gradients (Sundararajan et al. 2017), by captum."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from normxlogit.errors import MissingExtraError, OptionError
+from normxlogit.evidence import Evidence
+from normxlogit.methods import register
+from normxlogit.methods.gradients import SERVES, passes_of, reducer
+from normxlogit.passes import Passes, differentiable
+
+PACE = 6
+"""The point at step t of [0, 1] is t to this power of the way from the baseline. The integral is
+the same, and most steps are taken where models with RMSNorm change most: just above zero, where
+300 even steps leave gaps of over 100% on a random Llama, and these less than 0.01%."""
+
+
+@register(
+    "integrated_gradients",
+    family="gradient",
+    cost="3 forwards; n_steps forwards and backwards a target",
+    serves=SERVES,
+    source="Sundararajan et al. 2017, Axiomatic Attribution for Deep Networks (ICML)",
+    of_output=True,
+)
+def integrated_gradients(
+    evidence: Evidence,
+    n_steps: int = 50,
+    baseline: Any = "zero",
+    reduce: str | None = None,
+    compat: str | None = None,
+) -> Tensor:
+    """(x_i - b_i) * the mean of df/dx_i on the straight line from b to x, summed over the width.
+
+    Cost: `n_steps` forward and backward passes for each target, several in a batch, by
+    Gauss-Legendre quadrature. Scores add up to f(x) - f(b) up to the completeness gap, which the
+    result notes as a part of |f(x) - f(b)|; with more than a few percent, take more steps. They
+    tell what the tokens add to the baseline, so they are as good as that is: a model has rarely
+    seen zeros, and more often a mask.
+
+    Args:
+        evidence: what one forward pass gave.
+        n_steps: how many points on the line.
+        baseline: where the line begins: "zero"; "mask" or "pad" for the embedding of that token, or
+            a token's id; or a vector [width] or embeddings [batch, sequence, width].
+        reduce: "sum", if not given, keeps the sign; "l1" sums absolute values, as the NormXLogit
+            paper's experiments do.
+        compat: "paper" for the way of the NormXLogit paper's notebook: L1, of twice embedded texts,
+            with even steps.
+
+    Raises:
+        OptionError: no such baseline.
+        MissingExtraError: captum is not installed.
+    """
+    try:
+        from captum.attr import IntegratedGradients
+    except ImportError:
+        raise MissingExtraError(
+            'integrated gradients need captum. Install it with: pip install "normxlogit[captum]"'
+        ) from None
+    if not isinstance(n_steps, int) or n_steps < 1:
+        raise OptionError(f"n_steps must be a number from 1, got {n_steps!r}.")
+    passes, reduced = passes_of(evidence, compat), reducer(evidence, reduce, compat)
+    pace = 1 if compat else PACE
+    found, gaps = [], []
+    with differentiable():
+        embeddings = passes.embeddings
+        start = _baseline(baseline, evidence, passes, embeddings)
+        start = torch.where(passes.mask.clone()[..., None], start, embeddings)
+        rows, whole = passes.everything.clone(), torch.ones_like(embeddings)
+        at_once = max(len(rows), passes.at_once)
+        for n in range(passes.targets):
+
+            def output(steps: Tensor, rows: Tensor, n: int = n) -> Tensor:
+                given = start[rows] + steps**pace * (embeddings - start)[rows]
+                return passes.values_of_embeddings(given, rows)[:, n]
+
+            parts = IntegratedGradients(output).attribute(
+                whole,
+                torch.zeros_like(whole),
+                additional_forward_args=(rows,),
+                n_steps=n_steps,
+                internal_batch_size=at_once,
+            )
+            with torch.no_grad():
+                moved = output(whole, rows) - output(torch.zeros_like(whole), rows)
+            gaps.append(((parts.sum((1, 2)) - moved) / moved).abs())
+            found.append(reduced(parts.detach().float()))
+    gap = torch.stack(gaps, 1)
+    evidence.notes["completeness_gap"] = evidence.of_rows(gap[..., None])[..., 0]
+    return evidence.of_rows(torch.stack(found, 1))[:, :, None]
+
+
+def _baseline(baseline: Any, evidence: Evidence, passes: Passes, embeddings: Tensor) -> Tensor:
+    """Embeddings to begin at, [rows, sequence, width]."""
+    if isinstance(baseline, str) and baseline == "zero":
+        return torch.zeros_like(embeddings)
+    if isinstance(baseline, Tensor) and baseline.is_floating_point():
+        given = baseline.to(embeddings)
+        if given.shape in (embeddings.shape, embeddings.shape[-1:]):
+            return given.expand_as(embeddings)
+        raise OptionError(
+            f"baseline must be [{embeddings.shape[-1]}] or {list(embeddings.shape)}; got "
+            f"{list(baseline.shape)}."
+        )
+    if isinstance(baseline, str) and baseline in ("mask", "pad"):
+        baseline = evidence.wording.token(baseline)
+    if isinstance(baseline, bool) or not isinstance(baseline, int):
+        raise OptionError(
+            f"baseline must be 'zero', 'mask', 'pad', a token's id or a tensor; got {baseline!r}."
+        )
+    return passes.embedding_of(baseline).expand_as(embeddings)

@@ -1,0 +1,112 @@
+"""Occlusion: what the model's output loses when a part of the text is not to be read."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from normxlogit.errors import InputError, OptionError, UnsupportedHeadError
+from normxlogit.evidence import Evidence
+from normxlogit.methods import register
+from normxlogit.numerics import agree
+from normxlogit.passes import Passes
+from normxlogit.wording import NO_TEXT
+
+
+@register(
+    "occlusion",
+    family="perturbation",
+    cost="2 forwards, 1 a unit",
+    serves="texts; replacement='remove' where the model reads an attention mask",
+    source="Zeiler & Fergus 2014, Visualizing and Understanding Convolutional Networks; Li et al. "
+    "2016, Understanding Neural Networks through Representation Erasure, for texts",
+    of_output=True,
+)
+def occlusion(evidence: Evidence, unit: Any = None, replacement: Any = None) -> Tensor:
+    """f(x) - f(x without the unit), shared out evenly among the unit's tokens.
+
+    Cost: a forward pass for each unit, several in a batch. The plainest answer to what a unit alone
+    does; units that say the same hide each other, for either can be left out. The inputs are unlike
+    what a model was trained on, less so with a mask token for a model that knows it.
+
+    Args:
+        evidence: what one forward pass gave.
+        unit: "token", "word", "sentence"; or a list of parts of the text, each its first character
+            and last + 1; or numbers of units, int64 [batch, sequence], -1 for none. Tokens of none,
+            such as special ones, stay and have no score (nan). Words of texts, and every token of
+            tensors, if not given.
+        replacement: what comes in place of each of the unit's tokens: "mask", the tokenizer's mask
+            token; "remove", hidden by the attention mask; "pad", or another token's id or text. The
+            mask token if the tokenizer has one, and else "remove", if not given.
+
+    Raises:
+        OptionError: no such unit or replacement.
+        UnsupportedHeadError: the model does not heed its attention mask.
+    """
+    passes = evidence.passes
+    units, token = _units(unit, evidence), _token(replacement, evidence)
+    pairs = [
+        (row, number)
+        for row in range(len(units))
+        for number in sorted(set(units[row][passes.mask[row]].tolist()) - {-1})
+    ]
+    if not pairs:
+        raise InputError("there is nothing to leave out: no token belongs to a unit.")
+    if token is None:
+        _check_mask(passes, units)
+    rows, numbers = (torch.tensor(part, device=units.device) for part in zip(*pairs, strict=True))
+    scores = torch.zeros(len(units), passes.targets, units.shape[1], device=units.device)
+    for some in passes.batches(len(rows)):
+        own, number = rows[some], numbers[some, None]
+        hidden = (units[own] == number) & passes.mask[own]
+        if token is None:
+            left = passes.values(own, mask=passes.mask[own] & ~hidden)
+        else:
+            left = passes.values(own, ids=passes.ids[own].masked_fill(hidden, token))
+        lost = (passes.own[own] - left) / hidden.sum(1, keepdim=True)
+        scores.index_add_(0, own, lost[:, :, None] * hidden[:, None])
+    scores = scores.masked_fill((units < 0)[:, None], torch.nan)
+    return evidence.of_rows(scores)[:, :, None]
+
+
+def _check_mask(passes: Passes, units: Tensor) -> None:
+    """Raise `UnsupportedHeadError` if hiding all units but one changes nothing."""
+    for row in range(len(units)):
+        others = (units[row] >= 0) & (units[row] != units[row].max()) & passes.mask[row]
+        if others.any():
+            own = passes.everything[row : row + 1]
+            left = passes.values(own, mask=(passes.mask[row] & ~others)[None])
+            if agree(left, passes.own[own]):
+                raise UnsupportedHeadError(
+                    "hiding tokens by the attention mask changes nothing that this model says, so "
+                    "it does not heed it. Give a token as replacement."
+                )
+            return
+
+
+def _token(replacement: Any, evidence: Evidence) -> int | None:
+    """The id that comes in place of tokens; None if they are hidden."""
+    if replacement is None:
+        return evidence.wording.mask
+    if isinstance(replacement, str) and replacement == "remove":
+        return None
+    if isinstance(replacement, int) and not isinstance(replacement, bool):
+        return replacement
+    return evidence.wording.token(replacement)
+
+
+def _units(unit: Any, evidence: Evidence) -> Tensor:
+    """The number of every token's unit, int64 [rows, sequence]; -1 for tokens of none."""
+    ids, has_text = evidence.passes.ids, evidence.wording is not NO_TEXT
+    if unit is None:
+        unit = "word" if has_text else "token"
+    if isinstance(unit, str) and unit == "token" and not has_text:
+        return torch.arange(ids.shape[1], device=ids.device).expand_as(ids)
+    given: Tensor = unit if isinstance(unit, Tensor) else evidence.wording.units(unit)
+    given = given.flatten(0, -2).to(ids.device)
+    if given.is_floating_point() or given.shape != ids.shape or given.min() < -1:
+        raise OptionError(
+            f"unit must have an integer from -1 for each of {list(ids.shape)} tokens; got "
+            f"{given.dtype} of shape {list(given.shape)}."
+        )
+    return given

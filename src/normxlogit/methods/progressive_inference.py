@@ -1,0 +1,36 @@
+"""Progressive inference (Kariyappa et al. 2024), the head at every position of a causal model."""
+
+from torch import Tensor
+from torch.nn.functional import pad
+
+from normxlogit.errors import UnsupportedHeadError
+from normxlogit.evidence import Evidence
+from normxlogit.methods import register
+
+
+@register(
+    "progressive_inference",
+    family="head on top",
+    cost="1 forward",
+    serves="causal classifiers and language models",
+    source="Kariyappa et al. 2024, Progressive Inference (ICML), single pass",
+    has_layers=True,
+)
+def progressive_inference(evidence: Evidence) -> Tensor:
+    """HoT(x_i^L)[target] - HoT(x_{i-1}^L)[target], the first token's being HoT(x_1^L)[target].
+
+    A causal model's state at a token is that of the text up to it, so these are what each token
+    changes when a text is read from left to right; they add up to the model's output. Cost: one
+    forward pass. A token is only credited for what it does to those before it: of a negation the
+    words that follow get what they change, and not the negation.
+
+    Raises:
+        UnsupportedHeadError: the model reads what follows a token too.
+    """
+    if not evidence.hides_what_follows:
+        raise UnsupportedHeadError(
+            "progressive inference reads a causal model's head at every position, and this "
+            "model's states know what follows them. method='normxlogit' serves such models."
+        )
+    values = evidence.values.nan_to_num()
+    return values - pad(values, (1, 0))[..., :-1]
