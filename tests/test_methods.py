@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from accelerate import disk_offload
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from transformers import (
@@ -539,3 +540,18 @@ def reference_model(kind: str) -> PreTrainedModel:
     model: PreTrainedModel = made(made.config_class.from_dict(config)).train(False)
     model.load_state_dict(load_file(REFERENCES / f"{kind}.safetensors"))
     return model
+
+
+def test_offloaded_weights_and_half_precision(tmp_path: Path) -> None:
+    model = tiny_model("llama")
+    inputs = one_row(model)
+    offloaded = disk_offload(copy.deepcopy(model), tmp_path / "weights", execution_device="cpu")
+    for method in PASSES:
+        expected = nxl.attribute(model, inputs, method=method).scores
+        torch.testing.assert_close(nxl.attribute(offloaded, inputs, method=method).scores, expected)
+    half = copy.deepcopy(model).half()
+    expected = nxl.attribute(model, inputs, method="gradient_norm").scores
+    found = nxl.attribute(half, inputs, method="gradient_norm").scores
+    torch.testing.assert_close(found, expected, rtol=0.02, atol=0.02)
+    with pytest.raises(nxl.ModelError, match="float32"):  # its gradients near 0 are over 65,504
+        nxl.attribute(half, inputs, method="integrated_gradients")

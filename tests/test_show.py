@@ -10,7 +10,15 @@ import pytest
 from matplotlib.patches import Rectangle
 from rich.console import Console
 
-from normxlogit import Attribution, Failure, InputError, MissingExtraError, Prediction, Target
+from normxlogit import (
+    Attribution,
+    Explainer,
+    Failure,
+    InputError,
+    MissingExtraError,
+    Prediction,
+    Target,
+)
 from normxlogit.result import Provenance
 from normxlogit.show import view
 from normxlogit.show.html import fragment, page
@@ -490,3 +498,15 @@ def test_sinks_are_marked_and_not_coloured() -> None:
     assert "style" not in marks[0]
     assert "good  " not in plain(shown)
     assert "\x1b[2mgood\x1b[0m" in colored(shown)
+
+
+def test_tokens_without_a_score_are_left_out() -> None:
+    explainer = Explainer.from_pretrained("demo")
+    whole = explainer.explain("A great movie with poor performers.", method="occlusion")
+    part = explainer.explain(
+        "A great movie with poor performers.", method="occlusion", unit=[(2, 7)]
+    )
+    assert plain(whole, special=True).count("\n") == plain(whole).count("\n")
+    assert "nan" not in whole.to_html() + part.to_html() + str(part)
+    assert [line.split()[0] for line in str(part).splitlines() if "█" in line] == ["great"]
+    assert [bar.get_height() > 0 for bar in part.plot().axes[0].patches] == [True]

@@ -23,7 +23,7 @@ from .shadow import Anatomy, Shadow
 from .vocabulary import Vocabulary
 from .watch import word_embeddings
 
-AT_ONCE = 8192
+AT_ONCE = 2048
 """How many tokens run together in one pass."""
 
 Part = tuple[str, slice]
@@ -290,7 +290,7 @@ class Passes:
                 f"{name} could not be run on one row with {flags or 'another attention function'}: "
                 f"{type(error).__name__}: {error}. method='normxlogit' needs no such pass."
             ) from error
-        if "encoder_last_hidden_state" in outputs:
+        if model.config.is_encoder_decoder or "encoder_last_hidden_state" in outputs:
             raise UnsupportedHeadError(
                 f"{name} has an encoder and a decoder, and what its tokens take from each other "
                 "goes by three kinds of attention, which do not make one map. method='normxlogit' "
@@ -382,7 +382,9 @@ class Passes:
                 f"{type(self._model).__name__} has no gradient at its word embeddings ({error}). "
                 "method='occlusion' needs none."
             ) from error
-        return torch.cat(found, 1).float()
+        gradient = torch.cat(found, 1).float()
+        check_finite(gradient)
+        return gradient
 
     @contextmanager
     def _lookup(
@@ -492,6 +494,15 @@ class _Lookup:
             leaf = output.detach().clone()
             self.leaves.append(leaf.requires_grad_(torch.is_grad_enabled()))
         return self.leaves[number]
+
+
+def check_finite(values: Tensor) -> None:
+    """Raise `ModelError` for gradients that are not numbers."""
+    if not values.isfinite().all():
+        raise ModelError(
+            "the gradients at the word embeddings are not finite numbers, by an overflow in half "
+            "precision most likely: load the model with dtype=float32."
+        )
 
 
 @contextmanager

@@ -123,7 +123,7 @@ class Shadow:
             for twin in self.of.values():
                 for name, weight in twin._parameters.items():
                     if weight is not None:
-                        twin._parameters[name] = weight.detach()  # type: ignore[assignment]
+                        twin._parameters[name] = nn.Parameter(weight.detach(), False)
         configs: dict[int, PretrainedConfig] = {}
         tied: dict[int, Any] = {}
         for original, twin in self.of.items():

@@ -27,7 +27,7 @@ def methods(
         from normxlogit.methods import METHODS, find_method
 
         if name is None:
-            _table(list(METHODS.values()))
+            _table(sorted(METHODS.values(), key=lambda m: (m.family != "head on top", m.family)))
             return
         method = find_method(name)
         options = list(inspect.signature(method.score).parameters.values())[1:]

@@ -105,10 +105,12 @@ def find_method(name: str) -> Method:
 
 
 from . import (  # noqa: E402, F401  (they register themselves)
+    attention,
     baselines,
     gradients,
     head_on_top,
     integrated_gradients,
     occlusion,
     progressive_inference,
+    value_zeroing,
 )

@@ -14,7 +14,7 @@ from normxlogit.methods import register
 from normxlogit.passes import Passes
 
 COST = "2 forwards, 1 backward a target"
-SERVES = "texts, where the model looks up word embeddings"
+SERVES = "texts"
 
 
 @register(
@@ -22,11 +22,14 @@ SERVES = "texts, where the model looks up word embeddings"
     family="gradient",
     cost=COST,
     serves=SERVES,
-    source="Simonyan et al. 2014, Deep Inside Convolutional Networks; Li et al. 2016 for texts",
+    source="Simonyan et al. 2014; Li et al. 2016 for texts",
     of_output=True,
 )
 def gradient_norm(evidence: Evidence, norm: str | None = None, compat: str | None = None) -> Tensor:
     """||df(x)/dx_i||_p of the model's output f at word embedding x_i.
+
+    Simonyan et al. 2014, Deep Inside Convolutional Networks; Li et al. 2016, Visualizing and
+    Understanding Neural Models in NLP.
 
     Cost: a further forward and, for each target, a backward pass. Never negative: it tells how
     strongly the output answers to small changes of a token, not for or against what.
@@ -54,13 +57,16 @@ def gradient_norm(evidence: Evidence, norm: str | None = None, compat: str | Non
     family="gradient",
     cost=COST,
     serves=SERVES,
-    source="Shrikumar et al. 2016, Not Just a Black Box; Denil et al. 2014 for texts",
+    source="Shrikumar et al. 2016; Denil et al. 2014 for texts",
     of_output=True,
 )
 def gradient_x_input(
     evidence: Evidence, reduce: str | None = None, compat: str | None = None
 ) -> Tensor:
     """Sum over the width of x_i * df(x)/dx_i, at word embedding x_i.
+
+    Shrikumar et al. 2016, Not Just a Black Box; Denil et al. 2014, Extraction of Salient Sentences
+    from Labelled Documents.
 
     Cost: a further forward and, for each target, a backward pass. What a linear model owes to each
     token exactly; of others a first guess, noisy where the output saturates.

@@ -5,7 +5,7 @@ from torch import Tensor
 from normxlogit.evidence import Evidence
 from normxlogit.methods import register
 
-SOURCE = "Abbasi et al. 2025, NormXLogit: The Head-on-Top Never Lies (EMNLP)"
+SOURCE = "Abbasi et al. 2025"
 
 
 @register(

@@ -9,7 +9,7 @@ from normxlogit.errors import MissingExtraError, OptionError
 from normxlogit.evidence import Evidence
 from normxlogit.methods import register
 from normxlogit.methods.gradients import SERVES, passes_of, reducer
-from normxlogit.passes import Passes, differentiable
+from normxlogit.passes import Passes, check_finite, differentiable
 
 PACE = 6
 """The point at step t of [0, 1] is t to this power of the way from the baseline. The integral is
@@ -20,9 +20,9 @@ the same, and most steps are taken where models with RMSNorm change most: just a
 @register(
     "integrated_gradients",
     family="gradient",
-    cost="3 forwards; n_steps forwards and backwards a target",
+    cost="3 forwards; n_steps and as many backward a target",
     serves=SERVES,
-    source="Sundararajan et al. 2017, Axiomatic Attribution for Deep Networks (ICML)",
+    source="Sundararajan et al. 2017",
     of_output=True,
 )
 def integrated_gradients(
@@ -33,6 +33,8 @@ def integrated_gradients(
     compat: str | None = None,
 ) -> Tensor:
     """(x_i - b_i) * the mean of df/dx_i on the straight line from b to x, summed over the width.
+
+    Sundararajan et al. 2017, Axiomatic Attribution for Deep Networks (ICML), equation 1.
 
     Cost: `n_steps` forward and backward passes for each target, several in a batch, by
     Gauss-Legendre quadrature. Scores add up to f(x) - f(b) up to the completeness gap, which the
@@ -84,9 +86,10 @@ def integrated_gradients(
                 n_steps=n_steps,
                 internal_batch_size=at_once,
             )
+            check_finite(parts)
             with torch.no_grad():
                 moved = output(whole, rows) - output(torch.zeros_like(whole), rows)
-            gaps.append(((parts.sum((1, 2)) - moved) / moved).abs())
+            gaps.append((parts.sum((1, 2)) - moved).abs() / moved.abs().clamp_min(1e-12))
             found.append(reduced(parts.detach().float()))
     gap = torch.stack(gaps, 1)
     evidence.notes["completeness_gap"] = evidence.of_rows(gap[..., None])[..., 0]

@@ -17,13 +17,15 @@ from normxlogit.wording import NO_TEXT
     "occlusion",
     family="perturbation",
     cost="2 forwards, 1 a unit",
-    serves="texts; replacement='remove' where the model reads an attention mask",
-    source="Zeiler & Fergus 2014, Visualizing and Understanding Convolutional Networks; Li et al. "
-    "2016, Understanding Neural Networks through Representation Erasure, for texts",
+    serves="texts",
+    source="Zeiler & Fergus 2014; Li et al. 2016 for texts",
     of_output=True,
 )
 def occlusion(evidence: Evidence, unit: Any = None, replacement: Any = None) -> Tensor:
     """f(x) - f(x without the unit), shared out evenly among the unit's tokens.
+
+    Zeiler & Fergus 2014, Visualizing and Understanding Convolutional Networks; Li et al. 2016,
+    Understanding Neural Networks through Representation Erasure.
 
     Cost: a forward pass for each unit, several in a batch. The plainest answer to what a unit alone
     does; units that say the same hide each other, for either can be left out. The inputs are unlike

@@ -12,12 +12,15 @@ from normxlogit.methods import register
     "progressive_inference",
     family="head on top",
     cost="1 forward",
-    serves="causal classifiers and language models",
-    source="Kariyappa et al. 2024, Progressive Inference (ICML), single pass",
+    serves="causal models",
+    source="Kariyappa et al. 2024, SP-PI",
     has_layers=True,
 )
 def progressive_inference(evidence: Evidence) -> Tensor:
     """HoT(x_i^L)[target] - HoT(x_{i-1}^L)[target], the first token's being HoT(x_1^L)[target].
+
+    Kariyappa et al. 2024, Progressive Inference: Explaining Decoder-Only Sequence Classification
+    Models Using Intermediate Predictions (ICML), its single pass variant.
 
     A causal model's state at a token is that of the text up to it, so these are what each token
     changes when a text is read from left to right; they add up to the model's output. Cost: one

@@ -104,8 +104,9 @@ def covered(text: str, tokens: Iterable[tuple[int, int, int]]) -> list[tuple[int
 
 
 def shown(attribution: Attribution, special: bool) -> list[int]:
-    """The numbers of the tokens to list."""
-    return [i for i in range(len(attribution)) if special or not attribution.special[i]]
+    """The numbers of the tokens to list: those that have scores."""
+    scored = ~np.isnan(attribution.scores.reshape(-1, len(attribution))).all(0)
+    return [int(i) for i in np.flatnonzero(scored & (special | ~attribution.special))]
 
 
 def strongest(scores: Floats, rows: Sequence[int], count: int) -> list[int]:
@@ -116,7 +117,7 @@ def strongest(scores: Floats, rows: Sequence[int], count: int) -> list[int]:
 
 def scale(scores: Floats) -> float:
     """The largest score by size; 1 if all are 0, or there are none."""
-    return float(np.abs(scores).max(initial=0.0)) or 1.0
+    return float(np.nanmax(np.abs(scores), initial=0.0)) or 1.0
 
 
 def color_scale(attribution: Attribution) -> float:
@@ -125,7 +126,9 @@ def color_scale(attribution: Attribution) -> float:
 
 
 def number(value: float, largest: float) -> str:
-    """A score with its sign, with three figures for the largest."""
+    """A score with its sign, with three figures for the largest; a dash where there is none."""
+    if math.isnan(value):
+        return "–"
     if not 1e-6 < largest < 1e6:
         return f"{value:+.2e}"
     decimals = max(0, 2 - math.floor(math.log10(largest)))

@@ -1,0 +1,134 @@
+"""Attention as an explanation: of one layer, and rolled out over several."""
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from normxlogit.errors import UnsupportedHeadError
+from normxlogit.evidence import Evidence
+from normxlogit.methods import register
+from normxlogit.numerics import tolerance
+from normxlogit.shadow import Shadow
+
+FAMILY = "context mixing"
+COST = "2 forwards"
+SERVES = "texts, where the model gives an attention map of its tokens for each layer"
+
+Maps = Mapping[int, Tensor]
+"""By the number of a layer what each token takes from each, [tokens, tokens]."""
+
+
+@register(
+    "attention",
+    family=FAMILY,
+    cost=COST,
+    serves=SERVES,
+    source="Bahdanau et al. 2015, Neural Machine Translation by Jointly Learning to Align and "
+    "Translate (ICLR); Jain & Wallace 2019 on what it does not tell",
+    has_layers=True,
+)
+def attention(evidence: Evidence) -> Tensor:
+    """Mean over heads of A[r, i]: the attention that the read position r pays to token i.
+
+    Of the last layer unless another is asked for; where the head pools, the mean over its
+    positions. Cost: a further forward pass, with eager attention. A baseline: what a layer looks at
+    need not be what it takes, nor what the layers before have left there.
+
+    Raises:
+        UnsupportedHeadError: the model gives no such maps.
+    """
+    evidence.unsigned = "more attention"
+    return read_maps(evidence, "eager", partial(_maps, evidence), rolled_out=False)
+
+
+@register(
+    "attention_rollout",
+    family=FAMILY,
+    cost=COST,
+    serves=SERVES,
+    source="Abnar & Zuidema 2020, Quantifying Attention Flow in Transformers (ACL)",
+    has_layers=True,
+)
+def attention_rollout(evidence: Evidence) -> Tensor:
+    """(A'_l ... A'_1)[r, i] with A' = (A + I) / 2, A the mean over heads, r the read position.
+
+    Up to the last layer l unless another is asked for. Cost: a further forward pass, with eager
+    attention. Trust it over `attention` in deep models, for it follows tokens to where they have
+    been mixed; it knows neither values nor what a block does after its attention.
+
+    Raises:
+        UnsupportedHeadError: the model gives no such maps.
+    """
+    evidence.unsigned = "more attention"
+
+    def maps(*which: Any) -> tuple[Maps, Tensor]:
+        found, kept = _maps(evidence, *which)
+        return {layer: _with_residual(one) for layer, one in found.items()}, kept
+
+    return read_maps(evidence, "eager", maps, rolled_out=True)
+
+
+def read_maps(
+    evidence: Evidence,
+    implementation: str,
+    maps: Callable[[Shadow, int, list[int]], tuple[Maps, Tensor]],
+    *,
+    rolled_out: bool,
+) -> Tensor:
+    """What the positions that are read take from each token.
+
+    Args:
+        evidence: what one forward pass gave.
+        implementation: of attention, the name by which transformers knows it.
+        maps: takes a shadow that attends so, a row and the layers whose maps are needed; gives
+            these, and the positions of the row's tokens, int64 [tokens].
+        rolled_out: multiply the map of a layer with those of all before it.
+
+    Returns:
+        float32 [batch, targets or 1, layers, sequence].
+    """
+    weights, layers = evidence.read_weights(), evidence.layers
+    needed = list(range(1, max(layers) + 1)) if rolled_out else layers
+    rows, targets, sequence = weights.shape
+    shadow = evidence.passes.shadow()
+    shadow.attend(implementation)
+    scores = weights.new_zeros(rows, targets, len(layers), sequence)
+    for row in range(rows):
+        found, kept = maps(shadow, row, needed)
+        for number, layer in enumerate(layers):
+            taken = weights[row][:, kept]
+            for one in range(layer, 0 if rolled_out else layer - 1, -1):
+                taken = taken @ found[one].to(taken)
+            scores[row, :, number][:, kept] = taken
+    return evidence.of_rows(scores)
+
+
+def _with_residual(attention: Tensor) -> Tensor:
+    mixed = (attention + torch.eye(len(attention)).to(attention)) / 2
+    return mixed / mixed.sum(-1, keepdim=True)
+
+
+def _maps(evidence: Evidence, shadow: Shadow, row: int, _: list[int]) -> tuple[Maps, Tensor]:
+    """The mean over heads of each layer's attention, float32, and where the row's tokens are."""
+    outputs, kept = evidence.passes.repeat(shadow, row, output_attentions=True)
+    name, given, count = type(shadow.root).__name__, outputs.get("attentions") or (), len(kept)
+    found = {
+        layer: one[0].float().mean(0)
+        for layer, one in enumerate(given, 1)
+        if isinstance(one, Tensor)
+        and one.dim() == 4
+        and (one.shape[0], *one.shape[2:]) == (1, count, count)
+        and bool(((one.float().sum(-1) - 1).abs() <= tolerance(one.dtype)).all())
+    }
+    if not found or len(found) != len(given) or len(found) != evidence.depth:
+        shapes = [list(getattr(one, "shape", [])) for one in given]
+        raise UnsupportedHeadError(
+            f"attention needs of each layer a map of [1, heads, {count}, {count}] whose rows sum "
+            f"to one, so {evidence.depth} in all; {name} gave {len(shapes)}, {len(found)} of them "
+            f"like that{f' (the first is {shapes[0]})' if shapes else ''}. method='normxlogit' "
+            "needs none."
+        )
+    return found, kept
