@@ -20,7 +20,12 @@ from typing import Any
 import torch
 import transformers
 from torch import Tensor, nn
-from transformers import AutoModelForSequenceClassification, BertConfig
+from transformers import (
+    AutoModelForSequenceClassification,
+    BertConfig,
+    BertForSequenceClassification,
+    PreTrainedModel,
+)
 
 import normxlogit as nxl
 from benchmarks.measure import peak_bytes, seconds_of
@@ -108,22 +113,22 @@ def batches(model: Any, length: int, limit: float) -> Iterator[str]:
     """A row for each method: the largest batch within the budget, and the time of a text in one of
     eight.
     """
-    calls: dict[str, Callable[[int], Call]] = {
-        "forward": lambda batch: partial(forward, model, inputs_of(length, batch)),
-        **{
-            name: lambda batch, name=name: explained(model, inputs_of(length, batch), name)
-            for name in METHODS
-        },
-    }
-    for name, call in calls.items():
-        took, _ = seconds(call(1), calls["forward"](1), 1)
+
+    def call(name: str, batch: int) -> Call:
+        inputs = inputs_of(length, batch)
+        if name == "forward":
+            return partial(forward, model, inputs)
+        return explained(model, inputs, name)
+
+    for name in ("forward", *METHODS):
+        took, _ = seconds(call(name, 1), call("forward", 1), 1)
         if took * EIGHT > limit:
             yield f"| `{name}` | - | - | {of_paper(name)} |"
             continue
-        few, eight = peak_bytes(call(2)), peak_bytes(call(EIGHT))
+        few, eight = peak_bytes(call(name, 2)), peak_bytes(call(name, EIGHT))
         each = max(eight - few, 1) / (EIGHT - 2)
         most = min(MOST, int(2 + (BUDGET - few) / each))
-        took, ratio = seconds(call(EIGHT), calls["forward"](EIGHT), 3)
+        took, ratio = seconds(call(name, EIGHT), call("forward", EIGHT), 3)
         yield f"| `{name}` | {'over ' * (most == MOST)}{most} | {ratio:.3g} | {of_paper(name)} |"
 
 
@@ -157,7 +162,8 @@ def loop_of_steps(model: Any, inputs: Inputs) -> Tensor:
         point = (embedded * (step + 0.5) / 50).requires_grad_()
         logits = model(inputs_embeds=point, attention_mask=inputs["attention_mask"]).logits
         total += torch.autograd.grad(logits[0, target], point)[0]
-    return (total * embedded).sum(-1) / 50
+    scores: Tensor = (total * embedded).sum(-1) / 50
+    return scores
 
 
 def loop_of_tokens(model: Any, inputs: Inputs) -> list[float]:
@@ -212,8 +218,11 @@ def main() -> None:
     minilm = AutoModelForSequenceClassification.from_pretrained(
         SHARED / "models" / "minilm-sst2", dtype=torch.float32
     )
-    base = AutoModelForSequenceClassification.from_config(BertConfig())
-    models = {"MiniLM, 6 layers of 384": minilm, "random BERT-base, 12 layers of 768": base}
+    base = BertForSequenceClassification(BertConfig())
+    models: dict[str, PreTrainedModel] = {
+        "MiniLM, 6 layers of 384": minilm,
+        "random BERT-base, 12 layers of 768": base,
+    }
     say(
         "# What the methods cost",
         "",
@@ -233,7 +242,7 @@ def main() -> None:
     )
     head = " | ".join(map(str, LENGTHS))
     for title, model in models.items():
-        model.eval()
+        model.train(False)
         say(
             "",
             f"## {title}",

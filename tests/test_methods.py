@@ -5,10 +5,10 @@ import json
 from pathlib import Path
 from typing import Any
 
+import accelerate  # type: ignore[import-untyped]
 import numpy as np
 import pytest
 import torch
-from accelerate import disk_offload
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from transformers import (
@@ -545,11 +545,14 @@ def reference_model(kind: str) -> PreTrainedModel:
 def test_offloaded_weights_and_half_precision(tmp_path: Path) -> None:
     model = tiny_model("llama")
     inputs = one_row(model)
-    offloaded = disk_offload(copy.deepcopy(model), tmp_path / "weights", execution_device="cpu")
+    offloaded = accelerate.disk_offload(
+        copy.deepcopy(model), tmp_path / "weights", execution_device="cpu"
+    )
     for method in PASSES:
         expected = nxl.attribute(model, inputs, method=method).scores
         torch.testing.assert_close(nxl.attribute(offloaded, inputs, method=method).scores, expected)
-    half = copy.deepcopy(model).half()
+    half: Any = copy.deepcopy(model)
+    half.to(torch.float16)
     expected = nxl.attribute(model, inputs, method="gradient_norm").scores
     found = nxl.attribute(half, inputs, method="gradient_norm").scores
     torch.testing.assert_close(found, expected, rtol=0.02, atol=0.02)
