@@ -16,7 +16,7 @@ EQUAL = {
         roberta t5 t5gemma2 xlnet zamba2
     """,
     "causal-lm": """
-        bart bert bloom deepseek_v3 deepseek_v4 falcon gemma3 gpt2 gpt_neox granitemoehybrid llama
+        bart bert bloom blt deepseek_v3 deepseek_v4 falcon gemma3 gpt2 gpt_neox granitemoehybrid llama
         mamba mixtral opt phi3 qwen3_next recurrent_gemma reformer rwkv whisper xlm xlnet zamba2
     """,
     "masked-lm": "albert bart bert deberta electra fnet longformer modernbert roberta squeezebert",

@@ -86,6 +86,7 @@ class Passes:
         ids: the tokens, int64 [rows, sequence]; of an encoder-decoder that generates, the source's
             and then the decoder's. Of multiple choice every choice is a row.
         mask: which of them are no padding, bool [rows, sequence].
+        objective: what is explained, as a function of the model's output.
         targets: how many numbers are explained of each row.
     """
 
@@ -111,7 +112,7 @@ class Passes:
             known: its values for the rows as they are, [rows, targets], if they are known: what the
                 passes are checked against.
         """
-        self._model, self._parts, self._objective = model, parts, objective
+        self._model, self._parts, self.objective = model, parts, objective
         self.ids, self.mask = ids.flatten(0, -2), mask.flatten(0, -2)
         self._has_choices = ids.dim() == 3
         self._inputs = {
@@ -254,7 +255,8 @@ class Passes:
 
     def shadow(self) -> Shadow:
         """A new shadow of the model, that shares no module with it."""
-        return self._prepared(Shadow(Anatomy.of(self._model), frozen=True))
+        with differentiable(False):
+            return self._prepared(Shadow(Anatomy.of(self._model), frozen=True))
 
     def repeat(self, shadow: Shadow, row: int, **flags: Any) -> tuple[ModelOutput, Tensor]:
         """Run a shadow, whatever was changed of it, on one row without its padding.
@@ -271,7 +273,7 @@ class Passes:
             UnsupportedHeadError: it cannot run, or does not say what the model said; or it is an
                 encoder-decoder.
         """
-        model, objective, rows = self._model, self._objective, self.everything[row : row + 1]
+        model, objective, rows = self._model, self.objective, self.everything[row : row + 1]
         name, (inputs, kept) = type(model).__name__, self.alone(row)
         positions, span = (
             None if places is None else (kept < places[..., None]).sum(-1)
@@ -314,8 +316,7 @@ class Passes:
 
     @cached_property
     def _shadow(self) -> Shadow:
-        with differentiable(False):
-            return self._prepared(Shadow(Anatomy.of(self._model), frozen=True))
+        return self.shadow()
 
     @cached_property
     def _vocabulary(self) -> Vocabulary | None:
@@ -339,7 +340,7 @@ class Passes:
                 if value is not None:
                     value = value[:, part]
                     given[prefix + name] = value[:, None] if self._has_choices else value
-        model, positions, vocabulary = self._model, self._objective.positions, self._vocabulary
+        model, positions, vocabulary = self._model, self.objective.positions, self._vocabulary
         try:
             with ExitStack() as stack:
                 if vocabulary is not None and positions is not None:
@@ -355,7 +356,7 @@ class Passes:
         logits = logits_of(outputs, 1 if self._has_choices else None)
         assert logits is not None
         gathered = vocabulary is not None and positions is not None and vocabulary.called
-        return self._objective(logits, rows, gathered=gathered)
+        return self.objective(logits, rows, gathered=gathered)
 
     def _noted(self, rows: Tensor) -> tuple[Tensor, list[Tensor]]:
         """What is explained of rows as they are, and the embeddings that it depends on."""
@@ -436,7 +437,7 @@ class TwiceEmbedded(Passes):
         )
         logits = logits_of(outputs, None)
         assert logits is not None
-        return self._objective(logits, rows)
+        return self.objective(logits, rows)
 
     def _noted(self, rows: Tensor) -> tuple[Tensor, list[Tensor]]:
         leaf = self.embeddings[rows].requires_grad_()

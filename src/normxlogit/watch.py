@@ -177,9 +177,9 @@ class Watch:
                 self._before(of[block], partial(self._on_block_input, of[blocks], number in some))
                 if layers:
                     self._after(of[block], partial(self._on_block_output, of[blocks]))
-        self._embedding = set(word_embeddings(model, anatomy))
+        self._embedding = {of[module] for module in word_embeddings(model, anatomy)}
         for module in self._embedding:
-            self._after(of[module], self._on_words)
+            self._after(module, self._on_words)
 
     def run(self, arguments: Mapping[str, Any]) -> Any:
         """The model's output, watched once; the hooks come off, so that nothing refers back."""

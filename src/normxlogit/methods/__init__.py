@@ -105,8 +105,11 @@ def find_method(name: str) -> Method:
 
 
 from . import (  # noqa: E402, F401  (they register themselves)
+    alti,
     attention,
     baselines,
+    decompx,
+    globenc,
     gradients,
     head_on_top,
     integrated_gradients,
