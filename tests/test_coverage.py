@@ -16,8 +16,9 @@ EQUAL = {
         roberta t5 t5gemma2 xlnet zamba2
     """,
     "causal-lm": """
-        bart bert bloom blt deepseek_v3 deepseek_v4 falcon gemma3 gpt2 gpt_neox granitemoehybrid llama
-        mamba mixtral opt phi3 qwen3_next recurrent_gemma reformer rwkv whisper xlm xlnet zamba2
+        bart bert bloom blt deepseek_v3 deepseek_v4 falcon gemma3 gpt2 gpt_neox granitemoehybrid
+        llama mamba mixtral opt phi3 qwen3_next recurrent_gemma reformer rwkv whisper xlm xlnet
+        zamba2
     """,
     "masked-lm": "albert bart bert deberta electra fnet longformer modernbert roberta squeezebert",
     "token-classification": "bert bros funnel gpt2 layoutlmv3 llama mt5 t5gemma2 xlnet",

@@ -1,6 +1,7 @@
 """`normxlogit methods`."""
 
 import inspect
+import sys
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -38,9 +39,9 @@ def methods(
 
 
 def _table(methods: list["Method"]) -> None:
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 1, 0))
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for column in ("name", "family", "cost", "serves", "source"):
-        table.add_column(column, overflow="fold", no_wrap=column in ("name", "family"))
+        table.add_column(column, overflow="fold", no_wrap=column == "name")
     for method in methods:
         table.add_row(method.name, method.family, method.cost, method.serves, method.source)
-    Console().print(table)
+    Console(width=None if sys.stdout.isatty() else 200).print(table)

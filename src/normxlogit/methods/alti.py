@@ -15,12 +15,13 @@ from normxlogit.methods.encoder_blocks import FAMILY, SERVES, Block, read_block_
     family=FAMILY,
     cost="4 forwards, n vectors a token",
     serves=SERVES,
-    source="Ferrando et al. 2022, Measuring the Mixing of Contextual Information in the "
-    "Transformer (EMNLP)",
+    source="Ferrando et al. 2022",
     has_layers=True,
 )
 def alti(evidence: Evidence, rollout: bool = True) -> Tensor:
     """C_l[r, i], or (C_l ... C_1)[r, i] rolled out, for the read position r.
+
+    Ferrando et al. 2022, Measuring the Mixing of Contextual Information in the Transformer (EMNLP).
 
     C_l[i, j] is max(0, ||y_i||_1 - ||T_ij - y_i||_1), rows normalised to sum to one. T_ij is what
     token i has of token j after a block's attention and its LayerNorm, without biases:

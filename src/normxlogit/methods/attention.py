@@ -15,7 +15,7 @@ from normxlogit.shadow import Shadow
 
 FAMILY = "context mixing"
 COST = "2 forwards"
-SERVES = "texts, where the model gives an attention map of its tokens for each layer"
+SERVES = "texts, models that give attentions"
 
 Maps = Mapping[int, Tensor]
 """By the number of a layer what each token takes from each, [tokens, tokens]."""
@@ -26,12 +26,14 @@ Maps = Mapping[int, Tensor]
     family=FAMILY,
     cost=COST,
     serves=SERVES,
-    source="Bahdanau et al. 2015, Neural Machine Translation by Jointly Learning to Align and "
-    "Translate (ICLR); Jain & Wallace 2019 on what it does not tell",
+    source="Bahdanau et al. 2015",
     has_layers=True,
 )
 def attention(evidence: Evidence) -> Tensor:
     """Mean over heads of A[r, i]: the attention that the read position r pays to token i.
+
+    Bahdanau et al. 2015, Neural Machine Translation by Jointly Learning to Align and Translate
+    (ICLR); Jain & Wallace 2019, Attention is not Explanation (NAACL).
 
     Of the last layer unless another is asked for; where the head pools, the mean over its
     positions. Cost: a further forward pass, with eager attention. A baseline: what a layer looks at
@@ -49,11 +51,13 @@ def attention(evidence: Evidence) -> Tensor:
     family=FAMILY,
     cost=COST,
     serves=SERVES,
-    source="Abnar & Zuidema 2020, Quantifying Attention Flow in Transformers (ACL)",
+    source="Abnar & Zuidema 2020",
     has_layers=True,
 )
 def attention_rollout(evidence: Evidence) -> Tensor:
     """(A'_l ... A'_1)[r, i] with A' = (A + I) / 2, A the mean over heads, r the read position.
+
+    Abnar & Zuidema 2020, Quantifying Attention Flow in Transformers (ACL).
 
     Up to the last layer l unless another is asked for. Cost: a further forward pass, with eager
     attention. Trust it over `attention` in deep models, for it follows tokens to where they have

@@ -36,13 +36,15 @@ from normxlogit.shadow import Shadow
     "decompx",
     family=FAMILY,
     cost="4 forwards, 1 a token",
-    serves=f"{SERVES}, and the head a chain of layers on one token",
-    source="Modarressi et al. 2023, DecompX: Explaining Transformers Decisions by Propagating "
-    "Token Decomposition (ACL)",
+    serves=SERVES,
+    source="Modarressi et al. 2023",
     of_output=True,
 )
 def decompx(evidence: Evidence) -> Tensor:
     """C_k[target], what token k brings to the model's output, which is sum_k C_k[target].
+
+    Modarressi et al. 2023, DecompX: Explaining Transformers Decisions by Propagating Token
+    Decomposition (ACL).
 
     Every state is kept as a sum of vectors, x_i = sum_k D_ik, one of each token k, and these go
     through all of the model. Attention: sum_j sum_h A^h_ij W_o^h (W_v D_jk)^h + D_ik, the attention

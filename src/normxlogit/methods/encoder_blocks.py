@@ -25,7 +25,7 @@ from normxlogit.shadow import Anatomy, Shadow
 from normxlogit.watch import first_tensor
 
 FAMILY = "decomposition"
-SERVES = "texts, where the blocks are those of BERT (RoBERTa, XLM-R, ELECTRA, ...)"
+SERVES = "texts, blocks of the BERT family"
 WAY_OUT = "method='normxlogit' takes no blocks apart."
 
 _AT_ONCE = 1 << 22

@@ -13,12 +13,14 @@ from normxlogit.methods.encoder_blocks import FAMILY, SERVES, Block, read_block_
     family=FAMILY,
     cost="4 forwards",
     serves=SERVES,
-    source="Modarressi et al. 2022, GlobEnc: Quantifying Global Token Attribution by Incorporating "
-    "the Whole Encoder Layer in Transformers (NAACL)",
+    source="Modarressi et al. 2022",
     has_layers=True,
 )
 def globenc(evidence: Evidence, rollout: bool = True) -> Tensor:
     """N_l[r, i], or (N_l ... N_1)[r, i] rolled out, for the read position r.
+
+    Modarressi et al. 2022, GlobEnc: Quantifying Global Token Attribution by Incorporating the Whole
+    Encoder Layer in Transformers (NAACL).
 
     N_l[i, j] is ||z_ij||_2. What token i has of token j after a block's attention is r_ij = sum_h
     A^h_ij W_o^h (W_v x_j + b_v)^h, and x_i of token i itself. Both LayerNorms, without their

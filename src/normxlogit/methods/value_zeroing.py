@@ -30,12 +30,14 @@ WAY_OUT = "method='normxlogit' needs no such pass."
     "value_zeroing",
     family=FAMILY,
     cost="2 forwards, 1 a token",
-    serves="texts, where each layer calls one of transformers' attention functions",
-    source="Mohebbi et al. 2023, Quantifying Context Mixing in Transformers (EACL)",
+    serves="texts, transformers' attention functions",
+    source="Mohebbi et al. 2023",
     has_layers=True,
 )
 def value_zeroing(evidence: Evidence, rollout: bool = True) -> Tensor:
     """C_l[r, i], or (C_l ... C_1)[r, i] rolled out, for the read position r.
+
+    Mohebbi et al. 2023, Quantifying Context Mixing in Transformers (EACL).
 
     C_l[i, j] is the cosine distance of token i's output of block l to what it is when token j's
     value vector is zero in all heads, rows normalised to sum to one. Up to, or of, the last layer
