@@ -407,3 +407,20 @@ def test_an_interrupt_is_quiet(model: Path, tmp_path: Path) -> None:
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=60)
     assert (process.returncode, out, err) == (130, b"", b"")
+
+
+def test_options_that_cannot_be_a_methods_own(model: Path) -> None:
+    for option, said in (("target=POSITIVE", "no option 'target'"), ("inputs=1", "no option")):
+        result = explain(model, TEXT, "--method", "occlusion", "--option", option)
+        assert result.exit_code == 1
+        assert said in result.stderr
+    twice = explain(model, TEXT, "--option", "norm=word", "--option", "norm=embedding")
+    assert twice.exit_code == 2
+    one_word = explain(model, TEXT, "--method", "position", "--option", "first=False")
+    assert "nearer to the end" in one_word.stdout
+    (data,) = objects(
+        explain(
+            model, TEXT, "--method", "frequency", "--option", 'counts={"5": 3}', "--format", "json"
+        )
+    )
+    assert data["provenance"]["options"] == {"counts": "dict of 1"}

@@ -362,8 +362,8 @@ def test_position_and_frequency() -> None:
     assert found[1].nan_to_num(-1).tolist() == [-1, -1, 4, 3, 2, 1, 0]
     counts = {int(inputs["input_ids"][0, 1]): 7, 0: 2}
     found = nxl.attribute(model, inputs, method="frequency", counts=counts).scores
-    assert float(found[0, 1]) == pytest.approx(-np.log(8 / 10))
-    assert float(found[0, 0]) == pytest.approx(-np.log(3 / 10))
+    assert float(found[0, 1]) == pytest.approx(-np.log(8 / 12))
+    assert float(found[0, 0]) == pytest.approx(-np.log(3 / 12))
     with pytest.raises(nxl.OptionError, match="token_counts"):
         nxl.attribute(model, inputs, method="frequency")
 
@@ -558,3 +558,206 @@ def test_offloaded_weights_and_half_precision(tmp_path: Path) -> None:
     torch.testing.assert_close(found, expected, rtol=0.02, atol=0.02)
     with pytest.raises(nxl.ModelError, match="float32"):  # its gradients near 0 are over 65,504
         nxl.attribute(half, inputs, method="integrated_gradients")
+
+
+@pytest.mark.parametrize("method", [*PASSES, "attention", "value_zeroing"])
+def test_generated_texts_of_several_lengths_are_explained_as_alone(method: str) -> None:
+    words = tokenizer("bpe", add_eos=False)
+    llm = nxl.Explainer(tiny_model("gpt2", mapping="causal-lm", vocab_size=len(words)), words)
+    prompts = ["Good", "The plot is not bad at all; the acting"]
+    options: Any = {"max_new_tokens": 2, "do_sample": False, "method": method}
+    if method == "integrated_gradients":
+        options["n_steps"] = 5
+    for prompt, result in zip(prompts, llm.generate(prompts, **options), strict=True):
+        alone = llm.generate(prompt, **options)
+        np.testing.assert_allclose(result.scores, alone.scores, rtol=1e-3, atol=1e-5)
+        if method == "integrated_gradients":
+            assert alone.provenance.options == {"n_steps": 5}
+
+
+class _Drifting(nn.Module):
+    """Adds to what a head gives, more at every call."""
+
+    calls: Tensor
+
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__()
+        self.inner = inner
+        self.register_buffer("calls", torch.zeros(()))
+
+    def forward(self, states: Tensor) -> Any:
+        self.calls += 1
+        return self.inner(states) + self.calls
+
+
+@pytest.mark.parametrize("method", PASSES)
+def test_a_model_that_says_something_else_the_second_time_is_refused(method: str) -> None:
+    model: Any = tiny_model("bert")
+    model.classifier = _Drifting(model.classifier)
+    with pytest.raises(nxl.UnsupportedHeadError, match="before"):
+        nxl.attribute(model, tiny_inputs(model), method=method, target=0)
+
+
+def test_variants_that_are_not_finite_are_refused() -> None:
+    model: Any = tiny_model("bert")
+    with torch.no_grad():
+        model.bert.embeddings.word_embeddings.weight[9] = torch.inf
+    inputs = one_row(model)
+    inputs["input_ids"][inputs["input_ids"] == 9] = 30
+    with pytest.raises(nxl.ModelError, match="not finite"):
+        nxl.attribute(model, inputs, method="occlusion", replacement=9)
+
+
+def test_progressive_inference_ends_where_the_head_reads() -> None:
+    model = tiny_model("llama", pad_token_id=2)
+    ids = torch.tensor([[1, 30, 31, 32, 2]])  # the last one counts as padding
+    found = nxl.attribute(model, {"input_ids": ids}, method="progressive_inference")
+    assert found.scores[0].isnan().tolist() == [False] * 4 + [True]
+    own = found.prediction[0, int(found.targets[0, 0])]
+    assert float(found.scores[0].nansum()) == pytest.approx(float(own), rel=1e-4)
+
+
+def test_progressive_inference_of_a_regression_adds_up_to_its_value() -> None:
+    model = tiny_model("llama", 1)
+    inputs = tiny_inputs(model, batch=1, padding=None)
+    found = nxl.attribute(model, inputs, method="progressive_inference")
+    assert found.readout == "value"
+    assert float(found.scores.sum()) == pytest.approx(float(found.prediction), rel=1e-4)
+    with pytest.raises(nxl.OptionError, match="closeness"):
+        nxl.attribute(model, inputs, method="progressive_inference", readout="closeness")
+
+
+@pytest.mark.parametrize("method", ["norm", "random", "position", "attention", "value_zeroing"])
+def test_readouts_and_contrasts_that_would_do_nothing_are_refused(method: str) -> None:
+    model = tiny_model("bert")
+    for question in ({"readout": "margin"}, {"target": 0, "contrast": 1}):
+        with pytest.raises(nxl.OptionError, match="neither readout nor contrast"):
+            nxl.attribute(model, tiny_inputs(model), method=method, **question)
+
+
+def test_the_norm_of_a_layer_is_that_of_its_states() -> None:
+    model = tiny_model("bert")
+    inputs = tiny_inputs(model)
+    with torch.no_grad():
+        states = model(**inputs, output_hidden_states=True).hidden_states
+    mask = inputs["attention_mask"].bool()
+    every = nxl.attribute(model, inputs, method="norm", layer="all").scores
+    for layer, state in enumerate(states[1:]):
+        torch.testing.assert_close(every[:, layer][mask], state.norm(dim=-1)[mask])
+    final = nxl.attribute(model, inputs, method="norm").scores
+    torch.testing.assert_close(final[mask], states[0].norm(dim=-1)[mask])
+
+
+def test_batches_as_long_as_wide() -> None:
+    model = tiny_model("xlnet")
+    inputs = tiny_inputs(model, batch=7, padding=None)
+    found = nxl.attribute(model, inputs, method="gradient_x_input").scores
+    for row in range(7):
+        own = {key: value[row : row + 1] for key, value in inputs.items()}
+        alone = nxl.attribute(model, own, method="gradient_x_input").scores[0]
+        torch.testing.assert_close(found[row], alone, rtol=1e-4, atol=1e-6)
+
+
+class _Scaled(nn.Parameter):
+    """Weights that know something of themselves, as quantised ones do."""
+
+
+def test_parameters_of_other_classes_stay_what_they_are() -> None:
+    class Linear(nn.Linear):
+        def forward(self, x: Tensor) -> Tensor:
+            weight: Any = self.weight
+            return nn.functional.linear(x, weight * weight.factor, self.bias)
+
+    model: Any = tiny_model("bert")
+    plain = copy.deepcopy(model)
+    for layer in model.bert.encoder.layer:
+        dense = layer.output.dense
+        dense.__class__ = Linear
+        dense.weight = _Scaled(dense.weight.data / 2, requires_grad=False)
+        dense.weight.factor = 2.0
+    inputs = tiny_inputs(model)
+    for method in PASSES:
+        expected = nxl.attribute(plain, inputs, method=method).scores
+        found = nxl.attribute(model, inputs, method=method).scores
+        torch.testing.assert_close(found, expected, equal_nan=True, rtol=1e-4, atol=1e-5)
+
+
+def test_decoder_positions_are_named_only_where_they_are_scored() -> None:
+    words = tokenizer(mask_token="<mask>")
+    explainer = nxl.Explainer(classifier(words, "bart"), words)
+    counts = explainer.token_counts(["the plot is good", "the plot", "the"])
+    rare = explainer.explain("the plot is good", method="frequency", counts=counts)
+    assert rare.tokens == ("<s>", "the", "plot", "is", "good", "</s>")
+    assert np.all(np.diff(rare.scores[1:4]) > 0)
+    assert explainer.explain("the plot", method="logat").tokens == ("<s>", "<s>", "the", "plot")
+
+
+def test_tensors_are_not_for_texts() -> None:
+    words = tokenizer(mask_token="<mask>")
+    explainer = nxl.Explainer(classifier(words), words)
+    wide = torch.zeros(2, 5, 32)
+    for options in (
+        {"method": "integrated_gradients", "baseline": wide},
+        {"method": "occlusion", "unit": torch.zeros(2, 5, dtype=torch.long)},
+    ):
+        with pytest.raises(nxl.OptionError, match=r"without text|tensors without"):
+            explainer.explain(["The plot.", "Good."], **options)
+    vector = explainer.explain("Good.", method="integrated_gradients", baseline=torch.zeros(32))
+    zero = explainer.explain("Good.", method="integrated_gradients")
+    np.testing.assert_allclose(vector.scores, zero.scores, rtol=1e-5)
+
+
+def test_the_papers_way_is_of_one_row_at_a_time() -> None:
+    words = tokenizer("bpe", add_eos=False)
+    explainer = nxl.Explainer(classifier(words, "gpt2"), words)
+    texts = ["Good", "The plot is not bad at all"]
+    many = explainer.explain(texts, method="gradient_norm", compat="paper")
+    for text, result in zip(texts, many, strict=True):
+        alone = explainer.explain(text, method="gradient_norm", compat="paper")
+        np.testing.assert_allclose(result.scores, alone.scores, rtol=1e-4)
+    with pytest.raises(nxl.OptionError, match="begins at zero"):
+        explainer.explain("Good", method="integrated_gradients", compat="paper", baseline=3)
+    bart = tiny_model("bart")
+    with pytest.raises(nxl.UnsupportedHeadError, match="compat='paper'"):
+        nxl.attribute(bart, tiny_inputs(bart, padding=None), method="gradient_norm", compat="paper")
+
+
+def test_parts_of_texts_that_cannot_be_left_out() -> None:
+    words = tokenizer(mask_token="<mask>")
+    explainer = nxl.Explainer(classifier(words), words)
+    for unit in ([1, 2], [None], [(0, 2), (1, 4)], "letter", [(0, 99)], True):
+        with pytest.raises((nxl.OptionError, nxl.InputError), match=r"unit|text|part"):
+            explainer.explain("The plot is good", method="occlusion", unit=unit)
+    for replacement in (10**6, -1, True, [1], "nonsense words"):
+        with pytest.raises(nxl.OptionError):
+            explainer.explain("The plot", method="occlusion", replacement=replacement)
+    bare = tokenizer(pad_token=None)
+    explainer = nxl.Explainer(classifier(words), bare)
+    for token in ("pad", "mask"):
+        with pytest.raises(nxl.OptionError, match=f"no {token} token"):
+            explainer.explain("The plot", method="occlusion", replacement=token)
+    model = tiny_model("fnet")
+    with pytest.raises(nxl.InputError, match="nothing to read"):
+        nxl.attribute(model, {"input_ids": torch.tensor([[5]])}, method="occlusion")
+
+
+def test_parts_in_one_of_several_windows() -> None:
+    words = tokenizer(mask_token="<mask>", model_max_length=16)
+    explainer = nxl.Explainer(classifier(words, max_position_embeddings=16), words)
+    text = "Good plot. " + "the acting is a mess " * 8
+    found = explainer.explain(text, method="occlusion", unit=[(0, 4)], long="window")
+    assert np.flatnonzero(~np.isnan(found.scores)).tolist() == [1]
+
+
+def test_sentences_of_a_chat_stay_within_messages() -> None:
+    words = tokenizer("bpe", add_eos=False)
+    words.chat_template = "{% for m in messages %}[{{ m['role'] }}] {{ m['content'] }}{% endfor %}"
+    llm = nxl.Explainer(tiny_model("gpt2", mapping="causal-lm", vocab_size=len(words)), words)
+    chat: Any = [
+        {"role": "user", "content": "It is bad. Is it?"},
+        {"role": "assistant", "content": "Yes"},
+        {"role": "user", "content": "Good"},
+    ]
+    found = llm.explain(chat, method="occlusion", unit="sentence", replacement=5).sentences()
+    shown = [t.strip() for t, s in zip(found.tokens, found.special, strict=True) if not s]
+    assert shown == ["It is bad.", "Is it?", "Yes", "Good"]

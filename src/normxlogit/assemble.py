@@ -1,5 +1,6 @@
 """From what batches of windows gave to attributions of texts."""
 
+import math
 from collections.abc import Sequence, Sized
 from dataclasses import dataclass
 from typing import Any
@@ -166,8 +167,10 @@ def provenance_of(
 
 def _described(option: Any) -> Any:
     """An option as JSON can hold it; large ones by what they are."""
-    if isinstance(option, (str, int, float, type(None))):
+    if isinstance(option, (str, int, type(None))):
         return option
+    if isinstance(option, float):
+        return option if math.isfinite(option) else str(option)
     if isinstance(option, Tensor):
         return f"tensor {list(option.shape)}"
     if isinstance(option, (list, tuple)):

@@ -72,7 +72,8 @@ class Attribution(Result, kind="text"):
         """Scores summed over each sentence (see `normxlogit.words.sentence_spans`)."""
         groups = []
         for segment, text in enumerate(self.texts):
-            groups += self._within(sentence_spans(text), segment)
+            parts = [] if segment else [(m.start, m.end) for m in self.messages]
+            groups += self._within(sentence_spans(text, parts), segment)
         return self._sum([group for group in groups if len(group)], "sentence")
 
     def by(self: Text, parts: str | Sequence[Span], *, segment: int = 0) -> Text:

@@ -6,7 +6,7 @@ import threading
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from typing import Any
 
 import numpy as np
@@ -93,10 +93,13 @@ class Encoded:
             numbers = np.arange(len(self)) if unit == "token" else self.words.astype(np.intp)
             return np.where(self.special, -1, numbers)
         if isinstance(unit, str) and unit == "sentence":
-            spans = [sentence_spans(text) for text in self.texts]
-        elif isinstance(unit, list) and unit and all(len(part) == 2 for part in unit):
+            parts = [(message.start, message.end) for message in self.messages]
+            spans = [sentence_spans(text, parts) for text in self.texts]
+        elif isinstance(unit, list) and unit and all(map(_is_span, unit)):
             for start, end in unit:
                 self.tokens_within(start, end, 0)
+            if any(end > start for (_, end), (start, _) in pairwise(sorted(map(tuple, unit)))):
+                raise InputError(f"unit has parts that overlap, so none is left out whole: {unit}.")
             spans = [unit]
         else:
             raise OptionError(
@@ -354,34 +357,39 @@ class Encoder:
         return found
 
     def wording(
-        self, parts: Sequence[tuple[Encoded, Window]], side: str, generated: int = 0
+        self, parts: Sequence[tuple[Encoded, Window]], side: str, generated: Sequence[bool] = ()
     ) -> Wording:
         """What is known of the tokens of a batch.
 
         Args:
             parts: for each row the text and the window of it that the row holds.
             side: where rows are padded.
-            generated: how many tokens of no text stand after those in every row, units of their
-                own.
+            generated: of tokens of no text that stand after those in every row, whether they are
+                units of their own, if units are not parts of the text.
         """
         width = max(len(window) for _, window in parts)
 
         def units(unit: Any) -> Tensor:
-            found = np.full((len(parts), width + generated), -1)
+            found = np.full((len(parts), width + len(generated)), -1)
+            new = np.flatnonzero(generated) if isinstance(unit, str) else np.array([], np.intp)
             for row, (text, window) in zip(found, parts, strict=True):
                 start = width - len(window) if side == "left" else 0
                 row[start : start + len(window)] = text.units(unit)[window.positions]
-                row[width:] = len(text) + np.arange(generated)
+                row[width + new] = len(text) + new
             return torch.from_numpy(found)
 
         mask = self.mask_token
 
         def token(name: Any) -> int:
-            if name == "mask" and mask is None:
-                raise OptionError("the tokenizer has no mask token. Give another token's id.")
-            if name == "pad":
-                return self.filler
-            return mask[1] if name == "mask" and mask is not None else self.id_of(name)
+            special = {
+                "mask": self._tokenizer.mask_token_id,
+                "pad": self._tokenizer.pad_token_id,
+            }
+            if name not in special:
+                return self.id_of(name)
+            if special[name] is None:
+                raise OptionError(f"the tokenizer has no {name} token. Give another token's id.")
+            return int(special[name])
 
         return Wording(units, token, None if mask is None else mask[1])
 
@@ -556,6 +564,14 @@ class Encoder:
                 )
             ),
         )
+
+
+def _is_span(part: Any) -> bool:
+    return (
+        isinstance(part, (tuple, list))
+        and len(part) == 2
+        and all(isinstance(end, int) and not isinstance(end, bool) for end in part)
+    )
 
 
 def _patterns(part: str) -> list[Pattern[str]]:

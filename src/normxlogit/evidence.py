@@ -19,11 +19,13 @@ from .errors import (
     UnsupportedHeadError,
 )
 from .numerics import agree
-from .passes import Objective, Part, Passes, TwiceEmbedded
+from .passes import Objective, Part, Passes
 from .readouts import READOUTS, Outputs, Readout, logit
 from .replay import WAY_OUT, PooledHead, TokenHead, VocabularyHead
 from .targets import Asked, Problem, label_names
+from .twice_embedded import TwiceEmbedded
 from .vocabulary import output_embeddings
+from .watch import norms_of
 from .wording import Wording
 
 Layer = int | Literal["all"] | None
@@ -51,6 +53,8 @@ class ForwardPass:
         read: the positions whose output is read, int64 [batch, positions], -1 where a row has
             fewer; None if the head gives one output for a row, or was not asked.
         layers: the layers that are read; the last alone unless asked otherwise.
+        names_layers: whether they were asked for.
+        states: their hidden states as the head would read them, [rows, sequence, hidden].
     """
 
     def __init__(
@@ -88,7 +92,8 @@ class ForwardPass:
                 "not correspond. Leave it out."
             )
         final = captured.states.tokens
-        self._states = [captured.layers.get(i, final) for i in self.layers]
+        self.names_layers = layer is not None
+        self.states = [captured.layers.get(i, final) for i in self.layers]
 
     @classmethod
     def run(
@@ -178,7 +183,7 @@ class ForwardPass:
         if isinstance(self.head, VocabularyHead):
             return None
         mask = self.mask if self.mask.dim() == 2 else self.mask.transpose(1, 2)
-        hot = self._hot(self.head, self._states[-1])
+        hot = self._hot(self.head, self.states[-1])
         return hot.masked_fill(~(mask if mask.dim() == 3 else mask[..., None]), torch.nan)
 
     @property
@@ -196,7 +201,7 @@ class ForwardPass:
 
         float32 [batch, targets, layers, sequence]; what it is at padding is not looked at.
         """
-        return torch.stack([self._values(state, ids, readout) for state in self._states], 2)
+        return torch.stack([self._values(state, ids, readout) for state in self.states], 2)
 
     def logits_at(self, positions: Tensor, ids: Tensor) -> Tensor:
         """A language model's logits of one token at each position.
@@ -295,14 +300,34 @@ class ForwardPass:
         else:
             span = self.read if self.problem is Problem.SPAN else None
             objective = Objective(readout, asked.ids, foils, asked.positions, span)
-        known = None
-        if not gathered or (
+        if gathered and not (
             self.read is not None
             and asked.positions is not None
             and torch.equal(self.read, asked.positions)
         ):
+            known = self._said(asked, foils, readout)
+        else:
             known = objective(captured.logits, rows, gathered=gathered)
         return kind(self._model, self._inputs, self.ids, self.mask, self.parts, objective, known)
+
+    def _said(self, asked: Asked, foils: Tensor | None, readout: Outputs) -> Tensor:
+        """What a language model's own states say of the targets where they are read, less the
+        foils, float32 [batch, targets].
+        """
+        assert asked.positions is not None
+        if readout is logit:
+            said = self.logits_at(asked.positions, asked.ids)
+            if foils is None:
+                return said
+            return said - self.logits_at(asked.positions, foils.expand_as(asked.ids))
+        head, states = self._vocabulary_at(asked.positions)
+
+        def of(ids: Tensor) -> Tensor:
+            found = head.each(states, lambda hot, rows: readout(hot.float(), ids[rows]))
+            return found.diagonal(dim1=1, dim2=2)
+
+        said = of(asked.ids)
+        return said if foils is None else said - of(foils.expand_as(asked.ids))
 
     def read_weights(self, asked: Asked) -> Tensor:
         """How much of a target's output is read at each position, float32 [rows, targets,
@@ -421,7 +446,7 @@ class Evidence:
         ids: the tokens, [batch, targets or 1, sequence]; None if there are none.
         mask: which of them took part in the output, bool [batch, targets or 1, sequence].
         wording: what a tokenizer knows of the tokens.
-        notes: what a method says of its own scores, float32 [batch, targets] by name.
+        notes: what a method says of its own scores, parts of one, float32 [batch, targets] by name.
         unsigned: of scores that speak neither for nor against the target, what a high one says in a
             few words; a method sets it.
     """
@@ -439,14 +464,14 @@ class Evidence:
         self.mask = forward.seen(asked)
         self.notes: dict[str, Tensor] = {}
         self.unsigned: str | None = None
-        self._reads_layers = False
+        self._reads_layers = self._reads_states = False
         self._forward, self._foils = forward, foils
         self._readout = READOUTS[forward.problem][readout]
 
     @property
     def layers(self) -> list[int]:
         """The numbers of the layers that are read, from 1."""
-        self._reads_layers = True
+        self._reads_layers = self._reads_states = True
         return self._forward.layers
 
     @property
@@ -507,7 +532,7 @@ class Evidence:
 
         float32 [batch, targets, layers, sequence], nan at what took no part.
         """
-        self._reads_layers = True
+        self._reads_layers = self._reads_states = True
         if self._foils is None:
             return self._read(self.asked.ids)
         count = self.asked.ids.shape[1]
@@ -524,9 +549,29 @@ class Evidence:
         """Whether anything of the layers that are read was asked for."""
         return self._reads_layers
 
+    @property
+    def reads_states(self) -> bool:
+        """Whether anything of the positions of hidden states was asked for."""
+        return self._reads_states
+
     def norms(self, kind: str = "embedding") -> Tensor:
         """`ForwardPass.norms` to multiply `values` with, [batch, targets or 1, 1, sequence]."""
+        self._reads_states = True
         return self._forward.of_targets(self._forward.norms(kind), self.asked)[:, :, None]
+
+    def state_norms(self) -> Tensor | None:
+        """||x_i^l||_2 of the layers that were asked for, as the head would read them, [batch,
+        targets or 1, layers, sequence]; None if none were asked for.
+        """
+        forward = self._forward
+        if not forward.names_layers:
+            return None
+        self._reads_layers = self._reads_states = True
+        norms = [
+            forward.of_targets(norms_of(state).reshape(forward.mask.shape), self.asked)
+            for state in forward.states
+        ]
+        return torch.stack(norms, 2)
 
     def _read(self, ids: Tensor) -> Tensor:
         forward = self._forward

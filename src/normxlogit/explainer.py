@@ -17,6 +17,7 @@ from .evidence import Layer
 from .generation.stream import Stream
 from .generation.texts import Generator
 from .loading import load, seems_untrained
+from .methods import find_method
 from .result import Result
 from .shadow import unwrap
 from .targets import Target, Targets
@@ -251,8 +252,8 @@ class Explainer:
             method: see `normxlogit.methods.METHODS`.
             readout: see `normxlogit.readouts`; None is "logit".
             batch_size: how many prompts run together.
-            **options: any of the model's own `generate`: `max_new_tokens`, `do_sample`,
-                `num_beams`, `stop_strings`, ...
+            **options: the method's own, and any of the model's own `generate`: `max_new_tokens`,
+                `do_sample`, `num_beams`, `stop_strings`, ...
 
         Returns:
             A `GenerationAttribution`, or with `num_return_sequences` over one a list of these; for
@@ -267,7 +268,7 @@ class Explainer:
             UnsupportedHeadError: scores of this model could not be vouched for.
         """
         several = isinstance(prompts, list) and not is_chat(prompts)
-        query = Query(method=method, readout=readout, options={})
+        query = _query_of(method, readout, options)
         generator = self._generator()
         results = generated(
             generator, self._reader, prompts if several else [prompts], query, batch_size, options
@@ -294,7 +295,7 @@ class Explainer:
 
         Raises as `generate`.
         """
-        query = Query(method=method, readout=readout, options={})
+        query = _query_of(method, readout, options)
         generator = self._generator()
         return Stream(generator, self._reader.encode(prompt, Reading()), query, options)
 
@@ -318,6 +319,16 @@ class Explainer:
                 "AutoModelForCausalLM or AutoModelForSeq2SeqLM."
             )
         return generator
+
+
+def _query_of(method: str, readout: str | None, options: dict[str, Any]) -> Query:
+    """The question put to generated text; the method's own options are taken out of `options`."""
+    own = find_method(method).options
+    return Query(
+        method=method,
+        readout=readout,
+        options={name: options.pop(name) for name in own if name in options},
+    )
 
 
 def _are_words(inputs: list[Any]) -> bool:

@@ -16,7 +16,7 @@ from transformers import PreTrainedModel
 from transformers.utils.generic import ModelOutput
 
 from .capture import logits_of
-from .errors import ModelError, UnsupportedHeadError
+from .errors import ModelError, NormXLogitError, OptionError, UnsupportedHeadError
 from .numerics import agree, magnitude, tolerance
 from .readouts import Outputs
 from .shadow import Anatomy, Shadow
@@ -25,6 +25,9 @@ from .watch import word_embeddings
 
 AT_ONCE = 2048
 """How many tokens run together in one pass."""
+
+LOGITS_AT_ONCE = 1 << 24
+"""How many logits over a vocabulary one pass may give."""
 
 Part = tuple[str, slice]
 """What stands before `input_ids` and `attention_mask` in the names of a model's inputs ("" or
@@ -133,7 +136,10 @@ class Passes:
     @property
     def at_once(self) -> int:
         """How many variants run together."""
-        return max(1, AT_ONCE // self.ids.shape[1])
+        many = AT_ONCE // self.ids.shape[1]
+        if self._vocabulary is not None:
+            many = min(many, LOGITS_AT_ONCE // (self.targets * max(1, self._vocabulary.size)))
+        return max(1, many)
 
     def batches(self, variants: int) -> Iterator[slice]:
         """Which of so many variants run together."""
@@ -157,13 +163,19 @@ class Passes:
             for some in self.batches(len(rows)):
                 changed = (None if value is None else value[some] for value in (ids, mask))
                 found.append(self._run(rows[some], *changed))
-        return torch.cat(found)
+        values = torch.cat(found)
+        if not values.isfinite().all():
+            raise ModelError(
+                f"{type(self._model).__name__} gave logits that are not finite numbers for a "
+                "variant of its inputs, so what that changes cannot be told."
+            )
+        return values
 
     @cached_property
     def own(self) -> Tensor:
         """What is explained, of the rows as they are, float32 [rows, targets]."""
         found = self.values(self.everything)
-        self._check(found, self.everything)
+        self.check(found, self.everything)
         return found
 
     @cached_property
@@ -235,6 +247,26 @@ class Passes:
                 ]
                 found.append(torch.stack(reduced, 1))
         return torch.cat(found)
+
+    @contextmanager
+    def differentiating(self) -> Iterator[None]:
+        """Inside, errors of autograd say that the model has no gradients."""
+        try:
+            yield
+        except (torch.OutOfMemoryError, NormXLogitError):
+            raise
+        except Exception as error:
+            raise UnsupportedHeadError(
+                f"{type(self._model).__name__} has no gradient at its word embeddings "
+                f"({type(error).__name__}: {error}). method='occlusion' needs none."
+            ) from error
+
+    def check_token(self, token: int) -> None:
+        """Raise `OptionError` for an id that no token has."""
+        words: Any = self._model.get_input_embeddings()
+        size = getattr(words, "num_embeddings", None)
+        if size is not None and not 0 <= token < size:
+            raise OptionError(f"there is no token {token}; ids go from 0 to {size - 1}.")
 
     def alone(self, row: int) -> tuple[dict[str, Any], Tensor]:
         """What the model would take for one row without its padding, and which positions it has.
@@ -362,27 +394,29 @@ class Passes:
         """What is explained of rows as they are, and the embeddings that it depends on."""
         with self._lookup(rows, None) as lookup:
             values = self._run(rows)
-        self._check(values.detach(), rows)
+        self.check(values.detach(), rows)
         return values, lookup.leaves
 
-    def _check(self, found: Tensor, rows: Tensor) -> None:
-        """Raise `UnsupportedHeadError` if the rows as they are do not give what they gave."""
-        if self._known is not None and not agree(found, self._known[rows]):
+    def check(self, found: Tensor, rows: Tensor) -> None:
+        """Raise `UnsupportedHeadError` if the rows as they are do not give what they gave.
+
+        Args:
+            found: what is explained, of these rows, [rows, targets].
+            rows: int64 [rows].
+        """
+        known = None if self._known is None else self._known[rows].to(found.device)
+        taken = self.objective.ids[rows] >= 0
+        if known is not None and not agree(found[taken], known[taken]):
             raise UnsupportedHeadError(
-                f"{type(self._model).__name__} gave {found.flatten()[:3].tolist()} where it gave "
-                f"{self._known[rows].flatten()[:3].tolist()} before, for the same inputs, so what "
-                "other inputs change cannot be told. method='normxlogit' needs one pass only."
+                f"{type(self._model).__name__} gave {found[taken][:3].tolist()} where it gave "
+                f"{known[taken][:3].tolist()} before, for the same inputs, so what other inputs "
+                "change cannot be told. method='normxlogit' needs one pass only."
             )
 
     def _gradient(self, value: Tensor, leaves: Sequence[Tensor]) -> Tensor:
         """[rows, sequence, width] in float32."""
-        try:
+        with self.differentiating():
             found = torch.autograd.grad(value, leaves, retain_graph=self.targets > 1)
-        except RuntimeError as error:
-            raise UnsupportedHeadError(
-                f"{type(self._model).__name__} has no gradient at its word embeddings ({error}). "
-                "method='occlusion' needs none."
-            ) from error
         gradient = torch.cat(found, 1).float()
         check_finite(gradient)
         return gradient
@@ -404,44 +438,6 @@ class Passes:
             for handle in handles:
                 handle.remove()
         lookup.check(type(model).__name__)
-
-
-class TwiceEmbedded(Passes):
-    """What the notebook of the NormXLogit paper takes gradients of: the embedding layer's output,
-    made without token types, is given to the model as `inputs_embeds`, which embeds it once more.
-
-    For comparisons with the published figures only: it is not what the model says of the text.
-    """
-
-    @cached_property
-    def embeddings(self) -> Tensor:
-        """The embedding layer's output, [rows, sequence, width].
-
-        Raises:
-            UnsupportedHeadError: the model reads more than one sequence of tokens.
-        """
-        if len(self._parts) > 1 or self._has_choices:
-            raise UnsupportedHeadError(
-                "compat='paper' is for models that read one text, as those of the paper do."
-            )
-        with differentiable(False):
-            root = self._shadow.root
-            outputs = root(input_ids=self.ids.clone(), output_hidden_states=True, return_dict=True)
-            states: Tensor = outputs.hidden_states[0]
-            return states
-
-    def values_of_embeddings(self, embeddings: Tensor, rows: Tensor) -> Tensor:
-        """What is explained, of rows with other outputs of the embedding layer; see `Passes`."""
-        outputs = self._shadow.root(
-            inputs_embeds=embeddings, attention_mask=self.mask[rows].long(), return_dict=True
-        )
-        logits = logits_of(outputs, None)
-        assert logits is not None
-        return self.objective(logits, rows)
-
-    def _noted(self, rows: Tensor) -> tuple[Tensor, list[Tensor]]:
-        leaf = self.embeddings[rows].requires_grad_()
-        return self.values_of_embeddings(leaf, rows), [leaf]
 
 
 class _Lookup:
@@ -478,11 +474,11 @@ class _Lookup:
         ids = self._ids[:, self._parts[number]]
         length = ids.shape[1]
         if isinstance(looked_up, Tensor) and looked_up.dim() == 2:
-            if looked_up.shape != ids.shape and torch.equal(looked_up.mT, ids):
-                return self._leaf(number, output.transpose(0, 1)).transpose(0, 1)
             if torch.equal(looked_up[:, :length], ids):
                 leaf = self._leaf(number, output[:, :length])
                 return torch.cat([leaf, output[:, length:]], 1)
+            if torch.equal(looked_up.mT, ids):
+                return self._leaf(number, output.transpose(0, 1)).transpose(0, 1)
             if self._calls > 1 and torch.equal(looked_up[:, 1:], ids[:, :-1]):
                 return torch.cat([output[:, :1], self._leaf(number, None)[:, :-1]], 1)
         self._is_known = False

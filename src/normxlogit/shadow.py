@@ -122,7 +122,7 @@ class Shadow:
         if frozen:
             for twin in self.of.values():
                 for name, weight in twin._parameters.items():
-                    if weight is not None:
+                    if weight is not None and weight.requires_grad:
                         twin._parameters[name] = nn.Parameter(weight.detach(), False)
         configs: dict[int, PretrainedConfig] = {}
         tied: dict[int, Any] = {}

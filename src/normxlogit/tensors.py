@@ -50,7 +50,8 @@ class TensorAttribution:
         unsigned: of scores that speak neither for nor against a target, what a high one says.
         reads_layers: whether the scores are those of `layers`.
         contrast: the id of the output that is subtracted for each row, int64 [batch]; or None.
-        notes: what the method says of its own scores, by name, float32 [batch, targets].
+        notes: what the method says of its own scores, by name, float32 [batch, targets], nan where
+            a row has fewer targets.
     """
 
     scores: Tensor
@@ -124,10 +125,15 @@ class Query:
         foils = self._foils(forward, asked)
         evidence = Evidence(forward, asked, foils, readout, wording)
         scores = method(evidence, **self.options)
+        reads_head = evidence.reads_head
+        if not (reads_head or method.of_output) and (contrasts or self.readout is not None):
+            raise OptionError(
+                f"method {self.method!r} scores tokens whatever the target is, so it has neither "
+                "readout nor contrast. Leave them out."
+            )
         batch, targets = asked.ids.shape
         shape = (batch, targets, len(forward.layers), forward.mask.shape[-1])
         absent = ~evidence.mask[:, :, None] | (asked.ids < 0)[:, :, None, None]
-        reads_head = evidence.reads_head
         return TensorAttribution(
             scores=self._squeezed(
                 forward, asked, scores.expand(shape).masked_fill(absent, torch.nan)
@@ -140,14 +146,17 @@ class Query:
             prediction=forward.prediction,
             logits=forward.hot if reads_head else None,
             read_position=forward.read_position if reads_head else None,
-            reads_decoder=forward.captured.reads_decoder and not method.of_output,
+            reads_decoder=forward.captured.reads_decoder and evidence.reads_states,
             sources=forward.sources,
             readout=readout if reads_head or method.of_output else None,
             of_output=method.of_output,
             unsigned=evidence.unsigned,
             reads_layers=evidence.reads_layers,
             contrast=None if foils is None else foils[:, 0],
-            notes=evidence.notes,
+            notes={
+                name: noted.masked_fill(asked.ids < 0, torch.nan)
+                for name, noted in evidence.notes.items()
+            },
         )
 
     def _foils(self, forward: ForwardPass, asked: Asked) -> Tensor | None:

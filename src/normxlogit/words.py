@@ -118,12 +118,19 @@ def owners(
     return found
 
 
-def sentence_spans(text: str) -> list[Span]:
+def sentence_spans(text: str, parts: Sequence[Span] = ()) -> list[Span]:
     """Where sentences are: up to a full stop, question or exclamation mark, or the end of a line.
+    With parts, such as the messages of a chat, these within each of them.
 
     A rule of thumb, that takes the full stop of an abbreviation for the end of a sentence. The
     spans cover the text; white space belongs to the sentence before it.
     """
+    if parts:
+        return [
+            (start + first, start + last)
+            for start, end in parts
+            for first, last in sentence_spans(text[start:end])
+        ]
     ends = [match.end() for match in _SENTENCE_END.finditer(text)]
     starts = [0, *(end for end in ends if text[end:].strip())]
     if len(starts) > 1 and not text[: starts[1]].strip():

@@ -150,6 +150,8 @@ def explain(
         check_output(output)
         options = _options(option or [])
         with quiet(debug):
+            from normxlogit.methods import find_method
+
             explainer = load(
                 model,
                 revision=revision,
@@ -158,6 +160,7 @@ def explain(
                 gguf_file=gguf_file,
                 trust_remote_code=trust_remote_code,
             )
+            find_method(method).check(options, which_layer)
             results = explainer.stream(
                 inputs,
                 target=_target(target),
@@ -192,8 +195,11 @@ def _options(given: list[str]) -> dict[str, Any]:
         name, equals, value = part.partition("=")
         if not equals or not name.isidentifier():
             raise typer.BadParameter(f"--option takes NAME=VALUE, such as norm=word; got {part!r}.")
+        if name in found:
+            raise typer.BadParameter(f"--option {name} is given twice.")
+        word = value.lower()
         try:
-            found[name] = json.loads(value)
+            found[name] = json.loads(word if word in ("true", "false") else value)
         except ValueError:
             found[name] = value
     return found

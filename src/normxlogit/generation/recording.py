@@ -101,6 +101,7 @@ class Recording:
         self._first: Capture | None = None
         self._replayed: Capture | None = None
         self._ends: _Ends | None = None
+        self._counts_positions = False
         self._steps: list[Step] = []
         self._hidden = self._norms = torch.empty(0)
         self._peaks = torch.zeros_like(self._inputs["input_ids"], dtype=torch.float32)
@@ -210,13 +211,15 @@ class Recording:
         read = inputs.get("decoder_attention_mask", inputs["attention_mask"]).bool()
         if not torch.equal(fed[read], sequences[:, :-1][read]):
             raise UnsupportedHeadError(self._mixed_up())
+        elsewhere = self._elsewhere(first)
+        assert elsewhere.states.stack is not None
         captured = replace(
-            self._elsewhere(first),
+            elsewhere,
             inputs=inputs,
             states=replace(
-                first.states,
+                elsewhere.states,
                 raw=hidden,
-                stack=replace(first.states.stack, shape=hidden.shape, norms=norms),
+                stack=replace(elsewhere.states.stack, shape=hidden.shape, norms=norms),
                 time_first=False,
             ),
             source=None if first.source is None else first.source.rows(prompts),
@@ -289,6 +292,7 @@ class Recording:
             outputs = copy.copy(outputs)
             outputs["encoder_last_hidden_state"] = outputs["encoder_last_hidden_state"][::count]
         arguments = {k: v for k, v in given.items() if isinstance(v, Tensor)}
+        self._counts_positions = arguments.get("position_ids") is not None
         vocabulary = Vocabulary.of(model, self._anatomy, watch.shadow)
         first = seen(model, watch, arguments, outputs, vocabulary)
         watch.release()
@@ -340,16 +344,23 @@ class Recording:
             mask = torch.cat([torch.ones_like(sequences[:, :start]), alive.long()], 1)
             return own | {"decoder_input_ids": sequences, "decoder_attention_mask": mask}
         mask = torch.cat([own["attention_mask"], alive.long()], 1)
-        return own | {"input_ids": sequences, "attention_mask": mask}
+        own |= {"input_ids": sequences, "attention_mask": mask}
+        if self._counts_positions:
+            own["position_ids"] = (mask.cumsum(-1) - 1).clamp_min(0)
+        return own
 
     def _elsewhere(self, first: Capture) -> Capture:
         """The capture on a shadow of its own, to be replayed while the other one still runs."""
         if self._replayed is None:
             shadow = Shadow(self._anatomy)
             original = {twin: module for module, twin in self._watch.shadow.of.items()}
+            assert first.states.stack is not None
+            blocks = shadow.of[original[first.states.stack.blocks]]
+            stack = replace(first.states.stack, blocks=blocks)
             self._replayed = replace(
                 first,
                 shadow=shadow,
+                states=replace(first.states, stack=stack),
                 trunk=shadow.of[original[first.trunk]],
                 towers=[(shadow.of[original[t]], output) for t, output in first.towers],
                 vocabulary=Vocabulary.of(self._model, self._anatomy, shadow),

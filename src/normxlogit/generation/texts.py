@@ -376,9 +376,9 @@ class Generator:
         """What is known of the tokens of rows that begin with these prompts."""
         parts = [(prompt, prompt.windows[0]) for prompt in prompts]
         side = "right" if self.model.config.is_encoder_decoder else "left"
-        return self.encoder.wording(
-            parts, side, forward.mask.shape[1] - max(len(window) for _, window in parts)
-        )
+        new = forward.mask.shape[1] - max(len(window) for _, window in parts)
+        starts = 1 if self.model.config.is_encoder_decoder else 0
+        return self.encoder.wording(parts, side, [number >= starts for number in range(new)])
 
     def _check_hides_what_follows(self) -> None:
         if not hides_what_follows(self.model):

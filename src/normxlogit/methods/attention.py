@@ -111,8 +111,7 @@ def read_maps(
 
 
 def _with_residual(attention: Tensor) -> Tensor:
-    mixed = (attention + torch.eye(len(attention)).to(attention)) / 2
-    return mixed / mixed.sum(-1, keepdim=True)
+    return (attention + torch.eye(len(attention)).to(attention)) / 2
 
 
 def _maps(evidence: Evidence, shadow: Shadow, row: int, _: list[int]) -> tuple[Maps, Tensor]:

@@ -1,7 +1,9 @@
 """What any method has to beat: chance, where a token stands, how rare it is."""
 
+import operator
 import zlib
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -11,7 +13,7 @@ from normxlogit.evidence import Evidence
 from normxlogit.methods import register
 
 
-@register("random", family="baseline", cost="1 forward", serves="all", source="-", has_layers=True)
+@register("random", family="baseline", source="-")
 def random(evidence: Evidence, seed: int = 0) -> Tensor:
     """Uniform draws from [0, 1). Cost: that of the prediction. Tells what chance gives.
 
@@ -19,6 +21,8 @@ def random(evidence: Evidence, seed: int = 0) -> Tensor:
     padded: they are seeded by its token ids (of images and sounds, by how many positions there
     are).
     """
+    if not isinstance(seed, int):
+        raise OptionError(f"seed must be a number, got {seed!r}.")
     evidence.unsigned, mask = "random", evidence.mask
     ids = torch.zeros_like(mask, dtype=torch.long) if evidence.ids is None else evidence.ids
     rows = []
@@ -31,47 +35,46 @@ def random(evidence: Evidence, seed: int = 0) -> Tensor:
     return torch.stack(rows).reshape(mask.shape)[:, :, None].to(mask.device)
 
 
-@register(
-    "position", family="baseline", cost="1 forward", serves="all", source="-", has_layers=True
-)
+@register("position", family="baseline", source="-")
 def position(evidence: Evidence, first: bool = False) -> Tensor:
     """How many tokens stand before a token; with `first` how many stand after it.
 
     Cost: that of the prediction. Shows how far a ranking may be had from where tokens stand alone:
     the last tokens of a text, or its first, often count most.
     """
+    if not isinstance(first, bool):
+        raise OptionError(f"first must be True or False, got {first!r}.")
     evidence.unsigned = "nearer to the beginning" if first else "nearer to the end"
     mask = evidence.mask.long()
     order = mask.flip(-1).cumsum(-1).flip(-1) if first else mask.cumsum(-1)
     return (order - 1).float()[:, :, None]
 
 
-@register(
-    "frequency", family="baseline", cost="1 forward", serves="texts", source="-", has_layers=True
-)
-def frequency(evidence: Evidence, counts: Mapping[int, int] | None = None) -> Tensor:
-    """-log((count + 1) / (total + 1)): how rare a token is, by given counts.
+@register("frequency", family="baseline", serves="texts", source="-")
+def frequency(evidence: Evidence, counts: Mapping[Any, Any] | None = None) -> Tensor:
+    """-log((count + 1) / (total + n + 1)): how rare a token is, by the counts of n tokens.
 
     Cost: that of the prediction. Shows how far a ranking may be had from rarity alone.
 
     Args:
         evidence: what one forward pass gave.
-        counts: how often each token occurs, by its id; `Explainer.token_counts` counts a corpus.
+        counts: how often each token occurs, by its id (a number, or its digits, as keys of JSON
+            are); `Explainer.token_counts` counts a corpus.
 
     Raises:
         OptionError: there are no counts, or they are no such mapping.
     """
-    if not isinstance(counts, Mapping) or not all(
-        isinstance(k, int) and isinstance(v, int) and v >= 0 for k, v in counts.items()
-    ):
+    try:
+        known = {int(k): operator.index(v) for k, v in counts.items()}  # type: ignore[union-attr]
+    except (AttributeError, TypeError, ValueError) as error:
         raise OptionError(
             "frequency needs counts, a dict with how often each token id occurs; got "
-            f"{type(counts).__name__}. explainer.token_counts(texts) makes one from a corpus."
-        )
+            f"{counts!r:.80} ({error}). explainer.token_counts(texts) makes one from a corpus."
+        ) from error
     if evidence.ids is None:
         raise UnsupportedHeadError("frequency counts tokens, and images and sounds have none.")
     evidence.unsigned = "rarer token"
     unique, index = torch.unique(evidence.ids, return_inverse=True)
-    found = torch.tensor([counts.get(i, 0) for i in unique.tolist()], dtype=torch.float64)
-    rarity = -((found + 1) / (sum(counts.values()) + 1)).log()
+    found = torch.tensor([known.get(i, 0) for i in unique.tolist()], dtype=torch.float64)
+    rarity = -((found + 1) / (sum(known.values()) + len(known) + 1)).log()
     return rarity.float().to(index.device)[index][:, :, None]

@@ -46,9 +46,11 @@ def logat(evidence: Evidence) -> Tensor:
     "norm", family="head on top", cost="1 forward", serves="all", source=SOURCE, has_layers=True
 )
 def norm(evidence: Evidence, norm: str = "embedding") -> Tensor:
-    """||x_i^0||_2, the same for every target and layer (after Oyama et al. 2023).
+    """||x_i^0||_2 (after Oyama et al. 2023); of a layer l that is asked for ||x_i^l||_2.
 
-    Cost: one forward pass, of which only the first layer's input is used. Never negative.
+    Cost: one forward pass. Never negative, and the same for every target: how much a token carries,
+    but not for what.
     """
-    evidence.unsigned = "longer embedding"
-    return evidence.norms(norm)
+    states = evidence.state_norms()
+    evidence.unsigned = "longer embedding" if states is None else "longer state"
+    return evidence.norms(norm) if states is None else states

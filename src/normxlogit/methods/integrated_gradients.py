@@ -10,6 +10,7 @@ from normxlogit.evidence import Evidence
 from normxlogit.methods import register
 from normxlogit.methods.gradients import SERVES, passes_of, reducer
 from normxlogit.passes import Passes, check_finite, differentiable
+from normxlogit.wording import NO_TEXT
 
 PACE = 6
 """The point at step t of [0, 1] is t to this power of the way from the baseline. The integral is
@@ -46,14 +47,15 @@ def integrated_gradients(
         evidence: what one forward pass gave.
         n_steps: how many points on the line.
         baseline: where the line begins: "zero"; "mask" or "pad" for the embedding of that token, or
-            a token's id; or a vector [width] or embeddings [batch, sequence, width].
+            a token's id; or a vector [width], or for tensors without text [batch, sequence, width].
         reduce: "sum", if not given, keeps the sign; "l1" sums absolute values, as the NormXLogit
             paper's experiments do.
         compat: "paper" for the way of the NormXLogit paper's notebook: L1, of twice embedded texts,
-            with even steps.
+            with Gauss-Legendre's own steps.
 
     Raises:
         OptionError: no such baseline.
+        UnsupportedHeadError: the model has no gradients at its word embeddings.
         MissingExtraError: captum is not installed.
     """
     try:
@@ -62,10 +64,12 @@ def integrated_gradients(
         raise MissingExtraError(
             'integrated gradients need captum. Install it with: pip install "normxlogit[captum]"'
         ) from None
-    if not isinstance(n_steps, int) or n_steps < 1:
+    if not isinstance(n_steps, int) or isinstance(n_steps, bool) or n_steps < 1:
         raise OptionError(f"n_steps must be a number from 1, got {n_steps!r}.")
     passes, reduced = passes_of(evidence, compat), reducer(evidence, reduce, compat)
     pace = 1 if compat else PACE
+    if compat and not (isinstance(baseline, str) and baseline == "zero"):
+        raise OptionError("compat='paper' begins at zero. Leave baseline out.")
     found, gaps = [], []
     with differentiable():
         embeddings = passes.embeddings
@@ -73,25 +77,36 @@ def integrated_gradients(
         start = torch.where(passes.mask.clone()[..., None], start, embeddings)
         rows, whole = passes.everything.clone(), torch.ones_like(embeddings)
         at_once = max(len(rows), passes.at_once)
+        with torch.no_grad():
+            ends = [
+                torch.cat(
+                    [
+                        passes.values_of_embeddings(end[some], rows[some])
+                        for some in passes.batches(len(rows))
+                    ]
+                )
+                for end in (embeddings, start)
+            ]
+        passes.check(ends[0], rows)
+        moved = ends[0] - ends[1]
         for n in range(passes.targets):
 
             def output(steps: Tensor, rows: Tensor, n: int = n) -> Tensor:
                 given = start[rows] + steps**pace * (embeddings - start)[rows]
                 return passes.values_of_embeddings(given, rows)[:, n]
 
-            parts = IntegratedGradients(output).attribute(
-                whole,
-                torch.zeros_like(whole),
-                additional_forward_args=(rows,),
-                n_steps=n_steps,
-                internal_batch_size=at_once,
-            )
+            with passes.differentiating():
+                parts = IntegratedGradients(output).attribute(
+                    whole,
+                    torch.zeros_like(whole),
+                    additional_forward_args=(rows,),
+                    n_steps=n_steps,
+                    internal_batch_size=at_once,
+                )
             check_finite(parts)
-            with torch.no_grad():
-                moved = output(whole, rows) - output(torch.zeros_like(whole), rows)
-            gaps.append((parts.sum((1, 2)) - moved).abs() / moved.abs().clamp_min(1e-12))
+            gaps.append((parts.sum((1, 2)) - moved[:, n]).abs())
             found.append(reduced(parts.detach().float()))
-    gap = torch.stack(gaps, 1)
+    gap = torch.stack(gaps, 1) / moved.abs().clamp_min(1e-12)
     evidence.notes["completeness_gap"] = evidence.of_rows(gap[..., None])[..., 0]
     return evidence.of_rows(torch.stack(found, 1))[:, :, None]
 
@@ -102,11 +117,12 @@ def _baseline(baseline: Any, evidence: Evidence, passes: Passes, embeddings: Ten
         return torch.zeros_like(embeddings)
     if isinstance(baseline, Tensor) and baseline.is_floating_point():
         given = baseline.to(embeddings)
-        if given.shape in (embeddings.shape, embeddings.shape[-1:]):
+        shapes = [embeddings.shape[-1:]] + [embeddings.shape] * (evidence.wording is NO_TEXT)
+        if given.shape in shapes and given.isfinite().all():
             return given.expand_as(embeddings)
         raise OptionError(
-            f"baseline must be [{embeddings.shape[-1]}] or {list(embeddings.shape)}; got "
-            f"{list(baseline.shape)}."
+            f"baseline must be finite numbers [{embeddings.shape[-1]}], or for tensors without "
+            f"text {list(embeddings.shape)}; got {list(baseline.shape)}."
         )
     if isinstance(baseline, str) and baseline in ("mask", "pad"):
         baseline = evidence.wording.token(baseline)
@@ -114,4 +130,5 @@ def _baseline(baseline: Any, evidence: Evidence, passes: Passes, embeddings: Ten
         raise OptionError(
             f"baseline must be 'zero', 'mask', 'pad', a token's id or a tensor; got {baseline!r}."
         )
+    passes.check_token(baseline)
     return passes.embedding_of(baseline).expand_as(embeddings)

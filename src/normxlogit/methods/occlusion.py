@@ -29,7 +29,9 @@ def occlusion(evidence: Evidence, unit: Any = None, replacement: Any = None) -> 
 
     Cost: a forward pass for each unit, several in a batch. The plainest answer to what a unit alone
     does; units that say the same hide each other, for either can be left out. The inputs are unlike
-    what a model was trained on, less so with a mask token for a model that knows it.
+    what a model was trained on, less so with a mask token for a model that knows it. A hidden
+    token's own state is still there: a head that reads it, as those of causal classifiers read the
+    last, still sees it.
 
     Args:
         evidence: what one forward pass gave.
@@ -42,6 +44,7 @@ def occlusion(evidence: Evidence, unit: Any = None, replacement: Any = None) -> 
             mask token if the tokenizer has one, and else "remove", if not given.
 
     Raises:
+        InputError: a row would be left without any token.
         OptionError: no such unit or replacement.
         UnsupportedHeadError: the model does not heed its attention mask.
     """
@@ -53,7 +56,7 @@ def occlusion(evidence: Evidence, unit: Any = None, replacement: Any = None) -> 
         for number in sorted(set(units[row][passes.mask[row]].tolist()) - {-1})
     ]
     if not pairs:
-        raise InputError("there is nothing to leave out: no token belongs to a unit.")
+        return torch.full((1, 1, 1, units.shape[1]), torch.nan, device=units.device)
     if token is None:
         _check_mask(passes, units)
     rows, numbers = (torch.tensor(part, device=units.device) for part in zip(*pairs, strict=True))
@@ -66,24 +69,29 @@ def occlusion(evidence: Evidence, unit: Any = None, replacement: Any = None) -> 
         else:
             left = passes.values(own, ids=passes.ids[own].masked_fill(hidden, token))
         lost = (passes.own[own] - left) / hidden.sum(1, keepdim=True)
-        scores.index_add_(0, own, lost[:, :, None] * hidden[:, None])
+        scores.index_add_(0, own, torch.where(hidden[:, None], lost[:, :, None], 0))
     scores = scores.masked_fill((units < 0)[:, None], torch.nan)
     return evidence.of_rows(scores)[:, :, None]
 
 
 def _check_mask(passes: Passes, units: Tensor) -> None:
-    """Raise `UnsupportedHeadError` if hiding all units but one changes nothing."""
-    for row in range(len(units)):
-        others = (units[row] >= 0) & (units[row] != units[row].max()) & passes.mask[row]
-        if others.any():
-            own = passes.everything[row : row + 1]
-            left = passes.values(own, mask=(passes.mask[row] & ~others)[None])
-            if agree(left, passes.own[own]):
-                raise UnsupportedHeadError(
-                    "hiding tokens by the attention mask changes nothing that this model says, so "
-                    "it does not heed it. Give a token as replacement."
-                )
-            return
+    """Raise an error if rows would be empty, or hiding tokens changes nothing in any of them."""
+    alone = (units == units.amax(1, keepdim=True)) & (units >= 0)
+    if ((alone | ~passes.mask).all(1)).any():
+        raise InputError(
+            "hiding the only unit of a text leaves the model nothing to read. Give a token as "
+            "replacement, or a longer text."
+        )
+    others = (units >= 0) & ~alone & passes.mask
+    tried = others.any(1).nonzero().flatten()
+    if len(tried) == 0:
+        return
+    left = passes.values(tried, mask=passes.mask[tried] & ~others[tried])
+    if agree(left, passes.own[tried]):
+        raise UnsupportedHeadError(
+            "hiding tokens by the attention mask changes nothing that this model says, so it does "
+            "not heed it. Give a token as replacement."
+        )
 
 
 def _token(replacement: Any, evidence: Evidence) -> int | None:
@@ -92,9 +100,13 @@ def _token(replacement: Any, evidence: Evidence) -> int | None:
         return evidence.wording.mask
     if isinstance(replacement, str) and replacement == "remove":
         return None
-    if isinstance(replacement, int) and not isinstance(replacement, bool):
-        return replacement
-    return evidence.wording.token(replacement)
+    token = evidence.wording.token(replacement) if isinstance(replacement, str) else replacement
+    if isinstance(token, bool) or not isinstance(token, int):
+        raise OptionError(
+            f"replacement must be 'mask', 'remove', 'pad', a token's text or id; got {token!r}."
+        )
+    evidence.passes.check_token(token)
+    return token
 
 
 def _units(unit: Any, evidence: Evidence) -> Tensor:
@@ -104,9 +116,12 @@ def _units(unit: Any, evidence: Evidence) -> Tensor:
         unit = "word" if has_text else "token"
     if isinstance(unit, str) and unit == "token" and not has_text:
         return torch.arange(ids.shape[1], device=ids.device).expand_as(ids)
+    if isinstance(unit, Tensor) and has_text:
+        raise OptionError("unit is a tensor for tensors without text only. Give parts of the text.")
     given: Tensor = unit if isinstance(unit, Tensor) else evidence.wording.units(unit)
-    given = given.flatten(0, -2).to(ids.device)
-    if given.is_floating_point() or given.shape != ids.shape or given.min() < -1:
+    given = given.reshape(-1, given.shape[-1] if given.dim() else 1).to(ids.device)
+    is_number = not given.is_floating_point() and given.dtype != torch.bool
+    if not is_number or given.shape != ids.shape or given.min() < -1:
         raise OptionError(
             f"unit must have an integer from -1 for each of {list(ids.shape)} tokens; got "
             f"{given.dtype} of shape {list(given.shape)}."

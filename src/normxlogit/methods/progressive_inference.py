@@ -1,5 +1,6 @@
 """Progressive inference (Kariyappa et al. 2024), the head at every position of a causal model."""
 
+import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
@@ -14,6 +15,7 @@ from normxlogit.methods import register
     cost="1 forward",
     serves="causal models",
     source="Kariyappa et al. 2024, SP-PI",
+    of_output=True,
     has_layers=True,
 )
 def progressive_inference(evidence: Evidence) -> Tensor:
@@ -23,17 +25,26 @@ def progressive_inference(evidence: Evidence) -> Tensor:
     Models Using Intermediate Predictions (ICML), its single pass variant.
 
     A causal model's state at a token is that of the text up to it, so these are what each token
-    changes when a text is read from left to right; they add up to the model's output. Cost: one
-    forward pass. A token is only credited for what it does to those before it: of a negation the
-    words that follow get what they change, and not the negation.
+    changes when a text is read from left to right; they add up to the model's output. What stands
+    after the token that the head reads has no score (nan). Cost: one forward pass. A token is only
+    credited for what it does to those before it: of a negation the words that follow get what they
+    change, and not the negation.
 
     Raises:
-        UnsupportedHeadError: the model reads what follows a token too.
+        UnsupportedHeadError: the model reads what follows a token too, or its head several tokens.
     """
     if not evidence.hides_what_follows:
         raise UnsupportedHeadError(
             "progressive inference reads a causal model's head at every position, and this "
             "model's states know what follows them. method='normxlogit' serves such models."
         )
+    read = evidence.of_rows(evidence.read_weights())[:, :, None]
+    if (read.amax(-1) < 1).any():
+        raise UnsupportedHeadError(
+            "progressive inference needs a head that reads one token, and this one reads several "
+            "together. method='normxlogit' serves such models."
+        )
     values = evidence.values.nan_to_num()
-    return values - pad(values, (1, 0))[..., :-1]
+    differences = values - pad(values, (1, 0))[..., :-1]
+    after = read.cumsum(-1) - read
+    return differences.masked_fill(after > 0, torch.nan)

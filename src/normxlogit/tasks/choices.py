@@ -96,6 +96,11 @@ class MultipleChoice:
         wording = self.encoder.wording([(p, p.windows[0]) for p in item.pairs], "right")
         answer = query.answer(forward, asked := query.asked(forward), wording)
         chosen = int(asked.ids[0, 0])
+        if foil is not None and answer.readout is None:
+            raise OptionError(
+                f"method {query.method!r} scores tokens whatever the target is, so it has no "
+                "contrast. Leave it out."
+            )
         if foil is not None:
             answer = _less(
                 answer,
