@@ -18,7 +18,7 @@ from torch import Tensor
 from transformers import BatchEncoding, PreTrainedModel, PreTrainedTokenizerBase
 
 from .chat import rendered
-from .errors import InputError, ModelError, OptionError
+from .errors import InputError, ModelError, OptionError, TooLongError
 from .found import with_offsets
 from .result import Message
 from .wording import Wording
@@ -262,7 +262,7 @@ class Encoder:
         if self.max_length is None or length <= self.max_length:
             return self._encoded(parts, is_split_into_words, batch, batch)
         if long == "error":
-            raise InputError(
+            raise TooLongError(
                 f"the text has {length} tokens and the model takes {self.max_length}. "
                 + (
                     "Use long='truncate' to explain its beginning, or long='window' to explain it "

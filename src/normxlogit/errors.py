@@ -9,6 +9,10 @@ class InputError(NormXLogitError, ValueError):
     """The text or the tensors cannot be explained as they are (empty, too long, not text, ...)."""
 
 
+class TooLongError(InputError):
+    """The text has more tokens than the model takes."""
+
+
 class OptionError(NormXLogitError, ValueError):
     """An option has a value that does not exist or does not fit: label, method, readout, layer."""
 

@@ -4,7 +4,8 @@ import itertools
 import warnings
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from typing import Any, overload
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, overload
 
 import torch
 from torch import Tensor, nn
@@ -25,6 +26,9 @@ from .tasks import Reading
 from .tasks.find import reader_of, task_of
 from .tasks.prompts import generated
 from .tensors import Query
+
+if TYPE_CHECKING:
+    from .corpus import Explained, Summary
 
 
 class Explainer:
@@ -298,6 +302,100 @@ class Explainer:
         query = _query_of(method, readout, options)
         generator = self._generator()
         return Stream(generator, self._reader.encode(prompt, Reading()), query, options)
+
+    @overload
+    def corpus(self, source: Any, output: None = None, **options: Any) -> "Iterator[Explained]": ...
+    @overload
+    def corpus(self, source: str | Path, output: str | Path, **options: Any) -> "Summary": ...
+    def corpus(
+        self,
+        source: Any,
+        output: str | Path | None = None,
+        *,
+        text: str = "text",
+        pair: str | None = None,
+        id: str | None = None,
+        label: str | None = None,
+        subset: str | None = None,
+        split: str | None = None,
+        target: Targets = None,
+        contrast: Target | None = None,
+        method: str = "normxlogit",
+        layer: int | None = None,
+        readout: str | None = None,
+        threshold: float = 0.5,
+        batch_size: int = 32,
+        long: str = "error",
+        hash: bool = False,
+        float16: bool = False,
+        strict: bool = False,
+        progress: bool = False,
+        **options: Any,
+    ) -> "Summary | Iterator[Explained]":
+        """Explain every row of a corpus, into Parquet files or one after the other.
+
+        A run into a folder that was stopped, however that came about, goes on where it was when it
+        is called again with the same arguments; see docs/corpus.md, which has the columns too.
+
+        Args:
+            source: a file (.parquet, .csv, .tsv, .jsonl, .ndjson, .txt), a folder of these, or the
+                id of a data set on the Hub; without `output` also texts, or mappings from columns
+                to values.
+            output: the folder to write to. Without it nothing is written.
+            text, pair: the columns of the texts, and of the second texts of pairs.
+            id, label: columns to be written beside the explanations.
+            subset, split: of a data set on the Hub; all splits if not given.
+            target: as in `explain`; "column:NAME" is the column with each row's own target.
+            hash: write SHA-256 hashes of the texts in their place.
+            float16: write scores of tokens as float16.
+            strict: stop at the first row or file that cannot be explained.
+            progress: show rows a second and the like, if standard error is a terminal.
+            contrast, method, layer, readout, threshold, batch_size, long, **options: as in
+                `explain`, the layer being one.
+
+        Returns:
+            With `output` a `Summary` of what is there. Else an iterator of `Explained`: a row, and
+            its attribution or why there is none.
+
+        Raises:
+            InputError: the source cannot be read, or the folder not be written to; it is of
+                another run or in use; of an iterator that a file cannot be read further; if
+                `strict`, that a row cannot be explained.
+            OptionError: an option that does not exist or does not fit.
+            ModelError: the model reads no texts.
+            UnsupportedHeadError: scores of this model could not be vouched for.
+            MissingExtraError: pyarrow or datasets is not installed.
+        """
+        from .corpus.explaining import Question
+        from .corpus.rows import Columns
+        from .corpus.run import each, job_of, write
+
+        job = job_of(
+            Columns(text, pair, id, label),
+            Question(
+                target, contrast, method, layer, readout, threshold, long, batch_size, options
+            ),
+            hashed=hash,
+            float16=float16,
+            strict=strict,
+        )
+        if output is None:
+            return each(self, source, job, subset=subset, split=split)
+        if not isinstance(source, (str, Path)):
+            raise OptionError(
+                "rows that are not in a file or data set cannot be found again when a run goes on. "
+                "Write them to a file first, or leave out output for an iterator."
+            )
+        return write(
+            self,
+            source,
+            Path(output),
+            job,
+            name=self._name,
+            subset=subset,
+            split=split,
+            progress=progress,
+        )
 
     def token_counts(self, texts: Iterable[str]) -> Counter[int]:
         """How often each token occurs in texts, by its id: the `counts` of method "frequency".

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from normxlogit import __version__
+from normxlogit.cli.corpus import corpus
 from normxlogit.cli.explain import explain
 from normxlogit.cli.generate import generate
 from normxlogit.cli.methods import methods
@@ -45,4 +46,5 @@ def _normxlogit(
 
 app.command()(explain)
 app.command()(generate)
+app.command()(corpus)
 app.command()(methods)

@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Iterable, Iterator
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -31,6 +31,14 @@ class Format(str, Enum):
     TEXT = "text"
     JSON = "json"
     HTML = "html"
+
+
+class Long(str, Enum):
+    """What to do with a text over the model's limit."""
+
+    ERROR = "error"
+    TRUNCATE = "truncate"
+    WINDOW = "window"
 
 
 Method = Annotated[
@@ -57,6 +65,30 @@ Shape = Annotated[Format, typer.Option("--format", help="json is one object a li
 Debug = Annotated[
     bool, typer.Option("--debug", help="Show tracebacks, and what the libraries log.")
 ]
+
+
+def one_or_several(target: list[str] | None) -> str | list[str] | None:
+    """One label is no list, so that the result has no axis of targets."""
+    if not target:
+        return None
+    return target[0] if len(target) == 1 else target
+
+
+def options_of(given: list[str]) -> dict[str, Any]:
+    """Options by name; values that are JSON, such as numbers, as what they are, else as text."""
+    found = {}
+    for part in given:
+        name, equals, value = part.partition("=")
+        if not equals or not name.isidentifier():
+            raise typer.BadParameter(f"--option takes NAME=VALUE, such as norm=word; got {part!r}.")
+        if name in found:
+            raise typer.BadParameter(f"--option {name} is given twice.")
+        word = value.lower()
+        try:
+            found[name] = json.loads(word if word in ("true", "false") else value)
+        except ValueError:
+            found[name] = value
+    return found
 
 
 def texts_of(texts: list[str], file: Path | None, example: str) -> list[str]:

@@ -1,7 +1,5 @@
 """`normxlogit explain`."""
 
-import json
-from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -13,6 +11,7 @@ from normxlogit.cli.common import (
     Dtype,
     Format,
     Gguf,
+    Long,
     Method,
     Output,
     Revision,
@@ -22,20 +21,14 @@ from normxlogit.cli.common import (
     check_output,
     check_utf8,
     load,
+    one_or_several,
+    options_of,
     quiet,
     reporting,
     show,
     texts_of,
     write_utf8,
 )
-
-
-class Long(str, Enum):
-    """What to do with a text over the model's limit."""
-
-    ERROR = "error"
-    TRUNCATE = "truncate"
-    WINDOW = "window"
 
 
 def explain(
@@ -148,7 +141,7 @@ def explain(
         which_layer = _layer(layer)
         inputs = _inputs(texts or [], pair, choice or [], file)
         check_output(output)
-        options = _options(option or [])
+        options = options_of(option or [])
         with quiet(debug):
             from normxlogit.methods import find_method
 
@@ -163,7 +156,7 @@ def explain(
             find_method(method).check(options, which_layer)
             results = explainer.stream(
                 inputs,
-                target=_target(target),
+                target=one_or_several(target),
                 contrast=contrast,
                 method=method,
                 layer=which_layer,
@@ -179,30 +172,6 @@ def explain(
             raise failures[0].error
         if failures:
             raise typer.Exit(1)
-
-
-def _target(target: list[str] | None) -> str | list[str] | None:
-    """One label is no list, so that the result has no axis of targets."""
-    if not target:
-        return None
-    return target[0] if len(target) == 1 else target
-
-
-def _options(given: list[str]) -> dict[str, Any]:
-    """Options by name; values that are JSON, such as numbers, as what they are, else as text."""
-    found = {}
-    for part in given:
-        name, equals, value = part.partition("=")
-        if not equals or not name.isidentifier():
-            raise typer.BadParameter(f"--option takes NAME=VALUE, such as norm=word; got {part!r}.")
-        if name in found:
-            raise typer.BadParameter(f"--option {name} is given twice.")
-        word = value.lower()
-        try:
-            found[name] = json.loads(word if word in ("true", "false") else value)
-        except ValueError:
-            found[name] = value
-    return found
 
 
 def _layer(value: str | None) -> int | Literal["all"] | None:

@@ -1,0 +1,179 @@
+"""`normxlogit corpus`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from normxlogit.cli.common import (
+    Debug,
+    Device,
+    Dtype,
+    Gguf,
+    Long,
+    Method,
+    Revision,
+    Trust,
+    check_utf8,
+    complain,
+    load,
+    one_or_several,
+    options_of,
+    prefer_cache,
+    quiet,
+    reporting,
+    write_utf8,
+)
+
+
+def corpus(
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="SOURCE",
+            help="A file (.parquet, .csv, .tsv, .jsonl, .ndjson, or .txt with a text on each "
+            "line), a folder of these, or the id of a data set on the Hugging Face Hub.",
+        ),
+    ],
+    output: Annotated[
+        Path,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="FOLDER",
+            help="Write here; the same command goes on with a run that was stopped.",
+        ),
+    ],
+    text: Annotated[str, typer.Option(metavar="COLUMN", help="The column of the texts.")] = "text",
+    pair: Annotated[
+        str | None, typer.Option(metavar="COLUMN", help="That of the second texts of pairs.")
+    ] = None,
+    row_id: Annotated[
+        str | None, typer.Option("--id", metavar="COLUMN", help="What rows are called.")
+    ] = None,
+    label: Annotated[
+        str | None,
+        typer.Option(metavar="COLUMN", help="The right label, to stand beside the prediction."),
+    ] = None,
+    model: Annotated[
+        str,
+        typer.Option(
+            "--model",
+            "-m",
+            help="A model on the Hugging Face Hub, or a folder; 'demo' comes with this package.",
+        ),
+    ] = "demo",
+    target: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="LABEL",
+            help="What to explain: a label or its number, 'all', or column:NAME for the column "
+            "with each row's own; labels may be given several times. Without it, what the model "
+            "predicts.",
+        ),
+    ] = None,
+    contrast: Annotated[
+        str | None,
+        typer.Option(metavar="LABEL", help="Explain the target rather than this label."),
+    ] = None,
+    method: Method = "normxlogit",
+    layer: Annotated[
+        int | None, typer.Option(min=1, help="Read this layer instead of the last.")
+    ] = None,
+    readout: Annotated[
+        str | None,
+        typer.Option(
+            help="The number read from the head: logit, margin, logprob, centered; of a regression "
+            "closeness, distance."
+        ),
+    ] = None,
+    option: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=VALUE",
+            help="An option of the method's own, such as norm=word; may be given several times.",
+        ),
+    ] = None,
+    threshold: Annotated[
+        float,
+        typer.Option(
+            min=0.0, max=1.0, help="With several labels: the probability that predicts a label."
+        ),
+    ] = 0.5,
+    long: Annotated[
+        Long,
+        typer.Option(
+            help="What to do with texts over the model's limit: error, a row that says so; "
+            "truncate, explain their beginning; window, overlapping windows."
+        ),
+    ] = Long.ERROR,
+    subset: Annotated[
+        str | None, typer.Option(metavar="NAME", help="The subset of a data set on the Hub.")
+    ] = None,
+    split: Annotated[
+        str | None, typer.Option(metavar="NAME", help="The split of it; all, if not given.")
+    ] = None,
+    hash_texts: Annotated[
+        bool, typer.Option("--hash", help="Write SHA-256 hashes of the texts in their place.")
+    ] = False,
+    float16: Annotated[
+        bool, typer.Option("--float16", help="Write the scores of tokens as float16.")
+    ] = False,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Stop at the first row that cannot be explained.")
+    ] = False,
+    batch_size: Annotated[int, typer.Option(min=1, help="How many texts run together.")] = 32,
+    revision: Revision = None,
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+    gguf_file: Gguf = None,
+    trust_remote_code: Trust = False,
+    debug: Debug = False,
+) -> None:
+    """Explain every text of a file, a folder or a data set, into Parquet files.
+
+    Example: normxlogit corpus reviews.csv --text review --output explained
+    """
+    write_utf8()
+    with reporting(debug):
+        options = options_of(option or [])
+        check_utf8([source, text, pair or "", row_id or "", label or "", *(target or [])])
+        if not Path(source).suffix:
+            prefer_cache(source)
+        with quiet(debug):
+            explainer = load(
+                model,
+                revision=revision,
+                device=device,
+                dtype=dtype,
+                gguf_file=gguf_file,
+                trust_remote_code=trust_remote_code,
+            )
+            summary = explainer.corpus(
+                source,
+                output,
+                text=text,
+                pair=pair,
+                id=row_id,
+                label=label,
+                subset=subset,
+                split=split,
+                target=one_or_several(target),
+                contrast=contrast,
+                method=method,
+                layer=layer,
+                readout=readout,
+                threshold=threshold,
+                batch_size=batch_size,
+                long=long.value,
+                hash=hash_texts,
+                float16=float16,
+                strict=strict,
+                progress=True,
+                **options,
+            )
+        for why in summary.broken.values():
+            complain(why)
+        typer.echo(f"{'already finished: ' if summary.was_finished else ''}{summary}")
+        if summary.broken:
+            raise typer.Exit(1)

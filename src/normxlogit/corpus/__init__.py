@@ -1,0 +1,7 @@
+"""Explanations of a whole corpus: read row by row, written in shards, gone on with when stopped."""
+
+from normxlogit.corpus.explaining import Explained
+from normxlogit.corpus.rows import Bad, Kind, Row
+from normxlogit.corpus.run import Summary
+
+__all__ = ["Bad", "Explained", "Kind", "Row", "Summary"]

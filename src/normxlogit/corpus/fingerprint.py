@@ -1,0 +1,74 @@
+"""What tells a model from another."""
+
+import hashlib
+import json
+from typing import TYPE_CHECKING, Any
+
+import torch
+import transformers
+
+from normxlogit import __version__
+
+if TYPE_CHECKING:
+    from normxlogit.explainer import Explainer
+
+_SAMPLED = 1024
+_INCIDENTAL = ("_name_or_path", "transformers_version", "dtype", "torch_dtype")
+
+
+def versions() -> dict[str, str]:
+    """Of what computes the scores."""
+    return {
+        "normxlogit": __version__,
+        "torch": torch.__version__,
+        "transformers": transformers.__version__,
+    }
+
+
+def model_of(explainer: "Explainer", name: str) -> dict[str, Any]:
+    """Name, commit, class, dtype and SHA-256 of a model, as plain data for JSON.
+
+    The digest is of the configuration, of every weight's name, dtype, shape and up to 1024 of its
+    values, evenly spaced, and of the tokenizer; the values of weights that are offloaded or
+    quantised are left out.
+    """
+    model = explainer.model
+    digest = hashlib.sha256()
+    config = model.config.to_dict()
+    known = {key: value for key, value in config.items() if key not in _INCIDENTAL}
+    digest.update(json.dumps(known, sort_keys=True, default=str).encode())
+    for key, tensor in sorted(model.state_dict().items()):
+        if isinstance(tensor, torch.Tensor):
+            digest.update(f"{key} {tensor.dtype} {tuple(tensor.shape)}".encode())
+            digest.update(_sample(tensor))
+    digest.update(_tokenizer(explainer.tokenizer))
+    return {
+        "name": name,
+        "revision": getattr(model.config, "_commit_hash", None),
+        "architecture": type(model).__name__,
+        "dtype": str(model.dtype).removeprefix("torch."),
+        "sha256": digest.hexdigest(),
+    }
+
+
+def _sample(tensor: torch.Tensor) -> bytes:
+    is_plain = type(tensor.detach()) in (torch.Tensor, torch.nn.Parameter)
+    if tensor.is_meta or tensor.numel() == 0 or not is_plain:
+        return b""
+    flat = tensor.detach().reshape(-1)
+    places = torch.linspace(0, len(flat) - 1, min(_SAMPLED, len(flat)), dtype=torch.float64)
+    values = flat[places.long().to(flat.device)]
+    if values.is_floating_point():
+        values = values.float()
+    return values.cpu().contiguous().numpy().tobytes()
+
+
+def _tokenizer(tokenizer: Any) -> bytes:
+    """The tokenizer without how it was last called."""
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is None:
+        return json.dumps(tokenizer.get_vocab(), sort_keys=True).encode()
+    state = json.loads(backend.to_str())
+    state.pop("padding", None)
+    state.pop("truncation", None)
+    return json.dumps(state, sort_keys=True).encode()

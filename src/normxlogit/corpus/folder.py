@@ -1,0 +1,263 @@
+"""The folder that a run writes to: whose it is, how far it has come, and one run at a time.
+
+The shards alone say how far it has come: each holds a note of the run that it is of, of the row
+that comes after it and of the counts up to there. manifest.json repeats it for readers.
+"""
+
+import contextlib
+import json
+import os
+import uuid
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from normxlogit.corpus import shards
+from normxlogit.corpus.explaining import Explained
+from normxlogit.errors import InputError
+from normxlogit.files import write_whole
+
+SCHEMA = "normxlogit/corpus/1"
+MANIFEST = "manifest.json"
+_LOCK = ".lock"
+
+
+@dataclass
+class Progress:
+    """How far a run has come.
+
+    Attributes:
+        shards: how many shards there are.
+        rows: how many rows of the source they hold.
+        part, place: the part of the source that the next row is in, and its rows before that.
+        records: how many rows the shards have: one for each target of each row.
+        tokens: of the rows that were explained.
+        errors: how many rows could not be explained, by kind.
+        first_error: the first of these.
+        broken: files that could not be read, and why.
+    """
+
+    shards: int = 0
+    rows: int = 0
+    part: int = 0
+    place: int = 0
+    records: int = 0
+    tokens: int = 0
+    errors: Counter[str] = field(default_factory=Counter)
+    first_error: str | None = None
+    broken: dict[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> "Progress":
+        """The reverse of `vars`."""
+        return cls(**{**data, "errors": Counter(data["errors"])})
+
+    def count(self, explained: Explained) -> None:
+        """Add a row."""
+        self.rows += 1
+        if explained.attribution is not None:
+            self.tokens += len(explained.attribution)
+        if explained.bad is not None:
+            self.errors[explained.bad.kind.value] += 1
+            self.first_error = self.first_error or explained.complaint
+
+
+class Folder:
+    """The folder of one run; a context manager that keeps other runs out.
+
+    Attributes:
+        path: the folder.
+        progress: how far the run has come.
+        finished: whether that is the end.
+    """
+
+    def __init__(self, path: Path, settings: Mapping[str, Any], about: Mapping[str, Any]) -> None:
+        """Take a folder, which need not exist yet.
+
+        Args:
+            path: the folder; it may be of a run with the same settings.
+            settings: what rows and scores depend on, as plain data for JSON.
+            about: what else to note in the manifest.
+        """
+        self.path = path
+        self.progress = Progress()
+        self.finished = False
+        self._settings = json.loads(json.dumps(settings))
+        self._about = about
+        self._lock = FileLock(path / _LOCK, blocking=False)
+        self._run = uuid.uuid4().hex
+
+    def __enter__(self) -> "Folder":
+        """Make the folder, or find out how far its run has come.
+
+        Raises:
+            InputError: it holds something else, or a run with other settings, or is written to by
+                another run, or cannot be written to.
+        """
+        self._check_ours()
+        try:
+            self.path.mkdir(exist_ok=True)
+            self._lock.acquire()
+        except Timeout as error:
+            raise InputError(
+                f"{self.path} is being written to by another run ({self._holder()}). Wait for its "
+                "end, or give another folder."
+            ) from error
+        except OSError as error:
+            raise InputError(f"cannot write {self.path}: {error.strerror or error}.") from error
+        try:
+            with contextlib.suppress(OSError):
+                (self.path / _LOCK).write_text(str(os.getpid()))
+            self._resume()
+        except BaseException:
+            self._lock.release()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
+
+    def note(self) -> dict[str, Any]:
+        """What the last shard is to say of the run."""
+        return {"run": self._run, "progress": vars(self.progress)}
+
+    def save(self) -> None:
+        """Write the manifest."""
+        p = self.progress
+        data = {
+            "schema": SCHEMA,
+            "shard_schema": shards.SCHEMA,
+            "state": "finished" if self.finished else "unfinished",
+            "run": self._run,
+            "counts": {
+                "rows": p.rows,
+                "errors": dict(sorted(p.errors.items())),
+                "records": p.records,
+                "tokens": p.tokens,
+                "shards": p.shards,
+            },
+            "broken": p.broken,
+            **self._settings,
+            **self._about,
+        }
+        write_whole(self.path / MANIFEST, json.dumps(data, indent=2) + "\n")
+
+    def _check_ours(self) -> None:
+        if not self.path.exists():
+            parent = self.path.absolute().parent
+            if not parent.is_dir():
+                raise InputError(f"cannot write {self.path}: there is no folder {parent}.")
+            return
+        if not self.path.is_dir():
+            raise InputError(f"cannot write {self.path}: it is not a folder.")
+        manifest = self.path / MANIFEST
+        if manifest.exists():
+            return
+        inside = [entry.name for entry in self.path.iterdir() if not _is_temporary(entry.name)]
+        if inside:
+            shown = ", ".join(sorted(inside)[:3])
+            raise InputError(
+                f"{self.path} holds something else ({shown}). Give a folder that is empty or does "
+                "not exist, or that of the run to go on with."
+            )
+
+    def _resume(self) -> None:
+        for entry in self.path.iterdir():
+            if entry.name != _LOCK and _is_temporary(entry.name):
+                entry.unlink()
+        manifest = self.path / MANIFEST
+        if not manifest.exists():
+            self.save()
+            return
+        before = _read(manifest)
+        self._run = before["run"]
+        differences = list(_differences(before, {**self._settings, **self._about}))
+        if differences:
+            raise InputError(
+                f"{self.path} holds a run with other settings: {'; '.join(differences)}. Give "
+                "another folder, or what was given then."
+            )
+        for number, path in enumerate(shards.paths_in(self.path)):
+            note = shards.note_in(path)
+            if path.name != shards.name_of(number) or note.get("run") != self._run:
+                raise InputError(f"{path} is not the next shard of this run. Take it away.")
+            self.progress = Progress.from_dict(note["progress"])
+        if before["state"] == "finished":
+            if self.progress.shards != before["counts"]["shards"]:
+                lost = before["counts"]["shards"] - self.progress.shards
+                raise InputError(
+                    f"{self.path} was finished, and has lost its last {lost} shards. Bring them "
+                    "back, or give another folder."
+                )
+            self.finished = True
+            self.progress.broken = before["broken"]
+
+    def _holder(self) -> str:
+        with contextlib.suppress(OSError, ValueError):
+            return f"process {int((self.path / _LOCK).read_text())}"
+        return "of another process"
+
+
+def _is_temporary(name: str) -> bool:
+    return name == _LOCK or name.startswith((f".{MANIFEST}.", ".shard-"))
+
+
+def _read(manifest: Path) -> dict[str, Any]:
+    try:
+        data = json.loads(manifest.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"cannot read {manifest}: {error}.") from error
+    found = isinstance(data, dict) and (data.get("schema"), data.get("shard_schema"))
+    if found != (SCHEMA, shards.SCHEMA):
+        raise InputError(
+            f"{manifest} is not of {SCHEMA} with {shards.SCHEMA}, which this version of normxlogit "
+            "writes. Give another folder."
+        )
+    return dict(data)
+
+
+def _differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """What is not as it was, in words."""
+    found = []
+    for name, value in now["options"].items():
+        before = then["options"].get(name)
+        if before != value:
+            found.append(f"{name} was {_said(before)} and is {_said(value)}")
+    for name in ("architecture", "dtype"):
+        before, after = (made["model"][name] for made in (then, now))
+        if before != after:
+            found.append(f"the model's {name} was {before} and is {after}")
+    if then["model"]["sha256"] != now["model"]["sha256"]:
+        names = [f"{m['name']} ({m['sha256'][:12]})" for m in (then["model"], now["model"])]
+        found.append(f"the model was {names[0]} and is {names[1]}")
+    before, after = (made["versions"]["normxlogit"] for made in (then, now))
+    if before != after:
+        found.append(f"normxlogit was {before} and is {after}")
+    if then["data"] != now["data"]:
+        found += _data_differences(then["data"], now["data"])
+    return found
+
+
+def _data_differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    if "files" not in then or "files" not in now:
+        return [f"the data was {_said(then)} and is {_said(now)}"]
+    before = {file["name"]: file for file in then["files"]}
+    after = {file["name"]: file for file in now["files"]}
+    found = [f"the file {name} is gone" for name in before if name not in after]
+    found += [f"the file {name} is new" for name in after if name not in before]
+    for name in before.keys() & after.keys():
+        if before[name] != after[name]:
+            was, is_now = (
+                f"{file['bytes']} bytes ({str(file['sha256'])[:12]})"
+                for file in (before[name], after[name])
+            )
+            found.append(f"the file {name} was of {was} and is of {is_now}")
+    return found
+
+
+def _said(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)

@@ -1,0 +1,235 @@
+"""A run over a corpus, from where it was to the end."""
+
+import itertools
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from normxlogit.corpus.explaining import Explained, Question, check, explain_rows
+from normxlogit.corpus.extra import require
+from normxlogit.corpus.progress import Meter
+from normxlogit.corpus.rows import Columns
+from normxlogit.corpus.source import Given, Source, open_source
+from normxlogit.errors import InputError, OptionError
+
+if TYPE_CHECKING:
+    from normxlogit.corpus.folder import Folder
+    from normxlogit.explainer import Explainer
+
+_FROM_COLUMN = "column:"
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What a run has written.
+
+    Attributes:
+        folder: where.
+        rows: how many rows of the source were read.
+        errors: how many of them could not be explained, by kind.
+        broken: files that could not be read, or not to their end, and why.
+        ignored: what is in the source's folder and is none of the files that are read.
+        records: how many rows the shards have: one for each target of each row.
+        shards: their paths, in order.
+        was_finished: whether an earlier run had done it all.
+    """
+
+    folder: Path
+    rows: int
+    errors: Mapping[str, int]
+    broken: Mapping[str, str]
+    ignored: tuple[str, ...]
+    records: int
+    shards: tuple[Path, ...]
+    was_finished: bool
+
+    def __str__(self) -> str:
+        kinds = ", ".join(f"{count:,} {kind}" for kind, count in self.errors.items())
+        parts = [_counted(self.rows, "row"), _counted(sum(self.errors.values()), "error")]
+        if kinds:
+            parts[-1] += f" ({kinds})"
+        if self.broken:
+            parts.append(f"files that could not be read: {', '.join(self.broken)}")
+        if self.ignored:
+            parts.append(f"not looked at: {', '.join(self.ignored)}")
+        return f"{', '.join(parts)}; in {self.folder}"
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number:,} {what}{'s' * (number != 1)}"
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is to be done with a source.
+
+    Attributes:
+        columns: those to read.
+        question: what is asked of every row.
+        hashed: whether hashes take the place of texts.
+        float16: whether the scores of tokens are float16.
+        strict: whether the first row or file that cannot be explained ends the run.
+    """
+
+    columns: Columns
+    question: Question
+    hashed: bool = False
+    float16: bool = False
+    strict: bool = False
+
+    def options(self) -> dict[str, Any]:
+        """What rows and scores depend on, as plain data for JSON.
+
+        Raises:
+            OptionError: it is not.
+        """
+        asked = vars(self.question) | vars(self.columns)
+        if self.columns.target is not None:
+            asked["target"] = _FROM_COLUMN + self.columns.target
+        else:
+            asked["target"] = self.question.target
+        del asked["batch_size"]
+        options = {**asked, "hash": self.hashed, "float16": self.float16}
+        try:
+            return dict(json.loads(json.dumps(options)))
+        except (TypeError, ValueError) as error:
+            raise OptionError(
+                f"options are noted in the manifest, so they must be plain data for JSON: {error}."
+            ) from error
+
+
+def job_of(
+    columns: Columns, question: Question, *, hashed: bool, float16: bool, strict: bool
+) -> Job:
+    """The job, where a target "column:NAME" names the column that holds each row's target."""
+    target = question.target
+    if isinstance(target, str) and target.startswith(_FROM_COLUMN):
+        columns = replace(columns, target=target.removeprefix(_FROM_COLUMN))
+        question = replace(question, target=None)
+    elif isinstance(target, (list, tuple)) and any(str(t).startswith(_FROM_COLUMN) for t in target):
+        raise OptionError("a column of targets stands alone: it cannot be one of several targets.")
+    return Job(columns, question, hashed, float16, strict)
+
+
+def each(
+    explainer: "Explainer",
+    source: str | Path | Iterable[Any],
+    job: Job,
+    *,
+    subset: str | None,
+    split: str | None,
+) -> Iterator[Explained]:
+    """The rows of a source explained, in order and bounded memory; no file is written.
+
+    Raises as `Explainer.corpus`.
+    """
+    if job.hashed or job.float16:
+        raise OptionError("hash and float16 are about files. Name an output folder.")
+    check(explainer, job.question, pairs=job.columns.pair is not None)
+    if isinstance(source, (str, Path)):
+        found = open_source(source, subset=subset, split=split)
+        found.check(job.columns, strict=job.strict)
+        rows = found.rows(job.columns, strict=True)
+    elif subset is not None or split is not None:
+        raise OptionError("subset and split are for data sets of the Hub.")
+    elif isinstance(source, Iterable):
+        rows = Given(source).rows(job.columns)
+    else:
+        raise InputError(f"a source is a path or gives rows; got {type(source).__name__}.")
+
+    def results() -> Iterator[Explained]:
+        for window in explain_rows(explainer, rows, job.question):
+            for explained in window:
+                if job.strict:
+                    _check_good(explained)
+                yield explained
+
+    return results()
+
+
+def write(
+    explainer: "Explainer",
+    source: str | Path,
+    output: Path,
+    job: Job,
+    *,
+    name: str,
+    subset: str | None,
+    split: str | None,
+    progress: bool,
+) -> Summary:
+    """Explain the rows of a source into shards; the model is called `name`.
+
+    Raises as `Explainer.corpus`.
+    """
+    require("pyarrow")
+    from normxlogit.corpus import shards
+    from normxlogit.corpus.fingerprint import model_of, versions
+    from normxlogit.corpus.folder import Folder
+
+    check(explainer, job.question, pairs=job.columns.pair is not None)
+    found = open_source(source, subset=subset, split=split)
+    found.check(job.columns, strict=job.strict)
+    settings = {
+        "options": job.options(),
+        "model": model_of(explainer, name),
+        "data": found.fingerprint,
+    }
+    about = {"ignored": found.ignored, "versions": versions()}
+    with Folder(output, settings, about) as folder:
+        was_finished, at = folder.finished, folder.progress
+        if job.strict and (problem := at.first_error or next(iter(at.broken.values()), None)):
+            raise InputError(problem)
+        if not was_finished:
+            with Meter(found.count(), at.rows, at.tokens, shown=progress) as meter:
+                _write(explainer, found, folder, job, meter)
+        return Summary(
+            folder=output,
+            rows=at.rows,
+            errors=dict(sorted(at.errors.items())),
+            broken=dict(at.broken),
+            ignored=tuple(found.ignored),
+            records=at.records,
+            shards=tuple(shards.paths_in(output)),
+            was_finished=was_finished,
+        )
+
+
+def _write(
+    explainer: "Explainer", source: Source, folder: "Folder", job: Job, meter: Meter
+) -> None:
+    """Write the shards that are missing; at least one, so that readers find the columns."""
+    from normxlogit.corpus import shards
+
+    at = folder.progress
+    source.broken.update(at.broken)
+    rows = source.rows(job.columns, part=at.part, place=at.place, number=at.rows, strict=job.strict)
+    numbers = {part.name: number for number, part in enumerate(source.parts)}
+    while (first := next(rows, None)) is not None or not at.shards:
+        ahead = itertools.islice(rows, shards.ROWS - 1)
+        chunk = iter(()) if first is None else itertools.chain([first], ahead)
+        path = folder.path / shards.name_of(at.shards)
+        with shards.Writer(path, hashed=job.hashed, float16=job.float16) as shard:
+            for window in explain_rows(explainer, chunk, job.question):
+                for explained in shard.write(window):
+                    if job.strict:
+                        _check_good(explained)
+                    at.count(explained)
+                last = window[-1].row
+                at.part, at.place = numbers[str(last.file)], last.place + 1
+                meter.show(at.rows, at.tokens)
+            at.shards += 1
+            at.records += shard.records
+            at.broken = dict(source.broken)
+            shard.close(folder.note())
+        folder.save()
+    at.broken = dict(source.broken)
+    folder.finished = True
+    folder.save()
+
+
+def _check_good(explained: Explained) -> None:
+    if explained.bad is not None:
+        raise InputError(explained.complaint)
