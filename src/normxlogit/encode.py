@@ -378,20 +378,16 @@ class Encoder:
                 row[width + new] = len(text) + new
             return torch.from_numpy(found)
 
-        mask = self.mask_token
+        special = {"mask": self._tokenizer.mask_token_id, "pad": self._tokenizer.pad_token_id}
 
         def token(name: Any) -> int:
-            special = {
-                "mask": self._tokenizer.mask_token_id,
-                "pad": self._tokenizer.pad_token_id,
-            }
             if name not in special:
                 return self.id_of(name)
             if special[name] is None:
                 raise OptionError(f"the tokenizer has no {name} token. Give another token's id.")
             return int(special[name])
 
-        return Wording(units, token, None if mask is None else mask[1])
+        return Wording(units, token, special["mask"])
 
     def is_special(self, number: int) -> bool:
         """Whether a token is one of the tokenizer's special ones."""

@@ -1,6 +1,7 @@
 """The passes that the notebook of the NormXLogit paper makes, to compare with its figures."""
 
 from functools import cached_property
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -26,14 +27,21 @@ class TwiceEmbedded(Passes):
         if not self.mask.all():
             raise InputError("compat='paper' takes rows without padding, so of one length.")
         with differentiable(False):
-            return self._ask(input_ids=self.ids.clone(), output_hidden_states=True)[1]
+            outputs = self._ask(input_ids=self.ids.clone(), output_hidden_states=True)
+        states = outputs.get("hidden_states")
+        if not states or states[0].shape[1] != self.ids.shape[1]:
+            raise UnsupportedHeadError(
+                f"compat='paper' needs an embedding of each of {self.ids.shape[1]} tokens as the "
+                f"first of the hidden states, and {type(self._model).__name__} gives none."
+            )
+        first: Tensor = states[0]
+        return first
 
     def values_of_embeddings(self, embeddings: Tensor, rows: Tensor) -> Tensor:
         """What is explained, of rows with other outputs of the embedding layer; see `Passes`."""
         mask = self.mask[rows].long()
-        logits, _ = self._ask(
-            inputs_embeds=embeddings, attention_mask=mask, output_hidden_states=True
-        )
+        logits = logits_of(self._ask(inputs_embeds=embeddings, attention_mask=mask), None)
+        assert logits is not None
         return self.objective(logits, rows)
 
     def check(self, found: Tensor, rows: Tensor) -> None:
@@ -43,11 +51,9 @@ class TwiceEmbedded(Passes):
         leaf = self.embeddings[rows].requires_grad_()
         return self.values_of_embeddings(leaf, rows), [leaf]
 
-    def _ask(self, **inputs: object) -> tuple[Tensor, Tensor]:
-        """The model's output, and the first of its hidden states."""
+    def _ask(self, **inputs: object) -> Any:
         try:
-            outputs = self._shadow.root(**inputs, return_dict=True)
-            logits, states = logits_of(outputs, None), outputs.hidden_states[0]
+            return self._shadow.root(**inputs, return_dict=True)
         except torch.OutOfMemoryError:
             raise
         except Exception as error:
@@ -55,9 +61,3 @@ class TwiceEmbedded(Passes):
                 f"compat='paper' gives {type(self._model).__name__} the output of its embedding "
                 f"layer as inputs_embeds, and this fails: {type(error).__name__}: {error}."
             ) from error
-        if logits is None or states.shape[1] != self.ids.shape[1]:
-            raise UnsupportedHeadError(
-                f"compat='paper' needs an embedding of each of {self.ids.shape[1]} tokens, and "
-                f"{type(self._model).__name__} has hidden states of {list(states.shape)}."
-            )
-        return logits, states

@@ -44,6 +44,31 @@ class Long(str, Enum):
 Method = Annotated[
     str, typer.Option(help="normxlogit, or one to compare with: see 'normxlogit methods'.")
 ]
+Model = Annotated[
+    str,
+    typer.Option(
+        "--model",
+        "-m",
+        help="A model on the Hugging Face Hub, or a folder; 'demo' comes with this package.",
+    ),
+]
+Contrast = Annotated[
+    str | None,
+    typer.Option(metavar="LABEL", help="Explain the target rather than this label."),
+]
+Readout = Annotated[
+    str | None,
+    typer.Option(
+        help="The number read from the head: logit, margin, logprob, centered; of a regression "
+        "closeness, distance."
+    ),
+]
+Threshold = Annotated[
+    float,
+    typer.Option(
+        min=0.0, max=1.0, help="With several labels: the probability that predicts a label."
+    ),
+]
 Words = Annotated[
     bool, typer.Option("--words/--tokens", help="Scores of words, or of the model's tokens.")
 ]

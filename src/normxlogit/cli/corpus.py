@@ -6,13 +6,17 @@ from typing import Annotated
 import typer
 
 from normxlogit.cli.common import (
+    Contrast,
     Debug,
     Device,
     Dtype,
     Gguf,
     Long,
     Method,
+    Model,
+    Readout,
     Revision,
+    Threshold,
     Trust,
     check_utf8,
     complain,
@@ -55,14 +59,7 @@ def corpus(
         str | None,
         typer.Option(metavar="COLUMN", help="The right label, to stand beside the prediction."),
     ] = None,
-    model: Annotated[
-        str,
-        typer.Option(
-            "--model",
-            "-m",
-            help="A model on the Hugging Face Hub, or a folder; 'demo' comes with this package.",
-        ),
-    ] = "demo",
+    model: Model = "demo",
     target: Annotated[
         list[str] | None,
         typer.Option(
@@ -72,21 +69,12 @@ def corpus(
             "predicts.",
         ),
     ] = None,
-    contrast: Annotated[
-        str | None,
-        typer.Option(metavar="LABEL", help="Explain the target rather than this label."),
-    ] = None,
+    contrast: Contrast = None,
     method: Method = "normxlogit",
     layer: Annotated[
         int | None, typer.Option(min=1, help="Read this layer instead of the last.")
     ] = None,
-    readout: Annotated[
-        str | None,
-        typer.Option(
-            help="The number read from the head: logit, margin, logprob, centered; of a regression "
-            "closeness, distance."
-        ),
-    ] = None,
+    readout: Readout = None,
     option: Annotated[
         list[str] | None,
         typer.Option(
@@ -94,12 +82,7 @@ def corpus(
             help="An option of the method's own, such as norm=word; may be given several times.",
         ),
     ] = None,
-    threshold: Annotated[
-        float,
-        typer.Option(
-            min=0.0, max=1.0, help="With several labels: the probability that predicts a label."
-        ),
-    ] = 0.5,
+    threshold: Threshold = 0.5,
     long: Annotated[
         Long,
         typer.Option(

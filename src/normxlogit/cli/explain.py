@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from normxlogit.cli.common import (
+    Contrast,
     Debug,
     Device,
     Dtype,
@@ -13,9 +14,12 @@ from normxlogit.cli.common import (
     Gguf,
     Long,
     Method,
+    Model,
     Output,
+    Readout,
     Revision,
     Shape,
+    Threshold,
     Trust,
     Words,
     check_output,
@@ -40,14 +44,7 @@ def explain(
             "for pictures or sounds, their files.",
         ),
     ] = None,
-    model: Annotated[
-        str,
-        typer.Option(
-            "--model",
-            "-m",
-            help="A model on the Hugging Face Hub, or a folder; 'demo' comes with this package.",
-        ),
-    ] = "demo",
+    model: Model = "demo",
     pair: Annotated[
         str | None,
         typer.Option(
@@ -71,10 +68,7 @@ def explain(
             "Without it, what the model predicts.",
         ),
     ] = None,
-    contrast: Annotated[
-        str | None,
-        typer.Option(metavar="LABEL", help="Explain the target rather than this label."),
-    ] = None,
+    contrast: Contrast = None,
     position: Annotated[
         str | None,
         typer.Option(
@@ -90,13 +84,7 @@ def explain(
             help="Read this layer instead of the last, or all of them.",
         ),
     ] = None,
-    readout: Annotated[
-        str | None,
-        typer.Option(
-            help="The number read from the head: logit, margin, logprob, centered; of a regression "
-            "closeness, distance."
-        ),
-    ] = None,
+    readout: Readout = None,
     option: Annotated[
         list[str] | None,
         typer.Option(
@@ -109,12 +97,7 @@ def explain(
     special: Annotated[
         bool, typer.Option("--special", help="Show special tokens such as [CLS] too.")
     ] = False,
-    threshold: Annotated[
-        float,
-        typer.Option(
-            min=0.0, max=1.0, help="With several labels: the probability that predicts a label."
-        ),
-    ] = 0.5,
+    threshold: Threshold = 0.5,
     long: Annotated[
         Long,
         typer.Option(
