@@ -2,12 +2,15 @@
 
 import errno
 import hashlib
+import io
+import itertools
 import json
 import os
 import random
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,6 +21,8 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import torch
+from rich.console import Console
 from typer.testing import CliRunner, Result
 
 from normxlogit import (
@@ -31,7 +36,10 @@ from normxlogit import (
 )
 from normxlogit.corpus import Kind, shards
 from normxlogit.corpus.formats import FORMATS
+from normxlogit.corpus.progress import Meter
 from normxlogit.corpus.source import Source, Split, open_dataset
+from normxlogit.encode import Encoder
+from normxlogit.tasks.batches import Texts
 from tests.test_heads import made, tagger, writer
 from tests.tiny import tiny_classifier
 
@@ -188,6 +196,58 @@ def test_texts_and_mappings_are_sources(make: Callable[[Any], Any], explainer: E
         np.testing.assert_array_equal(one.attribution.scores, other.attribution.scores)
 
 
+@pytest.fixture
+def threads() -> Iterator[int]:
+    """Two threads for torch, and its number."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield 2
+    torch.set_num_threads(before)
+
+
+def test_texts_are_tokenised_while_the_model_runs(
+    explainer: Explainer, threads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first batch waits until a text is tokenised that comes long after it."""
+    encode, reached = Encoder.encode, threading.Event()
+    waited, seen, late = list[bool](), set[int](), "far behind the first batch"
+
+    def noted(self: Encoder, item: Any, **options: Any) -> Any:
+        if item == late:
+            reached.set()
+        return encode(self, item, **options)
+
+    together = type(explainer._reader).together  # type: ignore[attr-defined]
+
+    def patient(self: Texts, texts: Any, *arguments: Any) -> Any:
+        if threading.current_thread() is not threading.main_thread():
+            seen.add(torch.get_num_threads())
+            waited.append(reached.wait(60))
+        return together(self, texts, *arguments)
+
+    monkeypatch.setattr(Encoder, "encode", noted)
+    monkeypatch.setattr(type(explainer._reader), "together", patient)
+    texts = [*(f"{TEXTS[n % 7]} {n}" for n in range(40)), late]
+    found = list(explainer.corpus(texts, batch_size=1))
+    assert [e.row.text for e in found] == texts
+    assert len(waited) == len(texts)
+    assert all(waited)
+    assert seen == {1}
+    assert torch.get_num_threads() == threads
+
+
+def test_threads_end_with_the_iterator(explainer: Explainer, threads: int) -> None:
+    def own() -> list[threading.Thread]:
+        return [t for t in threading.enumerate() if t.name.startswith("normxlogit")]
+
+    endless = (TEXTS[n % 7] for n in itertools.count())
+    found = explainer.corpus(endless, batch_size=2)
+    next(found)
+    assert len(own()) == threads
+    found.close()  # type: ignore[attr-defined]
+    assert own() == []
+
+
 def test_iterables_are_not_written(explainer: Explainer, tmp_path: Path) -> None:
     source: Any = TEXTS
     with pytest.raises(OptionError, match="Write them to a file"):
@@ -211,8 +271,8 @@ def test_a_source_is_not_read_far_ahead(explainer: Explainer) -> None:
             yield TEXTS[read % len(TEXTS)]
 
     for n, _ in enumerate(explainer.corpus(texts(), batch_size=2)):
-        assert read <= n + 32
-        if n == 100:
+        assert read <= n + 2 * 64
+        if n == 500:
             return
 
 
@@ -336,15 +396,16 @@ def test_float16(explainer: Explainer, tmp_path: Path, monkeypatch: pytest.Monke
     for row in rows_in(tmp_path / "out"):
         expected = explainer.explain(row["text"]).scores
         np.testing.assert_array_equal(np.float16(expected), np.float16(row["token_scores"]))
-    explain = explainer.explain
+    explain = Texts.explain
 
-    def large(*arguments: Any, **options: Any) -> Any:
-        found = explain(*arguments, **options)
-        if isinstance(found, list):
-            found[0].scores[1] = 1e6
+    def large(self: Texts, *arguments: Any) -> Any:
+        found = explain(self, *arguments)
+        first = found[0]
+        assert isinstance(first, Attribution)
+        first.scores[1] = 1e6
         return found
 
-    monkeypatch.setattr(explainer, "explain", large)
+    monkeypatch.setattr(Texts, "explain", large)
     explainer.corpus(source, tmp_path / "large", float16=True)
     rows = rows_in(tmp_path / "large")
     assert list(errors_of(rows).values()) == ["overflow"]
@@ -843,7 +904,8 @@ def test_options_that_do_not_exist(explainer: Explainer, tmp_path: Path) -> None
 
 
 def command(model: Path, source: Path, out: Path, *more: str) -> list[str]:
-    return ["corpus", str(source), "--model", str(model), "--output", str(out), *more]
+    own = ["corpus", str(source), "--model", str(model), "--output", str(out)]
+    return [*own, "--dtype", "float32", *more]
 
 
 def run(model: Path, source: Path, out: Path, *more: str) -> Result:
@@ -892,6 +954,49 @@ def test_exit_codes(model: Path, tmp_path: Path) -> None:
     assert run(model, data, tmp_path / "none", "--option", "x").exit_code == 2
     assert CliRunner().invoke(cli.app, ["corpus", str(data)]).exit_code == 2
     assert CliRunner().invoke(cli.app, ["corpus", "--help"]).exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("has", "dtype"),
+    [({"avx512_bf16": True}, "bfloat16"), ({"amx_bf16": True}, "bfloat16"), ({}, "float32")],
+)
+def test_auto_is_bfloat16_where_the_processor_has_it(
+    has: dict[str, bool],
+    dtype: str,
+    model: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    source = lines_of(tmp_path / "reviews.txt", TEXTS)
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: has)
+    result = run(model, source, tmp_path / "out", "--dtype", "auto", "--device", "cpu")
+    assert result.exit_code == 0, result.output
+    assert manifest_in(tmp_path / "out")["model"]["dtype"] == dtype
+    half = Explainer.from_pretrained(str(model), dtype=dtype)
+    for row in rows_in(tmp_path / "out"):
+        expected = half.explain(row["text"].strip()).scores
+        largest = np.abs(expected).max()
+        np.testing.assert_allclose(row["token_scores"], expected, atol=0.05 * largest)
+
+
+@pytest.mark.parametrize("total", [100, None])
+def test_progress(total: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 50.0
+    monkeypatch.setattr("normxlogit.corpus.progress.time.monotonic", lambda: now)
+    written = {}
+    for is_terminal in (True, False):
+        file = io.StringIO()
+        console = Console(file=file, force_terminal=is_terminal, width=100)
+        monkeypatch.setattr(
+            "normxlogit.corpus.progress.Console", lambda console=console, **_: console
+        )
+        with Meter(total, 20, 400, shown=True) as meter:
+            now += 2
+            meter.show(60, 1400)
+        written[is_terminal] = file.getvalue()
+    assert written[False] == ""
+    assert "20 rows/s  500 tokens/s" in written[True]
+    assert ("60/100" if total else "60/?") in written[True]
 
 
 SLOW = """
@@ -963,4 +1068,4 @@ def test_a_window_at_a_time_is_written(explainer: Explainer, tmp_path: Path) -> 
     source = lines_of(tmp_path / "reviews.txt", [f"one {n}" for n in range(300)])
     (path,) = explainer.corpus(source, tmp_path / "out", batch_size=1).shards
     metadata = pq.read_metadata(path)
-    assert max(metadata.row_group(n).num_rows for n in range(metadata.num_row_groups)) == 16
+    assert max(metadata.row_group(n).num_rows for n in range(metadata.num_row_groups)) == 32

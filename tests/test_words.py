@@ -1,15 +1,17 @@
 """Words and sentences of texts in several scripts, for the three kinds of tokenizer."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
+import regex
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import PreTrainedTokenizerBase
 
 from normxlogit import Attribution, Explainer, InputError
-from normxlogit.words import sentence_spans
+from normxlogit.words import inside_characters, sentence_spans
 from tests.builders import CORPUS, KINDS, classifier, tokenizer
 
 EXPLAINERS: dict[str, Explainer] = {}
@@ -138,3 +140,40 @@ def test_sentences() -> None:
     assert sentence_spans("no end") == [(0, 6)]
     assert sentence_spans(" \n ") == [(0, 3)]
     assert sentence_spans("\n one. two ") == [(0, 7), (7, 11)]
+
+
+@given(st.text(st.sampled_from("ab \t\n\r\x0b\x85\u200d\u0301é👍🏽🇩🇪")))
+@settings(deadline=None)
+def test_characters_as_readers_see_them(text: str) -> None:
+    inside, at = set(), 0
+    for seen in regex.findall(r"\X", text):
+        inside |= set(range(at + 1, at + len(seen)))
+        at += len(seen)
+    assert inside_characters(text) == inside
+
+
+def test_ascii_characters_stand_alone_but_for_line_breaks() -> None:
+    pairs = [chr(a) + chr(b) for a in range(128) for b in range(128)]
+    assert [pair for pair in pairs if inside_characters(pair)] == ["\r\n"]
+    assert [pair for pair in pairs if len(regex.findall(r"\X", pair)) == 1] == ["\r\n"]
+
+
+@pytest.mark.parametrize("shape", [(), (2,), (2, 3)])
+def test_sums_of_words_are_those_of_a_loop(shape: tuple[int, ...]) -> None:
+    text = "Don't watch 我喜欢 it twice, they're unbelievably good!"
+    found = explainer_of("wordpiece").explain(text)
+    chance = np.random.default_rng(0)
+    scores = chance.normal(size=(*shape, len(found))).astype(np.float32)
+    scores[..., found.word_numbers == 1] = np.nan
+    scores[..., np.flatnonzero(found.word_numbers == 0)[0]] = np.nan
+    words = replace(found, scores=scores, norms=None, logits=None).words()
+    sums: dict[Any, Any] = {}
+    for i, number in enumerate(found.word_numbers.tolist()):
+        key = ("special", i) if found.special[i] else number
+        before = sums.get(key, np.full(shape, np.nan))
+        own = scores[..., i].astype(float)
+        sums[key] = np.where(np.isnan(before), own, before + np.where(np.isnan(own), 0.0, own))
+    assert len(words) == len(sums) > 8
+    for n, expected in enumerate(sums.values()):
+        np.testing.assert_allclose(words.scores[..., n], expected, rtol=1e-5, atol=1e-6)
+    assert np.isnan(words.scores).any()

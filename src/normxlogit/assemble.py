@@ -34,14 +34,16 @@ class Row:
 
 def rows_of(answer: TensorAttribution, lengths: Sequence[int], side: str) -> list[Row]:
     """The rows of a batch, their padding cut off."""
+    scores, values, norms = map(_array, (answer.scores, answer.values, answer.norms))
+    notes = {name: noted.tolist() for name, noted in answer.notes.items()}
     rows = []
     for index, length in enumerate(lengths):
         own = slice(-length, None) if side == "left" else slice(length)
-        parts = (answer.scores, answer.values, answer.norms)
-        scores, values, norms = (None if p is None else _array(p[index][..., own]) for p in parts)
-        assert scores is not None
-        notes = {name: noted[index].tolist() for name, noted in answer.notes.items()}
-        rows.append(Row(scores, values, norms, notes))
+        found = (None if p is None else p[index][..., own].copy() for p in (scores, values, norms))
+        row_scores, row_values, row_norms = found
+        assert row_scores is not None
+        own_notes = {name: noted[index] for name, noted in notes.items()}
+        rows.append(Row(row_scores, row_values, row_norms, own_notes))
     return rows
 
 
@@ -50,14 +52,11 @@ def prediction_of(
 ) -> Prediction:
     """The model's own output for a text, [classes], by name."""
     probabilities = problem.probabilities(logits)
+    chances = probabilities.tolist()
+    is_regression = problem is Problem.REGRESSION
     outputs = tuple(
-        Target(
-            label=label,
-            id=i,
-            logit=float(logits[i]),
-            probability=None if problem is Problem.REGRESSION else float(probabilities[i]),
-        )
-        for i, label in enumerate(labels)
+        Target(label, i, logit, None if is_regression else chances[i])
+        for i, (label, logit) in enumerate(zip(labels, logits.tolist(), strict=True))
     )
     if problem is Problem.MULTI_LABEL:
         predicted = (probabilities > threshold).nonzero().flatten().tolist()
@@ -94,6 +93,8 @@ def assemble(
         arrays = [part for part in parts if part is not None]
         if len(arrays) < len(parts):
             return None
+        if len(arrays) == 1:
+            return arrays[0]
         total = np.zeros((*arrays[0].shape[:-1], len(text)), np.float32)
         count = np.zeros(len(text), np.float32)
         for window, values in zip(text.windows, arrays, strict=True):
@@ -178,5 +179,5 @@ def _described(option: Any) -> Any:
     return f"{type(option).__name__} of {len(option)}" if isinstance(option, Sized) else str(option)
 
 
-def _array(values: Tensor) -> NDArray[np.float32]:
-    return values.float().cpu().numpy()
+def _array(values: Tensor | None) -> NDArray[np.float32] | None:
+    return None if values is None else values.float().cpu().numpy()

@@ -1,5 +1,6 @@
 """The result for texts: tokens and their scores."""
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, TypeVar
@@ -59,14 +60,18 @@ class Attribution(Result, kind="text"):
 
         A word does not reach out of a chat's message.
         """
-        message = np.full(len(self), -1)
-        for number, own in enumerate(self._within([(m.start, m.end) for m in self.messages], 0)):
-            message[own] = number
+        message = [-1] * len(self)
+        if self.messages:
+            spans = [(m.start, m.end) for m in self.messages]
+            for number, own in enumerate(self._within(spans, 0)):
+                for i in own:
+                    message[i] = number
         groups: dict[tuple[int, int], list[int]] = {}
-        for i in np.flatnonzero(~self.special & (self.word_numbers >= 0)):
-            key = (int(self.word_numbers[i]), int(message[i]))
-            groups.setdefault(key, []).append(int(i))
-        return self._sum([np.array(group) for group in groups.values()], "word")
+        keys = zip(self.word_numbers.tolist(), message, strict=True)
+        for i, (key, is_special) in enumerate(zip(keys, self.special.tolist(), strict=True)):
+            if not is_special and key[0] >= 0:
+                groups.setdefault(key, []).append(i)
+        return self._sum(list(groups.values()), "word")
 
     def sentences(self: Text) -> Text:
         """Scores summed over each sentence (see `normxlogit.words.sentence_spans`)."""
@@ -179,30 +184,38 @@ class Attribution(Result, kind="text"):
         return [own[found == n] for n in range(len(spans))]
 
     def _sum(
-        self: Text, groups: Sequence[NDArray[np.intp]], unit: str, keep_special: bool = True
+        self: Text,
+        groups: Sequence[Sequence[int] | NDArray[np.intp]],
+        unit: str,
+        keep_special: bool = True,
     ) -> Text:
+        """Scores summed over groups of tokens, none of which is in two."""
+        special, segments = self.special.tolist(), self.segments.tolist()
         if keep_special:
-            alone = [np.array([i]) for i in np.flatnonzero(self.special)]
-            groups = sorted([*groups, *alone], key=lambda group: int(group[0]))
-        first = np.array([group[0] for group in groups], np.intp)
-        spans = [(self.offsets[g, 0].min(), self.offsets[g, 1].max()) for g in groups]
-        offsets = np.array(spans, np.int32).reshape(-1, 2)
+            alone = [[i] for i, is_special in enumerate(special) if is_special]
+            groups = sorted([*groups, *alone], key=lambda group: group[0])
+        sizes = [len(group) for group in groups]
+        order = np.fromiter(itertools.chain.from_iterable(groups), np.intp, sum(sizes))
+        starts = np.cumsum([0, *sizes[:-1]])
+        first = order[starts]
+        begins = np.minimum.reduceat(self.offsets[order, 0], starts).tolist()
+        ends = np.maximum.reduceat(self.offsets[order, 1], starts).tolist()
         within = [inside_characters(text) for text in self.texts]
         tokens = []
-        for n, i in enumerate(first):
-            if self.special[i]:
+        for n, i in enumerate(first.tolist()):
+            if special[i]:
                 tokens.append(self.tokens[i])
                 continue
-            text, inside = self.texts[self.segments[i]], within[self.segments[i]]
-            while offsets[n, 1] in inside:
-                offsets[n, 1] += 1
-            part = text[slice(*offsets[n])]
-            if part.strip():
-                offsets[n, 0] += len(part) - len(part.lstrip())
-            tokens.append(part.strip() or part)
+            text, inside = self.texts[segments[i]], within[segments[i]]
+            while ends[n] in inside:
+                ends[n] += 1
+            part = text[begins[n] : ends[n]]
+            visible = part.strip()
+            if visible:
+                begins[n] += len(part) - len(part.lstrip())
+            tokens.append(visible or part)
         places = np.full(len(self), -1)
-        for n, group in enumerate(groups):
-            places[group] = n
+        places[order] = np.repeat(np.arange(len(groups)), sizes)
         said = self.prediction
         return replace(
             self,
@@ -213,9 +226,9 @@ class Attribution(Result, kind="text"):
                 outputs=_placed(said.outputs, places),
             ),
             tokens=tuple(tokens),
-            scores=np.stack([_total(self.scores[..., g]) for g in groups], -1),
+            scores=_totals(self.scores[..., order], starts),
             special=self.special[first],
-            offsets=offsets,
+            offsets=np.array(list(zip(begins, ends, strict=True)), np.int32),
             segments=self.segments[first],
             word_numbers=self.word_numbers[first],
             norms=None,
@@ -243,18 +256,22 @@ class Failure:
 def _placed(targets: Sequence[Target], places: NDArray[np.intp]) -> tuple[Target, ...]:
     """The targets with the positions that their tokens have now; None for -1."""
 
-    def place(target: Target) -> int | None:
-        found = -1 if target.position is None else int(places[target.position])
-        return None if found < 0 else found
+    def placed(target: Target) -> Target:
+        if target.position is None:
+            return target
+        found = int(places[target.position])
+        return replace(target, position=None if found < 0 else found)
 
-    return tuple(replace(target, position=place(target)) for target in targets)
+    return tuple(map(placed, targets))
 
 
-def _total(scores: Floats) -> Floats:
-    """The sum over the last axis of what is a number; nan where nothing is."""
-    none = np.isnan(scores).all(-1)
-    total: Floats = np.where(none, np.float32(np.nan), np.nansum(scores, -1))
-    return total
+def _totals(scores: Floats, starts: NDArray[np.intp]) -> Floats:
+    """The sums of runs along the last axis, which begin at `starts`, of what is a number; nan where
+    nothing in a run is.
+    """
+    known = ~np.isnan(scores)
+    totals: Floats = np.add.reduceat(np.where(known, scores, np.float32(0)), starts, axis=-1)
+    return np.where(np.logical_or.reduceat(known, starts, axis=-1), totals, np.float32(np.nan))
 
 
 def _lines(text: str) -> list[Span]:

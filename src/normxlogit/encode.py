@@ -512,6 +512,12 @@ class Encoder:
             padded = dict(self._tokenizer.pad([w.inputs for w in windows], padding_side=side))
         return {name: torch.tensor(values) for name, values in padded.items()}
 
+    def inputs_of(self, texts: Sequence[str]) -> dict[str, list[int]]:
+        """What the model takes of a text, or of the two of a pair, which may be blank."""
+        batch = self._tokenize(texts, False)
+        names = (name for name in self._tokenizer.model_input_names if name in batch)
+        return {name: list(batch[name][0]) for name in names}
+
     def _tokenize(self, parts: Sequence[Any], is_split: bool, **cut: Any) -> BatchEncoding:
         try:
             with self._lock:
@@ -594,6 +600,8 @@ def _window_positions(whole: Any, windows: Sequence[Any], overlap: int) -> list[
     What the template adds, and the first of a pair, is in every window; the last text advances by a
     step.
     """
+    if len(windows) == 1:
+        return [np.arange(len(whole.ids))]
     places: dict[int | None, list[int]] = {None: [], 0: [], 1: []}
     for position, sequence in enumerate(whole.sequence_ids):
         places[sequence].append(position)

@@ -22,13 +22,14 @@ from .methods import find_method
 from .result import Result
 from .shadow import unwrap
 from .targets import Target, Targets
-from .tasks import Reading
+from .tasks import Reading, Task
 from .tasks.find import reader_of, task_of
 from .tasks.prompts import generated
 from .tensors import Query
 
 if TYPE_CHECKING:
     from .corpus import Explained, Summary
+    from .evaluate.run import Evaluation
 
 
 class Explainer:
@@ -145,7 +146,8 @@ class Explainer:
             layer: put the head on the hidden states of layer 1 .. L, or of "all"; None is the last.
             readout: see `normxlogit.readouts`; None is "logit", for a regression "closeness".
             threshold: the probability over which a label counts as predicted, with several at once.
-            batch_size: how many texts run together.
+            batch_size: how many texts run together at most; those of more than 128 tokens in
+                smaller batches.
             long: what to do with a text over the model's limit: "error"; "truncate", explain its
                 beginning; "window", explain windows that overlap by a quarter and average: logits
                 for the prediction, scores where windows overlap.
@@ -324,7 +326,7 @@ class Explainer:
         layer: int | None = None,
         readout: str | None = None,
         threshold: float = 0.5,
-        batch_size: int = 32,
+        batch_size: int = 64,
         long: str = "error",
         hash: bool = False,
         float16: bool = False,
@@ -380,7 +382,7 @@ class Explainer:
             strict=strict,
         )
         if output is None:
-            return each(self, source, job, subset=subset, split=split)
+            return each(self, self._reader, source, job, subset=subset, split=split)
         if not isinstance(source, (str, Path)):
             raise OptionError(
                 "rows that are not in a file or data set cannot be found again when a run goes on. "
@@ -388,10 +390,90 @@ class Explainer:
             )
         return write(
             self,
+            self._reader,
             source,
             Path(output),
             job,
             name=self._name,
+            subset=subset,
+            split=split,
+            progress=progress,
+        )
+
+    def evaluate(
+        self,
+        source: Any,
+        output: str | Path | None = None,
+        *,
+        text: str = "text",
+        pair: str | None = None,
+        label: str | None = None,
+        subset: str | None = None,
+        split: str | None = None,
+        progress: bool = False,
+        **options: Any,
+    ) -> "Evaluation":
+        """Hold attribution methods against what the model does when words are hidden.
+
+        For each text and method the most important words are hidden, and then all others, and the
+        model is asked again: see docs/evaluate.md for the figures. A run into a folder that was
+        stopped goes on where it was when it is called again with the same arguments.
+
+        Args:
+            source: a file (.parquet, .csv, .tsv, .jsonl, .ndjson, .txt), a folder of these, the id
+                of a data set on the Hub, or texts, or mappings from columns to values.
+            output: the folder for the report, figures and scores. Without it nothing is written.
+            text, pair, label: the columns of the texts, of the second texts of pairs, and of the
+                labels (names or ids of classes, or values), if there are any.
+            subset, split: of a data set on the Hub; all splits if not given.
+            progress: show how far it is, if standard error is a terminal.
+            methods: a list of names, "NAME:OPTION=VALUE:...", or mappings with "method" and any of
+                "name", "layer", "readout" and "options".
+            preset: "corrected", or "paper" for the way of the NormXLogit paper's notebook.
+            unit: what is ranked and hidden: "word", if not given, "token" or "sentence".
+            operator: how: "mask", if not given, "remove" (by the attention mask), "delete" (from
+                the text), "pad", "unk", "eos", or another token in place of each that is hidden.
+            ratios: the shares of a text that are hidden, 0.1 to 0.9 if not given.
+            metrics: beside comprehensiveness and sufficiency: "curves", "naopc", "loo_tau",
+                "sanity".
+            draws: how many random orders there are for method "random", 20 if not given.
+            seed: of random orders and of the bootstrap.
+            long: what to do with a text over the model's limit: "error" leaves it out and says so;
+                "truncate" takes its beginning.
+            limit: how many rows to read.
+
+        Returns:
+            An `Evaluation`: its `results`, its `scores` of every text, and its `costs`.
+
+        Raises:
+            InputError: the source cannot be read, none of its rows can be evaluated, or the folder
+                is of another run, in use, or cannot be written to.
+            OptionError: an option that does not exist or does not fit; none of the methods serves
+                the model.
+            ModelError: the model is no classifier or regression of texts.
+            MissingExtraError: what the extra `evaluate` brings is not installed.
+        """
+        from .corpus.extra import require
+        from .corpus.rows import Columns
+
+        for module in ("pyarrow", "filelock", "scipy", "matplotlib"):
+            require(module, "evaluate")
+        from .evaluate.plan import plan_of
+        from .evaluate.run import evaluate
+
+        if self.task is not Task.TEXT:
+            raise ModelError(
+                f"evaluate is for classifiers and regressions of texts; {type(self.model).__name__}"
+                f" is for {self.task.value}."
+            )
+        return evaluate(
+            self,
+            self._encoder(),
+            source,
+            Columns(text, pair, None, label),
+            plan_of(**options),
+            name=self._name,
+            output=None if output is None else Path(output),
             subset=subset,
             split=split,
             progress=progress,
@@ -404,10 +486,13 @@ class Explainer:
             InputError: one of them is no text, or blank.
             ModelError: the model reads no texts.
         """
+        return self._encoder().counts(texts)
+
+    def _encoder(self) -> Encoder:
         encoder = getattr(self._reader, "encoder", None)
         if not isinstance(encoder, Encoder):
             raise ModelError(f"{type(self.model).__name__} reads no texts, so it has no tokens.")
-        return encoder.counts(texts)
+        return encoder
 
     def _generator(self) -> Generator:
         generator = getattr(self._reader, "generator", None)
@@ -435,8 +520,10 @@ def _are_words(inputs: list[Any]) -> bool:
 
 
 def _read_ahead(inputs: Iterable[Any], batch_size: int) -> Iterator[list[Any]]:
-    """Items in lists: one batch, then sixteen at a time; those before an error are not lost."""
-    items, size = iter(inputs), batch_size
+    """Items in lists: sixteen batches at a time, of what is not there yet one batch first; those
+    before an error are not lost.
+    """
+    items, size = iter(inputs), batch_size * (16 if isinstance(inputs, list) else 1)
     while True:
         ahead: list[Any] = []
         try:

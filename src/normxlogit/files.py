@@ -8,8 +8,8 @@ from pathlib import Path
 from .errors import InputError
 
 
-def write_whole(path: str | Path, text: str) -> None:
-    """Write UTF-8 text to a temporary file beside `path`, then give it that name.
+def write_whole(path: str | Path, content: str | bytes) -> None:
+    """Write bytes, or text as UTF-8, to a temporary file beside `path`, then give it that name.
 
     Raises:
         InputError: the folder does not exist or cannot be written to, the disk is full, or `path`
@@ -21,8 +21,8 @@ def write_whole(path: str | Path, text: str) -> None:
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     try:
         try:
-            with temporary.open("x", encoding="utf-8", newline="\n") as file:
-                file.write(text)
+            with temporary.open("xb") as file:
+                file.write(content.encode() if isinstance(content, str) else content)
                 file.flush()
                 os.fsync(file.fileno())
             temporary.replace(path)

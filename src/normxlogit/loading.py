@@ -143,6 +143,12 @@ def find_device(name: str) -> torch.device:
     return device
 
 
+def has_bfloat16(device: torch.device) -> bool:
+    """Whether a device is a processor with instructions for bfloat16 (AVX512-BF16 or AMX)."""
+    known = torch.cpu.get_capabilities()
+    return device.type == "cpu" and any(known.get(name) for name in ("avx512_bf16", "amx_bf16"))
+
+
 def seems_untrained(model: PreTrainedModel) -> bool:
     """Whether the last linear layer's bias is all zeros, as no training leaves it; what is
     offloaded is not looked at.

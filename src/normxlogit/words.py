@@ -7,6 +7,7 @@ as they do for a reader, and the ids decide about the rest: which punctuation ma
 """
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 import regex
@@ -40,16 +41,19 @@ def word_numbers(
         word_ids: the tokenizer's own.
     """
     inner = [inside_characters(text) for text in texts]
-    numbers = np.full(len(offsets), -1, np.int32)
+    numbers = [-1] * len(offsets)
     word, previous, pending = -1, -1, list[int]()
     for i, segment in enumerate(segments):
         if pending and segment != segments[pending[0]]:
             word += previous != pending[0] - 1
-            numbers[pending] = word
+            for token in pending:
+                numbers[token] = word
             previous, pending = i - 1, []
         if segment < 0:
             continue
-        if not texts[segment][slice(*offsets[i])].strip():
+        start, end = offsets[i]
+        visible = texts[segment][start:end].lstrip()
+        if not visible:
             pending.append(i)
             continue
         if previous < 0 or not (
@@ -57,20 +61,24 @@ def word_numbers(
             and _joined(
                 texts[segment],
                 inner[segment],
-                offsets[previous],
-                offsets[i],
+                offsets[previous][1],
+                end - len(visible),
                 word_ids[previous] == word_ids[i],
             )
         ):
             word += 1
-        numbers[[*pending, i]] = word
+        for token in (*pending, i):
+            numbers[token] = word
         previous, pending = i, []
-    numbers[pending] = max(word, 0)
-    return numbers
+    for token in pending:
+        numbers[token] = max(word, 0)
+    return np.array(numbers, np.int32)
 
 
 def inside_characters(text: str) -> frozenset[int]:
     """Positions inside what a reader sees as one character (an emoji with its modifiers, ...)."""
+    if text.isascii() and "\r" not in text:
+        return frozenset()  # of ASCII only a carriage return and a line feed make one
     return frozenset(
         position
         for match in regex.finditer(r"\X", text)
@@ -78,20 +86,31 @@ def inside_characters(text: str) -> frozenset[int]:
     )
 
 
-def _joined(text: str, inner: frozenset[int], before: Span, after: Span, same_id: bool) -> bool:
-    """Whether two neighbouring tokens are of one word."""
-    start = after[0] + len(text[slice(*after)]) - len(text[slice(*after)].lstrip())
-    if start < before[1] or start in inner:
+def _joined(text: str, inner: frozenset[int], end: int, start: int, same_id: bool) -> bool:
+    """Whether a token that ends before character `end` and one that is visible from `start` on are
+    of one word.
+    """
+    if start < end or start in inner:
         return True
-    if start > len(text[: before[1]].rstrip()) or start == 0:
+    if start > end or start == 0 or text[start - 1].isspace():
         return False
     left, right = text[start - 1], text[start]
     if _is_inner_apostrophe(text, start) or _is_inner_apostrophe(text, start - 1):
         return True
-    if UNSPACED.match(left) or UNSPACED.match(right):
+    if _is_unspaced(left) or _is_unspaced(right):
         return False
-    letters = [bool(_WORD_CHARACTER.match(character)) for character in (left, right)]
+    letters = (_is_letter(left), _is_letter(right))
     return all(letters) or (same_id and not any(letters))
+
+
+@lru_cache(4096)
+def _is_letter(character: str) -> bool:
+    return _WORD_CHARACTER.match(character) is not None
+
+
+@lru_cache(4096)
+def _is_unspaced(character: str) -> bool:
+    return UNSPACED.match(character) is not None
 
 
 def _is_inner_apostrophe(text: str, at: int) -> bool:

@@ -9,9 +9,11 @@ import typer
 
 from normxlogit import __version__
 from normxlogit.cli.corpus import corpus
+from normxlogit.cli.evaluate import evaluate
 from normxlogit.cli.explain import explain
 from normxlogit.cli.generate import generate
 from normxlogit.cli.methods import methods
+from normxlogit.cli.summary import summary
 
 app = typer.Typer(
     name="normxlogit",
@@ -47,4 +49,6 @@ def _normxlogit(
 app.command()(explain)
 app.command()(generate)
 app.command()(corpus)
+app.command()(summary)
+app.command()(evaluate)
 app.command()(methods)

@@ -9,7 +9,6 @@ from normxlogit.cli.common import (
     Contrast,
     Debug,
     Device,
-    Dtype,
     Gguf,
     Long,
     Method,
@@ -105,10 +104,23 @@ def corpus(
     strict: Annotated[
         bool, typer.Option("--strict", help="Stop at the first row that cannot be explained.")
     ] = False,
-    batch_size: Annotated[int, typer.Option(min=1, help="How many texts run together.")] = 32,
+    batch_size: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            help="How many texts run together at most; of more than 128 tokens fewer, and fewer "
+            "where memory runs out.",
+        ),
+    ] = 64,
     revision: Revision = None,
     device: Device = "auto",
-    dtype: Dtype = "auto",
+    dtype: Annotated[
+        str,
+        typer.Option(
+            help="Of the weights: float32, bfloat16, float16, or auto: bfloat16 on a processor "
+            "that computes in it (AVX512-BF16, AMX), else as they are stored."
+        ),
+    ] = "auto",
     gguf_file: Gguf = None,
     trust_remote_code: Trust = False,
     debug: Debug = False,
@@ -128,7 +140,7 @@ def corpus(
                 model,
                 revision=revision,
                 device=device,
-                dtype=dtype,
+                dtype=fast_dtype(device, gguf_file) if dtype == "auto" else dtype,
                 gguf_file=gguf_file,
                 trust_remote_code=trust_remote_code,
             )
@@ -160,3 +172,10 @@ def corpus(
         typer.echo(f"{'already finished: ' if summary.was_finished else ''}{summary}")
         if summary.broken:
             raise typer.Exit(1)
+
+
+def fast_dtype(device: str, gguf_file: str | None) -> str:
+    """The dtype that `auto` means here."""
+    from normxlogit.loading import find_device, has_bfloat16
+
+    return "bfloat16" if gguf_file is None and has_bfloat16(find_device(device)) else "auto"

@@ -3,5 +3,6 @@
 from normxlogit.corpus.explaining import Explained
 from normxlogit.corpus.rows import Bad, Kind, Row
 from normxlogit.corpus.run import Summary
+from normxlogit.corpus.summarise import Findings, summary
 
-__all__ = ["Bad", "Explained", "Kind", "Row", "Summary"]
+__all__ = ["Bad", "Explained", "Findings", "Kind", "Row", "Summary", "summary"]

@@ -1,12 +1,16 @@
 """Rows to explanations, a window of rows at a time."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import Executor, Future
+from dataclasses import dataclass, field
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from normxlogit.attribution import Attribution, Failure
+import torch
+
+from normxlogit.attribution import Attribution
 from normxlogit.corpus.rows import Bad, Kind, Row
+from normxlogit.corpus.workers import working
 from normxlogit.errors import (
     InputError,
     ModelError,
@@ -16,13 +20,15 @@ from normxlogit.errors import (
     without_traceback,
 )
 from normxlogit.targets import Target, Targets
-from normxlogit.tasks import Task
+from normxlogit.tasks import Reader, Reading, Task
+from normxlogit.tasks.batches import chunks
+from normxlogit.tensors import Query
 
 if TYPE_CHECKING:
     from normxlogit.explainer import Explainer
 
-AHEAD = 16
-"""How many batches are read at a time, so that texts of like length run together."""
+AHEAD = 32
+"""How many batches of rows are read at a time, so that texts of like length run together."""
 
 _TASKS = (Task.TEXT, Task.TOKENS, Task.ANSWER, Task.MASK, Task.CAUSAL)
 
@@ -38,13 +44,25 @@ class Question:
     readout: str | None = None
     threshold: float = 0.5
     long: str = "error"
-    batch_size: int = 32
+    batch_size: int = 64
     options: dict[str, Any] = field(default_factory=dict)
 
     def arguments(self) -> dict[str, Any]:
         """Them by name."""
         own = {name: value for name, value in vars(self).items() if name != "options"}
         return own | self.options
+
+    def query(self, target: Target | None) -> Query:
+        """It as the explainer's tasks take it; a row's own target takes the place of `target`."""
+        return Query(
+            self.target if target is None else target,
+            self.contrast,
+            self.method,
+            self.layer,
+            self.readout,
+            self.threshold,
+            self.options,
+        )
 
 
 @dataclass(frozen=True)
@@ -92,52 +110,112 @@ def check(explainer: "Explainer", question: Question, *, pairs: bool) -> None:
 
 
 def explain_rows(
-    explainer: "Explainer", rows: Iterator[Row], question: Question
-) -> Iterator[list[Explained]]:
-    """Lists of explained rows, in order; those before an error of the source are not lost."""
+    reader: Reader,
+    device: torch.device,
+    rows: Iterator[Row],
+    question: Question,
+    cut: int | None = None,
+) -> Generator[list[Explained], None, None]:
+    """Lists of explained rows, in order; those before an error of the source are not lost.
+
+    While threads explain a list, the next is read and tokenised, and the caller may do what it
+    wants with the last.
+
+    Args:
+        reader: reads and explains texts.
+        device: where the model is.
+        rows: the rows.
+        question: what is asked of them.
+        cut: no list goes over a multiple of so many rows.
+    """
+    with working(device) as pool:
+        coming: Callable[[], list[Explained]] | None = None
+        windows = _windows(rows, AHEAD * question.batch_size, cut)
+        while True:
+            problem: Exception | None = None
+            try:
+                window = next(windows, None)
+            except Exception as error:
+                window, problem = None, error
+            following = None if window is None else _begun(pool, reader, window, question)
+            if coming is not None:
+                yield coming()
+            if problem is not None:
+                raise problem
+            if following is None:
+                return
+            coming = following
+
+
+def _windows(rows: Iterator[Row], size: int, cut: int | None) -> Iterator[list[Row]]:
+    """Rows in lists; those before an error of the source are not lost."""
+    room = cut
     while True:
         window: list[Row] = []
         try:
-            window.extend(islice(rows, AHEAD * question.batch_size))
+            window.extend(islice(rows, size if room is None else min(size, room)))
         except Exception:
             if window:
-                yield _window(explainer, window, question)
+                yield window
             raise
         if not window:
             return
-        yield _window(explainer, window, question)
+        yield window
+        if cut is not None and room is not None:
+            room = room - len(window) or cut
 
 
-def _window(explainer: "Explainer", rows: Sequence[Row], question: Question) -> list[Explained]:
-    """Rows explained together with those of the same target, the shortest first."""
-    groups: dict[Any, list[int]] = {}
+def _begun(
+    pool: Executor, reader: Reader, rows: Sequence[Row], question: Question
+) -> Callable[[], list[Explained]]:
+    """Tokenise rows and begin to explain them, together with those of the same target and like
+    length; gives what waits for it.
+    """
     found = [Explained(row, bad=row.bad) for row in rows]
+    encoded: dict[int, Any] = {}
+    groups: dict[Any, list[int]] = {}
+    reading = Reading(question.long)
     for index, row in enumerate(rows):
         if row.bad is None:
-            groups.setdefault((type(row.target), row.target), []).append(index)
-    for (_, target), group in groups.items():
-        group.sort(key=lambda index: rows[index].length)
-        asked = question if target is None else replace(question, target=target)
-        items = [rows[index].item for index in group]
-        results = _explained(explainer, items, asked, named=target is not None)
-        for index, result in zip(group, results, strict=True):
-            if isinstance(result, Attribution):
-                found[index] = Explained(rows[index], result)
+            try:
+                encoded[index] = reader.encode(row.item, reading)
+            except InputError as error:
+                found[index] = Explained(row, bad=Bad.of(error))
             else:
-                found[index] = Explained(rows[index], bad=_bad(result))
-    return found
+                groups.setdefault((type(row.target), row.target), []).append(index)
+    begun: list[tuple[list[int], Future[list[Any]]]] = []
+    for (_, target), group in groups.items():
+        group.sort(key=lambda index: len(encoded[index]), reverse=True)  # short ones fill the end
+        for batch in chunks(group, question.batch_size):
+            items = [encoded[index] for index in batch]
+            begun.append((batch, pool.submit(_explained, reader, items, question, target)))
+
+    def done() -> list[Explained]:
+        for batch, results in begun:
+            for index, result in zip(batch, results.result(), strict=True):
+                if isinstance(result, Attribution):
+                    found[index] = Explained(rows[index], result)
+                else:
+                    found[index] = Explained(rows[index], bad=_bad(result))
+        return found
+
+    return done
 
 
 def _explained(
-    explainer: "Explainer", items: list[Any], question: Question, *, named: bool
+    reader: Reader, items: Sequence[Any], question: Question, target: Target | None
 ) -> list[Any]:
-    """A result for each item, or why there is none; `named`: the target is of these rows only."""
+    """A result for each encoded item, or why there is none; `target` is that of these rows, if they
+    have one of their own.
+    """
     try:
-        return list(explainer.explain(items, **question.arguments()))
+        query = question.query(target)
+        found = reader.explain(dict(enumerate(items)), query, question.batch_size)
+        return [found[number] for number in range(len(items))]
     except UnsupportedHeadError as error:
         return [without_traceback(error)] * len(items)
     except OptionError as error:
-        if not named:
+        if target is None:
             raise
         return [Bad(Kind.TARGET, str(error))] * len(items)
 
@@ -145,7 +223,6 @@ def _explained(
 def _bad(result: Any) -> Bad:
     if isinstance(result, Bad):
         return result
-    error = result.error if isinstance(result, Failure) else result
-    if isinstance(error, NormXLogitError):
-        return Bad.of(error)
+    if isinstance(result, NormXLogitError):
+        return Bad.of(result)
     raise ModelError(f"corpus is for explanations of text, and this is a {type(result).__name__}.")

@@ -1,4 +1,4 @@
-"""What the extra `corpus` brings."""
+"""What the extras `corpus` and `evaluate` bring."""
 
 from importlib import import_module
 from typing import Any
@@ -6,8 +6,8 @@ from typing import Any
 from normxlogit.errors import MissingExtraError
 
 
-def require(module: str) -> Any:
-    """The module of that name.
+def require(module: str, extra: str = "corpus") -> Any:
+    """The module of that name, which an extra brings.
 
     Raises:
         MissingExtraError: it is not installed.
@@ -17,5 +17,5 @@ def require(module: str) -> Any:
     except ImportError as error:
         raise MissingExtraError(
             f"this needs {module.partition('.')[0]}. "
-            'Install it with: pip install "normxlogit[corpus]"'
+            f'Install it with: pip install "normxlogit[{extra}]"'
         ) from error

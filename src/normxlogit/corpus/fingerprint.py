@@ -8,6 +8,8 @@ import torch
 import transformers
 
 from normxlogit import __version__
+from normxlogit.targets import Problem, label_names
+from normxlogit.tasks import Task
 
 if TYPE_CHECKING:
     from normxlogit.explainer import Explainer
@@ -26,7 +28,7 @@ def versions() -> dict[str, str]:
 
 
 def model_of(explainer: "Explainer", name: str) -> dict[str, Any]:
-    """Name, commit, class, dtype and SHA-256 of a model, as plain data for JSON.
+    """Name, commit, class, dtype, SHA-256 and outputs of a model, as plain data for JSON.
 
     The digest is of the configuration, of every weight's name, dtype, shape and up to 1024 of its
     values, evenly spaced, and of the tokenizer; the values of weights that are offloaded or
@@ -48,7 +50,20 @@ def model_of(explainer: "Explainer", name: str) -> dict[str, Any]:
         "architecture": type(model).__name__,
         "dtype": str(model.dtype).removeprefix("torch."),
         "sha256": digest.hexdigest(),
+        **_outputs(explainer),
     }
+
+
+def _outputs(explainer: "Explainer") -> dict[str, Any]:
+    """What a model says: of which task, what its outputs mean, and what its labels are called."""
+    config, task = explainer.model.config, explainer.task
+    if task not in (Task.TEXT, Task.TOKENS):
+        problem = Problem.SPAN if task is Task.ANSWER else Problem.TOKEN
+        return {"task": task.value, "problem": problem.value, "labels": None}
+    count = len(config.id2label or {})
+    problem = Problem.of(config, count) if task is Task.TEXT else Problem.SINGLE_LABEL
+    labels = list(label_names(config, problem, count))
+    return {"task": task.value, "problem": problem.value, "labels": labels}
 
 
 def _sample(tensor: torch.Tensor) -> bytes:

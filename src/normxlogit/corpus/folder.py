@@ -66,6 +66,49 @@ class Progress:
             self.first_error = self.first_error or explained.complaint
 
 
+@dataclass(frozen=True)
+class Run:
+    """A run as its folder tells of it.
+
+    Attributes:
+        manifest: what is in manifest.json.
+        shards: the paths of its shards, in order.
+        progress: how far they have come.
+        finished: whether that is the end.
+    """
+
+    manifest: dict[str, Any]
+    shards: list[Path]
+    progress: Progress
+    finished: bool
+
+
+def run_in(folder: Path) -> Run:
+    """The run that a folder with a manifest holds.
+
+    Raises:
+        InputError: the manifest or a shard cannot be read, a shard is of another run, or some are
+            lost.
+    """
+    manifest = _read(folder / MANIFEST)
+    paths, progress = shards.paths_in(folder), Progress()
+    for number, path in enumerate(paths):
+        note = shards.note_in(path)
+        if path.name != shards.name_of(number) or note.get("run") != manifest["run"]:
+            raise InputError(f"{path} is not the next shard of this run. Take it away.")
+        progress = Progress.from_dict(note["progress"])
+    finished = manifest["state"] == "finished"
+    if finished:
+        if progress.shards != manifest["counts"]["shards"]:
+            lost = manifest["counts"]["shards"] - progress.shards
+            raise InputError(
+                f"{folder} was finished, and has lost its last {lost} shards. Bring them back, or "
+                "give another folder."
+            )
+        progress.broken = manifest["broken"]
+    return Run(manifest, paths, progress, finished)
+
+
 class Folder:
     """The folder of one run; a context manager that keeps other runs out.
 
@@ -169,32 +212,18 @@ class Folder:
         for entry in self.path.iterdir():
             if entry.name != _LOCK and _is_temporary(entry.name):
                 entry.unlink()
-        manifest = self.path / MANIFEST
-        if not manifest.exists():
+        if not (self.path / MANIFEST).exists():
             self.save()
             return
-        before = _read(manifest)
-        self._run = before["run"]
-        differences = list(_differences(before, {**self._settings, **self._about}))
+        before = run_in(self.path)
+        self._run = before.manifest["run"]
+        differences = list(_differences(before.manifest, {**self._settings, **self._about}))
         if differences:
             raise InputError(
                 f"{self.path} holds a run with other settings: {'; '.join(differences)}. Give "
                 "another folder, or what was given then."
             )
-        for number, path in enumerate(shards.paths_in(self.path)):
-            note = shards.note_in(path)
-            if path.name != shards.name_of(number) or note.get("run") != self._run:
-                raise InputError(f"{path} is not the next shard of this run. Take it away.")
-            self.progress = Progress.from_dict(note["progress"])
-        if before["state"] == "finished":
-            if self.progress.shards != before["counts"]["shards"]:
-                lost = before["counts"]["shards"] - self.progress.shards
-                raise InputError(
-                    f"{self.path} was finished, and has lost its last {lost} shards. Bring them "
-                    "back, or give another folder."
-                )
-            self.finished = True
-            self.progress.broken = before["broken"]
+        self.progress, self.finished = before.progress, before.finished
 
     def _holder(self) -> str:
         with contextlib.suppress(OSError, ValueError):

@@ -1,11 +1,13 @@
 """A run over a corpus, from where it was to the end."""
 
-import itertools
+import contextlib
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import torch
 
 from normxlogit.corpus.explaining import Explained, Question, check, explain_rows
 from normxlogit.corpus.extra import require
@@ -13,6 +15,7 @@ from normxlogit.corpus.progress import Meter
 from normxlogit.corpus.rows import Columns
 from normxlogit.corpus.source import Given, Source, open_source
 from normxlogit.errors import InputError, OptionError
+from normxlogit.tasks import Reader
 
 if TYPE_CHECKING:
     from normxlogit.corpus.folder import Folder
@@ -115,13 +118,15 @@ def job_of(
 
 def each(
     explainer: "Explainer",
+    reader: Reader,
     source: str | Path | Iterable[Any],
     job: Job,
     *,
     subset: str | None,
     split: str | None,
 ) -> Iterator[Explained]:
-    """The rows of a source explained, in order and bounded memory; no file is written.
+    """The rows of a source explained, in order and bounded memory; no file is written. `reader` is
+    the explainer's.
 
     Raises as `Explainer.corpus`.
     """
@@ -140,7 +145,7 @@ def each(
         raise InputError(f"a source is a path or gives rows; got {type(source).__name__}.")
 
     def results() -> Iterator[Explained]:
-        for window in explain_rows(explainer, rows, job.question):
+        for window in explain_rows(reader, explainer.model.device, rows, job.question):
             for explained in window:
                 if job.strict:
                     _check_good(explained)
@@ -151,6 +156,7 @@ def each(
 
 def write(
     explainer: "Explainer",
+    reader: Reader,
     source: str | Path,
     output: Path,
     job: Job,
@@ -160,7 +166,8 @@ def write(
     split: str | None,
     progress: bool,
 ) -> Summary:
-    """Explain the rows of a source into shards; the model is called `name`.
+    """Explain the rows of a source into shards; the model is called `name`, and `reader` is the
+    explainer's.
 
     Raises as `Explainer.corpus`.
     """
@@ -184,7 +191,7 @@ def write(
             raise InputError(problem)
         if not was_finished:
             with Meter(found.count(), at.rows, at.tokens, shown=progress) as meter:
-                _write(explainer, found, folder, job, meter)
+                _write(reader, explainer.model.device, found, folder, job, meter)
         return Summary(
             folder=output,
             rows=at.rows,
@@ -198,7 +205,12 @@ def write(
 
 
 def _write(
-    explainer: "Explainer", source: Source, folder: "Folder", job: Job, meter: Meter
+    reader: Reader,
+    device: torch.device,
+    source: Source,
+    folder: "Folder",
+    job: Job,
+    meter: Meter,
 ) -> None:
     """Write the shards that are missing; at least one, so that readers find the columns."""
     from normxlogit.corpus import shards
@@ -207,24 +219,29 @@ def _write(
     source.broken.update(at.broken)
     rows = source.rows(job.columns, part=at.part, place=at.place, number=at.rows, strict=job.strict)
     numbers = {part.name: number for number, part in enumerate(source.parts)}
-    while (first := next(rows, None)) is not None or not at.shards:
-        ahead = itertools.islice(rows, shards.ROWS - 1)
-        chunk = iter(()) if first is None else itertools.chain([first], ahead)
-        path = folder.path / shards.name_of(at.shards)
-        with shards.Writer(path, hashed=job.hashed, float16=job.float16) as shard:
-            for window in explain_rows(explainer, chunk, job.question):
-                for explained in shard.write(window):
-                    if job.strict:
-                        _check_good(explained)
-                    at.count(explained)
-                last = window[-1].row
-                at.part, at.place = numbers[str(last.file)], last.place + 1
-                meter.show(at.rows, at.tokens)
-            at.shards += 1
-            at.records += shard.records
-            at.broken = dict(source.broken)
-            shard.close(folder.note())
-        folder.save()
+    windows = explain_rows(reader, device, rows, job.question, shards.ROWS)
+    with contextlib.closing(windows):
+        window = next(windows, None)
+        while window is not None or not at.shards:
+            path = folder.path / shards.name_of(at.shards)
+            with shards.Writer(path, hashed=job.hashed, float16=job.float16) as shard:
+                room = shards.ROWS
+                while window is not None:
+                    for explained in shard.write(window):
+                        if job.strict:
+                            _check_good(explained)
+                        at.count(explained)
+                    last = window[-1].row
+                    at.part, at.place = numbers[str(last.file)], last.place + 1
+                    meter.show(at.rows, at.tokens)
+                    room -= len(window)
+                    window = next(windows, None) if room else None
+                at.shards += 1
+                at.records += shard.records
+                at.broken = dict(source.broken)
+                shard.close(folder.note())
+            folder.save()
+            window = next(windows, None)
     at.broken = dict(source.broken)
     folder.finished = True
     folder.save()

@@ -30,12 +30,17 @@ def page(items: Sequence[Result | Failure], *, special: bool = False) -> str:
             parts += [kinds.body(item, special), _made_by(item, folded=several)]
         parts.append("</article>\n")
     style, script = _assets([item for item in items if isinstance(item, Result)])
+    return document(_title(items), "".join(parts), style, script)
+
+
+def document(title: str, main: str, style: str, script: str = "") -> str:
+    """A page: its title as text, what is in it, its style sheet, and its script's element."""
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{escape(_title(items))}</title>\n"
-        f"<style>\n{style}{_file('page.css')}</style>\n</head>\n<body>\n"
-        f"<main>\n{''.join(parts)}</main>\n<footer>{_caveat()}</footer>\n{script}"
+        f"<title>{escape(title)}</title>\n"
+        f"<style>\n{style}{asset('page.css')}</style>\n</head>\n<body>\n"
+        f"<main>\n{main}</main>\n<footer>{_caveat()}</footer>\n{script}"
         "</body>\n</html>\n"
     )
 
@@ -57,12 +62,13 @@ def _opening(item: Result | Failure) -> str:
 def _assets(results: Sequence[Result]) -> tuple[str, str]:
     """The style, and the script in its element, of these kinds of results."""
     names = kinds.assets(results)
-    style = "".join(_file(name) for name in ("fragment.css", *names) if name.endswith(".css"))
-    code = "".join(_file(name) for name in names if name.endswith(".js"))
+    style = "".join(asset(name) for name in ("fragment.css", *names) if name.endswith(".css"))
+    code = "".join(asset(name) for name in names if name.endswith(".js"))
     return style, f"<script>\n{code}</script>\n" if code else ""
 
 
-def _file(name: str) -> str:
+def asset(name: str) -> str:
+    """The text of a style sheet or script of this package."""
     return (files(__package__) / name).read_text("utf-8")
 
 

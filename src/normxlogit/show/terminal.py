@@ -37,9 +37,14 @@ def render(result: Result, *, special: bool = False) -> RenderableType:
 
 def plain(result: Result, *, special: bool = False) -> str:
     """The same as text without colours, 88 columns wide."""
+    return uncoloured(render(result, special=special))
+
+
+def uncoloured(shown: RenderableType) -> str:
+    """What rich prints of something, as text 88 columns wide."""
     file = io.StringIO()
     console = Console(file=file, width=PLAIN_WIDTH, color_system=None, legacy_windows=False)
-    console.print(render(result, special=special))
+    console.print(shown)
     return "\n".join(line.rstrip() for line in file.getvalue().splitlines())
 
 

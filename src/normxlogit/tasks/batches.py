@@ -1,6 +1,7 @@
 """Texts in batches: which run together, and what is done when one of them cannot be explained."""
 
 import itertools
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -9,12 +10,23 @@ from transformers import PreTrainedModel
 
 from normxlogit.attribution import Attribution
 from normxlogit.encode import Encoded, Encoder
-from normxlogit.errors import NormXLogitError, OptionError, UnsupportedHeadError, without_traceback
+from normxlogit.errors import (
+    ModelError,
+    NormXLogitError,
+    OptionError,
+    UnsupportedHeadError,
+    without_traceback,
+)
 from normxlogit.tasks import Reading
 from normxlogit.tasks.padding import Padding
 from normxlogit.tensors import Query
 
 Found = Attribution | NormXLogitError
+
+TOKENS = 128
+"""How many tokens, padding among them, a batch may hold for each text that it may have: batches of
+longer texts are smaller.
+"""
 
 
 class Texts:
@@ -29,6 +41,7 @@ class Texts:
     def __init__(self, model: PreTrainedModel, encoder: Encoder, name: str) -> None:
         self.model, self.encoder, self.name = model, encoder, name
         self._padding = Padding(model, encoder)
+        self._room: int | None = None
 
     def encode(self, item: Any, reading: Reading) -> Encoded:
         """A text or a pair in tokens; see `Encoder.encode`."""
@@ -81,25 +94,83 @@ class Texts:
         else:
             groups = [whole]
         for group in groups:
-            for keys in chunks(group, batch_size):
-                yield keys, side or "right"
+            batch: list[int] = []
+            for key in group:
+                if batch and not self._fits(len(batch) + 1, length(key), batch_size):
+                    yield batch, side or "right"
+                    batch = []
+                batch.append(key)
+            if batch:
+                yield batch, side or "right"
         for key, text in texts.items():
             if len(text.windows) > 1:
                 yield [key], "right"
 
+    def _fits(self, rows: int, longest: int, batch_size: int) -> bool:
+        """Whether so many texts may run together, the longest of which has so many tokens."""
+        most = batch_size * TOKENS if self._room is None else self._room
+        return rows <= batch_size and rows * longest <= most
+
     def _tried(
         self, texts: Sequence[Encoded], side: str, query: Query, batch_size: int
-    ) -> Sequence[Found]:
-        """Explain texts together; if that fails, one by one, to tell which of them it is."""
+    ) -> list[Found]:
+        """Explain texts together; if that fails, one by one, to tell which of them it is; but by
+        halves where memory runs out, and from then on in smaller batches.
+        """
         try:
             with torch.inference_mode():
-                return self.together(texts, side, query, batch_size)
+                return [*self.together(texts, side, query, batch_size)]
         except OptionError:
             raise
-        except NormXLogitError as error:
-            if len(texts) == 1:
-                return [without_traceback(error)]
-        return [self._tried([text], side, query, batch_size)[0] for text in texts]
+        except (NormXLogitError, RuntimeError, MemoryError) as error:
+            lacks_memory = _lacks_memory(error)
+            if not lacks_memory:
+                if not isinstance(error, NormXLogitError):
+                    raise
+                if len(texts) == 1:
+                    return [without_traceback(error)]
+        if not lacks_memory:
+            return [self._tried([text], side, query, batch_size)[0] for text in texts]
+        rows = len(texts) if len(texts) > 1 else min(len(texts[0].windows), batch_size)
+        longest = max(len(window) for text in texts for window in text.windows)
+        if rows == 1:
+            return [_too_large(longest)]
+        self._shrink(rows, longest)
+        half = rows // 2
+        if len(texts) == 1:
+            return self._tried(texts, side, query, half)
+        parts = (texts[:half], texts[half:])
+        return [found for part in parts for found in self._tried(part, side, query, batch_size)]
+
+    def _shrink(self, rows: int, longest: int) -> None:
+        """Have batches half as large as this one from now on, and say so the first time."""
+        if self._room is None:
+            warnings.warn(
+                f"memory ran out with a batch of {rows} texts of up to {longest} tokens: batches "
+                "are smaller from here on.",
+                RuntimeWarning,
+                stacklevel=1,
+            )
+        room = rows * longest // 2
+        self._room = room if self._room is None else min(self._room, room)
+
+
+def _lacks_memory(error: BaseException | None) -> bool:
+    """Whether an error, or one that led to it, is that memory ran out."""
+    while error is not None:
+        if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
+            return True
+        if isinstance(error, RuntimeError) and "can't allocate memory" in str(error):
+            return True
+        error = error.__cause__
+    return False
+
+
+def _too_large(tokens: int) -> ModelError:
+    return ModelError(
+        f"there is not enough memory for one text of {tokens} tokens. Use a shorter one, "
+        "long='truncate', a smaller dtype, or another device."
+    )
 
 
 def chunks(values: Sequence[Any], size: int) -> Iterator[Any]:

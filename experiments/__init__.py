@@ -1,0 +1,1 @@
+"""What was measured with normxlogit, and how to measure it again."""

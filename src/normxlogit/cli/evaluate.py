@@ -1,0 +1,225 @@
+"""`normxlogit evaluate`."""
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from normxlogit.cli.common import (
+    Debug,
+    Device,
+    Dtype,
+    Gguf,
+    Model,
+    Revision,
+    Trust,
+    bytes_of,
+    decoded,
+    load,
+    prefer_cache,
+    quiet,
+    reporting,
+    write_utf8,
+)
+
+if TYPE_CHECKING:
+    from normxlogit.evaluate.run import Evaluation
+
+
+def evaluate(
+    output: Annotated[
+        Path,
+        typer.Option(
+            "--output",
+            "-o",
+            help="The folder for the report and the scores; one of a run that was stopped, to go "
+            "on with it.",
+        ),
+    ],
+    model: Model = "demo",
+    data: Annotated[
+        str | None,
+        typer.Option(
+            help="A file (.parquet, .csv, .tsv, .jsonl, .ndjson, .txt), a folder of these, or the "
+            "id of a data set on the Hub.",
+        ),
+    ] = None,
+    text: Annotated[str | None, typer.Option(help="The column of the texts.")] = None,
+    pair: Annotated[
+        str | None, typer.Option(metavar="COLUMN", help="The second texts of pairs.")
+    ] = None,
+    label: Annotated[
+        str | None, typer.Option(metavar="COLUMN", help="The right labels, or values.")
+    ] = None,
+    subset: Annotated[str | None, typer.Option(help="Of a data set on the Hub.")] = None,
+    split: Annotated[str | None, typer.Option(help="Of a data set on the Hub.")] = None,
+    methods: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME,NAME,...",
+            help="See 'normxlogit methods'; with options NAME:OPTION=VALUE, such as "
+            "integrated_gradients:n_steps=100 or logat:layer=5.",
+        ),
+    ] = None,
+    preset: Annotated[
+        str | None,
+        typer.Option(help="corrected, or paper: the way of the NormXLogit paper's notebook."),
+    ] = None,
+    unit: Annotated[
+        str | None, typer.Option(help="What is ranked and hidden: word, token, sentence.")
+    ] = None,
+    operator: Annotated[
+        str | None,
+        typer.Option(
+            help="How it is hidden: mask (the mask token), remove (by the attention mask), delete "
+            "(from the text), pad, unk, eos, or another token."
+        ),
+    ] = None,
+    metrics: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME,NAME,...",
+            help="Beside comprehensiveness and sufficiency: curves, naopc, loo_tau, sanity.",
+        ),
+    ] = None,
+    draws: Annotated[int | None, typer.Option(help="How many random orders there are.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Of random orders and the bootstrap.")] = None,
+    long: Annotated[
+        str | None,
+        typer.Option(
+            help="A text over the model's limit is left out (error) or cut to its beginning "
+            "(truncate)."
+        ),
+    ] = None,
+    limit: Annotated[int | None, typer.Option(help="How many rows to read.")] = None,
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            help="A YAML file with any of these options by name, methods and metrics as lists; "
+            "options that are given here take precedence."
+        ),
+    ] = None,
+    revision: Revision = None,
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+    gguf_file: Gguf = None,
+    trust_remote_code: Trust = False,
+    debug: Debug = False,
+) -> None:
+    """Tell which attribution methods to trust for a model and data, and write a report.
+
+    Example: normxlogit evaluate --data reviews.csv --label label --output report
+    """
+    write_utf8()
+    with reporting(debug):
+        given = {
+            "model": None if model == "demo" else model,
+            "revision": revision,
+            "data": data,
+            "text": text,
+            "pair": pair,
+            "label": label,
+            "subset": subset,
+            "split": split,
+            "methods": _names(methods),
+            "preset": preset,
+            "unit": unit,
+            "operator": operator,
+            "metrics": _names(metrics),
+            "draws": draws,
+            "seed": seed,
+            "long": long,
+            "limit": limit,
+        }
+        options = {**_read(config), **{k: v for k, v in given.items() if v is not None}}
+        source = options.pop("data", None)
+        if source is None:
+            raise typer.BadParameter("no data. Give --data FILE, or a --config that names it.")
+        if not Path(source).suffix:
+            prefer_cache(source)
+        with quiet(debug):
+            explainer = load(
+                options.pop("model", "demo"),
+                revision=options.pop("revision", None),
+                device=device,
+                dtype=dtype,
+                gguf_file=gguf_file,
+                trust_remote_code=trust_remote_code,
+            )
+            found = explainer.evaluate(source, output, progress=True, **options)
+        _show(found)
+        typer.echo(f"The report: {output / 'report.html'}")
+
+
+_OPTIONS = (
+    "model, revision, data, text, pair, label, subset, split, methods, preset, unit, operator, "
+    "ratios, metrics, draws, seed, long, limit"
+)
+
+
+def _names(given: str | None) -> list[str] | None:
+    return None if given is None else [name.strip() for name in given.split(",")]
+
+
+def _read(config: Path | None) -> dict[str, Any]:
+    """The options in a file."""
+    if config is None:
+        return {}
+    import yaml
+
+    try:
+        options = yaml.safe_load(decoded(bytes_of(config), str(config)))
+    except yaml.YAMLError as error:
+        raise typer.BadParameter(f"{config} is no YAML: {error}") from error
+    known = _OPTIONS.split(", ")
+    if not isinstance(options, Mapping) or not set(options) <= set(known):
+        found = [key for key in options if key not in known] if isinstance(options, Mapping) else []
+        raise typer.BadParameter(
+            f"{config} must have options by name, and {', '.join(map(str, found)) or 'it'} is "
+            f"none. The options: {_OPTIONS}."
+        )
+    return dict(options)
+
+
+def _show(found: "Evaluation") -> None:
+    results = found.results
+    metrics = results["metrics"]
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column("method", no_wrap=True)
+    for name, metric in metrics.items():
+        table.add_column(f"{name} {'↑' if metric['higher_is_better'] else '↓'}", justify="right")
+    table.add_column("cost", justify="right")
+    methods = results["methods"]
+    ranked = sorted(methods, key=lambda n: -methods[n]["figures"]["comprehensiveness"]["value"])
+    for name in ranked:
+        figures = methods[name]["figures"]
+        cost = found.costs["methods"].get(name)
+        table.add_row(
+            name,
+            *(_figure(figures[metric]) for metric in metrics),
+            "" if cost is None else f"{cost['forwards']:.3g}",
+        )
+    Console(width=None if sys.stdout.isatty() else 200, highlight=False).print(table)
+    for name, why in results["failed"].items():
+        typer.echo(f"{name} left out: {why}")
+    examples = results["examples"]
+    left = ", ".join(f"{count} {kind}" for kind, count in examples["errors"].items())
+    typer.echo(
+        f"{examples['evaluated']} of {examples['read']} rows"
+        + (f" ({left})" if left else "")
+        + ". "
+        "Intervals are 95 %; = is no difference from the best method within one; cost is time in "
+        "forward passes."
+    )
+    for note in results["notes"]:
+        typer.echo(f"Note: {note}")
+
+
+def _figure(figure: Mapping[str, Any]) -> str:
+    beside = figure["beside_best"]
+    mark = "*" if beside is None else " " if beside["differs"] else "="
+    return f"{figure['value']:.3f} [{figure['low']:.3f}, {figure['high']:.3f}] {mark}"

@@ -1,0 +1,159 @@
+"""What a classifier says of texts with parts hidden: each variant once, in batches of a length."""
+
+import itertools
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from normxlogit.capture import logits_of
+from normxlogit.encode import Encoder, Window
+from normxlogit.errors import ModelError
+from normxlogit.evaluate.operators import Inputs, Operator
+from normxlogit.evaluate.samples import Sample
+from normxlogit.shadow import Anatomy, Shadow
+from normxlogit.targets import Problem
+from normxlogit.tasks.padding import Padding
+
+AT_ONCE = 4096
+"""How many tokens run together."""
+
+Request = tuple[Sample, NDArray[np.bool_]]
+"""A text, and which of its units are hidden in each variant, bool [variants, units]."""
+
+Outputs = NDArray[np.float64]
+
+
+class Answers:
+    """Asks a classifier, and remembers what it said.
+
+    Attributes:
+        asked: how many variants it was asked about.
+        forwards: how many of them it was run on; of the others it was asked before, or nothing is
+            hidden in them.
+        tokens: how many tokens those had that it was run on.
+    """
+
+    def __init__(
+        self, model: PreTrainedModel, encoder: Encoder, problem: Problem, operator: Operator
+    ) -> None:
+        """Take a classifier, which is not changed, and the way to hide words from it."""
+        self._model, self._encoder = model, encoder
+        self._problem, self._operator = problem, operator
+        self._padding = Padding(model, encoder)
+        self._shadow = Shadow(Anatomy.of(model), frozen=True)
+        if getattr(model.config.get_text_config(), "pad_token_id", None) is None:
+            self._shadow.set_pad_token_id(-1)
+        self._known: defaultdict[int, dict[bytes, Outputs]] = defaultdict(dict)
+        self.asked = self.forwards = self.tokens = 0
+
+    def forget(self) -> None:
+        """Forget what was said, to free memory; the counts stay."""
+        self._known.clear()
+
+    def of(self, requests: Sequence[Request]) -> list[Outputs]:
+        """What the model says of each variant, float64 [variants, outputs] for each request.
+
+        Raises:
+            InputError: a variant would have no token left.
+            ModelError: it cannot run on one, or says what is no number.
+        """
+        new: dict[tuple[int, bytes], Inputs] = {}
+        asked: list[tuple[Sample, list[bytes]]] = []
+        for sample, hidden in requests:
+            keys = [np.packbits(row).tobytes() for row in hidden]
+            known = self._known[sample.number]
+            known.update(
+                {key: sample.output for key, row in zip(keys, hidden, strict=True) if not row.any()}
+            )
+            fresh = {
+                key: n
+                for n, key in enumerate(keys)
+                if key not in known and (sample.number, key) not in new
+            }
+            if fresh:
+                variants = self._operator(sample, hidden[list(fresh.values())])
+                new.update(zip(((sample.number, key) for key in fresh), variants, strict=True))
+            asked.append((sample, keys))
+            self.asked += len(keys)
+        for (number, key), outputs in zip(new, self._run(list(new.values())), strict=True):
+            self._known[number][key] = outputs
+        return [
+            np.array([self._known[sample.number][key] for key in keys]).reshape(
+                len(keys), len(sample.output)
+            )
+            for sample, keys in asked
+        ]
+
+    def _run(self, variants: Sequence[Inputs]) -> list[Outputs]:
+        """What the model says of each, float64 [outputs]: probabilities, or values."""
+        found: dict[int, Outputs] = {}
+        for numbers, side in self._batches(variants):
+            batch = [variants[n] for n in numbers]
+            found.update(zip(numbers, self._outputs(self._padded(batch, side)), strict=True))
+            self.forwards += len(batch)
+            self.tokens += sum(map(_length, batch))
+        return [found[n] for n in range(len(variants))]
+
+    def _batches(self, variants: Sequence[Inputs]) -> Iterator[tuple[list[int], str]]:
+        """The numbers of variants that run together, and the side to pad them on."""
+        order = sorted(range(len(variants)), key=lambda n: _length(variants[n]))
+        side: str | None = "right"
+        if order:
+            side = self._padding.side(*(_window(variants[order[n]]) for n in (0, -1)))
+        groups = [order]
+        if side is None:
+            alike = itertools.groupby(order, key=lambda n: _length(variants[n]))
+            groups = [list(group) for _, group in alike]
+        for group in groups:
+            while group:
+                room = (k for k, n in enumerate(group, 1) if k * _length(variants[n]) > AT_ONCE)
+                many = max(next(room, len(group) + 1) - 1, 1)
+                yield group[:many], side or "right"
+                group = group[many:]
+
+    def _padded(self, batch: Sequence[Inputs], side: str) -> dict[str, Tensor]:
+        width = max(map(_length, batch))
+        padded = {}
+        for name in batch[0]:
+            filler = self._encoder.filler if name == "input_ids" else 0
+            rows = np.full((len(batch), width), filler, np.int64)
+            for row, own in zip(rows, batch, strict=True):
+                start = width - _length(own) if side == "left" else 0
+                row[start : start + _length(own)] = own[name]
+            padded[name] = torch.from_numpy(rows).to(self._model.device)
+        return padded
+
+    @torch.inference_mode()
+    def _outputs(self, inputs: dict[str, Tensor]) -> Outputs:
+        """[rows, outputs]"""
+        try:
+            logits = logits_of(self._shadow.root(**inputs, return_dict=True), None)
+        except torch.OutOfMemoryError:
+            raise
+        except Exception as error:
+            raise ModelError(
+                f"{type(self._model).__name__} does not take texts with words hidden in this way: "
+                f"{error} Choose another operator."
+            ) from error
+        if logits is None or not logits.isfinite().all():
+            raise ModelError(
+                f"{type(self._model).__name__} gave logits that are not finite numbers for a text "
+                "with words hidden. Load it with dtype=float32, or hide words in another way."
+            )
+        outputs: Outputs = self._problem.probabilities(logits).double().cpu().numpy()
+        return outputs
+
+
+def _length(inputs: Inputs) -> int:
+    return len(inputs["input_ids"])
+
+
+def _window(inputs: Inputs) -> Window:
+    given: dict[str, Any] = {name: values.tolist() for name, values in inputs.items()}
+    return Window(given, np.arange(_length(inputs)))

@@ -1,0 +1,148 @@
+"""From the rows of a source to samples: texts that the model has read, with their labels."""
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import PreTrainedModel
+
+from normxlogit.corpus.rows import Bad, Row
+from normxlogit.encode import Encoded, Encoder
+from normxlogit.errors import InputError, ModelError, OptionError, UnsupportedHeadError
+from normxlogit.evaluate.answers import Outputs
+from normxlogit.evaluate.presets import Preset
+from normxlogit.evaluate.samples import Sample
+from normxlogit.evidence import ForwardPass
+from normxlogit.targets import Problem, label_names, target_id
+from normxlogit.tensors import TensorAttribution, attribute
+
+
+@dataclass
+class Left:
+    """Rows that are left out.
+
+    Attributes:
+        errors: how many, by kind.
+        first: what was wrong with the first of them.
+    """
+
+    errors: dict[str, int] = field(default_factory=dict)
+    first: list[str] = field(default_factory=list)
+
+    def add(self, row: object, kind: str, why: str) -> None:
+        """Leave out a row."""
+        self.errors[kind] = self.errors.get(kind, 0) + 1
+        if len(self.first) < 5:
+            self.first.append(f"{row}: {why}")
+
+
+class Reader:
+    """Reads rows for a classifier.
+
+    Attributes:
+        problem: what the classifier's outputs mean.
+        labels: their names.
+    """
+
+    def __init__(self, model: PreTrainedModel, encoder: Encoder, preset: Preset, long: str) -> None:
+        """Take a classifier.
+
+        Raises:
+            ModelError: its outputs are of another kind than one class or one value.
+        """
+        self._model, self._encoder, self._preset, self._long = model, encoder, preset, long
+        window = encoder.encode("a").windows[0]
+        with torch.inference_mode():
+            forward = ForwardPass.run(model, encoder.batch([window], "right"))
+        outputs = forward.prediction.shape[-1]
+        self.problem = Problem.of(model.config, outputs)
+        self.labels = label_names(model.config, self.problem, outputs)
+        is_one_value = self.problem is Problem.REGRESSION and outputs == 1
+        if self.problem is not Problem.SINGLE_LABEL and not is_one_value:
+            raise ModelError(
+                "evaluate is for models that choose one class or give one value; this one is a "
+                f"{self.problem.value} of {outputs} outputs."
+            )
+
+    def samples(self, rows: Sequence[Row], left: Left) -> list[Sample]:
+        """The samples of rows that can be evaluated; the others are noted in `left`."""
+        read: dict[int, tuple[Row, Encoded, float | None]] = {}
+        for row in rows:
+            try:
+                if row.bad is not None:
+                    raise _Unusable(row.bad.kind.value, row.bad.why)
+                read[row.number] = row, self._encoded(row), self._label(row)
+            except _Unusable as error:
+                left.add(row, error.kind, str(error))
+        whole = self._whole({number: encoded for number, (_, encoded, _) in read.items()})
+        samples = []
+        for number, (row, encoded, label) in read.items():
+            output, position = whole[number]
+            units = self._preset.units(encoded, position)
+            if units.max(initial=-1) < 0:
+                left.add(row, "input", "there is nothing in it that could be hidden")
+                continue
+            item = self._preset.item(row.item)
+            samples.append(Sample(number, item, encoded, units, output, label))
+        return samples
+
+    def _encoded(self, row: Row) -> Encoded:
+        try:
+            return self._encoder.encode(
+                self._preset.item(row.item), long=self._long, has_windows=False
+            )
+        except InputError as error:
+            bad = Bad.of(error)
+            raise _Unusable(bad.kind.value, bad.why) from error
+
+    def _label(self, row: Row) -> float | None:
+        """The class by its id, or the value."""
+        if row.label is None:
+            return None
+        if self.problem is Problem.REGRESSION:
+            try:
+                value = float(row.label)
+            except ValueError:
+                value = float("nan")
+            if not np.isfinite(value):
+                raise _Unusable("label", f"its label {row.label!r:.60} is no number")
+            return value
+        try:
+            number = row.label.removesuffix(".0")
+            named = row.label in self.labels or not number.isdecimal()
+            return float(target_id(row.label if named else int(number), self.labels))
+        except OptionError as error:
+            raise _Unusable("label", str(error)) from error
+
+    @torch.inference_mode()
+    def _whole(self, texts: dict[int, Encoded]) -> dict[int, tuple[Outputs, int]]:
+        """What the model says of each text, and the position that it reads, -1 for several."""
+        found: dict[int, tuple[Outputs, int]] = {}
+        order = sorted(texts, key=lambda number: len(texts[number]))
+        for _, alike in itertools.groupby(order, key=lambda number: len(texts[number])):
+            numbers = list(alike)
+            windows = [texts[number].windows[0] for number in numbers]
+            answer = self._attribution(self._encoder.batch(windows, "right"))
+            outputs = self.problem.probabilities(answer.prediction).double().cpu().numpy()
+            positions = np.full(len(numbers), -1)
+            if answer.read_position is not None and not answer.reads_decoder:
+                positions = answer.read_position.cpu().numpy()
+            found.update(zip(numbers, zip(outputs, positions.tolist(), strict=True), strict=True))
+        return found
+
+    def _attribution(self, inputs: Any) -> TensorAttribution:
+        try:
+            return attribute(self._model, inputs, target=0, method="logat")
+        except UnsupportedHeadError:
+            return attribute(self._model, inputs, target=0, method="random")
+
+
+class _Unusable(Exception):  # noqa: N818
+    """A row cannot be evaluated."""
+
+    def __init__(self, kind: str, why: str) -> None:
+        super().__init__(why)
+        self.kind = kind

@@ -1,0 +1,58 @@
+"""The report of an evaluation: a page, the same in Markdown, and its figures."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from normxlogit.errors import InputError
+from normxlogit.evaluate.report.advice import advice
+from normxlogit.evaluate.report.chance import beside_random
+from normxlogit.evaluate.report.figures import figures
+from normxlogit.evaluate.report.findings import Findings
+from normxlogit.evaluate.report.markdown import markdown
+from normxlogit.evaluate.report.page import page
+from normxlogit.evaluate.report.paired import Paired
+from normxlogit.files import write_whole
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+FIGURES = "figures"
+
+
+def write_report(
+    folder: Path, results: Mapping[str, Any], scores: "pa.Table", costs: Mapping[str, Any] | None
+) -> list[Path]:
+    """Write report.html, report.md, figures/*.svg and figures/*.png; the same from the same.
+
+    Args:
+        folder: where to; made if it does not exist.
+        results: the content of results.json.
+        scores: that of scores.parquet, see `records.SCHEMA`.
+        costs: that of cost.json; None if costs were not measured.
+
+    Returns:
+        What was written.
+
+    Raises:
+        InputError: it cannot be written there.
+        MissingExtraError: matplotlib is not installed.
+    """
+    found = Findings(results, costs)
+    paired = Paired(scores, int(results["settings"]["seed"]))
+    random = beside_random(found, paired)
+    paragraphs = advice(found, paired.difference)
+    drawn = figures(found)
+    try:
+        (folder / FIGURES).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"cannot write {folder}: {error.strerror or error}.") from error
+    contents: dict[Path, str | bytes] = {}
+    for figure in drawn:
+        contents[folder / FIGURES / f"{figure.name}.svg"] = figure.svg
+        contents[folder / FIGURES / f"{figure.name}.png"] = figure.png
+    contents[folder / "report.html"] = page(found, paragraphs, random, drawn, scores)
+    contents[folder / "report.md"] = markdown(found, paragraphs, random, drawn)
+    for path, content in contents.items():
+        write_whole(path, content)
+    return list(contents)

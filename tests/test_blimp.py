@@ -1,0 +1,374 @@
+"""Cues of BLiMP's templates: sentences with known answers, and all of the real ones."""
+
+import copy
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.metrics import average_precision_score
+from transformers import PreTrainedTokenizerBase
+
+from experiments.paper.blimp import Item, Read, aligned, figures, items_of
+from experiments.paper.cues import marked
+from experiments.paper.masked_lm import accuracy, epoch, pairs_of, preferences
+from normxlogit import Explainer, InputError
+from normxlogit.evaluate.blimp import (
+    RULES,
+    Case,
+    case_of,
+    expand,
+    halves,
+    read_cases,
+    target_ids,
+)
+from tests.builders import KINDS, tokenizer
+from tests.conftest import SHARED
+from tools.coverage.zoo import tiny_model
+
+ANAPHOR, NOUN, ADJECTIVE, DISTRACTOR, VERB = (
+    "anaphor_number_agreement",
+    "determiner_noun_agreement_2",
+    "determiner_noun_agreement_with_adj_2",
+    "distractor_agreement_relational_noun",
+    "regular_plural_subject_verb_agreement_1",
+)
+
+
+def told(case: Case) -> tuple[str, list[str]]:
+    """The target and the cues, as they stand in the text."""
+    return case.text[slice(*case.target)], [case.text[slice(*cue)] for cue in case.cues]
+
+
+@pytest.mark.parametrize(
+    ("paradigm", "good", "bad", "target", "cue"),
+    [
+        (ANAPHOR, "Ada helped herself.", "Ada helped themselves.", "herself", "Ada"),
+        (
+            ANAPHOR,
+            "A lot of bakers can't laugh about themselves.",
+            "A lot of bakers can't laugh about itself.",
+            "themselves",
+            "bakers",
+        ),
+        (
+            ANAPHOR,
+            "Harvard University won't trust itself.",
+            "Harvard University won't trust themselves.",
+            "itself",
+            "University",
+        ),
+        (ANAPHOR, "Bakers hear themselves.", "Bakers hear himself.", "themselves", "Bakers"),
+        (NOUN, "Ada buys these cakes.", "Ada buys this cakes.", "these", "cakes"),
+        (
+            NOUN,
+            "Those bakers leave that art gallery.",
+            "Those bakers leave those art gallery.",
+            "that",
+            "gallery",
+        ),
+        (
+            ADJECTIVE,
+            "This baker hasn't seen those out in the open movie theaters.",
+            "This baker hasn't seen that out in the open movie theaters.",
+            "those",
+            "theaters",
+        ),
+        (
+            DISTRACTOR,
+            "A newspaper article about these bakers hasn't hurt Ada.",
+            "A newspaper article about these bakers haven't hurt Ada.",
+            "has",
+            "article",
+        ),
+        (
+            DISTRACTOR,
+            "The aunts of a lot of friends of Ada are baking.",
+            "The aunts of a lot of friends of Ada is baking.",
+            "are",
+            "aunts",
+        ),
+        (VERB, "Ada bakes a cake.", "Ada bake a cake.", "bakes", "Ada"),
+        (
+            VERB,
+            "A lot of public parks don't grow.",
+            "A lot of public parks doesn't grow.",
+            "do",
+            "parks",
+        ),
+        (VERB, "Current events annoy Ada.", "Current events annoys Ada.", "annoy", "events"),
+        (VERB, "Every high school teaches.", "Every high school teach.", "teaches", "school"),
+    ],
+)
+def test_cues(paradigm: str, good: str, bad: str, target: str, cue: str) -> None:
+    case = case_of(good, bad, paradigm)
+    assert told(case) == (target, [cue])
+    assert case.good == target
+    assert case.with_target(case.bad).text == expand(bad)
+    assert case.cue_comes_first == (paradigm not in (NOUN, ADJECTIVE))
+
+
+@pytest.mark.parametrize(
+    ("short", "long"),
+    [
+        ("Ada can't bake.", "Ada cannot bake."),
+        ("Ada won't bake.", "Ada will not bake."),
+        ("Ada doesn't and couldn't bake.", "Ada does not and could not bake."),
+        ("Ada's wont is baking.", "Ada's wont is baking."),
+    ],
+)
+def test_contractions_are_written_out(short: str, long: str) -> None:
+    assert expand(short) == long
+
+
+@pytest.mark.parametrize(
+    ("paradigm", "good", "bad", "says"),
+    [
+        (VERB, "The cake shop opens.", "The cake shop open.", "not of the template"),
+        (VERB, "Ada and Bob bake.", "Ada and Bob bakes.", "not of the template"),
+        (DISTRACTOR, "The aunt near Ada bakes.", "The aunt near Ada bake.", "not of the template"),
+        (NOUN, "Ada eats this cake now", "Ada eats these cake now", "not of the template"),
+        (ANAPHOR, "Ada bakes it now.", "Ada bakes it then and now.", "do not differ in one word"),
+        (ANAPHOR, "Ada helped herself.", "Ada helped herself.", "do not differ in one word"),
+        ("island_effects", "Ada bakes.", "Ada bake.", "there is no rule for 'island_effects'"),
+    ],
+)
+def test_pairs_that_fit_no_rule_are_refused(paradigm: str, good: str, bad: str, says: str) -> None:
+    with pytest.raises(InputError, match=says):
+        case_of(good, bad, paradigm)
+
+
+def test_another_word_moves_what_follows() -> None:
+    case = case_of("Ada buys these nice cakes.", "Ada buys this nice cakes.", ADJECTIVE)
+    masked = case.with_target("<mask>")
+    assert masked.text == "Ada buys <mask> nice cakes."
+    assert told(masked) == ("<mask>", ["cakes"])
+    assert masked.with_target(case.good) == case
+    before = case_of("Ada bakes a cake.", "Ada bake a cake.", VERB)
+    assert told(before.with_target("[MASK]")) == ("[MASK]", ["Ada"])
+    assert before.prefix == "Ada"
+
+
+def a_case(number: int, paradigm: str) -> Case:
+    return Case(f"Ada {number}.", (4, 5), "1", "2", ((0, 3),), paradigm)
+
+
+@settings(deadline=None)
+@given(st.integers(0, 30), st.integers(0, 30), st.integers(0, 3))
+def test_halves(one: int, other: int, seed: int) -> None:
+    cases = [a_case(n, "one") for n in range(one)] + [a_case(n, "other") for n in range(other)]
+    train, test = halves(cases, seed)
+    assert sorted([*train, *test], key=cases.index) == cases
+    assert [c for c in cases if c in test] == test
+    assert Counter(c.paradigm for c in train) == +Counter({"one": one // 2, "other": other // 2})
+    alone, _ = halves(cases[:one], seed)
+    assert alone == [c for c in train if c.paradigm == "one"]
+
+
+def test_halves_differ_by_seed() -> None:
+    cases = [a_case(n, "one") for n in range(100)]
+    found = [halves(cases, seed) for seed in range(3)]
+    assert found[0] == halves(cases, 0)
+    assert found[0][0] != found[1][0] != found[2][0]
+    assert found[0][0] != cases[:50]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_ids_are_those_within_the_text(kind: str) -> None:
+    words: PreTrainedTokenizerBase = tokenizer(kind)
+    case = Case("A the movie.", (2, 5), "the", "it", ((0, 1),), "one")
+    ids = target_ids(case, words)
+    assert ids is not None
+    assert [str(words.decode([number])).strip(" ▁") for number in ids] == ["the", "it"]
+    assert ids[0] in words("A the movie.")["input_ids"]
+    assert ids[1] in words("A it movie.")["input_ids"]
+    for several in ("unbelievably", "the it", "the."):
+        torn = Case(case.text, case.target, "the", several, case.cues, "one")
+        assert target_ids(torn, words) is None
+
+
+def test_unknown_words_have_no_id(wordpiece: PreTrainedTokenizerBase) -> None:
+    case = Case("A good movie.", (2, 6), "good", "Ω", ((0, 1),), "one")
+    assert wordpiece("Ω")["input_ids"][1] == wordpiece.unk_token_id
+    assert target_ids(case, wordpiece) is None
+
+
+def pair(**fields: Any) -> str:
+    known = {"sentence_good": "Ada bakes.", "sentence_bad": "Ada bake.", "UID": VERB}
+    return json.dumps({**known, **fields})
+
+
+def test_files_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "pairs.jsonl"
+    path.write_text(f"{pair()}\n{pair(sentence_good='Bob bakes.', sentence_bad='Bob bake.')}\n")
+    assert [told(case) for case in read_cases(path)] == [("bakes", ["Ada"]), ("bakes", ["Bob"])]
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("{", "line 2 is no pair of BLiMP"),
+        ("[]", "line 2 is no pair of BLiMP"),
+        ('{"sentence_good": "Ada bakes."}', "line 2 is no pair .*sentence_bad"),
+        (pair(sentence_good=3), "line 2 is no pair"),
+        (pair(sentence_good="So bake bakers."), "line 2: .* not differ in one word"),
+    ],
+)
+def test_lines_that_are_no_pairs_are_named(tmp_path: Path, line: str, says: str) -> None:
+    path = tmp_path / "pairs.jsonl"
+    path.write_text(f"{pair()}\n{line}\n")
+    with pytest.raises(InputError, match=says):
+        read_cases(path)
+    with pytest.raises(InputError, match="cannot read"):
+        read_cases(tmp_path)
+
+
+# The determiners and verbs that tell the number of what they go with.
+PLURAL = {"these", "those", "are", "were", "have", "do", "themselves"}
+SINGULAR = {"this", "that", "is", "was", "has", "does", "herself", "himself", "itself"}
+PLURAL_NOUNS = {"people", "children", "men", "women", "fish"}
+SINGULAR_NOUNS = {"campus"}
+
+
+@pytest.mark.shared
+@pytest.mark.parametrize("paradigm", RULES)
+def test_every_pair_of_blimp(paradigm: str) -> None:
+    """Each has its cue on its side of the target, of the number that the target says."""
+    path = SHARED / "data" / "blimp" / f"{paradigm}.jsonl"
+    lines = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+    cases = read_cases(path)
+    assert len(cases) == len(lines) == 1000
+    wrong = []
+    for case, line in zip(cases, lines, strict=True):
+        assert case.with_target(case.bad).text == expand(line["sentence_bad"])
+        (cue,) = case.cues
+        assert case.cue_comes_first == (paradigm not in (NOUN, ADJECTIVE))
+        word = case.text[slice(*cue)]
+        if "one_prefix_prefix" in line:
+            assert case.prefix == expand(line["one_prefix_prefix"])
+        else:
+            assert word == line["two_prefix_word"].split()[-1]
+            assert (
+                case.text[: case.target[1]]
+                == expand(line["two_prefix_prefix_good"])[: case.target[1]]
+            )
+        plural = word in PLURAL_NOUNS or (
+            word.endswith("s") and not word.endswith("ss") and word not in SINGULAR_NOUNS
+        )
+        if case.good in PLURAL | SINGULAR and word[:1].islower():
+            wrong += [told(case)] * (plural != (case.good in PLURAL))
+    assert wrong == []
+    train, test = halves(cases)
+    assert (len(train), len(test)) == (500, 500)
+
+
+MADE_UP = [
+    Case("The movie is great.", (10, 12), "is", "it", ((4, 9),), VERB),
+    Case("I don't like the second movie.", (13, 16), "the", "it", ((24, 29),), NOUN),
+    Case("A first movie, the second is good.", (26, 28), "is", "it", ((2, 7), (19, 25)), VERB),
+]
+
+
+def language_model(causal: bool) -> Explainer:
+    """Random, of two layers, and with a token for the beginning of texts unless it is masked."""
+    words = tokenizer(add_eos=not causal, mask_token="<mask>")
+    kind, mapping = ("llama", "causal-lm") if causal else ("bert", "masked-lm")
+    return Explainer(tiny_model(kind, 3, mapping=mapping, vocab_size=len(words)), words)
+
+
+@torch.no_grad()
+def last_layer(explainer: Explainer, item: Item) -> tuple[Any, Any, Any, Any]:
+    """||x^0|| and the logits of the good and the bad word, by the model; and the tokens' places."""
+    model: Any = explainer.model
+    inputs = explainer.tokenizer(item.text, return_tensors="pt", return_offsets_mapping=True)
+    places = inputs.pop("offset_mapping")[0].tolist()
+    out = model(**inputs, output_hidden_states=True)
+    logits = out.logits[0].double().numpy()
+    norms = out.hidden_states[0][0].norm(dim=-1).double().numpy()
+    return norms, logits[:, item.good], logits[:, item.bad], places
+
+
+@pytest.mark.parametrize("causal", [False, True], ids=["masked", "causal"])
+def test_readings_of_the_last_layer(causal: bool) -> None:
+    """The experiment's figures, from the model's own logits and scikit-learn."""
+    explainer = language_model(causal)
+    items = items_of(MADE_UP, explainer, causal)
+    assert len(items) == (2 if causal else 3), "of the second the cue comes after the target"
+    report = aligned(explainer, items, causal)
+    shares, precisions, preferred, nearest, first = [], [], [], [], []
+    for item in items:
+        norms, good, bad, places = last_layer(explainer, item)
+        read = len(places) - 1
+        if not causal:
+            read = explainer.tokenizer(item.text)["input_ids"].index(
+                explainer.tokenizer.mask_token_id
+            )
+        preferred.append(good[read] > bad[read])
+        kept = [i for i, (a, b) in enumerate(places) if b > a and (causal or i != read)]
+        evidence = [any(a < e and b > s for s, e in item.cues) for a, b in places]
+        mass = np.exp(norms * good)[kept]
+        shares.append(mass[np.array(evidence)[kept]].sum() / mass.sum())
+        precisions.append(average_precision_score(np.array(evidence)[kept], (good - bad)[kept]))
+        held = np.array(evidence)[kept]
+        target = read + causal
+        nearest.append(average_precision_score(held, [-abs(i - target) for i in kept]))
+        first.append(average_precision_score(held, [-i for i in kept]))
+    found = report["text"]
+    for name, own in (("nearest", nearest), ("first", first)):
+        by_place = found["average_precision"][name]["mean"]
+        assert by_place == pytest.approx([np.mean(own)] * 2, abs=1e-4)
+    assert report["accuracy"] == np.mean(preferred)
+    assert (found["cases"], found["all_evidence"]) == (len(items), 0)
+    assert found["dot_product"]["normxlogit"]["mean"][-1] == pytest.approx(
+        np.mean(shares), abs=1e-4
+    )
+    assert found["average_precision"]["logat_contrast"]["mean"][-1] == pytest.approx(
+        np.mean(precisions), abs=1e-4
+    )
+    assert report["all"]["tokens"] == pytest.approx(found["tokens"] + (1 if causal else 2))
+    assert len(found["dot_product"]["value_zeroing"]["low"]) == 2
+    assert ("alti" in found["dot_product"]) == (not causal)
+
+
+def test_chance_is_what_is_expected_of_it() -> None:
+    """One word of evidence among n: a share of 1 / n, a precision of the mean of 1 / rank."""
+    evidence = np.array([False, True, False, False])
+    nothing = Read({"normxlogit": np.zeros((1, 4))}, evidence, {}, True)
+    drawn = [figures(nothing, np.ones(4, bool), [0, n])["random"] for n in range(200)]
+    share, precision = np.mean(drawn, axis=0)[:, 0]
+    assert share == pytest.approx(1 / 4, abs=0.02)
+    assert precision == pytest.approx((1 + 1 / 2 + 1 / 3 + 1 / 4) / 4, abs=0.02)
+
+
+def test_a_masked_model_is_trained_to_prefer_the_good_word() -> None:
+    explainer = language_model(causal=False)
+    model, words = copy.deepcopy(explainer.model), explainer.tokenizer
+    pairs = pairs_of(MADE_UP, words)
+    assert [text.count("<mask>") for text, _, _ in pairs] == [1, 1, 1]
+    model.train(False)
+    own = preferences(model, words, pairs).detach()
+    for n, (text, good, bad) in enumerate(pairs):
+        inputs = words(text, return_tensors="pt")
+        logits = model(**inputs).logits.detach()[inputs["input_ids"] == words.mask_token_id][0]
+        assert float(own[n]) == pytest.approx(float(logits[good] - logits[bad]), abs=1e-5)
+    assert accuracy(model, words, pairs) == pytest.approx(float((own > 0).float().mean()))
+    assert accuracy(model, words, [(t, bad, good) for t, good, bad in pairs]) == pytest.approx(
+        float((own < 0).float().mean())
+    )
+    torch.manual_seed(0)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
+    for _ in range(20):
+        epoch(model, words, optimizer, pairs)
+    assert accuracy(model, words, pairs) == 1
+
+
+def test_cues_are_shown() -> None:
+    case = case_of("Ada buys these nice cakes.", "Ada buys this nice cakes.", ADJECTIVE)
+    assert marked(case) == "Ada buys [these|this] nice <cakes>."
+    first = case_of("Ada bakes a cake.", "Ada bake a cake.", VERB)
+    assert marked(first) == "<Ada> [bakes|bake] a cake."
