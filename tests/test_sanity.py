@@ -1,6 +1,7 @@
 """Checks of methods that are known to pass them, and of some that are known to fail."""
 
 import copy
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -91,3 +92,20 @@ def test_a_regression_has_no_other_class(words: PreTrainedTokenizerBase) -> None
         TEXTS, methods=["norm", "occlusion"], operator="unk", metrics=["sanity"], ratios=[0.5]
     ).results
     assert [m["other_class"] for m in results["sanity"]["methods"].values()] == [None, None]
+
+
+def test_the_report_has_them(two_sided: Explainer, tmp_path: Path) -> None:
+    methods = ["norm", "logat"]
+    results = two_sided.evaluate(
+        TEXTS, tmp_path / "report", methods=methods, operator="unk", metrics=["sanity"]
+    ).results
+    lines = (tmp_path / "report" / "report.md").read_text("utf-8").split("## Sanity")[1]
+    rows = [line.strip("| ").split(" | ") for line in lines.splitlines() if line.startswith("|")]
+    assert rows[0][1:4] == results["sanity"]["steps"][:3]
+    for method, row in zip(methods, rows[2:4], strict=True):
+        found = results["sanity"]["methods"][method]
+        assert row[0] == method
+        assert float(row[-3]) == pytest.approx(found["other_class"], abs=0.005)
+        assert float(row[1]) == pytest.approx(found["shuffled"][0], abs=0.005)
+    page = (tmp_path / "report" / "report.html").read_text("utf-8")
+    assert page.count(f">{results['sanity']['steps'][-1]}</th>") == 1

@@ -54,6 +54,15 @@ def _lines(
         yield "\n## Not evaluated\n"
         for name, reason in found.results["failed"].items():
             yield f"- {_plain(name)}: {_plain(reason)}"
+    checked = tables.sanity(found)
+    if checked is not None:
+        columns, lines = checked
+        said = tables.SANITY.format(examples=found.results["sanity"]["examples"])
+        yield f"\n## Sanity\n\n{said}\n"
+        yield _row(columns)
+        yield _row(["---"] * len(columns))
+        for name, *values in lines:
+            yield _row([_plain(name), *values])
     if drawn:
         yield "\n## Figures"
         for figure in drawn:

@@ -42,6 +42,7 @@ def page(
         _figures("What it costs", [figure for figure in drawn if figure.name == "cost"])
         or _section("What it costs", "<p>Costs were not measured in this evaluation.</p>\n"),
         _figures("By layer", [one for one in drawn if one.name.startswith("layers_")]),
+        _sanity(found),
         _disputed(found, scores),
         _measured(found),
     ]
@@ -93,6 +94,30 @@ def _ranking(found: Findings, random: BesideRandom) -> str:
         )
         parts.append(f"<h3>Not evaluated</h3>\n<dl>\n{rows}</dl>\n")
     return _section("Ranking", "".join(parts))
+
+
+def _sanity(found: Findings) -> str:
+    checked = tables.sanity(found)
+    if checked is None:
+        return ""
+    names, rows = checked
+    head = "".join(f'<th scope="col" role="columnheader">{_text(name)}</th>' for name in names)
+    body = "".join(
+        f'<tr role="row"><th scope="row" role="rowheader">{breakable(method)}</th>'
+        + "".join(
+            f'<td role="cell" data-of="{_text(name)}">{_text(value)}</td>'
+            for name, value in zip(names[1:], values, strict=True)
+        )
+        + "</tr>\n"
+        for method, *values in rows
+    )
+    about = tables.SANITY.format(examples=found.results["sanity"]["examples"])
+    return _section(
+        "Sanity",
+        f'<p>{_text(about)}</p>\n<div class="nx-scroll"><table role="table" class="nx-ranking">\n'
+        f'<thead role="rowgroup"><tr role="row">{head}</tr></thead>\n'
+        f'<tbody role="rowgroup">\n{body}</tbody>\n</table></div>\n',
+    )
 
 
 def _table(found: Findings, metrics: list[str], random: BesideRandom, with_cost: bool) -> str:

@@ -21,6 +21,14 @@ HOW_TO_READ = (
     "that the interval of this difference, over the same examples, includes zero: these examples "
     "do not tell the two apart."
 )
+SANITY = (
+    "Spearman's rank correlation of a method's scores with what it gives when something is "
+    "changed, the mean over {examples} texts. With the weights of the head shuffled, and then of "
+    "one layer more each time, a method that tells of the model falls towards 0; for the least "
+    "probable class scores that tell of the class turn round, towards -1; in bfloat16 they should "
+    "stay, near 1. Last, how far scores move when a text stands in a batch, as a share of its "
+    "largest."
+)
 BESIDE = {
     "best": "the best",
     "same": "no difference to the best",
@@ -87,6 +95,27 @@ def cost_heading(found: Findings) -> str:
     if found.costs is None:
         return "Cost, not measured"
     return "Cost, × classifying"
+
+
+def sanity(found: Findings) -> tuple[list[str], list[list[str]]] | None:
+    """The names of the columns, and a row for each method, if sanity was checked."""
+    checked = found.results.get("sanity")
+    if checked is None:
+        return None
+    names = ["Method", *checked["steps"], "other class", "bfloat16", "in a batch"]
+    rows = [
+        [
+            name,
+            *map(_correlation, (*one["shuffled"], one["other_class"], one["bfloat16"])),
+            f"{one['in_a_batch']:.0e}" if one["in_a_batch"] else "0",
+        ]
+        for name, one in checked["methods"].items()
+    ]
+    return names, rows
+
+
+def _correlation(value: float | None) -> str:
+    return "–" if value is None else f"{value:.2f}"
 
 
 def facts(found: Findings) -> list[tuple[str, str]]:
