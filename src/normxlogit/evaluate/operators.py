@@ -90,10 +90,11 @@ def deletion(encoder: Encoder) -> Operator:
     """Hidden units are cut out of the text, which is tokenised anew."""
 
     def delete(sample: Sample, hidden: NDArray[np.bool_]) -> list[Inputs]:
+        whole = sample.texts_read()
         spans = [sample.span(np.flatnonzero(sample.units == n)) for n in range(sample.count)]
         found = []
         for row in hidden:
-            texts = without(sample.encoded.texts, [spans[n] for n in np.flatnonzero(row)])
+            texts = without(whole, [spans[n] for n in np.flatnonzero(row)])
             inputs = encoder.inputs_of(texts)
             if not inputs["input_ids"]:
                 raise InputError(

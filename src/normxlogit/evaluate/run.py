@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -123,11 +124,12 @@ def evaluate(
             meter.show(min(start + AT_A_TIME, len(rows)), answers.tokens)
         scores = pa.concat_tables([table for table, _ in parts])
         results = _results(settings, reader, plan, len(rows), scores, [n for _, n in parts], failed)
+        arguments, first = work.arguments(serving), work.explained(scores)
         if "sanity" in plan.further:
             results["sanity"] = sanity_of(
-                explainer, work.arguments(serving), work.first, plan.preset.scores, plan.seed
+                explainer, arguments, first, plan.preset.scores, plan.seed
             )
-        costs = costs_of(explainer, work.arguments(serving), work.first)
+        costs = costs_of(explainer, arguments, first)
         if output is not None and checkpoint is not None:
             _write(output, results, scores, costs)
             checkpoint.finish()
@@ -147,41 +149,47 @@ class _Work:
     ) -> None:
         self._explainer, self._reader, self._answers = explainer, reader, answers
         self._plan, self._rows = plan, rows
-        self.first: list[Sample] = []
 
     def probe(self) -> tuple[list[Candidate], dict[str, str]]:
-        """The candidates that explain the first good text, and why the others do not.
+        """The candidates that serve the model, by the first good text, and why the others do not.
 
         Raises:
             InputError: no row is good.
-            NormXLogitError: no candidate does.
+            OptionError: no candidate serves.
         """
         left = Left()
-        for start in range(0, len(self._rows), AT_A_TIME):
-            self.first = self._reader.samples(self._rows[start : start + AT_A_TIME], left)
-            if self.first:
-                break
-        else:
+        sample = next(self._good(left), None)
+        if sample is None:
             raise InputError(
-                "no row can be evaluated: "
-                + ("; ".join(left.first) or "there are none").removesuffix(".")
-                + "."
+                "no row can be evaluated: " + ("; ".join(left.first) or "there are none") + "."
             )
         serving, failed = list[Candidate](), dict[str, str]()
         for candidate in self._plan.candidates:
             try:
-                if candidate.method != RANDOM:
-                    own = self.arguments([candidate])[candidate.name]
-                    self._explainer.explain(self.first[0].item, **own)
+                for own in self.arguments([candidate]).values():
+                    self._explainer.explain(sample.item, **own)
+            except InputError:  # of this text alone
                 serving.append(candidate)
             except NormXLogitError as error:
                 failed[candidate.name] = str(error)
+            else:
+                serving.append(candidate)
         if not serving:
             raise OptionError(
                 "none of the methods serves this model: "
                 + " ".join(f"{name}: {why}" for name, why in failed.items())
             )
         return serving, failed
+
+    def explained(self, scores: pa.Table) -> list[Sample]:
+        """The first samples that every method has explained."""
+        rows = set(scores["row"].to_pylist())
+        known = (sample for sample in self._good(Left()) if sample.number in rows)
+        return list(itertools.islice(known, AT_A_TIME))
+
+    def _good(self, left: Left) -> Iterator[Sample]:
+        for start in range(0, len(self._rows), AT_A_TIME):
+            yield from self._reader.samples(self._rows[start : start + AT_A_TIME], left)
 
     def arguments(self, candidates: Sequence[Candidate]) -> dict[str, dict[str, Any]]:
         """What `Explainer.explain` takes for each candidate but random, by name."""
@@ -190,14 +198,19 @@ class _Work:
             if candidate.method == RANDOM:
                 continue
             preset = dict(self._plan.preset.options(candidate.method))
-            if candidate.method == "frequency" and "counts" not in candidate.options:
-                texts = [text for row in self._rows if row.bad is None for text in _texts(row)]
-                preset["counts"] = self._explainer.token_counts(texts)
+            if candidate.method == "frequency":
+                preset["counts"] = self._counts
             own = candidate.arguments(preset)
             if own.get("compat") == "paper":
                 own["batch_size"] = 1
             found[candidate.name] = {**own, "long": self._plan.long}
         return found
+
+    @cached_property
+    def _counts(self) -> dict[int, int]:
+        """How often each token occurs in the texts at hand."""
+        texts = (text for row in self._rows if row.bad is None for text in _texts(row))
+        return self._explainer.token_counts(texts)
 
     def part(
         self, rows: Sequence[Row], serving: Sequence[Candidate]
@@ -426,7 +439,7 @@ def _results(
             if candidate.name in figures
         },
         "failed": dict(failed),
-        "notes": _notes(examples),
+        "notes": _notes(examples, settings["columns"]["label"]),
     }
 
 
@@ -457,13 +470,15 @@ def _examples(
     }
 
 
-def _notes(examples: Mapping[str, Any]) -> list[str]:
+def _notes(examples: Mapping[str, Any], label: str | None) -> list[str]:
     """What a reader should know of the examples."""
     found = []
     if examples["evaluated"] < FEW:
         found.append(
             f"{examples['evaluated']} examples are few: the intervals are wide, and may be wrong."
         )
+    if label is not None and not examples["labelled"]:
+        found.append(f"no row has a label in {label}, so nothing is held against labels.")
     labels = examples.get("labels", {})
     if len(labels) == 1:
         found.append(f"every example has the label {next(iter(labels))}.")

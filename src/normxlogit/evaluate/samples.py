@@ -48,6 +48,14 @@ class Sample:
         """What the model takes."""
         return self.encoded.windows[0].inputs
 
+    def texts_read(self) -> list[str]:
+        """The text, or the two of a pair, as far as there are tokens of it."""
+        ends = [
+            self.encoded.offsets[self.encoded.segments == n, 1].max(initial=0)
+            for n in range(len(self.encoded.texts))
+        ]
+        return [text[:end] for text, end in zip(self.encoded.texts, ends, strict=True)]
+
     def units_in(self, tokens: Sequence[str]) -> NDArray[np.intp]:
         """The unit of each token of an explanation, which may be of what a decoder read: the text
         shifted to the right by one.
