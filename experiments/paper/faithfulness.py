@@ -12,6 +12,15 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from normxlogit.evaluate.statistics import Bootstrap
+
+OURS = "normxlogit"
 TASKS = {
     "sst2": ("Sentiment: SST-2", "SST-2"),
     "sick": ("Entailment: SICK, in place of MultiNLI", "MultiNLI"),
@@ -42,12 +51,16 @@ def main() -> None:
     options = parser.parse_args()
     for task, (title, of_paper) in TASKS.items():
         for preset in ("paper", "corrected"):
-            path = options.results / f"{task}-{preset}" / "results.json"
-            if path.exists():
-                print("\n".join(_table(json.loads(path.read_text()), title, preset, of_paper)))
+            folder = options.results / f"{task}-{preset}"
+            if (folder / "results.json").exists():
+                results = json.loads((folder / "results.json").read_text("utf-8"))
+                scores = pq.read_table(folder / "scores.parquet")
+                print("\n".join(_table(results, scores, title, preset, of_paper)))
 
 
-def _table(results: Mapping[str, Any], title: str, preset: str, of_paper: str) -> Iterator[str]:
+def _table(
+    results: Mapping[str, Any], scores: pa.Table, title: str, preset: str, of_paper: str
+) -> Iterator[str]:
     examples, metrics = results["examples"], list(results["metrics"])
     own = "accuracy" if "accuracy" in examples else "pearson"
     yield f"\n### {title}, preset `{preset}`\n"
@@ -57,17 +70,33 @@ def _table(results: Mapping[str, Any], title: str, preset: str, of_paper: str) -
     )
     paper = [f"paper, BERT on {of_paper}"] if preset == "paper" else []
     heads = [name.replace("_", " ") + _arrow(results, name) for name in metrics]
-    yield f"| method | {' | '.join([*paper, *heads])} |"
-    yield "|---|" + "---|" * (len(paper) + len(heads))
+    less = [f"{name}: NormXLogit less it" for name in ("comprehensiveness", "sufficiency")]
+    yield f"| method | {' | '.join([*paper, *heads, *less])} |"
+    yield "|---|" + "---|" * (len(paper) + len(heads) + len(less))
+    bootstrap = Bootstrap(examples["evaluated"], results["settings"]["seed"])
+    means = {name: _means(scores, name) for name in results["methods"]}
     methods = results["methods"]
     order = sorted(methods, key=lambda n: -methods[n]["figures"]["comprehensiveness"]["value"])
     for name in order:
         figures = methods[name]["figures"]
         said = dict(zip(NAMES, PAPER[of_paper], strict=True)).get(name, "")
         cells = [_cell(figures[metric]) for metric in metrics]
+        for own, its in zip(means[OURS], means[name], strict=True):
+            gap = bootstrap.mean(own - its)
+            low, high = gap.interval
+            cells.append("" if name == OURS else f"{gap.value:+.3f} ({low:+.3f} to {high:+.3f})")
         yield f"| `{name}` | {' | '.join([said] * len(paper) + cells)} |"
     for name, reason in results["failed"].items():
         yield f"\n`{name}` was left out: {reason}"
+
+
+def _means(scores: pa.Table, name: str) -> list[NDArray[np.float64]]:
+    """Comprehensiveness and sufficiency of each text, over draws and shares, [examples]."""
+    own = scores.filter(pc.equal(scores["method"], name)).to_pandas()
+    return [
+        own.assign(mean=own[column].map(np.mean)).groupby("row")["mean"].mean().to_numpy()
+        for column in ("comprehensiveness", "sufficiency")
+    ]
 
 
 def _arrow(results: Mapping[str, Any], metric: str) -> str:
