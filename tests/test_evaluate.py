@@ -27,6 +27,7 @@ from typer.testing import CliRunner, Result
 from normxlogit import Explainer, InputError, ModelError, OptionError, cli
 from normxlogit.evaluate import checkpoint, orders, run
 from normxlogit.evaluate.statistics import Bootstrap
+from normxlogit.evaluate.work import Work
 from normxlogit.evidence import Evidence
 from normxlogit.files import write_whole
 from normxlogit.methods import METHODS, register
@@ -750,7 +751,7 @@ def test_two_runs_at_once(bert: Explainer, tmp_path: Path) -> None:
     def rows() -> Iterator[str]:
         yield from TEXTS
 
-    probe = run._Work.probe
+    probe = Work.probe
 
     def meanwhile(self: Any) -> Any:
         if not seen:
@@ -760,7 +761,7 @@ def test_two_runs_at_once(bert: Explainer, tmp_path: Path) -> None:
         return probe(self)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(run._Work, "probe", meanwhile)
+        patch.setattr(Work, "probe", meanwhile)
         found = bert.evaluate(rows(), tmp_path / "out", methods=["norm"])
     assert seen
     assert len(found.scores) == 5

@@ -74,15 +74,15 @@ def _table(
     yield f"| method | {' | '.join([*paper, *heads, *less])} |"
     yield "|---|" + "---|" * (len(paper) + len(heads) + len(less))
     bootstrap = Bootstrap(examples["evaluated"], results["settings"]["seed"])
-    means = {name: _means(scores, name) for name in results["methods"]}
+    means = {str(name): _means(scores, name) for name in results["methods"]}
     methods = results["methods"]
     order = sorted(methods, key=lambda n: -methods[n]["figures"]["comprehensiveness"]["value"])
     for name in order:
         figures = methods[name]["figures"]
         said = dict(zip(NAMES, PAPER[of_paper], strict=True)).get(name, "")
         cells = [_cell(figures[metric]) for metric in metrics]
-        for own, its in zip(means[OURS], means[name], strict=True):
-            gap = bootstrap.mean(own - its)
+        for ours, its in zip(means[OURS], means[name], strict=True):
+            gap = bootstrap.mean(ours - its)
             low, high = gap.interval
             cells.append("" if name == OURS else f"{gap.value:+.3f} ({low:+.3f} to {high:+.3f})")
         yield f"| `{name}` | {' | '.join([said] * len(paper) + cells)} |"

@@ -1,216 +1,126 @@
-"""From the records of an evaluation to its figures."""
+"""The content of results.json."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
-from numpy.typing import NDArray
 
+from normxlogit.errors import InputError
 from normxlogit.evaluate.candidates import RANDOM
-from normxlogit.evaluate.statistics import Bootstrap, Estimate
+from normxlogit.evaluate.figures import figures_of, metrics_of
+from normxlogit.evaluate.plan import Plan
+from normxlogit.evaluate.reading import Left, Reader
+from normxlogit.evaluate.statistics import Bootstrap
+from normxlogit.methods import METHODS
+from normxlogit.targets import Problem
 
 SCHEMA = "normxlogit/evaluation/1"
-
-Floats = NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class Metric:
-    """A figure of a method.
-
-    Attributes:
-        about: what it is.
-        higher_is_better: whether a method is the better the higher it is.
-        column: the column of the records that it is made of.
-        agreement: how what the model says is held against the labels, "accuracy" or "pearson"; None
-            of metrics that need no labels.
-    """
-
-    about: str
-    higher_is_better: bool
-    column: str
-    agreement: str | None = None
-
-    @property
-    def has_shares(self) -> bool:
-        """Whether there is a figure for each share that is hidden."""
-        return self.column.removesuffix("_said") in ("comprehensiveness", "sufficiency")
+FEW = 30
 
 
-_SHARES = "hidden, the mean over all shares"
-
-
-def metrics_of(further: Sequence[str], *, is_regression: bool, labelled: bool) -> dict[str, Metric]:
-    """The metrics of an evaluation, by name."""
-    lost = (
-        "how far the value moves"
-        if is_regression
-        else "how much the probability of the predicted class drops"
-    )
-    agreement, how = (
-        ("pearson", "Pearson's correlation of the values with the labels")
-        if is_regression
-        else ("accuracy", "how often the model is right")
-    )
-    top, others = "with the most important part", "with all but the most important part"
-    found = {
-        "comprehensiveness": Metric(f"{lost} {top} {_SHARES}", True, "comprehensiveness"),
-        "sufficiency": Metric(f"{lost} {others} {_SHARES}", False, "sufficiency"),
+def results_of(
+    settings: Mapping[str, Any],
+    reader: Reader,
+    plan: Plan,
+    read: int,
+    scores: pa.Table,
+    notes: Sequence[Mapping[str, Any]],
+    failed: Mapping[str, str],
+) -> dict[str, Any]:
+    """The content of results.json."""
+    gold = {int(row): value for note in notes for row, value in note["gold"].items()}
+    left = Left()
+    for note in notes:
+        for kind, count in note["errors"].items():
+            left.errors[kind] = left.errors.get(kind, 0) + count
+        left.first = (left.first + note["first"])[:5]
+    if len(scores) == 0:
+        raise InputError("no row could be explained by every method: " + "; ".join(left.first))
+    is_regression = reader.problem is Problem.REGRESSION
+    metrics = metrics_of(plan.further, is_regression=is_regression, labelled=bool(gold))
+    figures = figures_of(scores, metrics, gold, plan.seed)
+    examples = _examples(scores, gold, reader, read) | {
+        "errors": dict(sorted(left.errors.items())),
+        "first_errors": left.first,
     }
-    if labelled:
-        found |= {
-            f"comprehensiveness_{agreement}": Metric(
-                f"{how} {top} {_SHARES}", False, "comprehensiveness_said", agreement=agreement
-            ),
-            f"sufficiency_{agreement}": Metric(
-                f"{how} {others} {_SHARES}", True, "sufficiency_said", agreement=agreement
-            ),
-        }
-    for asked, name, about, higher in _FURTHER:
-        if asked in further:
-            found[name] = Metric(about, higher, name)
-    return found
-
-
-_FURTHER = (
-    (
-        "curves",
-        "deletion",
-        "the area under the output as one unit after the other is hidden, the most important first",
-        False,
-    ),
-    (
-        "curves",
-        "insertion",
-        "the area under the output as one unit after the other is shown, the most important first",
-        True,
-    ),
-    (
-        "naopc",
-        "naopc_comprehensiveness",
-        "where comprehensiveness, a unit a step, is between that of the worst order, 0, and of the "
-        "best, 1",
-        True,
-    ),
-    (
-        "naopc",
-        "naopc_sufficiency",
-        "the same of hiding the least important first, of which 0 is the best",
-        False,
-    ),
-    (
-        "loo_tau",
-        "loo_tau",
-        "Kendall's tau-b of the scores with what leaving out each unit alone loses",
-        True,
-    ),
-)
-
-
-def figures_of(
-    scores: pa.Table, metrics: Mapping[str, Metric], gold: Mapping[int, float], seed: int
-) -> dict[str, dict[str, Any]]:
-    """The figures of each method, by method and metric.
-
-    Args:
-        scores: the records, see `records`; every method has the same rows.
-        metrics: what to compute; those that no example has are left out.
-        gold: the labels of rows, as ids of classes or values.
-        seed: of the resamples.
-
-    Returns:
-        For each method and metric its "value" with the interval from "low" to "high"; "by_ratio",
-        None of metrics without shares; and "beside_best", how it differs from the best method other
-        than random, None of that method itself.
-    """
-    names = pc.unique(scores["method"]).to_pylist()
-    records = {name: _Records(scores.filter(pc.equal(scores["method"], name))) for name in names}
-    found: dict[str, dict[str, Any]] = {name: {} for name in names}
-    for title, metric in metrics.items():
-        values = {name: own.values(metric, gold) for name, own in records.items()}
-        estimates = _estimates(values, metric, records[names[0]].labels(gold), seed)
-        if not estimates:
-            continue
-        sign = 1 if metric.higher_is_better else -1
-        ranked = [name for name in names if name != RANDOM] or names
-        best = max(ranked, key=lambda name: sign * estimates[name].value)
-        for name, estimate in estimates.items():
-            beside = estimate - estimates[best]
-            found[name][title] = {
-                **_interval(estimate),
-                "by_ratio": _by_ratio(values[name], metric, records[name].labels(gold)),
-                "beside_best": None
-                if name == best
-                else {"best": best, **_interval(beside), "differs": beside.differs_from_zero},
-            }
-    return found
-
-
-class _Records:
-    """The records of one method: of every row as many draws."""
-
-    def __init__(self, table: pa.Table) -> None:
-        order = np.lexsort((table["row"].to_numpy(), table["draw"].to_numpy()))
-        self._table = table.take(pa.array(order))
-        self._draws = len(pc.unique(table["draw"]))
-        self._rows = self._table["row"].to_numpy().reshape(self._draws, -1)[0]
-
-    def labels(self, gold: Mapping[int, float]) -> Floats:
-        """Of the rows that have one."""
-        return np.array([gold[row] for row in self._rows.tolist() if row in gold])
-
-    def values(self, metric: Metric, gold: Mapping[int, float]) -> Floats:
-        """[draws, rows, shares] of a column, with one share of metrics without; of one that is held
-        against labels only the rows that have one.
-        """
-        column = self._table[metric.column]
-        is_list = pa.types.is_list(column.type)
-        flat = column.combine_chunks().flatten() if is_list else column
-        values: Floats = flat.to_numpy(zero_copy_only=False).astype(np.float64)
-        values = values.reshape(self._draws, len(self._rows), -1)
-        if metric.agreement:
-            values = values[:, [row in gold for row in self._rows.tolist()]]
-        return values
-
-
-def _estimates(
-    values: Mapping[str, Floats], metric: Metric, labels: Floats, seed: int
-) -> dict[str, Estimate]:
-    """The figure of each method, over the examples for which all of them have one; none without
-    such examples.
-    """
-    known = np.all([~np.isnan(own).any((0, 2)) for own in values.values()], axis=0)
-    if not known.any():
-        return {}
-    bootstrap = Bootstrap(int(known.sum()), seed)
-    if metric.agreement == "pearson":
-        return {
-            name: bootstrap.correlation(own.transpose(0, 2, 1).reshape(-1, own.shape[1]), labels)
-            for name, own in values.items()
-        }
+    versions = settings["versions"]
     return {
-        name: bootstrap.mean(_held(own, metric, labels)[:, known].mean((0, 2)))
-        for name, own in values.items()
+        "schema": SCHEMA,
+        "settings": {key: value for key, value in settings.items() if key != "versions"},
+        "versions": versions,
+        "problem": reader.problem.value,
+        "labels": list(reader.labels),
+        "examples": examples,
+        "forwards": {
+            "asked": sum(note["asked"] for note in notes),
+            "run": sum(note["forwards"] for note in notes),
+            "tokens": sum(note["tokens"] for note in notes),
+        },
+        "metrics": {
+            name: {
+                "about": metric.about,
+                "higher_is_better": metric.higher_is_better,
+                "by_ratio": metric.has_shares,
+            }
+            for name, metric in metrics.items()
+            if all(name in own for own in figures.values())
+        },
+        "methods": {
+            candidate.name: {
+                "method": candidate.method,
+                "family": METHODS[candidate.method].family,
+                "cost": METHODS[candidate.method].cost,
+                "source": METHODS[candidate.method].source,
+                "draws": plan.preset.draws if candidate.method == RANDOM else 1,
+                "figures": figures[candidate.name],
+            }
+            for candidate in plan.candidates
+            if candidate.name in figures
+        },
+        "failed": dict(failed),
+        "notes": _notes(examples, settings["columns"]["label"]),
     }
 
 
-def _held(values: Floats, metric: Metric, labels: Floats) -> Floats:
-    """What the model says held against the labels; other values as they are."""
-    return (values == labels[:, None]).astype(np.float64) if metric.agreement else values
+def _examples(
+    scores: pa.Table, gold: Mapping[int, float], reader: Reader, read: int
+) -> dict[str, Any]:
+    """How many rows there are, what their labels are, and how well the model does on them."""
+    whole = {
+        row: (prediction, value)
+        for row, prediction, value in zip(
+            *(scores[name].to_pylist() for name in ("row", "prediction", "confidence")), strict=True
+        )
+    }
+    labelled = [row for row in whole if row in gold]
+    found: dict[str, Any] = {"read": read, "evaluated": len(whole), "labelled": len(labelled)}
+    given = np.array([gold[row] for row in labelled])
+    if reader.problem is Problem.REGRESSION:
+        values = np.array([[whole[row][1] for row in labelled]])
+        correlation = (
+            Bootstrap(len(given), 0, 0).correlation(values, given).value if labelled else None
+        )
+        return found | {"pearson": correlation}
+    named = [reader.labels[int(label)] for label in given]
+    right = [whole[row][0] == name for row, name in zip(labelled, named, strict=True)]
+    return found | {
+        "accuracy": sum(right) / len(right) if right else None,
+        "labels": dict(sorted(Counter(named).items())),
+    }
 
 
-def _by_ratio(values: Floats, metric: Metric, labels: Floats) -> list[float] | None:
-    if not metric.has_shares:
-        return None
-    if metric.agreement == "pearson":
-        one = Bootstrap(len(labels), 0, 0)
-        return [one.correlation(values[:, :, k], labels).value for k in range(values.shape[2])]
-    return [float(mean) for mean in _held(values, metric, labels).mean((0, 1))]
-
-
-def _interval(estimate: Estimate) -> dict[str, float]:
-    low, high = estimate.interval
-    return {"value": estimate.value, "low": low, "high": high}
+def _notes(examples: Mapping[str, Any], label: str | None) -> list[str]:
+    """What a reader should know of the examples."""
+    found = []
+    if examples["evaluated"] < FEW:
+        found.append(
+            f"{examples['evaluated']} examples are few: the intervals are wide, and may be wrong."
+        )
+    if label is not None and not examples["labelled"]:
+        found.append(f"no row has a label in {label}, so nothing is held against labels.")
+    labels = examples.get("labels", {})
+    if len(labels) == 1:
+        found.append(f"every example has the label {next(iter(labels))}.")
+    return found
