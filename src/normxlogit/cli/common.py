@@ -16,6 +16,7 @@ import typer
 
 from normxlogit.errors import InputError, NormXLogitError
 from normxlogit.files import write_whole
+from normxlogit.values import value_of
 
 if TYPE_CHECKING:
     from normxlogit.attribution import Failure
@@ -100,7 +101,7 @@ def one_or_several(target: list[str] | None) -> str | list[str] | None:
 
 
 def options_of(given: list[str]) -> dict[str, Any]:
-    """Options by name; values that are JSON, such as numbers, as what they are, else as text."""
+    """Options by name, see `value_of`."""
     found = {}
     for part in given:
         name, equals, value = part.partition("=")
@@ -108,11 +109,7 @@ def options_of(given: list[str]) -> dict[str, Any]:
             raise typer.BadParameter(f"--option takes NAME=VALUE, such as norm=word; got {part!r}.")
         if name in found:
             raise typer.BadParameter(f"--option {name} is given twice.")
-        word = value.lower()
-        try:
-            found[name] = json.loads(word if word in ("true", "false") else value)
-        except ValueError:
-            found[name] = value
+        found[name] = value_of(value)
     return found
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from normxlogit.errors import OptionError
 from normxlogit.methods import find_method
+from normxlogit.values import value_of
 
 RANDOM = "random"
 _OWN = ("layer", "readout")
@@ -85,10 +86,7 @@ def _parsed(given: str) -> Candidate:
                 f"{given!r} is no method with options; write NAME:OPTION=VALUE, such as "
                 "integrated_gradients:n_steps=100."
             )
-        try:
-            options[name] = json.loads(text)
-        except ValueError:
-            options[name] = text
+        options[name] = value_of(text)
     own = {name: options.pop(name) for name in _OWN if name in options}
     return Candidate(given, method, **own, options=options)
 
