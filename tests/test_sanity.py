@@ -6,10 +6,12 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from normxlogit import Explainer
+from normxlogit import Explainer, methods
 from normxlogit.evaluate.sanity import _parts
+from normxlogit.evidence import Evidence
 from tests.builders import classifier, tokenizer
 
 TEXTS = [
@@ -78,6 +80,24 @@ def test_batches_and_rounding_change_little(found: dict[str, Any], method: str) 
     assert found["methods"][method]["bfloat16"] > 0.5
 
 
+def test_what_changes_with_batches_and_rounding_is_found(two_sided: Explainer) -> None:
+    @methods.register("fickle", family="an example", source="-")
+    def fickle(evidence: Evidence) -> Tensor:
+        rows, width = evidence.mask.shape[0], evidence.mask.shape[-1]
+        sign = -1 if evidence.passes.embeddings.dtype == torch.bfloat16 else 1
+        return sign * rows * torch.arange(1.0, width + 1).expand(rows, 1, 1, width)
+
+    try:
+        results = two_sided.evaluate(
+            TEXTS, methods=["fickle"], operator="unk", metrics=["sanity"], ratios=[0.5]
+        ).results
+    finally:
+        methods.METHODS.pop("fickle", None)
+    found = results["sanity"]["methods"]["fickle"]
+    assert found["bfloat16"] == pytest.approx(-1)
+    assert found["in_a_batch"] == pytest.approx(len(TEXTS) - 1)
+
+
 def test_every_weight_is_in_one_part(two_sided: Explainer) -> None:
     weights = [id(weight) for _, part in _parts(two_sided.model) for weight in part]
     assert sorted(weights) == sorted(map(id, two_sided.model.parameters()))
@@ -95,14 +115,14 @@ def test_a_regression_has_no_other_class(words: PreTrainedTokenizerBase) -> None
 
 
 def test_the_report_has_them(two_sided: Explainer, tmp_path: Path) -> None:
-    methods = ["norm", "logat"]
+    names = ["norm", "logat"]
     results = two_sided.evaluate(
-        TEXTS, tmp_path / "report", methods=methods, operator="unk", metrics=["sanity"]
+        TEXTS, tmp_path / "report", methods=names, operator="unk", metrics=["sanity"]
     ).results
     lines = (tmp_path / "report" / "report.md").read_text("utf-8").split("## Sanity")[1]
     rows = [line.strip("| ").split(" | ") for line in lines.splitlines() if line.startswith("|")]
     assert rows[0][1:4] == results["sanity"]["steps"][:3]
-    for method, row in zip(methods, rows[2:4], strict=True):
+    for method, row in zip(names, rows[2:4], strict=True):
         found = results["sanity"]["methods"][method]
         assert row[0] == method
         assert float(row[-3]) == pytest.approx(found["other_class"], abs=0.005)
