@@ -388,6 +388,14 @@ def test_hashes_take_the_place_of_texts(explainer: Explainer, tmp_path: Path) ->
         assert row["pair_sha256"] == hashlib.sha256(other.encode()).hexdigest()
 
 
+def test_blank_texts_have_hashes(explainer: Explainer, tmp_path: Path) -> None:
+    source = lines_of(tmp_path / "reviews.txt", ["one", "  "])
+    explainer.corpus(source, tmp_path / "out", hash=True)
+    rows = rows_in(tmp_path / "out")
+    assert errors_of(rows) == {1: "blank"}
+    assert rows[1]["text_sha256"] == hashlib.sha256(b"  ").hexdigest()
+
+
 def test_float16(explainer: Explainer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = lines_of(tmp_path / "reviews.txt", TEXTS[:2])
     explainer.corpus(source, tmp_path / "out", float16=True)

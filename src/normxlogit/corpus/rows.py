@@ -133,7 +133,7 @@ def row_of(
         name: None if isinstance(value, Bad) else value for name, value in found.items()
     }
     if isinstance(found["text"], Bad) and found["text"].kind is Kind.BLANK:
-        kept["text"] = values[columns.text]
+        kept["text"] = _value(values, columns.text)
     return Row(number, file, place, **kept, bad=bad)
 
 
