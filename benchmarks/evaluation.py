@@ -49,10 +49,9 @@ class Recorded(answers.Answers):
         super().__init__(*args)
         Recorded.batches = []
 
-    def _padded(self, batch: Any, side: str) -> dict[str, Tensor]:
-        padded = super()._padded(batch, side)
-        Recorded.batches.append(padded)
-        return padded
+    def _outputs(self, inputs: dict[str, Tensor]) -> answers.Outputs:
+        Recorded.batches.append(inputs)
+        return super()._outputs(inputs)
 
 
 @torch.inference_mode()

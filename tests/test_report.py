@@ -33,7 +33,7 @@ from normxlogit.evaluate.report.findings import Findings
 from normxlogit.evaluate.report.labels import Box, beside, spread
 from normxlogit.evaluate.report.marked import text_of
 from normxlogit.evaluate.report.page import page
-from normxlogit.evaluate.report.paired import Difference, Paired
+from normxlogit.evaluate.report.paired import Paired
 from normxlogit.evaluate.report.style import Figure
 from normxlogit.evaluate.statistics import Bootstrap, Estimate
 from normxlogit.methods import METHODS
@@ -318,10 +318,10 @@ def figures_of(**values: tuple[float, float, float | None]) -> Findings:
 def says(found: Findings) -> list[tuple[str, str]]:
     """The advice, where methods differ if they do so by more than 0.05."""
 
-    def difference(metric: str, one: str, other: str) -> Difference:
+    def difference(metric: str, one: str, other: str) -> Estimate:
         values = [found.methods[name]["figures"][metric]["value"] for name in (one, other)]
         gap = values[0] - values[1]
-        return Difference(gap, gap - 0.05, gap + 0.05)
+        return Estimate(gap, np.repeat([gap - 0.05, gap + 0.05], 100))
 
     return [(paragraph.heading, paragraph.text) for paragraph in advice(found, difference)]
 
@@ -545,8 +545,9 @@ def test_differences_are_of_examples_that_both_have() -> None:
     assert found is not None
     assert found.value == pytest.approx(gaps.mean())
     error = gaps.std(ddof=1) / math.sqrt(28)
-    assert found.low == pytest.approx(gaps.mean() - 1.96 * error, abs=0.3 * error)
-    assert found.high == pytest.approx(gaps.mean() + 1.96 * error, abs=0.3 * error)
+    low, high = found.interval
+    assert low == pytest.approx(gaps.mean() - 1.96 * error, abs=0.3 * error)
+    assert high == pytest.approx(gaps.mean() + 1.96 * error, abs=0.3 * error)
     apart = [r for r in records if (r["method"] == "random") == (r["row"] < 15)]
     assert Paired(table_of(apart), 0).difference("sufficiency", "normxlogit", "random") is None
 

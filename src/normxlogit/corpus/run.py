@@ -13,7 +13,7 @@ from normxlogit.corpus.explaining import Explained, Question, check, explain_row
 from normxlogit.corpus.extra import require
 from normxlogit.corpus.progress import Meter
 from normxlogit.corpus.rows import Columns
-from normxlogit.corpus.source import Given, Source, open_source
+from normxlogit.corpus.source import Source, open_source, rows_of
 from normxlogit.errors import InputError, OptionError
 from normxlogit.tasks import Reader
 
@@ -133,16 +133,7 @@ def each(
     if job.hashed or job.float16:
         raise OptionError("hash and float16 are about files. Name an output folder.")
     check(explainer, job.question, pairs=job.columns.pair is not None)
-    if isinstance(source, (str, Path)):
-        found = open_source(source, subset=subset, split=split)
-        found.check(job.columns, strict=job.strict)
-        rows = found.rows(job.columns, strict=True)
-    elif subset is not None or split is not None:
-        raise OptionError("subset and split are for data sets of the Hub.")
-    elif isinstance(source, Iterable):
-        rows = Given(source).rows(job.columns)
-    else:
-        raise InputError(f"a source is a path or gives rows; got {type(source).__name__}.")
+    rows, _ = rows_of(source, job.columns, subset=subset, split=split, strict=job.strict)
 
     def results() -> Iterator[Explained]:
         for window in explain_rows(reader, explainer.model.device, rows, job.question):

@@ -121,6 +121,33 @@ class Split:
                 yield {name: values[name] for name in names if name in values}
 
 
+def rows_of(
+    source: Any,
+    columns: Columns,
+    *,
+    subset: str | None,
+    split: str | None,
+    strict: bool,
+) -> tuple[Iterator[Row], dict[str, Any] | None]:
+    """The rows of a path or Hub id, with its fingerprint, or those that the caller has.
+
+    A part that cannot be read is an error when it is its turn, or if `strict` at once.
+
+    Raises:
+        InputError: there is nothing to read.
+        OptionError: a subset or split of something that is no data set.
+    """
+    if isinstance(source, (str, Path)):
+        found = open_source(source, subset=subset, split=split)
+        found.check(columns, strict=strict)
+        return found.rows(columns, strict=True), found.fingerprint
+    if subset is not None or split is not None:
+        raise OptionError("subset and split are for data sets of the Hub.")
+    if not isinstance(source, Iterable):
+        raise InputError(f"a source is a path or gives rows; got {type(source).__name__}.")
+    return Given(source).rows(columns), None
+
+
 def open_source(source: str | Path, *, subset: str | None, split: str | None) -> Source:
     """The source of that path or Hub id.
 

@@ -1,6 +1,5 @@
 """What a classifier says of texts with parts hidden: each variant once, in batches of a length."""
 
-import itertools
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -18,6 +17,7 @@ from normxlogit.evaluate.operators import Inputs, Operator
 from normxlogit.evaluate.samples import Sample
 from normxlogit.shadow import Anatomy, Shadow
 from normxlogit.targets import Problem
+from normxlogit.tasks.batches import by_length
 from normxlogit.tasks.padding import Padding
 
 AT_ONCE = 4096
@@ -94,46 +94,32 @@ class Answers:
         """What the model says of each, float64 [outputs]: probabilities, or values."""
         found: dict[int, Outputs] = {}
         for numbers, side in self._batches(variants):
-            batch = [variants[n] for n in numbers]
-            found.update(zip(numbers, self._outputs(self._padded(batch, side)), strict=True))
-            self.forwards += len(batch)
-            self.tokens += sum(map(_length, batch))
+            windows = [_window(variants[n]) for n in numbers]
+            outputs = self._outputs(self._encoder.batch(windows, side))
+            found.update(zip(numbers, outputs, strict=True))
+            self.forwards += len(windows)
+            self.tokens += sum(map(len, windows))
         return [found[n] for n in range(len(variants))]
 
     def _batches(self, variants: Sequence[Inputs]) -> Iterator[tuple[list[int], str]]:
         """The numbers of variants that run together, and the side to pad them on."""
-        order = sorted(range(len(variants)), key=lambda n: _length(variants[n]))
+
+        def length(number: int) -> int:
+            return _length(variants[number])
+
+        order = sorted(range(len(variants)), key=length)
         side: str | None = "right"
         if order:
             side = self._padding.side(*(_window(variants[order[n]]) for n in (0, -1)))
-        groups = [order]
-        if side is None:
-            alike = itertools.groupby(order, key=lambda n: _length(variants[n]))
-            groups = [list(group) for _, group in alike]
-        for group in groups:
-            while group:
-                room = (k for k, n in enumerate(group, 1) if k * _length(variants[n]) > AT_ONCE)
-                many = max(next(room, len(group) + 1) - 1, 1)
-                yield group[:many], side or "right"
-                group = group[many:]
-
-    def _padded(self, batch: Sequence[Inputs], side: str) -> dict[str, Tensor]:
-        width = max(map(_length, batch))
-        padded = {}
-        for name in batch[0]:
-            filler = self._encoder.filler if name == "input_ids" else 0
-            rows = np.full((len(batch), width), filler, np.int64)
-            for row, own in zip(rows, batch, strict=True):
-                start = width - _length(own) if side == "left" else 0
-                row[start : start + _length(own)] = own[name]
-            padded[name] = torch.from_numpy(rows).to(self._model.device)
-        return padded
+        for batch in by_length(order, length, _fits, mixed=side is not None):
+            yield batch, side or "right"
 
     @torch.inference_mode()
     def _outputs(self, inputs: dict[str, Tensor]) -> Outputs:
         """[rows, outputs]"""
         try:
-            logits = logits_of(self._shadow.root(**inputs, return_dict=True), None)
+            moved = {name: values.to(self._model.device) for name, values in inputs.items()}
+            logits = logits_of(self._shadow.root(**moved, return_dict=True), None)
         except torch.OutOfMemoryError:
             raise
         except Exception as error:
@@ -148,6 +134,10 @@ class Answers:
             )
         outputs: Outputs = self._problem.probabilities(logits).double().cpu().numpy()
         return outputs
+
+
+def _fits(rows: int, longest: int) -> bool:
+    return rows * longest <= AT_ONCE
 
 
 def _length(inputs: Inputs) -> int:

@@ -20,9 +20,6 @@ Inputs = dict[str, NDArray[np.int64]]
 Operator = Callable[[Sample, NDArray[np.bool_]], list[Inputs]]
 """Takes a text and which of its units are hidden, bool [variants, units]; gives each variant."""
 
-OPERATORS = ("mask", "remove", "delete", "pad", "unk", "eos")
-"""Names of operators; any other is a token that comes in place of those that are hidden."""
-
 EFFECTS = {
     "mask": "the mask token in place of each token, which the model knows from pretraining",
     "remove": "hidden by the attention mask: the others keep their positions, and a causal model "
@@ -32,6 +29,9 @@ EFFECTS = {
     "unk": "the token for the unknown, which byte-level tokenizers never produce",
     "eos": "the end-of-text token, after which a causal model may take the text for another",
 }
+"""Names of operators, and what each does; any other name is a token that comes in place of those
+that are hidden.
+"""
 
 
 def find_operator(name: str | None, encoder: Encoder) -> tuple[str, Operator]:
@@ -42,7 +42,8 @@ def find_operator(name: str | None, encoder: Encoder) -> tuple[str, Operator]:
     """
     if name is None:
         if encoder.mask_token is None:
-            choices = "; ".join(f"{key}: {EFFECTS[key]}" for key in OPERATORS[1:])
+            others = (f"{key}: {effect}" for key, effect in EFFECTS.items() if key != "mask")
+            choices = "; ".join(others)
             raise OptionError(
                 "this tokenizer has no mask token, so say how words are to be hidden "
                 f"({choices}; or the text of a token that comes in their place)."

@@ -3,7 +3,7 @@
 import hashlib
 import itertools
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,9 +14,8 @@ import pyarrow as pa
 from normxlogit.corpus.fingerprint import model_of, versions
 from normxlogit.corpus.progress import Meter
 from normxlogit.corpus.rows import Columns, Row
-from normxlogit.corpus.source import Given, open_source
+from normxlogit.corpus.source import rows_of
 from normxlogit.encode import Encoder
-from normxlogit.errors import InputError, OptionError
 from normxlogit.evaluate.answers import Answers
 from normxlogit.evaluate.checkpoint import Checkpoint, parquet
 from normxlogit.evaluate.costs import costs_of
@@ -118,19 +117,11 @@ def _rows(
     source: Any, columns: Columns, limit: int | None, subset: str | None, split: str | None
 ) -> tuple[list[Row], dict[str, Any]]:
     """The rows to evaluate, and what tells the data from other data."""
-    rows: Iterator[Row]
-    if isinstance(source, (str, Path)):
-        found = open_source(source, subset=subset, split=split)
-        found.check(columns, strict=True)
-        rows, data = found.rows(columns, strict=True), found.fingerprint
-    elif subset is not None or split is not None:
-        raise OptionError("subset and split are for data sets of the Hub.")
-    elif isinstance(source, Iterable):
-        own = list(itertools.islice(Given(source).rows(columns), limit))
-        return own, {"rows": "given", "sha256": hashlib.sha256(repr(own).encode()).hexdigest()}
-    else:
-        raise InputError(f"a source is a path or gives rows; got {type(source).__name__}.")
-    return list(itertools.islice(rows, limit)), data
+    found, data = rows_of(source, columns, subset=subset, split=split, strict=True)
+    rows = list(itertools.islice(found, limit))
+    if data is None:
+        data = {"rows": "given", "sha256": hashlib.sha256(repr(rows).encode()).hexdigest()}
+    return rows, data
 
 
 def _finished(folder: Path) -> Evaluation | None:

@@ -1,8 +1,8 @@
 """Texts in batches: which run together, and what is done when one of them cannot be explained."""
 
-import itertools
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -89,24 +89,14 @@ class Texts:
         if whole and batch_size > 1:
             shortest, longest = (texts[whole[i]].windows[0] for i in (0, -1))
             side = self._padding.side(shortest, longest)
-        if side is None:
-            groups = [list(alike) for _, alike in itertools.groupby(whole, key=length)]
-        else:
-            groups = [whole]
-        for group in groups:
-            batch: list[int] = []
-            for key in group:
-                if batch and not self._fits(len(batch) + 1, length(key), batch_size):
-                    yield batch, side or "right"
-                    batch = []
-                batch.append(key)
-            if batch:
-                yield batch, side or "right"
+        fits = partial(self._fits, batch_size=batch_size)
+        for batch in by_length(whole, length, fits, mixed=side is not None):
+            yield batch, side or "right"
         for key, text in texts.items():
             if len(text.windows) > 1:
                 yield [key], "right"
 
-    def _fits(self, rows: int, longest: int, batch_size: int) -> bool:
+    def _fits(self, rows: int, longest: int, *, batch_size: int) -> bool:
         """Whether so many texts may run together, the longest of which has so many tokens."""
         most = batch_size * TOKENS if self._room is None else self._room
         return rows <= batch_size and rows * longest <= most
@@ -171,6 +161,33 @@ def _too_large(tokens: int) -> ModelError:
         f"there is not enough memory for one text of {tokens} tokens. Use a shorter one, "
         "long='truncate', a smaller dtype, or another device."
     )
+
+
+def by_length(
+    keys: Sequence[int],
+    length: Callable[[int], int],
+    fits: Callable[[int, int], bool],
+    *,
+    mixed: bool,
+) -> Iterator[list[int]]:
+    """Batches of keys, as many in each as fit.
+
+    Args:
+        keys: sorted by length.
+        length: how many tokens a key's row has.
+        fits: whether so many rows may run together, the longest of which has so many tokens; one
+            always may.
+        mixed: whether rows of different lengths may run together.
+    """
+    batch: list[int] = []
+    for key in keys:
+        is_alike = mixed or not batch or length(key) == length(batch[0])
+        if batch and not (is_alike and fits(len(batch) + 1, length(key))):
+            yield batch
+            batch = []
+        batch.append(key)
+    if batch:
+        yield batch
 
 
 def chunks(values: Sequence[Any], size: int) -> Iterator[Any]:

@@ -13,7 +13,7 @@ from typing import Any
 from normxlogit.evaluate.operators import EFFECTS
 from normxlogit.evaluate.report.chance import gain
 from normxlogit.evaluate.report.findings import MAIN, SELF, Findings, times
-from normxlogit.evaluate.report.paired import Difference
+from normxlogit.evaluate.statistics import Estimate
 from normxlogit.show.view import percent
 
 FEW = 100
@@ -21,7 +21,7 @@ FEW = 100
 ALIKE = 1.25
 """The ratio up to which costs count as the same."""
 
-Differences = Callable[[str, str, str], Difference | None]
+Differences = Callable[[str, str, str], Estimate | None]
 """Takes a metric and two methods; how much more the one has than the other."""
 
 

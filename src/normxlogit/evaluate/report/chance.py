@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 
 from normxlogit.evaluate.report.findings import MAIN, Findings
-from normxlogit.evaluate.report.paired import Difference, Paired
+from normxlogit.evaluate.report.paired import Paired
+from normxlogit.evaluate.statistics import Estimate
 
 BesideRandom = Mapping[tuple[str, str], str]
 """Of a method's name and a metric: "same" if it is not told apart from random order, or "worse"."""
@@ -25,8 +26,8 @@ def beside_random(found: Findings, paired: Paired) -> BesideRandom:
     return placed
 
 
-def gain(found: Findings, metric: str, difference: Difference) -> str:
+def gain(found: Findings, metric: str, difference: Estimate) -> str:
     """What the difference of one method to another says of the one: "better", "same", "worse"."""
-    if not difference.is_told:
+    if not difference.differs_from_zero:
         return "same"
     return "better" if found.is_gain(metric, difference.value) else "worse"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import rankdata
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -102,7 +103,7 @@ def agreement(scores: Floats) -> tuple[float, tuple[int, int], float] | None:
         The mean of Spearman's correlations over all pairs of methods, the pair with the lowest and
         that; None if there is no pair whose scores are not all alike.
     """
-    ranks = np.array([_ranks(np.where(np.isnan(row), -np.inf, row)) for row in scores])
+    ranks = np.array([rankdata(np.where(np.isnan(row), -np.inf, row)) for row in scores])
     varied = [int(n) for n in np.flatnonzero(np.ptp(ranks, axis=1) > 0)]
     if len(varied) < 2:
         return None
@@ -113,13 +114,6 @@ def agreement(scores: Floats) -> tuple[float, tuple[int, int], float] | None:
     }
     lowest = min(pairs, key=lambda pair: pairs[pair])
     return float(np.mean(list(pairs.values()))), lowest, pairs[lowest]
-
-
-def _ranks(values: Floats) -> Floats:
-    """Ranks from 1, the mean of those that like values share."""
-    _, places, counts = np.unique(values, return_inverse=True, return_counts=True)
-    ranks: Floats = (np.cumsum(counts) - (counts - 1) / 2)[places]
-    return ranks
 
 
 def _places(scores: "pa.Table", methods: Sequence[str]) -> dict[int, dict[str, int]]:

@@ -1,31 +1,16 @@
 """Differences of two methods over the examples that both were measured on."""
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from normxlogit.evaluate.statistics import Bootstrap
+from normxlogit.evaluate.statistics import Bootstrap, Estimate
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 Floats = NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class Difference:
-    """How much more one method has than another, and the 95 % interval of that."""
-
-    value: float
-    low: float
-    high: float
-
-    @property
-    def is_told(self) -> bool:
-        """Whether the interval excludes zero."""
-        return self.low > 0 or self.high < 0
 
 
 class Paired:
@@ -38,7 +23,7 @@ class Paired:
         self._rows = scores["row"].to_numpy()
         self._drawn: dict[int, Bootstrap] = {}
 
-    def difference(self, metric: str, one: str, other: str) -> Difference | None:
+    def difference(self, metric: str, one: str, other: str) -> Estimate | None:
         """How much more one method has than the other, over the examples that both have.
 
         Args:
@@ -57,8 +42,7 @@ class Paired:
             return None
         if len(own) not in self._drawn:
             self._drawn[len(own)] = Bootstrap(len(own), self._seed)
-        found = self._drawn[len(own)].mean(values[own] - other_values[others])
-        return Difference(found.value, *found.interval)
+        return self._drawn[len(own)].mean(values[own] - other_values[others])
 
     def _examples(self, metric: str, name: str) -> tuple[NDArray[np.int64], Floats]:
         """The rows that a method was measured on, in order, and its mean in each."""
