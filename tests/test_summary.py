@@ -53,9 +53,10 @@ def run_of(
     folder.mkdir()
     rows = len({record["row"] for record in records})
     counts = {"rows": rows, "errors": {}, "records": len(records), "tokens": 7, "shards": 1}
-    progress = counts | {"part": 0, "place": rows, "broken": {}, "first_error": None}
+    progress = counts | {"broken": {}, "first_error": None}
+    after = {"row": rows, "part": 0, "place": rows}
     schema = shards.schema(float16=False)
-    note = json.dumps({"run": "it", "progress": progress})
+    note = json.dumps({"run": "it", "progress": progress, "next": after})
     schema = schema.with_metadata({**schema.metadata, "normxlogit.shard": note})
     columns = {name: [record.get(name) for record in records] for name in schema.names}
     pq.write_table(pa.table(columns, schema), folder / shards.name_of(0))
@@ -393,7 +394,7 @@ def test_what_is_no_run(tmp_path: Path) -> None:
     (path,) = shards.paths_in(folder)
     whole = path.read_bytes()
     path.unlink()
-    with pytest.raises(InputError, match="lost its last 1 shards"):
+    with pytest.raises(InputError, match="lost 1 of its shards"):
         summary(folder)
     path.write_bytes(b"PAR1")
     with pytest.raises(InputError, match="is not a whole shard"):

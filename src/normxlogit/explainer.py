@@ -332,6 +332,9 @@ class Explainer:
         float16: bool = False,
         strict: bool = False,
         progress: bool = False,
+        engine: str = "local",
+        workers: int | None = None,
+        gpus_per_worker: float = 0,
         **options: Any,
     ) -> "Summary | Iterator[Explained]":
         """Explain every row of a corpus, into Parquet files or one after the other.
@@ -352,6 +355,9 @@ class Explainer:
             float16: write scores of tokens as float16.
             strict: stop at the first row or file that cannot be explained.
             progress: show rows a second and the like, if standard error is a terminal.
+            engine: "local", this process, or "ray", the workers of a Ray cluster.
+            workers: how many of these; as many as there is room for, if not given.
+            gpus_per_worker: the share of a GPU that each has.
             contrast, method, layer, readout, threshold, batch_size, long, **options: as in
                 `explain`, the layer being one.
 
@@ -364,13 +370,14 @@ class Explainer:
                 another run or in use; of an iterator that a file cannot be read further; if
                 `strict`, that a row cannot be explained.
             OptionError: an option that does not exist or does not fit.
-            ModelError: the model reads no texts.
+            ModelError: the model reads no texts, or cannot be sent to workers.
             UnsupportedHeadError: scores of this model could not be vouched for.
-            MissingExtraError: pyarrow or datasets is not installed.
+            MissingExtraError: pyarrow, datasets or Ray is not installed.
+            NormXLogitError: Ray cannot go on.
         """
         from .corpus.explaining import Question
         from .corpus.rows import Columns
-        from .corpus.run import each, job_of, write
+        from .corpus.run import each, job_of, workers_of, write
 
         job = job_of(
             Columns(text, pair, id, label),
@@ -381,7 +388,10 @@ class Explainer:
             float16=float16,
             strict=strict,
         )
+        cluster = workers_of(engine, workers, gpus_per_worker)
         if output is None:
+            if cluster is not None:
+                raise OptionError('engine="ray" writes files. Name an output folder.')
             return each(self, self._reader, source, job, subset=subset, split=split)
         if not isinstance(source, (str, Path)):
             raise OptionError(
@@ -398,6 +408,7 @@ class Explainer:
             subset=subset,
             split=split,
             progress=progress,
+            cluster=cluster,
         )
 
     def evaluate(

@@ -1,5 +1,6 @@
 """`normxlogit corpus`."""
 
+from enum import Enum
 from pathlib import Path
 from typing import Annotated
 
@@ -27,6 +28,13 @@ from normxlogit.cli.common import (
     reporting,
     write_utf8,
 )
+
+
+class Engine(str, Enum):
+    """Who explains the rows."""
+
+    LOCAL = "local"
+    RAY = "ray"
 
 
 def corpus(
@@ -112,6 +120,28 @@ def corpus(
             "where memory runs out.",
         ),
     ] = 64,
+    engine: Annotated[
+        Engine,
+        typer.Option(
+            help="Who does it: local, this process; ray, the workers of a Ray cluster, or several "
+            "on this machine."
+        ),
+    ] = Engine.LOCAL,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            metavar="N",
+            help="With --engine ray, how many processes; as many as there is room for, if not "
+            "given.",
+        ),
+    ] = None,
+    gpus_per_worker: Annotated[
+        float,
+        typer.Option(
+            min=0, metavar="X", help="With --engine ray, the share of a GPU for each, such as 0.5."
+        ),
+    ] = 0,
     revision: Revision = None,
     device: Device = "auto",
     dtype: Annotated[
@@ -136,11 +166,18 @@ def corpus(
         if not Path(source).suffix:
             prefer_cache(source)
         with quiet(debug):
+            from normxlogit.corpus.run import workers_of
+
+            workers_of(engine.value, workers, gpus_per_worker)
+            if engine is Engine.RAY and device == "auto":
+                device = "cpu"
+            if dtype == "auto" and not gpus_per_worker:
+                dtype = fast_dtype(device, gguf_file)
             explainer = load(
                 model,
                 revision=revision,
                 device=device,
-                dtype=fast_dtype(device, gguf_file) if dtype == "auto" else dtype,
+                dtype=dtype,
                 gguf_file=gguf_file,
                 trust_remote_code=trust_remote_code,
             )
@@ -165,6 +202,9 @@ def corpus(
                 float16=float16,
                 strict=strict,
                 progress=True,
+                engine=engine.value,
+                workers=workers,
+                gpus_per_worker=gpus_per_worker,
                 **options,
             )
         for why in summary.broken.values():

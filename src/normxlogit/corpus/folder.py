@@ -1,7 +1,7 @@
 """The folder that a run writes to: whose it is, how far it has come, and one run at a time.
 
-The shards alone say how far it has come: each holds a note of the run that it is of, of the row
-that comes after it and of the counts up to there. manifest.json repeats it for readers.
+The shards alone say how far it has come: each holds a note of the run that it is of, of what is in
+it and of the row that comes after it. manifest.json has the sums for readers.
 """
 
 import contextlib
@@ -10,7 +10,7 @@ import os
 import uuid
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from filelock import FileLock, Timeout
 
 from normxlogit.corpus import shards
 from normxlogit.corpus.explaining import Explained
+from normxlogit.corpus.rows import Place
 from normxlogit.errors import InputError
 from normxlogit.files import write_whole
 
@@ -28,23 +29,20 @@ _LOCK = ".lock"
 
 @dataclass
 class Progress:
-    """How far a run has come.
+    """What some shards of a run hold.
 
     Attributes:
-        shards: how many shards there are.
+        shards: how many shards these are.
         rows: how many rows of the source they hold.
-        part, place: the part of the source that the next row is in, and its rows before that.
         records: how many rows the shards have: one for each target of each row.
         tokens: of the rows that were explained.
         errors: how many rows could not be explained, by kind.
         first_error: the first of these.
-        broken: files that could not be read, and why.
+        broken: files that could not be read up to there, and why.
     """
 
     shards: int = 0
     rows: int = 0
-    part: int = 0
-    place: int = 0
     records: int = 0
     tokens: int = 0
     errors: Counter[str] = field(default_factory=Counter)
@@ -65,6 +63,35 @@ class Progress:
             self.errors[explained.bad.kind.value] += 1
             self.first_error = self.first_error or explained.complaint
 
+    def add(self, other: "Progress") -> None:
+        """Add later shards."""
+        self.shards += other.shards
+        self.rows += other.rows
+        self.records += other.records
+        self.tokens += other.tokens
+        self.errors += other.errors
+        self.first_error = self.first_error or other.first_error
+        self.broken |= other.broken
+
+
+@dataclass(frozen=True)
+class Gap:
+    """Shards that are missing, one after the other.
+
+    Attributes:
+        first: the number of the first of them.
+        start: its first row.
+        end: the number of the shard that comes after them; None if they are those up to the end.
+    """
+
+    first: int = 0
+    start: Place = field(default_factory=Place)
+    end: int | None = None
+
+    def rows(self, size: int) -> int | None:
+        """How many rows are missing, if it is known; a shard holds `size`."""
+        return None if self.end is None else (self.end - self.first) * size
+
 
 @dataclass(frozen=True)
 class Run:
@@ -73,13 +100,15 @@ class Run:
     Attributes:
         manifest: what is in manifest.json.
         shards: the paths of its shards, in order.
-        progress: how far they have come.
-        finished: whether that is the end.
+        progress: what they hold.
+        missing: which are missing; the last is what may come after them all.
+        finished: whether there is nothing to come.
     """
 
     manifest: dict[str, Any]
     shards: list[Path]
     progress: Progress
+    missing: list[Gap]
     finished: bool
 
 
@@ -91,22 +120,26 @@ def run_in(folder: Path) -> Run:
             lost.
     """
     manifest = _read(folder / MANIFEST)
-    paths, progress = shards.paths_in(folder), Progress()
-    for number, path in enumerate(paths):
-        note = shards.note_in(path)
-        if path.name != shards.name_of(number) or note.get("run") != manifest["run"]:
-            raise InputError(f"{path} is not the next shard of this run. Take it away.")
-        progress = Progress.from_dict(note["progress"])
+    paths, progress, missing = shards.paths_in(folder), Progress(), [Gap()]
+    for path in paths:
+        note, number = shards.note_in(path), shards.number_of(path)
+        if number is None or note.get("run") != manifest["run"]:
+            raise InputError(f"{path} is not a shard of this run. Take it away.")
+        progress.add(Progress.from_dict(note["progress"]))
+        before = missing.pop()
+        if before.first < number:
+            missing.append(replace(before, end=number))
+        missing.append(Gap(number + 1, Place(**note["next"])))
     finished = manifest["state"] == "finished"
     if finished:
         if progress.shards != manifest["counts"]["shards"]:
             lost = manifest["counts"]["shards"] - progress.shards
             raise InputError(
-                f"{folder} was finished, and has lost its last {lost} shards. Bring them back, or "
+                f"{folder} was finished, and has lost {lost} of its shards. Bring them back, or "
                 "give another folder."
             )
         progress.broken = manifest["broken"]
-    return Run(manifest, paths, progress, finished)
+    return Run(manifest, paths, progress, missing, finished)
 
 
 class Folder:
@@ -114,8 +147,10 @@ class Folder:
 
     Attributes:
         path: the folder.
-        progress: how far the run has come.
-        finished: whether that is the end.
+        run: the id of its run.
+        progress: what the shards hold that are there.
+        missing: which were not there at first.
+        finished: whether the run is at its end.
     """
 
     def __init__(self, path: Path, settings: Mapping[str, Any], about: Mapping[str, Any]) -> None:
@@ -127,12 +162,13 @@ class Folder:
             about: what else to note in the manifest.
         """
         self.path = path
+        self.run = uuid.uuid4().hex
         self.progress = Progress()
+        self.missing = [Gap()]
         self.finished = False
         self._settings = json.loads(json.dumps(settings))
         self._about = about
         self._lock = FileLock(path / _LOCK, blocking=False)
-        self._run = uuid.uuid4().hex
 
     def __enter__(self) -> "Folder":
         """Make the folder, or find out how far its run has come.
@@ -164,9 +200,22 @@ class Folder:
     def __exit__(self, *_: object) -> None:
         self._lock.release()
 
-    def note(self) -> dict[str, Any]:
-        """What the last shard is to say of the run."""
-        return {"run": self._run, "progress": vars(self.progress)}
+    def add(self, shard: Progress) -> None:
+        """Take note of a shard that was written."""
+        self.progress.add(shard)
+        self.save()
+
+    def finish(self, broken: Mapping[str, str]) -> None:
+        """Take note of the end, and of the files that could not be read."""
+        self.progress.broken = dict(broken)
+        self.finished = True
+        self.save()
+
+    def clear(self) -> None:
+        """Take away what was left half written."""
+        for entry in self.path.iterdir():
+            if entry.name != _LOCK and _is_temporary(entry.name):
+                entry.unlink(missing_ok=True)
 
     def save(self) -> None:
         """Write the manifest."""
@@ -175,7 +224,7 @@ class Folder:
             "schema": SCHEMA,
             "shard_schema": shards.SCHEMA,
             "state": "finished" if self.finished else "unfinished",
-            "run": self._run,
+            "run": self.run,
             "counts": {
                 "rows": p.rows,
                 "errors": dict(sorted(p.errors.items())),
@@ -209,14 +258,12 @@ class Folder:
             )
 
     def _resume(self) -> None:
-        for entry in self.path.iterdir():
-            if entry.name != _LOCK and _is_temporary(entry.name):
-                entry.unlink()
+        self.clear()
         if not (self.path / MANIFEST).exists():
             self.save()
             return
         before = run_in(self.path)
-        self._run = before.manifest["run"]
+        self.run = before.manifest["run"]
         differences = list(_differences(before.manifest, {**self._settings, **self._about}))
         if differences:
             raise InputError(
@@ -224,11 +271,17 @@ class Folder:
                 "another folder, or what was given then."
             )
         self.progress, self.finished = before.progress, before.finished
+        self.missing = before.missing
 
     def _holder(self) -> str:
         with contextlib.suppress(OSError, ValueError):
             return f"process {int((self.path / _LOCK).read_text())}"
         return "of another process"
+
+
+def note(run: str, progress: Progress, after: Place) -> dict[str, Any]:
+    """What a shard is to say: of which run it is, what it holds, and which row comes after it."""
+    return {"run": run, "progress": vars(progress), "next": asdict(after)}
 
 
 def _is_temporary(name: str) -> bool:

@@ -78,6 +78,21 @@ class Columns:
 
 
 @dataclass(frozen=True)
+class Place:
+    """A row of a source.
+
+    Attributes:
+        row: how many rows of the source are before it.
+        part: the part of the source that it is in.
+        place: how many rows of that are before it.
+    """
+
+    row: int = 0
+    part: int = 0
+    place: int = 0
+
+
+@dataclass(frozen=True)
 class Row:
     """A row of a source.
 

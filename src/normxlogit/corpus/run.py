@@ -2,8 +2,9 @@
 
 import contextlib
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,13 +13,15 @@ import torch
 from normxlogit.corpus.explaining import Explained, Question, check, explain_rows
 from normxlogit.corpus.extra import require
 from normxlogit.corpus.progress import Meter
-from normxlogit.corpus.rows import Columns
+from normxlogit.corpus.rows import Columns, Row
 from normxlogit.corpus.source import Source, open_source, rows_of
 from normxlogit.errors import InputError, OptionError
 from normxlogit.tasks import Reader
 
 if TYPE_CHECKING:
-    from normxlogit.corpus.folder import Folder
+    from normxlogit.corpus.cluster import Workers
+    from normxlogit.corpus.folder import Folder, Gap, Progress
+    from normxlogit.corpus.shards import Writer
     from normxlogit.explainer import Explainer
 
 _FROM_COLUMN = "column:"
@@ -116,6 +119,25 @@ def job_of(
     return Job(columns, question, hashed, float16, strict)
 
 
+def workers_of(engine: str, count: int | None, gpus: float) -> "Workers | None":
+    """The workers of an engine, "local" or "ray"; None if it is this process.
+
+    Raises:
+        OptionError: there is no such engine, or it has no workers to be counted.
+        MissingExtraError: it is not installed.
+    """
+    if engine == "ray":
+        require("ray.data", "ray")
+        from normxlogit.corpus.cluster import Workers
+
+        return Workers(count, gpus)
+    if engine != "local":
+        raise OptionError(f"engine must be 'local' or 'ray', got {engine!r}.")
+    if count is not None or gpus:
+        raise OptionError("workers and gpus_per_worker are for engine='ray'.")
+    return None
+
+
 def each(
     explainer: "Explainer",
     reader: Reader,
@@ -156,13 +178,16 @@ def write(
     subset: str | None,
     split: str | None,
     progress: bool,
+    cluster: "Workers | None" = None,
 ) -> Summary:
     """Explain the rows of a source into shards; the model is called `name`, and `reader` is the
-    explainer's.
+    explainer's. With a `cluster` its workers do it, else this process.
 
     Raises as `Explainer.corpus`.
     """
     require("pyarrow")
+    if cluster is not None:
+        cluster.check(explainer)
     from normxlogit.corpus import shards
     from normxlogit.corpus.fingerprint import model_of, versions
     from normxlogit.corpus.folder import Folder
@@ -181,8 +206,12 @@ def write(
         if job.strict and (problem := at.first_error or next(iter(at.broken.values()), None)):
             raise InputError(problem)
         if not was_finished:
+            found.broken.update(at.broken)
             with Meter(found.count(), at.rows, at.tokens, shown=progress) as meter:
-                _write(reader, explainer.model.device, found, folder, job, meter)
+                if cluster is None:
+                    _write(reader, explainer.model.device, found, folder, job, meter)
+                else:
+                    cluster.write(explainer, name, found, folder, job, meter)
         return Summary(
             folder=output,
             rows=at.rows,
@@ -195,6 +224,28 @@ def write(
         )
 
 
+def missing_rows(source: Source, job: Job, gap: "Gap", size: int) -> Iterator[Row]:
+    """The rows that are missing; a shard holds `size`."""
+    start = gap.start
+    rows = source.rows(
+        job.columns, part=start.part, place=start.place, number=start.row, strict=job.strict
+    )
+    return islice(rows, gap.rows(size))
+
+
+def fill(shard: "Writer", window: Sequence[Explained], job: Job, done: "Progress") -> None:
+    """Write rows to a shard, and count them.
+
+    Raises:
+        InputError: the job is strict, and one could not be explained.
+    """
+    for explained in shard.write(window):
+        if job.strict:
+            _check_good(explained)
+        done.count(explained)
+    done.records = shard.records
+
+
 def _write(
     reader: Reader,
     device: torch.device,
@@ -205,37 +256,29 @@ def _write(
 ) -> None:
     """Write the shards that are missing; at least one, so that readers find the columns."""
     from normxlogit.corpus import shards
+    from normxlogit.corpus.folder import Progress, note
 
     at = folder.progress
-    source.broken.update(at.broken)
-    rows = source.rows(job.columns, part=at.part, place=at.place, number=at.rows, strict=job.strict)
-    numbers = {part.name: number for number, part in enumerate(source.parts)}
-    windows = explain_rows(reader, device, rows, job.question, shards.ROWS)
-    with contextlib.closing(windows):
-        window = next(windows, None)
-        while window is not None or not at.shards:
-            path = folder.path / shards.name_of(at.shards)
-            with shards.Writer(path, hashed=job.hashed, float16=job.float16) as shard:
-                room = shards.ROWS
-                while window is not None:
-                    for explained in shard.write(window):
-                        if job.strict:
-                            _check_good(explained)
-                        at.count(explained)
-                    last = window[-1].row
-                    at.part, at.place = numbers[str(last.file)], last.place + 1
-                    meter.show(at.rows, at.tokens)
-                    room -= len(window)
-                    window = next(windows, None) if room else None
-                at.shards += 1
-                at.records += shard.records
-                at.broken = dict(source.broken)
-                shard.close(folder.note())
-            folder.save()
+    for gap in folder.missing:
+        rows = missing_rows(source, job, gap, shards.ROWS)
+        windows = explain_rows(reader, device, rows, job.question, shards.ROWS)
+        number, after = gap.first, gap.start
+        with contextlib.closing(windows):
             window = next(windows, None)
-    at.broken = dict(source.broken)
-    folder.finished = True
-    folder.save()
+            while window is not None or not at.shards:
+                path, done = folder.path / shards.name_of(number), Progress(shards=1)
+                with shards.Writer(path, hashed=job.hashed, float16=job.float16) as shard:
+                    while window is not None:
+                        fill(shard, window, job, done)
+                        after = source.after(window[-1].row)
+                        meter.show(at.rows + done.rows, at.tokens + done.tokens)
+                        window = next(windows, None) if done.rows < shards.ROWS else None
+                    done.broken = dict(source.broken)
+                    shard.close(note(folder.run, done, after))
+                folder.add(done)
+                number += 1
+                window = next(windows, None)
+    folder.finish(source.broken)
 
 
 def _check_good(explained: Explained) -> None:

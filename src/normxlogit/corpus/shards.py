@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -61,6 +62,13 @@ def schema(*, float16: bool) -> Any:
 def name_of(number: int) -> str:
     """The name of a shard's file."""
     return f"shard-{number:05d}.parquet"
+
+
+def number_of(path: Path) -> int | None:
+    """The number of the shard of that name, if it is that of one."""
+    found = re.fullmatch(r"shard-(\d+)\.parquet", path.name)
+    number = int(found[1]) if found else None
+    return number if number is not None and path.name == name_of(number) else None
 
 
 def paths_in(folder: Path) -> list[Path]:

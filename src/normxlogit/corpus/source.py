@@ -10,7 +10,7 @@ from typing import Any
 
 from normxlogit.corpus.extra import require
 from normxlogit.corpus.formats import FORMATS, Part
-from normxlogit.corpus.rows import Bad, BrokenFileError, Columns, Row, Values, row_of
+from normxlogit.corpus.rows import Bad, BrokenFileError, Columns, Place, Row, Values, row_of
 from normxlogit.errors import InputError, OptionError
 
 _HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
@@ -55,6 +55,11 @@ class Source:
                 return None
             total += count
         return total
+
+    def after(self, row: Row) -> Place:
+        """What comes after a row."""
+        part = next(n for n, part in enumerate(self.parts) if part.name == row.file)
+        return Place(row.number + 1, part, row.place + 1)
 
     def rows(
         self, columns: Columns, *, part: int = 0, place: int = 0, number: int = 0, strict: bool
