@@ -446,7 +446,7 @@ class Explainer:
                 the text), "pad", "unk", "eos", or another token in place of each that is hidden.
             ratios: the shares of a text that are hidden, 0.1 to 0.9 if not given.
             metrics: beside comprehensiveness and sufficiency: "curves", "naopc", "loo_tau",
-                "sanity".
+                "soft", "sanity".
             draws: how many random orders there are for method "random", 20 if not given.
             seed: of random orders and of the bootstrap.
             long: what to do with a text over the model's limit: "error" leaves it out and says so;

@@ -83,7 +83,7 @@ def evaluate(
         str | None,
         typer.Option(
             metavar="NAME,NAME,...",
-            help="Beside comprehensiveness and sufficiency: curves, naopc, loo_tau, sanity.",
+            help="Beside comprehensiveness and sufficiency: curves, naopc, loo_tau, soft, sanity.",
         ),
     ] = None,
     draws: Annotated[int | None, typer.Option(help="How many random orders there are.")] = None,

@@ -68,7 +68,12 @@ def drop(sample: Sample, outputs: Outputs) -> Floats:
     Returns:
         float64 [variants].
     """
-    lost: Floats = sample.output[sample.said] - outputs[:, sample.said]
+    return loss(sample, outputs[:, sample.said])
+
+
+def loss(sample: Sample, values: Floats) -> Floats:
+    """The same for values f(x'), [variants]."""
+    lost: Floats = sample.output[sample.said] - values
     return np.abs(lost) if len(sample.output) == 1 else lost
 
 

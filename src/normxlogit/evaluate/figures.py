@@ -105,6 +105,19 @@ _FURTHER = (
         "Kendall's tau-b of the scores with what leaving out each unit alone loses",
         True,
     ),
+    (
+        "soft",
+        "pi_soft_nc",
+        "what is lost with numbers of the word embeddings set to zero, the more the more important "
+        "a word is, as a share of what all words lose; every method keeps as much",
+        True,
+    ),
+    (
+        "soft",
+        "pi_soft_ns",
+        "what is not lost with the other numbers set to zero, likewise",
+        True,
+    ),
 )
 
 

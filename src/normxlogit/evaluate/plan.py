@@ -12,7 +12,7 @@ from normxlogit.evaluate.presets import RATIOS, Corrected, Paper, Preset
 
 METHODS = ("normxlogit", "gradient_x_input", "integrated_gradients", "occlusion", "random")
 UNITS = ("word", "token", "sentence")
-FURTHER = ("curves", "naopc", "loo_tau", "sanity")
+FURTHER = ("curves", "naopc", "loo_tau", "soft", "sanity")
 """What is measured beside comprehensiveness and sufficiency, a pass for each unit or more."""
 
 
@@ -105,6 +105,11 @@ def plan_of(
         raise OptionError(
             f"metrics must be a list of any of {', '.join(FURTHER)}, which come beside "
             f"comprehensiveness and sufficiency; got {metrics!r}."
+        )
+    if preset == "paper" and "soft" in metrics:
+        raise OptionError(
+            "metric 'soft' keeps special tokens whole, and preset 'paper' counts them. Leave soft "
+            "out, or take preset 'corrected'."
         )
     unit = unit or ("token" if preset == "paper" else "word")
     return Plan(

@@ -32,6 +32,8 @@ SCHEMA = pa.schema(
         ("naopc_comprehensiveness", pa.float64()),
         ("naopc_sufficiency", pa.float64()),
         ("loo_tau", pa.float64()),
+        ("pi_soft_nc", pa.float64()),
+        ("pi_soft_ns", pa.float64()),
     ],
 )
 """`row` is the number of the source's row; `confidence` the probability of the class that the model

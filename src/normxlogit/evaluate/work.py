@@ -28,6 +28,7 @@ from normxlogit.evaluate.rankings import order_of, unit_scores
 from normxlogit.evaluate.reading import Left, Reader
 from normxlogit.evaluate.records import table_of
 from normxlogit.evaluate.samples import Sample
+from normxlogit.evaluate.soft import Soft
 from normxlogit.targets import Problem
 
 if TYPE_CHECKING:
@@ -50,6 +51,7 @@ class Work:
     ) -> None:
         self._explainer, self._reader, self._answers = explainer, reader, answers
         self._plan, self._rows = plan, rows
+        self._soft = Soft(explainer.model, reader.problem, plan.ratios, plan.seed)
 
     def probe(self) -> tuple[list[Candidate], dict[str, str]]:
         """The candidates that serve the model, by the first good text, and why the others do not.
@@ -118,7 +120,7 @@ class Work:
     ) -> tuple[pa.Table, dict[str, Any]]:
         """The records of some rows, and a note of what was left out and how much was run."""
         left, plan, answers = Left(), self._plan, self._answers
-        asked, forwards, tokens = answers.asked, answers.forwards, answers.tokens
+        before = self._spent()
         samples = self._reader.samples(rows, left)
         scores = self._scores(samples, serving, left)
         samples = [sample for sample in samples if sample.number in scores]
@@ -146,11 +148,16 @@ class Work:
             "errors": left.errors,
             "first": left.first,
             "gold": {sample.number: sample.label for sample in samples if sample.label is not None},
-            "asked": answers.asked - asked,
-            "forwards": answers.forwards - forwards,
-            "tokens": answers.tokens - tokens,
+            **{name: count - before[name] for name, count in self._spent().items()},
         }
         return table_of(records), note
+
+    def _spent(self) -> dict[str, int]:
+        """How much was asked and run so far."""
+        return {
+            name: getattr(self._answers, name) + getattr(self._soft, name)
+            for name in ("asked", "forwards", "tokens")
+        }
 
     def _scores(
         self, samples: Sequence[Sample], serving: Sequence[Candidate], left: Left
@@ -226,6 +233,15 @@ class Work:
             of_row = {s.number: own for s, own in zip(samples, lost, strict=True)}
             for record in records:
                 record["loo_tau"] = tau(record["scores"], of_row[record["row"]])
+        if "soft" in further:
+            for sample in samples:
+                self._add_soft([one for one in records if one["row"] == sample.number], sample)
+
+    def _add_soft(self, records: Sequence[dict[str, Any]], sample: Sample) -> None:
+        """To the records of one text."""
+        found = self._soft.of(sample, [record["scores"] for record in records])
+        for record, (nc, ns) in zip(records, found, strict=True):
+            record["pi_soft_nc"], record["pi_soft_ns"] = nc, ns
 
 
 def _texts(row: Row) -> list[str]:

@@ -16,6 +16,8 @@ _TITLES = {
     "naopc_comprehensiveness": "NAOPC comprehensiveness",
     "naopc_sufficiency": "NAOPC sufficiency",
     "loo_tau": "Leave-one-out τ",
+    "pi_soft_nc": "π-Soft-NC",
+    "pi_soft_ns": "π-Soft-NS",
     "comprehensiveness_accuracy": "Accuracy, top hidden",
     "sufficiency_accuracy": "Accuracy, top alone",
     "comprehensiveness_pearson": "Correlation, top hidden",
