@@ -7,11 +7,8 @@ import itertools
 import json
 import os
 import random
-import signal
-import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -40,6 +37,7 @@ from normxlogit.corpus.progress import Meter
 from normxlogit.corpus.source import Source, Split, open_dataset
 from normxlogit.encode import Encoder
 from normxlogit.tasks.batches import Texts
+from tests.killed import run_killed
 from tests.test_heads import made, tagger, writer
 from tests.tiny import tiny_classifier
 
@@ -1008,68 +1006,57 @@ def test_progress(total: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 SLOW = """
-import sys, time
-from normxlogit import cli
-from normxlogit.corpus import shards
+import pandas
+from normxlogit.corpus import fingerprint, folder, shards
+from transformers import BertForSequenceClassification
 
 shards.ROWS = 16
 write = shards.Writer.write
 
 def slowly(self, window):
-    time.sleep(0.05)
+    time.sleep(0.02)
     return write(self, window)
 
 shards.Writer.write = slowly
-sys.argv = ["normxlogit", *sys.argv[1:]]
-cli.main()
 """
 
 
-def test_killed_at_any_moment(
-    model: Path, explainer: Explainer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_killed_at_twenty_moments(model: Path, explainer: Explainer, tmp_path: Path) -> None:
     source = tmp_path / "reviews.parquet"
-    texts = [f"{TEXTS[n % 7]} {n}" if n % 11 else None for n in range(400)]
+    texts = [f"{TEXTS[n % 7]} {n}" if n % 11 else None for n in range(2000)]
     pd.DataFrame({"text": texts}).to_parquet(source, row_group_size=50)
-    whole, out = tmp_path / "whole", tmp_path / "out"
-    script = tmp_path / "slow.py"
-    script.write_text(SLOW)
 
-    def start(folder: Path) -> subprocess.Popen[bytes]:
-        arguments = command(model, source, folder, "--batch-size", "8")
-        return subprocess.Popen(
-            [sys.executable, str(script), *arguments],
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
+    def after(folder: str, times: int, seed: int) -> int:
+        """How many shards there are after so many kills; without any, at the end."""
+        arguments = command(model, source, tmp_path / folder, "--batch-size", "8")
+        found = tmp_path / folder / "shard-*.parquet"
+        return run_killed(arguments, found, times=times, seed=seed, patch=SLOW)
 
-    monkeypatch.setattr(shards, "ROWS", 16)
-    explainer.corpus(source, whole, batch_size=8)
-    chance = random.Random(6)
-    survived = set[int]()
-    for _ in range(3):
-        before, process = len(list(out.glob("*.parquet"))), start(out)
-        deadline = time.monotonic() + 30
-        while len(list(out.glob("*.parquet"))) <= before and time.monotonic() < deadline:
-            time.sleep(0.005)
-        with pytest.raises(InputError, match=f"another run .process {process.pid}"):
-            explainer.corpus(source, out)
-        time.sleep(chance.random() * 0.05)
-        process.send_signal(signal.SIGKILL)
-        process.wait(30)
-        survived.add(len(list(out.glob("*.parquet"))))
-        assert manifest_in(out)["state"] == "unfinished"
-    assert len(survived) > 1
-    assert start(out).wait(60) == 0
-    rows = rows_in(out)
-    assert [row["row"] for row in rows] == list(range(400))
-    for row, expected in zip(rows, rows_in(whole), strict=True):
-        assert_alike(row, expected)
-    assert [p.name for p in sorted(out.glob("*.parquet"))] == [
-        p.name for p in sorted(whole.glob("*.parquet"))
-    ]
+    out, whole = tmp_path / "out", tmp_path / "whole"
+    assert 20 <= after("out", 20, 1) < 125
+    assert manifest_in(out)["state"] == "unfinished"
+    assert after("out", 0, 2) == after("whole", 0, 3) == 125
+    assert rows_in(out) == rows_in(whole)
+    assert [row["row"] for row in rows_in(out)] == list(range(2000))
     assert not [p for p in out.iterdir() if p.name.startswith(".") and p.name != ".lock"]
-    assert_same(rows[399], explainer.explain(texts[399]))
+    assert_same(rows_in(out)[1999], explainer.explain(texts[1999]))
+
+
+def test_one_run_at_a_time(
+    explainer: Explainer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, out = lines_of(tmp_path / "reviews.txt", TEXTS[:6]), tmp_path / "out"
+    write, tries = shards.Writer.write, list[str]()
+
+    def twice(self: shards.Writer, window: Any) -> Any:
+        with pytest.raises(InputError, match=f"another run .process {os.getpid()}"):
+            explainer.corpus(source, out)
+        tries.append("refused")
+        return write(self, window)
+
+    monkeypatch.setattr(shards.Writer, "write", twice)
+    assert explainer.corpus(source, out).rows == 6
+    assert tries
 
 
 def test_a_window_at_a_time_is_written(explainer: Explainer, tmp_path: Path) -> None:
