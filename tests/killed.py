@@ -9,6 +9,8 @@ from pathlib import Path
 _SCRIPT = """
 import os, random, signal, sys, time
 from pathlib import Path
+import pandas
+from transformers import BertForSequenceClassification  # once, and not in every run
 from normxlogit import cli
 
 {patch}
@@ -57,9 +59,9 @@ def run_killed(
     Returns:
         How many paths of that pattern there are after that.
     """
-    script = [sys.executable, "-c", _SCRIPT.format(patch=patch), str(times), str(seed), pattern]
+    given = (times, seed, pattern, *arguments)
     done = subprocess.run(
-        [*script, *map(str, arguments)],
+        [sys.executable, "-c", _SCRIPT.format(patch=patch), *map(str, given)],
         env={**os.environ, "PYTHONHASHSEED": str(seed)},
         capture_output=True,
         text=True,

@@ -1006,9 +1006,7 @@ def test_progress(total: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 SLOW = """
-import pandas
 from normxlogit.corpus import fingerprint, folder, shards
-from transformers import BertForSequenceClassification
 
 shards.ROWS = 16
 write = shards.Writer.write

@@ -4,10 +4,7 @@ import csv
 import itertools
 import json
 import math
-import os
 import random
-import subprocess
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -32,6 +29,7 @@ from normxlogit.evidence import Evidence
 from normxlogit.files import write_whole
 from normxlogit.methods import METHODS, register
 from tests.builders import classifier, tokenizer
+from tests.killed import run_killed
 from tests.test_heads import tagger, writer
 from tests.tiny import tiny_classifier
 
@@ -822,63 +820,28 @@ def test_one_line_on_the_command_line(model: Path, tmp_path: Path) -> None:
     assert not out.exists()
 
 
-KILLED = """
-import os, random, signal, sys, time
-from pathlib import Path
-from normxlogit import cli
+IN_SMALL_PARTS = """
 from normxlogit.evaluate import report, run
 
 run.AT_A_TIME = 4
 report.write_report = lambda *_: None
-times, folder, seed = int(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
-sys.argv = ["normxlogit", *sys.argv[4:]]
-chance = random.Random(seed)
-
-def begun():
-    child = os.fork()
-    if not child:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        cli.main()
-    return child
-
-for _ in range(times):
-    parts = lambda: len(list((folder / ".parts").glob("0*.parquet")))
-    before, child = parts(), begun()
-    while parts() <= before + chance.randrange(2) and os.waitpid(child, os.WNOHANG) == (0, 0):
-        time.sleep(0.002)
-    time.sleep(chance.random() * 0.05)
-    os.kill(child, signal.SIGKILL)
-    os.waitpid(child, 0)
-    assert not (folder / "results.json").exists()
-print(parts() if times else 0)
-if not times:
-    assert os.waitstatus_to_exitcode(os.waitpid(begun(), 0)[1]) == 0
 """
 
 
 def test_killed_at_random_ten_times(model: Path, tmp_path: Path) -> None:
     data = reviews(tmp_path / "reviews.csv", 160)
-    script = tmp_path / "killed.py"
-    script.write_text(KILLED)
 
-    def started(folder: Path, times: int, seed: int) -> int:
+    def parts(folder: Path, times: int, seed: int) -> int:
         """How many parts there are after so many kills; without any it comes to its end."""
         options = ["--model", model, "--data", data, "--label", "label", "-o", folder]
         options += ["--operator", "unk", "--methods", "norm,logat,random", "--metrics", "curves"]
+        found = folder / ".parts" / "0*.parquet"
         arguments = ["evaluate", *options]
-        done = subprocess.run(
-            [sys.executable, script, str(times), folder, str(seed), *map(str, arguments)],
-            env={**os.environ, "PYTHONHASHSEED": str(seed)},
-            capture_output=True,
-            text=True,
-            timeout=120,
-        )
-        assert done.returncode == 0, done.stderr
-        return int(done.stdout.split()[-1])
+        return run_killed(arguments, found, times=times, seed=seed, patch=IN_SMALL_PARTS)
 
-    started(tmp_path / "whole", 0, 1)
-    survived = [started(tmp_path / "out", 5, 2), started(tmp_path / "out", 5, 3)]
-    assert 0 < survived[0] < survived[1] < 40
-    started(tmp_path / "out", 0, 4)
-    assert content(tmp_path / "out") == content(tmp_path / "whole")
-    assert pq.read_metadata(tmp_path / "out" / "scores.parquet").num_rows == 160 * 22
+    out, whole = tmp_path / "out", tmp_path / "whole"
+    assert 0 < parts(out, 10, 2) < 40
+    assert not (out / "results.json").exists()
+    assert parts(out, 0, 3) == parts(whole, 0, 1) == 0
+    assert content(out) == content(whole)
+    assert pq.read_metadata(out / "scores.parquet").num_rows == 160 * 22
