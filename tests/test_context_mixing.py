@@ -99,6 +99,24 @@ def bert_like_parts(model: Any) -> Any:
     return layers, [layer.attention.self.value for layer in layers], ALL
 
 
+def deberta_parts(model: Any) -> Any:
+    layers = model.deberta.encoder.layer
+    return layers, [layer.attention.self.value_proj for layer in layers], ALL
+
+
+def gptj_parts(model: Any) -> Any:
+    return model.transformer.h, [block.attn.v_proj for block in model.transformer.h], ALL
+
+
+def gpt_neo_parts(model: Any) -> Any:
+    return model.transformer.h, [b.attn.attention.v_proj for b in model.transformer.h], ALL
+
+
+def mpnet_parts(model: Any) -> Any:
+    layers = model.mpnet.encoder.layer
+    return layers, [layer.attention.attn.v for layer in layers], ALL
+
+
 PARTS: dict[str, tuple[Any, int, dict[str, Any]]] = {
     "bert": (bert_parts, 0, {}),
     "electra": (bert_like_parts, 0, {}),
@@ -111,6 +129,15 @@ PARTS: dict[str, tuple[Any, int, dict[str, Any]]] = {
     "mistral": (llama_parts, -1, {}),
     "gemma2": (llama_parts, -1, {}),
     "gemma3_text": (llama_parts, -1, {}),
+    # These compute their attention by themselves.
+    "deberta-v2": (deberta_parts, 0, {}),
+    "gptj": (gptj_parts, -1, {}),
+    "gpt_neo": (gpt_neo_parts, -1, {}),
+    "mpnet": (mpnet_parts, 0, {}),
+    **{
+        name: (bert_like_parts, 0, {})
+        for name in ("big_bird", "layoutlmv3", "lilt", "luke", "rembert", "roformer", "tapas")
+    },
 }
 
 
@@ -127,7 +154,9 @@ def mixing(model: Any, ids: Tensor, parts: Any) -> np.ndarray[Any, Any]:
         found: list[Tensor] = []
 
         def note(_module: nn.Module, _args: Any, output: Any) -> None:
-            found.append((output[0] if isinstance(output, tuple) else output)[0])
+            while isinstance(output, tuple):
+                output = output[0]
+            found.append(output[0])
 
         handles = [block.register_forward_hook(note) for block in blocks]
         model(input_ids=ids, attention_mask=torch.ones_like(ids))
@@ -190,6 +219,17 @@ def test_value_zeroing(model_type: str) -> None:
         maps = mixing(model, ids, parts)
         np.testing.assert_allclose(layers[row], maps[:, read], rtol=1e-4, atol=1e-6)
         np.testing.assert_allclose(rollout[row], rolled_out(maps)[:, read], rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("model_type", ["megatron-bert", "nystromformer"])
+def test_value_zeroing_without_padding_through_all_layers(model_type: str) -> None:
+    """Of models whose single layers, or padded rows, are refused."""
+    model = tiny_model(model_type)
+    inputs = tiny_inputs(model, padding=None)
+    found = nxl.attribute(model, inputs, target=0, method="value_zeroing").scores
+    for row, ids in enumerate(texts(inputs)):
+        expected = rolled_out(mixing(model, ids, bert_like_parts))[-1, 0]
+        np.testing.assert_allclose(found[row].numpy(), expected, rtol=1e-4, atol=1e-6)
 
 
 def test_value_zeroing_where_layers_share_a_block() -> None:
@@ -346,7 +386,7 @@ def test_multiple_choice(method: str) -> None:
 
 
 @pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("model_type", ["bert", "gpt2", "mixtral", "albert"])
+@pytest.mark.parametrize("model_type", ["bert", "gpt2", "mixtral", "albert", "deberta-v2"])
 def test_the_model_is_as_it_was(model_type: str, method: str) -> None:
     model = tiny_model(model_type).train()
     inputs = tiny_inputs(model, padding=None)
@@ -379,8 +419,13 @@ def test_the_model_is_as_it_was_after_an_error(
         ("mamba", "causal-lm", "value_zeroing", "0 times.*normxlogit"),
         ("longformer", "sequence-classification", "attention_rollout", "of each layer a map"),
         ("gpt_oss", "sequence-classification", "attention", "rows sum to one"),
-        ("deberta-v2", "sequence-classification", "value_zeroing", "0 times"),
-        ("jamba", "sequence-classification", "value_zeroing", "0 times"),
+        ("deberta", "sequence-classification", "value_zeroing", "0 times.*not one projection"),
+        ("falcon", "sequence-classification", "value_zeroing", "0 times.*not one projection"),
+        ("diffllama", "sequence-classification", "value_zeroing", "times.*not one projection"),
+        ("fnet", "sequence-classification", "value_zeroing", "0 times.*not one projection"),
+        ("jamba", "sequence-classification", "value_zeroing", "0 times.*not one projection"),
+        ("xlm", "sequence-classification", "value_zeroing", "0 times.*not what is read next"),
+        ("flaubert", "sequence-classification", "value_zeroing", "0 times.*not what is read next"),
         ("deepseek_v32", "causal-lm", "value_zeroing", "another attention function"),
         *(
             (model_type, mapping, method, "an encoder and a decoder.*normxlogit")
@@ -410,7 +455,7 @@ def test_wrong_options() -> None:
 
 
 @pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("model_type", ["bert", "llama", "gpt2", "gemma2", "modernbert"])
+@pytest.mark.parametrize("model_type", ["bert", "llama", "gpt2", "gemma2", "modernbert", "gptj"])
 def test_a_single_token(model_type: str, method: str) -> None:
     model = tiny_model(model_type)
     scores = nxl.attribute(model, {"input_ids": torch.tensor([[30]])}, method=method).scores
@@ -419,7 +464,7 @@ def test_a_single_token(model_type: str, method: str) -> None:
 
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-@pytest.mark.parametrize("model_type", ["bert", "llama"])
+@pytest.mark.parametrize("model_type", ["bert", "llama", "gptj"])
 def test_half_precision(model_type: str, dtype: torch.dtype, method: str) -> None:
     model = tiny_model(model_type)
     inputs = tiny_inputs(model, batch=3)
@@ -431,10 +476,11 @@ def test_half_precision(model_type: str, dtype: torch.dtype, method: str) -> Non
 
 
 @pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("model_type", ["llama", "gptj"])
 def test_many_copies_in_few_batches_and_in_many(
-    method: str, monkeypatch: pytest.MonkeyPatch
+    model_type: str, method: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    model = tiny_model("llama")
+    model = tiny_model(model_type)
     inputs = tiny_inputs(model)
     expected = nxl.attribute(model, inputs, method=method).scores
     for parameter in model.parameters():

@@ -11,26 +11,26 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
-from transformers import AttentionInterface, AttentionMaskInterface, Cache
+from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.masking_utils import eager_mask
 
 from normxlogit.errors import OptionError, UnsupportedHeadError
 from normxlogit.evidence import Evidence
 from normxlogit.methods import register
 from normxlogit.methods.attention import FAMILY, Maps, read_maps
+from normxlogit.methods.block_copies import WAY_OUT, BlockCall, each
+from normxlogit.methods.value_projection import value_projection, zeroed
 from normxlogit.numerics import agree
 from normxlogit.passes import AT_ONCE
 from normxlogit.shadow import Shadow
 from normxlogit.watch import first_tensor
-
-WAY_OUT = "method='normxlogit' needs no such pass."
 
 
 @register(
     "value_zeroing",
     family=FAMILY,
     cost="2 forwards, 1 a token",
-    serves="texts, transformers' attention functions",
+    serves="texts, blocks whose values can be reached",
     source="Mohebbi et al. 2023",
     has_layers=True,
 )
@@ -41,9 +41,11 @@ def value_zeroing(evidence: Evidence, rollout: bool = True) -> Tensor:
 
     C_l[i, j] is the cosine distance of token i's output of block l to what it is when token j's
     value vector is zero in all heads, rows normalised to sum to one. Up to, or of, the last layer
-    unless another is asked for. Cost: a further forward pass, and of every block one for each
-    token, many in a batch. Trust it over attention, for it sees all of a block; like it, it tells
-    what tokens take from each other and not what for.
+    unless another is asked for. Values are reached where a block calls transformers' attention
+    functions, or else in the one projection in which its attention is linear. Cost: a further
+    forward pass, and of every block one for each token, many in a batch; where the projection is to
+    be found, four more for each of the block's matrices. Trust it over attention, for it sees all
+    of a block; like it, it tells what tokens take from each other and not what for.
 
     Args:
         evidence: what one forward pass gave.
@@ -75,14 +77,24 @@ class _Zeroing:
     length: int
     calls: int = 0
 
+    @contextmanager
+    def inside(self) -> Iterator[None]:
+        """Inside, attention functions are called like this."""
+        self.calls = 0
+        token = _ZEROING.set(self)
+        try:
+            yield
+        finally:
+            _ZEROING.reset(token)
+
     def __call__(
         self, attend: Callable[..., Any], module: nn.Module, *args: Any, **kwargs: Any
     ) -> tuple[Tensor, Tensor]:
         """What attention gives to the copies, [copies, tokens, heads, width], and its weights."""
         self.calls += 1
         one = partial(_first, copies=len(self.tokens) + 1)
-        query, key, value, *others = (_each(one, given) for given in args)
-        output, weights = attend(module, query, key, value, *others, **_each(one, kwargs))
+        query, key, value, *others = (each(one, given) for given in args)
+        output, weights = attend(module, query, key, value, *others, **each(one, kwargs))
         values = self._of_heads(value, weights)
         if values is None or not _is_product(output, weights, values):
             raise UnsupportedHeadError(
@@ -137,98 +149,89 @@ AttentionInterface.register(_NAME, _attend)
 AttentionMaskInterface.register(_NAME, eager_mask)
 
 
-@dataclass(frozen=True)
-class _Call:
-    """A call of a block, in a pass over one row."""
-
-    block: nn.Module
-    args: tuple[Any, ...]
-    kwargs: dict[str, Any]
-    output: Tensor | None
-
-
 def _maps(evidence: Evidence, shadow: Shadow, row: int, layers: list[int]) -> tuple[Maps, Tensor]:
     """C of these layers, float32 [tokens, tokens], and where the row's tokens are."""
-    blocks = evidence.blocks
-    calls: list[_Call] = []
+    blocks, name = evidence.blocks, type(shadow.root).__name__
+    calls: list[BlockCall] = []
 
     def note(block: nn.Module, args: tuple[Any, ...], kwargs: Any, output: Any) -> None:
-        calls.append(_Call(block, args, kwargs, first_tensor(output)))
+        where = f"layer {len(calls) + 1} of {name}"
+        calls.append(BlockCall(block, args, kwargs, first_tensor(output), where))
+
+    def note_next(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        if calls and calls[-1].then is None:
+            calls[-1].then = first_tensor((*args, *kwargs.values()))
 
     of_blocks = [] if blocks is None else shadow.of[blocks].children()
-    handles = [block.register_forward_hook(note, with_kwargs=True) for block in of_blocks]
+    handles = [block.register_forward_hook(note, with_kwargs=True) for block in of_blocks] + [
+        module.register_forward_pre_hook(note_next, with_kwargs=True)
+        for module in shadow.of.values()
+    ]
     try:
         _, kept = evidence.passes.repeat(shadow, row)
     finally:
         for handle in handles:
             handle.remove()
-    name = type(shadow.root).__name__
     if not calls or len(calls) != evidence.depth:
         raise UnsupportedHeadError(
             f"value zeroing runs each layer anew, and of {name} {len(calls)} of {evidence.depth} "
             f"were seen to run. {WAY_OUT}"
         )
-    return {
-        layer: _map(calls[layer - 1], len(kept), f"layer {layer} of {name}") for layer in layers
-    }, kept
+    return {layer: _map(calls[layer - 1], len(kept)) for layer in layers}, kept
 
 
-def _map(call: _Call, length: int, where: str) -> Tensor:
+def _map(call: BlockCall, length: int) -> Tensor:
     """C of a layer, [tokens, tokens]; rows of tokens that no value reaches are zero."""
     if call.output is None or call.output.dim() != 3 or call.output.shape[:2] != (1, length):
         shape = None if call.output is None else list(call.output.shape)
         raise UnsupportedHeadError(
-            f"{where} gave {shape}, not [1, {length}, width]: its positions are not one to a "
+            f"{call.where} gave {shape}, not [1, {length}, width]: its positions are not one to a "
             f"token. {WAY_OUT}"
         )
-    columns, at_once = [], max(1, AT_ONCE // length)
-    for start in range(0, length, at_once):
-        tokens = torch.arange(start, min(start + at_once, length), device=call.output.device)
-        zeroing = _Zeroing(tokens, length)
-        try:
-            output = _output(call, zeroing)
-        except (torch.OutOfMemoryError, UnsupportedHeadError):
-            raise
-        except Exception as error:
-            raise UnsupportedHeadError(
-                f"{where} could not be run on copies of a row: {type(error).__name__}: {error}. "
-                f"{WAY_OUT}"
-            ) from error
-        if zeroing.calls != 1:
-            raise UnsupportedHeadError(
-                f"{where} called transformers' attention functions {zeroing.calls} times; value "
-                f"zeroing needs one call, to reach the values of its tokens. {WAY_OUT}"
-            )
-        if output.shape[1:] != call.output.shape[1:] or not agree(output[:1], call.output):
-            raise UnsupportedHeadError(
-                f"{where} gave something else when run again on copies of a row, so what zeroing "
-                f"values changes cannot be told. {WAY_OUT}"
-            )
+    every = torch.split(torch.arange(length), max(1, AT_ONCE // length))
+    columns: list[Tensor] = []
+    projection: nn.Module | None = None
+    for tokens in every:
+        if projection is None:
+            zeroing = _Zeroing(tokens, length)
+            output = call.on_copies(len(tokens) + 1, zeroing.inside)
+            if zeroing.calls != 1 and length == 1:  # all comes from it, whatever its value is
+                return torch.ones(1, 1)
+            if zeroing.calls != 1:
+                projection = _projection(call, zeroing.calls)
+        if projection is not None:
+            output = call.on_copies(len(tokens) + 1, partial(zeroed, projection, tokens))
         columns.append(_distances(output))
     found = torch.cat(columns).T
     total = found.sum(-1, keepdim=True)
     return found / total.where(total != 0, 1)
 
 
-def _output(call: _Call, zeroing: _Zeroing) -> Any:
-    """The states that a block gives for copies of a row."""
-    many = partial(_expanded, copies=len(zeroing.tokens) + 1)
-    try:
-        with _of_one_at_once(call.block):
-            return _run(call, zeroing, many)
-    except torch.OutOfMemoryError:
-        raise
-    except RuntimeError:  # it flattens, or writes to, what stands in memory once for all copies
-        return _run(call, zeroing, lambda value: many(value).contiguous())
+def _projection(call: BlockCall, attention_calls: int) -> nn.Module:
+    """The projection to values of a block that does not call transformers' attention once."""
+    if not _is_read(call.output, call.then):
+        raise UnsupportedHeadError(
+            f"{call.where} called transformers' attention functions {attention_calls} times, and "
+            "what it gives is not what is read next, so it may be a part of a layer; value zeroing "
+            f"compares the states that whole layers give. {WAY_OUT}"
+        )
+    found = value_projection(call)
+    if found is None:
+        raise UnsupportedHeadError(
+            f"{call.where} called transformers' attention functions {attention_calls} times, and "
+            "has not one projection in which the output of its attention is linear; value zeroing "
+            f"needs one call, or one such projection, to reach the values of its tokens. {WAY_OUT}"
+        )
+    return found
 
 
-def _run(call: _Call, zeroing: _Zeroing, many: Callable[[Tensor], Tensor]) -> Any:
-    zeroing.calls = 0
-    token = _ZEROING.set(zeroing)
-    try:
-        return first_tensor(call.block(*_each(many, call.args), **_each(many, call.kwargs)))
-    finally:
-        _ZEROING.reset(token)
+def _is_read(states: Tensor, then: Tensor | None) -> bool:
+    """Whether something is called with these states, or with one token's."""
+    if then is None or then.shape[-1] != states.shape[-1]:
+        return False
+    if then.shape == states.shape:
+        return agree(then, states)
+    return any(then.numel() == one.numel() and agree(then.flatten(), one) for one in states[0])
 
 
 def _distances(states: Tensor) -> Tensor:
@@ -241,52 +244,6 @@ def _distances(states: Tensor) -> Tensor:
     return (units[1:] - units[0]).square().sum(-1) / 2
 
 
-@contextmanager
-def _of_one_at_once(block: nn.Module) -> Iterator[None]:
-    """Inside, what a block computes of copies that are all alike yet, it computes of one."""
-    leaves = [module for module in block.modules() if not module._modules]
-    before = [(vars(module), vars(module).get("forward")) for module in leaves]
-    try:
-        for module in leaves:
-            vars(module)["forward"] = partial(_of_one, module.forward)
-        yield
-    finally:
-        for own, forward in before:
-            if forward is None:
-                del own["forward"]
-            else:
-                own["forward"] = forward
-
-
-def _of_one(forward: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-    first = args[0] if len(args) == 1 and not kwargs else None
-    if isinstance(first, Tensor) and first.dim() > 1 and len(first) > 1 and first.stride(0) == 0:
-        found = forward(first[:1])
-        if isinstance(found, Tensor) and len(found) == 1:
-            return found.expand(len(first), *found.shape[1:])
-    return forward(*args, **kwargs)
-
-
-def _expanded(value: Tensor, copies: int) -> Tensor:
-    """A tensor of one row for several copies of it."""
-    return value if value.dim() < 2 or len(value) != 1 else value.expand(copies, *value.shape[1:])
-
-
 def _first(value: Tensor, copies: int) -> Tensor:
     """The first copy's part of a tensor."""
     return value if value.dim() < 2 or len(value) != copies else value[:1]
-
-
-def _each(change: Callable[[Tensor], Tensor], value: Any) -> Any:
-    """The same with every tensor changed in the tuples, lists and dicts of a block's arguments, and
-    without caches, in which a token's keys and values would stand twice.
-    """
-    if isinstance(value, Tensor):
-        return change(value)
-    if isinstance(value, Cache):
-        return None
-    if type(value) in (tuple, list):
-        return type(value)(_each(change, inner) for inner in value)
-    if type(value) is dict:
-        return {key: _each(change, inner) for key, inner in value.items()}
-    return value
