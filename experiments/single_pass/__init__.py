@@ -1,0 +1,1 @@
+"""What can be had beyond NormXLogit for about one forward pass; docs/single-pass.md."""

@@ -1,0 +1,103 @@
+"""Variants held against NormXLogit on a classifier or a regression.
+
+    python -m experiments.single_pass.classifiers --model FOLDER --data FILE --output FOLDER \
+        [--limit 300] [--longest 40] [--shares 9] [--variants NAME ...]
+
+FILE has columns text, label and, of pairs, pair (as experiments.paper.standins writes them), or is
+a .tsv of SST-2. Every variant is registered as a method and evaluated by `Explainer.evaluate`,
+with whole words and the mask token; FOLDER/table.md has the figures of each and how far they are
+from NormXLogit's, paired over texts.
+"""
+
+import argparse
+import csv
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.compute as pc
+
+import normxlogit as nxl
+from experiments.single_pass.variants import VARIANTS, of_model
+from normxlogit.evaluate.statistics import Bootstrap
+from normxlogit.files import write_whole
+
+OURS, DRAWS = "normxlogit", 3
+
+
+def read(path: Path, longest: int) -> list[dict[str, str]]:
+    """The rows of a file whose text has no more than so many words."""
+    if path.suffix == ".tsv":
+        lines = [line.split("\t") for line in path.read_text("utf-8").splitlines()]
+        rows = [{"text": text, "label": label} for text, label in lines]
+    else:
+        with path.open(encoding="utf-8", newline="") as file:
+            rows = list(csv.DictReader(file))
+    return [
+        row for row in rows if len((row["text"] + " " + row.get("pair", "")).split()) <= longest
+    ]
+
+
+def table(found: Any, costs: Mapping[str, str]) -> str:
+    """Markdown: each method's figures, and how far they are from NormXLogit's."""
+    means = {}
+    for name in found.results["methods"]:
+        own = found.scores.filter(pc.equal(found.scores["method"], name)).to_pandas()
+        means[name] = [
+            own.assign(mean=own[column].map(np.mean)).groupby("row")["mean"].mean().to_numpy()
+            for column in ("comprehensiveness", "sufficiency")
+        ]
+    bootstrap = Bootstrap(len(means[OURS][0]), 0)
+    lines = [
+        f"{len(means[OURS][0])} texts, {found.results['forwards']['run']:,} variants run.",
+        "",
+        "| method | cost | comprehensiveness ↑ | less NormXLogit's | sufficiency ↓ "
+        "| less NormXLogit's |",
+        "|---|---|---|---|---|---|",
+    ]
+    for name in sorted(means, key=lambda name: -means[name][0].mean()):
+        cells = []
+        for own, ours in zip(means[name], means[OURS], strict=True):
+            gap = bootstrap.mean(own - ours)
+            low, high = gap.interval
+            cells += [
+                f"{own.mean():.3f}",
+                "" if name == OURS else f"{gap.value:+.3f} ({low:+.3f} to {high:+.3f})",
+            ]
+        lines.append(f"| {name} | {costs.get(name, '1')} | {' | '.join(cells)} |")
+    lines += [f"\n{name} was left out: {why}" for name, why in found.results["failed"].items()]
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    """Evaluate and write."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--model", required=True)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--output", type=Path, required=True)
+    parser.add_argument("--limit", type=int, default=300, help="how many texts")
+    parser.add_argument("--longest", type=int, default=40, help="words of a text")
+    parser.add_argument("--shares", type=int, default=9, help="how many shares are hidden, 5 or 9")
+    parser.add_argument("--variants", nargs="*", help="names; all if not given")
+    options = parser.parse_args()
+    explainer: nxl.Explainer = nxl.Explainer.from_pretrained(options.model, dtype="float32")
+    of_model(explainer.model)
+    chosen = [one for one in VARIANTS if not options.variants or one[0] in options.variants]
+    rows = read(options.data, options.longest)[: options.limit]
+    found = explainer.evaluate(
+        rows,
+        options.output / "evaluation",
+        pair="pair" if "pair" in rows[0] else None,
+        label="label",
+        methods=[OURS, *(settings for _, _, settings in chosen), "random"],
+        draws=DRAWS,
+        ratios=[k / 10 for k in range(1, 10, 1 if options.shares == 9 else 2)],
+    )
+    told = table(found, {name: cost for name, cost, _ in chosen})
+    write_whole(options.output / "table.md", told)
+    print(told)
+
+
+if __name__ == "__main__":
+    main()

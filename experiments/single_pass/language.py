@@ -1,0 +1,111 @@
+"""Methods held against NormXLogit on a causal language model.
+
+    python -m experiments.single_pass.language --model FOLDER_OF_A_GGUF --data DATA \
+        --output FILE.md [--cases 60] [--prompts 30] [--variants NAME ...]
+
+DATA holds blimp/ and sst2/. Two questions: do scores of a BLiMP prefix point to the word that
+settles the number of the next one (average precision over the words of the sentence, test halves of
+the paradigms whose cue comes first, as experiments.paper.blimp has them); and what does the
+log-probability of a generated answer lose without the words of the prompt that have the highest
+scores (`normxlogit.evaluate.generation.answer_drops`; the prompts are sentences of SST-2's test
+set, eight tokens are generated).
+"""
+
+import argparse
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import normxlogit as nxl
+from experiments.paper.blimp import Item, items_of
+from experiments.single_pass.variants import VARIANTS
+from normxlogit.evaluate.alignment import average_precision, rationale_mask
+from normxlogit.evaluate.blimp import RULES, halves, read_cases
+from normxlogit.evaluate.generation import answer_drops
+from normxlogit.evaluate.statistics import Bootstrap
+from normxlogit.files import write_whole
+
+OURS = "normxlogit"
+NAMES = ("logat", "gradient", "gradient, at value", "gradient_x_input")
+SHORTEST, LONGEST, NEW_TOKENS = 6, 30, 8
+"""Words of a prompt, and tokens of its answer."""
+
+
+def precision(explainer: nxl.Explainer, item: Item, settings: Mapping[str, Any]) -> float:
+    """Of the scores of a text's own tokens against its evidence; nan where all are evidence."""
+    found = explainer.explain(item.text, target=item.good, **settings)
+    kept = (found.segments >= 0) & (found.offsets[:, 0] >= item.begin)
+    evidence = rationale_mask(found, [item.cues])[kept]
+    if evidence.all():
+        return float("nan")
+    return average_precision(found.scores[kept].astype(np.float64), evidence)
+
+
+def table(figures: Mapping[str, Sequence[float]], title: str) -> str:
+    """Markdown: a row for each method, with its distance from NormXLogit, paired."""
+    values = {name: np.array(own) for name, own in figures.items()}
+    known = ~np.isnan(values[OURS])
+    bootstrap = Bootstrap(int(known.sum()), 0)
+    lines = [f"| method | {title} ({known.sum()}) | less NormXLogit's |", "|---|---|---|"]
+    for name, own in sorted(values.items(), key=lambda one: -np.nanmean(one[1])):
+        gap = bootstrap.mean(own[known] - values[OURS][known])
+        low, high = gap.interval
+        beside = "" if name == OURS else f"{gap.value:+.3f} ({low:+.3f} to {high:+.3f})"
+        lines.append(f"| {name} | {own[known].mean():.3f} | {beside} |")
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    """Explain, and write the tables."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--model", type=Path, required=True, help="its folder")
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--output", type=Path, required=True, help="the file to write")
+    parser.add_argument("--cases", type=int, default=60, help="of each paradigm")
+    parser.add_argument("--prompts", type=int, default=30, help="how many are answered")
+    parser.add_argument("--variants", nargs="*", default=NAMES, help="beside NormXLogit")
+    options = parser.parse_args()
+    (file,) = options.model.glob("*.gguf")
+    explainer: nxl.Explainer = nxl.Explainer.from_pretrained(
+        str(options.model), gguf_file=file.name, dtype="float32", device="cpu"
+    )
+    methods: dict[str, dict[str, Any]] = {
+        OURS: {},
+        **{
+            name: {"method": settings["method"], **settings["options"]}
+            for name, _, settings in VARIANTS
+            if name in options.variants
+        },
+        "random": {"method": "random"},
+    }
+    cases = []
+    for name in RULES:
+        _, test = halves(read_cases(options.data / "blimp" / f"{name}.jsonl"))
+        cases += test[: options.cases]
+    found: dict[str, list[float]] = {name: [] for name in methods}
+    for item in items_of(cases, explainer, causal=True):
+        for name, settings in methods.items():
+            found[name].append(precision(explainer, item, settings))
+    told = [table(found, "average precision ↑, cases")]
+    lines = (options.data / "sst2" / "test.tsv").read_text("utf-8").splitlines()
+    texts = [line.split("\t")[0] for line in lines]
+    prompts = [text for text in texts if SHORTEST <= len(text.split()) <= LONGEST]
+    lost = defaultdict[str, dict[str, list[float]]](lambda: {name: [] for name in methods})
+    for prompt in prompts[: options.prompts]:
+        for name, settings in methods.items():
+            answer = explainer.generate(
+                prompt, do_sample=False, max_new_tokens=NEW_TOKENS, **settings
+            )
+            drops = answer_drops(explainer, answer)
+            lost["comprehensiveness ↑, nats, prompts"][name].append(drops.comprehensiveness)
+            lost["sufficiency ↓, nats, prompts"][name].append(drops.sufficiency)
+    told += [table(own, title) for title, own in lost.items()]
+    write_whole(options.output, "\n".join(told))
+    print("\n".join(told))
+
+
+if __name__ == "__main__":
+    main()

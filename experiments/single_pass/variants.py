@@ -1,0 +1,365 @@
+"""What about one forward pass may give beyond NormXLogit: variants, registered as methods."""
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from transformers import AttentionInterface, AttentionMaskInterface
+from transformers.masking_utils import eager_mask
+
+import normxlogit as nxl
+from normxlogit.evidence import Evidence
+from normxlogit.methods import METHODS, register
+from normxlogit.passes import Passes, differentiable
+from normxlogit.shadow import Shadow
+from normxlogit.watch import first_tensor
+
+FAMILY, SOURCE = "single pass", "experiments.single_pass"
+VALUES = ("value", "v_proj")
+"""What models call the projection to values."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row without its padding, on a shadow of the model.
+
+    Attributes:
+        number: which row.
+        inputs: what the model takes.
+        special: which of its tokens are special, bool [tokens].
+        mask: the id of the mask token.
+    """
+
+    passes: Passes
+    shadow: Shadow
+    blocks: Sequence[nn.Module]
+    number: int
+    inputs: Mapping[str, Any]
+    special: Tensor
+    mask: int | None
+
+    def site(self, block: int, at: str) -> nn.Module:
+        """A block, counted from the last, which is 1; or its projection to values."""
+        found = self.shadow.of[self.blocks[-block]]
+        if at == "state":
+            return found
+        inner: dict[str, nn.Module] = dict(found.named_modules())
+        return inner[next(name for name in inner if name.rpartition(".")[2] in VALUES)]
+
+    def run(
+        self, block: int, at: str, given: Tensor | None = None, *, masked: bool = False
+    ) -> tuple[Tensor, Tensor]:
+        """What is explained, [variants, targets], with other states at a site, or as it is; and
+        the states, [variants, tokens, width], leaves of autograd's graph.
+        """
+        count, seen = 1 if given is None else len(given), list[Tensor]()
+
+        def leaf(state: Tensor) -> Tensor:
+            seen.append((state if given is None else given).detach().clone().requires_grad_())
+            return seen[0]
+
+        def before(_module: nn.Module, args: Any, kwargs: Any) -> Any:
+            if args:
+                return (leaf(args[0]), *args[1:]), kwargs
+            return args, {**kwargs, "hidden_states": leaf(kwargs["hidden_states"])}
+
+        site = self.site(block, at)
+        handle = (
+            site.register_forward_pre_hook(before, with_kwargs=True)
+            if at == "state"
+            else site.register_forward_hook(lambda _module, _args, output: leaf(output))
+        )
+        inputs = {
+            key: value.expand(count, *value.shape[1:]).clone()
+            if isinstance(value, Tensor)
+            else value
+            for key, value in self.inputs.items()
+        }
+        if masked:
+            assert self.mask is not None
+            inputs["input_ids"][:, ~self.special] = self.mask
+        try:
+            logits = self.shadow.root(**inputs, return_dict=True).logits
+        finally:
+            handle.remove()
+        return self.passes.objective(logits, torch.full((count,), self.number)), seen[0]
+
+    def gradients(self, values: Tensor, state: Tensor) -> Tensor:
+        """[targets, variants, tokens, width]."""
+        return torch.stack(
+            [torch.autograd.grad(own.sum(), state, retain_graph=True)[0] for own in values.T]
+        )
+
+
+def _frozen(module: nn.Module, query: Tensor, key: Tensor, *args: Any, **kwargs: Any) -> Any:
+    """A model's own eager attention, its weights constant to autograd."""
+    eager = inspect.unwrap(type(module).forward).__globals__["eager_attention_forward"]
+    return eager(module, query.detach(), key.detach(), *args, **kwargs)
+
+
+_NAME = "single_pass_frozen"
+AttentionInterface.register(_NAME, _frozen)
+AttentionMaskInterface.register(_NAME, eager_mask)
+
+
+def freeze(shadow: Shadow, what: str) -> None:
+    """Make attention constant to autograd, and of "both" what LayerNorms divide by."""
+    shadow.attend(_NAME)
+    for module in shadow.of.values() if what == "both" else ():
+        if isinstance(module, nn.LayerNorm):
+            vars(module)["forward"] = partial(_normed, module)
+
+
+def _normed(layer: nn.LayerNorm, states: Tensor) -> Tensor:
+    centred = states - states.mean(-1, keepdim=True)
+    spread = (centred.square().mean(-1, keepdim=True) + layer.eps).sqrt().detach()
+    found: Tensor = centred / spread * layer.weight + layer.bias
+    return found
+
+
+def each(evidence: Evidence, score: Callable[[Row], Tensor], frozen: str = "") -> Tensor:
+    """Scores of every row, each [targets, tokens], as those of a batch."""
+    passes, blocks = evidence.passes, evidence.blocks
+    assert blocks is not None
+    special = evidence.wording.units("token") < 0
+    with differentiable():
+        found = torch.zeros(len(passes.mask), passes.targets, passes.mask.shape[1])
+        shadow = passes.shadow()
+        if frozen:
+            freeze(shadow, frozen)
+        for number in range(len(found)):
+            inputs, kept = passes.alone(number)
+            own = special[number, kept]
+            row = Row(
+                passes, shadow, list(blocks.children()), number, inputs, own, evidence.wording.mask
+            )
+            found[number][:, kept] = score(row).detach()
+    return evidence.of_rows(found)[:, :, None]
+
+
+def standard(scores: Tensor) -> Tensor:
+    """Scores of a text's tokens, [..., tokens], less their mean, over their spread; nan stays."""
+    centred = scores - scores.nanmean(-1, keepdim=True)
+    return centred / centred.square().nanmean(-1, keepdim=True).sqrt().clamp_min(1e-12)
+
+
+@register("sp_gradient", family=FAMILY, source=SOURCE, of_output=True)
+def gradient(
+    evidence: Evidence,
+    block: int = 1,
+    at: str = "state",
+    less: str = "",
+    steps: int = 1,
+    times: str = "",
+    frozen: str = "",
+) -> Tensor:
+    """(x_i - b_i) * df/dx_i at the input of a block, or at its values; summed over the width.
+
+    Args:
+        evidence: what one forward pass gave.
+        block: which, counted from the last, which is 1.
+        at: "state", or "value" for what the attention's projection to values gives.
+        less: b: "" is 0, "mean" the mean of the text's tokens, "mask" what stands there when all
+            of them are masked.
+        steps: at how many points between b and x the gradient is taken; 1 means at x.
+        times: "norm", "value" or "sum" to combine it with ||x^0||, |LogAt| or NormXLogit.
+        frozen: "attention" takes its weights for constants, "both" also the spreads of LayerNorms.
+    """
+
+    def score(row: Row) -> Tensor:
+        values, state = row.run(block, at)
+        start = torch.zeros_like(state)
+        if less == "mean":
+            start = state[:, ~row.special].mean(1, keepdim=True)
+        if less == "mask":
+            start = row.run(block, at, masked=True)[1]
+        moved = (state - start).detach()
+        if steps == 1:
+            slope = row.gradients(values, state)
+        else:
+            points, weights = np.polynomial.legendre.leggauss(steps)
+            way = torch.tensor((points + 1) / 2, dtype=state.dtype)[:, None, None]
+            weight = torch.tensor(weights / 2, dtype=state.dtype)[:, None, None]
+            values, line = row.run(block, at, start.detach() + way * moved)
+            slope = (row.gradients(values, line) * weight).sum(1, keepdim=True)
+        return (slope * moved).sum(-1)[:, 0]
+
+    found = each(evidence, score, frozen)
+    if times == "norm":
+        return found * evidence.norms()
+    if times == "value":
+        return found * evidence.values.abs()
+    if times == "sum":
+        return standard(found) + standard(evidence.norms() * evidence.values)
+    return found
+
+
+@register("sp_gradient_of_blocks", family=FAMILY, source=SOURCE, of_output=True)
+def gradient_of_blocks(evidence: Evidence, last: int = 3, at: str = "state") -> Tensor:
+    """The mean of `gradient` at the inputs, or values, of the last blocks."""
+    return torch.stack([gradient(evidence, block, at) for block in range(1, last + 1)]).mean(0)
+
+
+@register("sp_replaced", family=FAMILY, source=SOURCE, of_output=True)
+def replaced(evidence: Evidence, block: int = 1, at: str = "value", by: str = "zero") -> Tensor:
+    """f(x) - f(x with another vector at token i), in a block's values, or at its input.
+
+    `by` is "zero", "mean" of the text's tokens, or "mask", what stands there when all are masked.
+    """
+
+    def score(row: Row) -> Tensor:
+        own, state = row.run(block, at)
+        state = state.detach()
+        other = torch.zeros_like(state)
+        if by == "mean":
+            other = state[:, ~row.special].mean(1, keepdim=True).expand_as(state)
+        if by == "mask":
+            other = row.run(block, at, masked=True)[1]
+        tokens = torch.arange(state.shape[1])
+        variants = state.repeat(len(tokens), 1, 1)
+        variants[tokens, tokens] = other[0]
+        return (own - row.run(block, at, variants)[0]).T
+
+    return each(evidence, score)
+
+
+@register("sp_taken", family=FAMILY, source=SOURCE)
+def taken(evidence: Evidence, by: str = "attention", norm: str = "") -> Tensor:
+    """LogAt, or with a norm NormXLogit, times what the read position takes from the token."""
+    options = {"rollout": False} if by == "value_zeroing" else {}
+    took = METHODS[by](evidence, **options)
+    evidence.unsigned = None
+    scores = took * evidence.values
+    return scores * evidence.norms(norm) if norm else scores
+
+
+@register("sp_less", family=FAMILY, source=SOURCE)
+def less(evidence: Evidence, less: str = "mean", norm: str = "embedding") -> Tensor:
+    """||x_i^0|| * (LogAt - b): b is the mean of the text's tokens, or f of the text masked."""
+    values = evidence.values
+    if less == "mask":
+        base = each(evidence, lambda row: row.run(1, "state", masked=True)[0].T)
+        base = base.where(base != 0, torch.nan)
+    else:
+        base = values.nanmean(-1, keepdim=True)
+    return evidence.norms(norm) * (values - base)
+
+
+def of_model(model: Any) -> None:
+    """Register the variants that need another pass by the model itself."""
+
+    @register("sp_layers", family=FAMILY, source=SOURCE)
+    def layers(evidence: Evidence, last: int = 4, norm: str = "embedding") -> Tensor:
+        """The norm times the mean of LogAt over the last layers.
+
+        `norm` is "embedding", "none", "final" for ||x^L||, "middle" for that half way, or "before"
+        for what the embeddings are before their LayerNorm.
+        """
+        batch, targets, _, width = evidence.values.shape
+        found = torch.zeros(batch, targets, 1, width)
+        for row in range(batch):
+            inputs, kept = evidence.passes.alone(row)
+            target = evidence.asked.ids[row : row + 1, 0].clone()
+            every = nxl.attribute(model, inputs, target=target, layer="all", method="logat")
+            scores = every.scores[0, -last:].mean(0)
+            if norm == "embedding":
+                assert every.norms is not None
+                scores = scores * every.norms[0]
+            if norm in ("final", "middle"):
+                norms = nxl.attribute(model, inputs, layer="all", method="norm").scores[0]
+                scores = scores * norms[-1 if norm == "final" else len(norms) // 2]
+            if norm == "before":
+                scores = scores * before_norm(inputs)
+            found[row, :, 0, kept] = scores
+        return found
+
+    def before_norm(inputs: Mapping[str, Any]) -> Tensor:
+        seen = list[Tensor]()
+        layer = model.base_model.embeddings.LayerNorm
+        handle = layer.register_forward_pre_hook(lambda _, args: seen.append(first_tensor(args)))
+        try:
+            model(**inputs)
+        finally:
+            handle.remove()
+        norms: Tensor = seen[0][0].norm(dim=-1)
+        return norms
+
+
+def _of(method: str, cost: str, **options: Any) -> tuple[str, str, dict[str, Any]]:
+    told = [f"{key} {value}" for key, value in options.items()]
+    own: dict[str, Any] = {k: options.pop(k) for k in ("layer", "readout") if k in options}
+    name = ", ".join([method.removeprefix("sp_"), *told])
+    return name, cost, {**own, "method": method, "name": name, "options": options}
+
+
+VARIANTS = [
+    _of("norm", "1"),
+    _of("logat", "1"),
+    _of("normxlogit", "1", layer=5),
+    _of("normxlogit", "1", layer=4),
+    _of("normxlogit", "1", layer=3),
+    _of("normxlogit", "1", readout="margin"),
+    _of("normxlogit", "1", readout="centered"),
+    _of("normxlogit", "1", readout="logprob"),
+    _of("normxlogit", "1", norm="word"),
+    _of("sp_layers", "1", last=1, norm="before"),
+    _of("sp_layers", "1", last=1, norm="middle"),
+    _of("sp_layers", "1", last=1, norm="final"),
+    _of("sp_layers", "1", last=4),
+    _of("sp_layers", "1", last=4, norm="none"),
+    _of("sp_less", "1", less="mean"),
+    _of("sp_less", "2", less="mask"),
+    _of("sp_taken", "1", by="attention"),
+    _of("sp_taken", "1", by="attention", norm="embedding"),
+    _of("sp_taken", "1 + n/L", by="value_zeroing"),
+    _of("sp_taken", "1 + n/L", by="value_zeroing", norm="embedding"),
+    _of("sp_gradient", "1 + 2/L"),
+    _of("sp_gradient", "1 + 2/L", less="mean"),
+    _of("sp_gradient", "2 + 2/L", less="mask"),
+    _of("sp_gradient", "1 + 2/L", times="norm"),
+    _of("sp_gradient", "1 + 2/L", times="value"),
+    _of("sp_gradient", "1 + 2/L", times="sum"),
+    _of("sp_gradient", "1 + 1/L", at="value"),
+    _of("sp_gradient", "1 + 1/L", at="value", less="mean"),
+    _of("sp_gradient", "2 + 1/L", at="value", less="mask"),
+    _of("sp_gradient", "1 + 4/L", block=2),
+    _of("sp_gradient", "1 + 6/L", block=3),
+    _of("sp_gradient_of_blocks", "1 + 4/L", last=2),
+    _of("sp_gradient_of_blocks", "1 + 6/L", last=3),
+    _of("sp_gradient", "2 + 6/L", less="mask", steps=2),
+    _of("sp_gradient", "2 + 15/L", less="mask", steps=5),
+    _of("sp_gradient", "2 + 30/L", less="mask", steps=10),
+    _of("sp_gradient", "2 + 90/L", less="mask", steps=10, block=3),
+    _of("sp_gradient", "1 + 3/L", at="value", block=2),
+    _of("sp_gradient", "1 + 5/L", at="value", block=3),
+    _of("sp_gradient_of_blocks", "1 + 3/L", at="value", last=2),
+    _of("sp_gradient_of_blocks", "1 + 5/L", at="value", last=3),
+    _of("sp_gradient_of_blocks", "3", at="value", last=6),
+    _of("sp_gradient", "1 + 1/L", at="value", times="norm"),
+    _of("sp_gradient", "1 + 1/L", at="value", times="value"),
+    _of("sp_gradient", "1 + 1/L", at="value", times="sum"),
+    _of("sp_gradient", "2 + 4/L", at="value", less="mask", steps=2),
+    _of("sp_gradient", "1 + 2/L", frozen="attention"),
+    _of("sp_gradient", "1 + 4/L", frozen="attention", block=2),
+    _of("sp_gradient", "1 + 6/L", frozen="attention", block=3),
+    _of("sp_gradient", "3", frozen="attention", block=6),
+    _of("sp_gradient", "1 + 2/L", frozen="both"),
+    _of("sp_gradient", "1 + 4/L", frozen="both", block=2),
+    _of("sp_gradient", "1 + 6/L", frozen="both", block=3),
+    _of("sp_gradient", "3", frozen="both", block=6),
+    _of("sp_replaced", "1 + 1/L", by="zero"),
+    _of("sp_replaced", "1 + 1/L", by="mean"),
+    _of("sp_replaced", "2 + 1/L", by="mask"),
+    _of("sp_replaced", "1 + n/L", at="state", by="mean"),
+    _of("sp_replaced", "2 + n/L", at="state", by="mask"),
+    _of("gradient_x_input", "4"),
+    _of("integrated_gradients", "2 + 30", n_steps=10, baseline="mask"),
+    _of("occlusion", "n"),
+]
+"""Each by its name, its cost in forward passes of a model of L blocks on n tokens (where what the
+first pass computed is kept; a backward pass counts as two) and its settings."""
