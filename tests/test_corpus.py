@@ -636,7 +636,7 @@ def test_a_data_set(explainer: Explainer, tmp_path: Path, monkeypatch: pytest.Mo
     assert [row["file"] for row in rows] == ["train"] * 25 + ["test"] * 2
     assert summary.errors == {"null": 1}
     for path in summary.shards[1:]:
-        path.unlink()
+        Path(path).unlink()
     unfinish(tmp_path / "out")
     explainer.corpus("someone/reviews", tmp_path / "out", id="n")
     assert rows_in(tmp_path / "out") == rows
@@ -723,12 +723,12 @@ def test_the_manifest(explainer: Explainer, model: Path, tmp_path: Path) -> None
 def test_a_finished_run_does_nothing(explainer: Explainer, tmp_path: Path) -> None:
     source = lines_of(tmp_path / "reviews.txt", TEXTS)
     first = explainer.corpus(source, tmp_path / "out")
-    before = {path: path.stat().st_mtime_ns for path in first.shards}
+    before = {path: Path(path).stat().st_mtime_ns for path in first.shards}
     again = explainer.corpus(source, tmp_path / "out", batch_size=3)
     assert (first.was_finished, again.was_finished) == (False, True)
     assert str(first) == str(again)
-    assert {path: path.stat().st_mtime_ns for path in again.shards} == before
-    first.shards[0].unlink()
+    assert {path: Path(path).stat().st_mtime_ns for path in again.shards} == before
+    Path(first.shards[0]).unlink()
     with pytest.raises(InputError, match="lost 1 of its shards"):
         explainer.corpus(source, tmp_path / "out")
 

@@ -68,8 +68,11 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
+    return mixed(tmp_path / "data")
+
+
+def mixed(folder: Path) -> Path:
     """A folder with files of several kinds, of which two are broken, and rows that are bad."""
-    folder = tmp_path / "data"
     folder.mkdir()
     texts: list[Any] = [f"{TEXTS[n % 7]} {n}" if n % 9 else None for n in range(83)]
     frame = pd.DataFrame({"text": texts, "id": range(83), "label": "POSITIVE"})
@@ -111,7 +114,7 @@ def test_the_shards_are_those_of_the_local_engine(
     local = explainer.corpus(data, tmp_path / "local", **options)
     ours = explainer.corpus(data, tmp_path / "ray", **options, **RAY)
     assert_same_run(tmp_path / "ray", tmp_path / "local")
-    assert [path.name for path in ours.shards] == [shards.name_of(n) for n in range(9)]
+    assert [Path(path).name for path in ours.shards] == [shards.name_of(n) for n in range(9)]
     assert (ours.rows, ours.errors, ours.records) == (86, local.errors, local.records)
     assert ours.errors == local.errors
     assert ours.errors.keys() > {"null", "broken_row", "too_long", "undecodable"}

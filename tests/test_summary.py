@@ -391,7 +391,7 @@ def test_what_is_no_run(tmp_path: Path) -> None:
     for options in ({"top": -1}, {"min_count": 0}, {"top": True}):
         with pytest.raises(OptionError, match="must be a number from"):
             summary(folder, **options)
-    (path,) = shards.paths_in(folder)
+    path = folder / shards.name_of(0)
     whole = path.read_bytes()
     path.unlink()
     with pytest.raises(InputError, match="lost 1 of its shards"):

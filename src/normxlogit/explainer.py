@@ -343,10 +343,10 @@ class Explainer:
         is called again with the same arguments; see docs/corpus.md, which has the columns too.
 
         Args:
-            source: a file (.parquet, .csv, .tsv, .jsonl, .ndjson, .txt), a folder of these, or the
-                id of a data set on the Hub; without `output` also texts, or mappings from columns
-                to values.
-            output: the folder to write to. Without it nothing is written.
+            source: a file (.parquet, .csv, .tsv, .jsonl, .ndjson, .txt), a folder of these, the
+                URI of such in an object store, or the id of a data set on the Hub; without
+                `output` also texts, or mappings from columns to values.
+            output: the folder to write to, or its URI. Without it nothing is written.
             text, pair: the columns of the texts, and of the second texts of pairs.
             id, label: columns to be written beside the explanations.
             subset, split: of a data set on the Hub; all splits if not given.
@@ -402,7 +402,7 @@ class Explainer:
             self,
             self._reader,
             source,
-            Path(output),
+            output,
             job,
             name=self._name,
             subset=subset,

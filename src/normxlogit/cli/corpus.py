@@ -43,16 +43,18 @@ def corpus(
         typer.Argument(
             metavar="SOURCE",
             help="A file (.parquet, .csv, .tsv, .jsonl, .ndjson, or .txt with a text on each "
-            "line), a folder of these, or the id of a data set on the Hugging Face Hub.",
+            "line), a folder of these, the URI of either in an object store (s3://...), or the id "
+            "of a data set on the Hugging Face Hub.",
         ),
     ],
     output: Annotated[
-        Path,
+        str,
         typer.Option(
             "--output",
             "-o",
             metavar="FOLDER",
-            help="Write here; the same command goes on with a run that was stopped.",
+            help="Write here, a folder or its URI (s3://...); the same command goes on with a run "
+            "that was stopped.",
         ),
     ],
     text: Annotated[str, typer.Option(metavar="COLUMN", help="The column of the texts.")] = "text",
@@ -163,7 +165,7 @@ def corpus(
     with reporting(debug):
         options = options_of(option or [])
         check_utf8([source, text, pair or "", row_id or "", label or "", *(target or [])])
-        if not Path(source).suffix:
+        if "://" not in source and not Path(source).suffix:
             prefer_cache(source)
         with quiet(debug):
             from normxlogit.corpus.run import workers_of

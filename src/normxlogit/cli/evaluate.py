@@ -139,7 +139,7 @@ def evaluate(
         source = options.pop("data", None)
         if source is None:
             raise typer.BadParameter("no data. Give --data FILE, or a --config that names it.")
-        if not Path(source).suffix:
+        if "://" not in source and not Path(source).suffix:
             prefer_cache(source)
         with quiet(debug):
             explainer = load(

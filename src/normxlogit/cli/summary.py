@@ -2,7 +2,6 @@
 
 import json
 import sys
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -22,7 +21,8 @@ from normxlogit.files import write_whole
 
 def summary(
     folder: Annotated[
-        Path, typer.Argument(metavar="FOLDER", help="What 'normxlogit corpus' wrote to.")
+        str,
+        typer.Argument(metavar="FOLDER", help="What 'normxlogit corpus' wrote to; also its URI."),
     ],
     top: Annotated[
         int,

@@ -11,7 +11,6 @@ import os
 from collections.abc import Generator, Iterator
 from dataclasses import asdict, dataclass, fields
 from itertools import islice
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -22,6 +21,7 @@ from normxlogit.corpus.explaining import explain_rows
 from normxlogit.corpus.extra import require
 from normxlogit.corpus.folder import Folder, Gap, Progress, note
 from normxlogit.corpus.formats import File
+from normxlogit.corpus.location import Location
 from normxlogit.corpus.progress import Meter
 from normxlogit.corpus.rows import Bad, Kind, Place, Row
 from normxlogit.corpus.run import Job, fill, missing_rows
@@ -153,7 +153,7 @@ class Workers:
                 _Actor,
                 fn_constructor_args=(
                     model,
-                    str(folder.path.absolute()),
+                    folder.path.absolute(),
                     folder.run,
                     job,
                     self.gpus > 0,
@@ -220,12 +220,12 @@ def _read(_: Any, source: Source, job: Job, missing: list[Gap], size: int) -> It
 class _Actor:
     """Explains the rows of a shard and writes it."""
 
-    def __init__(self, model: Any, folder: str, run: str, job: Job, on_gpu: bool) -> None:
+    def __init__(self, model: Any, folder: Location, run: str, job: Job, on_gpu: bool) -> None:
         """Take the model out of Ray's store."""
         own, tokenizer, name = require("ray").get(model)
         self._device = torch.device("cuda" if on_gpu else "cpu")
         self._reader = reader_of(own.to(self._device), tokenizer, name)
-        self._folder, self._run, self._job = Path(folder), run, job
+        self._folder, self._run, self._job = folder, run, job
 
     def __call__(self, row: dict[str, str]) -> dict[str, str]:
         """What became of a piece, as JSON."""

@@ -5,11 +5,12 @@ it and of the row that comes after it. manifest.json has the sums for readers.
 """
 
 import contextlib
+import hashlib
 import json
 import os
 import uuid
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -18,9 +19,9 @@ from filelock import FileLock, Timeout
 
 from normxlogit.corpus import shards
 from normxlogit.corpus.explaining import Explained
+from normxlogit.corpus.location import Location, write_whole
 from normxlogit.corpus.rows import Place
 from normxlogit.errors import InputError
-from normxlogit.files import write_whole
 
 SCHEMA = "normxlogit/corpus/1"
 MANIFEST = "manifest.json"
@@ -106,13 +107,13 @@ class Run:
     """
 
     manifest: dict[str, Any]
-    shards: list[Path]
+    shards: list[Location]
     progress: Progress
     missing: list[Gap]
     finished: bool
 
 
-def run_in(folder: Path) -> Run:
+def run_in(folder: Location) -> Run:
     """The run that a folder with a manifest holds.
 
     Raises:
@@ -145,6 +146,9 @@ def run_in(folder: Path) -> Run:
 class Folder:
     """The folder of one run; a context manager that keeps other runs out.
 
+    Stores have no locks. There runs with the same settings have the same id, so that two at once
+    write the same shards.
+
     Attributes:
         path: the folder.
         run: the id of its run.
@@ -153,7 +157,9 @@ class Folder:
         finished: whether the run is at its end.
     """
 
-    def __init__(self, path: Path, settings: Mapping[str, Any], about: Mapping[str, Any]) -> None:
+    def __init__(
+        self, path: Location, settings: Mapping[str, Any], about: Mapping[str, Any]
+    ) -> None:
         """Take a folder, which need not exist yet.
 
         Args:
@@ -162,13 +168,12 @@ class Folder:
             about: what else to note in the manifest.
         """
         self.path = path
-        self.run = uuid.uuid4().hex
+        self.run = uuid.uuid4().hex if isinstance(path, Path) else _digest([settings, about])
         self.progress = Progress()
         self.missing = [Gap()]
         self.finished = False
         self._settings = json.loads(json.dumps(settings))
         self._about = about
-        self._lock = FileLock(path / _LOCK, blocking=False)
 
     def __enter__(self) -> "Folder":
         """Make the folder, or find out how far its run has come.
@@ -178,27 +183,15 @@ class Folder:
                 another run, or cannot be written to.
         """
         self._check_ours()
-        try:
-            self.path.mkdir(exist_ok=True)
-            self._lock.acquire()
-        except Timeout as error:
-            raise InputError(
-                f"{self.path} is being written to by another run ({self._holder()}). Wait for its "
-                "end, or give another folder."
-            ) from error
-        except OSError as error:
-            raise InputError(f"cannot write {self.path}: {error.strerror or error}.") from error
-        try:
-            with contextlib.suppress(OSError):
-                (self.path / _LOCK).write_text(str(os.getpid()))
+        with contextlib.ExitStack() as stack:
+            if isinstance(self.path, Path):
+                stack.enter_context(_locked(self.path))
             self._resume()
-        except BaseException:
-            self._lock.release()
-            raise
+            self._held = stack.pop_all()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._lock.release()
+        self._held.close()
 
     def add(self, shard: Progress) -> None:
         """Take note of a shard that was written."""
@@ -240,8 +233,8 @@ class Folder:
 
     def _check_ours(self) -> None:
         if not self.path.exists():
-            parent = self.path.absolute().parent
-            if not parent.is_dir():
+            parent = self.path.absolute().parent if isinstance(self.path, Path) else None
+            if parent is not None and not parent.is_dir():
                 raise InputError(f"cannot write {self.path}: there is no folder {parent}.")
             return
         if not self.path.is_dir():
@@ -273,24 +266,53 @@ class Folder:
         self.progress, self.finished = before.progress, before.finished
         self.missing = before.missing
 
-    def _holder(self) -> str:
-        with contextlib.suppress(OSError, ValueError):
-            return f"process {int((self.path / _LOCK).read_text())}"
-        return "of another process"
-
 
 def note(run: str, progress: Progress, after: Place) -> dict[str, Any]:
     """What a shard is to say: of which run it is, what it holds, and which row comes after it."""
     return {"run": run, "progress": vars(progress), "next": asdict(after)}
 
 
+@contextlib.contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """A folder, made if need be, that other runs are kept out of."""
+    lock = FileLock(folder / _LOCK, blocking=False)
+    try:
+        folder.mkdir(exist_ok=True)
+        lock.acquire()
+    except Timeout as error:
+        raise InputError(
+            f"{folder} is being written to by another run ({_holder(folder)}). Wait for its end, "
+            "or give another folder."
+        ) from error
+    except OSError as error:
+        raise InputError(f"cannot write {folder}: {error.strerror or error}.") from error
+    try:
+        with contextlib.suppress(OSError):
+            (folder / _LOCK).write_text(str(os.getpid()))
+        yield
+    finally:
+        lock.release()
+
+
+def _holder(folder: Path) -> str:
+    with contextlib.suppress(OSError, ValueError):
+        return f"process {int((folder / _LOCK).read_text())}"
+    return "of another process"
+
+
+def _digest(data: Any) -> str:
+    return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()[:32]
+
+
 def _is_temporary(name: str) -> bool:
     return name == _LOCK or name.startswith((f".{MANIFEST}.", ".shard-"))
 
 
-def _read(manifest: Path) -> dict[str, Any]:
+def _read(manifest: Location) -> dict[str, Any]:
     try:
         data = json.loads(manifest.read_text("utf-8"))
+    except InputError:
+        raise
     except (OSError, ValueError) as error:
         raise InputError(f"cannot read {manifest}: {error}.") from error
     found = isinstance(data, dict) and (data.get("schema"), data.get("shard_schema"))

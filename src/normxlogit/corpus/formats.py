@@ -4,14 +4,16 @@ Each reads what it needs and no more, so that memory does not grow with the file
 """
 
 import csv
+import io
 import itertools
 import json
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 from typing import Any, Protocol
 
 from normxlogit.corpus.extra import require
+from normxlogit.corpus.location import Location, parquet
 from normxlogit.corpus.rows import Bad, BrokenFileError, Kind, Values
+from normxlogit.errors import InputError
 
 PEEKED = 1000
 """How many lines of JSON are looked at to tell which columns there are."""
@@ -47,9 +49,9 @@ class Part(Protocol):
 
 
 class File:
-    """A file on this machine."""
+    """A file on this machine or of a store."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Location) -> None:
         self.path = path
         self.name = path.name
 
@@ -84,13 +86,16 @@ class Parquet(File):
                         skipped = min(start, batch.num_rows)
                         start -= skipped
                         yield from _records(batch.slice(skipped))
+                except InputError:
+                    raise
                 except _UNREADABLE as error:
                     raise self.broken(error) from error
 
     def _open(self) -> Any:
-        pq = require("pyarrow.parquet")
         try:
-            return pq.ParquetFile(self.path, buffer_size=_BUFFER)
+            return parquet(self.path, buffer_size=_BUFFER)
+        except InputError:
+            raise
         except _UNREADABLE as error:
             raise self.broken(error) from error
 
@@ -181,9 +186,8 @@ class Csv(Lines):
                 yield dict(zip(header, record, strict=True))
 
     def _records(self) -> Iterator[list[str] | Bad]:
-        self._open().close()
         try:
-            with self.path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
+            with io.TextIOWrapper(self._open(), "utf-8-sig", "surrogateescape", "") as file:
                 reader = csv.reader(file, delimiter=self.delimiter, strict=True)
                 while True:
                     first = reader.line_num + 1
@@ -208,7 +212,7 @@ class Tsv(Csv):
     delimiter = "\t"
 
 
-FORMATS: dict[str, Callable[[Path], Part]] = {
+FORMATS: dict[str, Callable[[Location], Part]] = {
     ".parquet": Parquet,
     ".csv": Csv,
     ".tsv": Tsv,

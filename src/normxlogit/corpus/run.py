@@ -12,6 +12,7 @@ import torch
 
 from normxlogit.corpus.explaining import Explained, Question, check, explain_rows
 from normxlogit.corpus.extra import require
+from normxlogit.corpus.location import address, location, shown
 from normxlogit.corpus.progress import Meter
 from normxlogit.corpus.rows import Columns, Row
 from normxlogit.corpus.source import Source, open_source, rows_of
@@ -32,23 +33,23 @@ class Summary:
     """What a run has written.
 
     Attributes:
-        folder: where.
+        folder: where; a URI of a store is text, with all its options.
         rows: how many rows of the source were read.
         errors: how many of them could not be explained, by kind.
         broken: files that could not be read, or not to their end, and why.
         ignored: what is in the source's folder and is none of the files that are read.
         records: how many rows the shards have: one for each target of each row.
-        shards: their paths, in order.
+        shards: their paths or URIs, in order.
         was_finished: whether an earlier run had done it all.
     """
 
-    folder: Path
+    folder: Path | str
     rows: int
     errors: Mapping[str, int]
     broken: Mapping[str, str]
     ignored: tuple[str, ...]
     records: int
-    shards: tuple[Path, ...]
+    shards: tuple[Path | str, ...]
     was_finished: bool
 
     def __str__(self) -> str:
@@ -60,7 +61,7 @@ class Summary:
             parts.append(f"files that could not be read: {', '.join(self.broken)}")
         if self.ignored:
             parts.append(f"not looked at: {', '.join(self.ignored)}")
-        return f"{', '.join(parts)}; in {self.folder}"
+        return f"{', '.join(parts)}; in {shown(self.folder)}"
 
 
 def _counted(number: int, what: str) -> str:
@@ -171,7 +172,7 @@ def write(
     explainer: "Explainer",
     reader: Reader,
     source: str | Path,
-    output: Path,
+    output: str | Path,
     job: Job,
     *,
     name: str,
@@ -193,6 +194,7 @@ def write(
     from normxlogit.corpus.folder import Folder
 
     check(explainer, job.question, pairs=job.columns.pair is not None)
+    place = location(output)
     found = open_source(source, subset=subset, split=split)
     found.check(job.columns, strict=job.strict)
     settings = {
@@ -201,7 +203,7 @@ def write(
         "data": found.fingerprint,
     }
     about = {"ignored": found.ignored, "versions": versions()}
-    with Folder(output, settings, about) as folder:
+    with Folder(place, settings, about) as folder:
         was_finished, at = folder.finished, folder.progress
         if job.strict and (problem := at.first_error or next(iter(at.broken.values()), None)):
             raise InputError(problem)
@@ -213,13 +215,13 @@ def write(
                 else:
                     cluster.write(explainer, name, found, folder, job, meter)
         return Summary(
-            folder=output,
+            folder=address(place),
             rows=at.rows,
             errors=dict(sorted(at.errors.items())),
             broken=dict(at.broken),
             ignored=tuple(found.ignored),
             records=at.records,
-            shards=tuple(shards.paths_in(output)),
+            shards=tuple(map(address, shards.paths_in(place))),
             was_finished=was_finished,
         )
 

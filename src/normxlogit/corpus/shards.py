@@ -3,11 +3,8 @@
 import contextlib
 import hashlib
 import json
-import os
 import re
-import uuid
-from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,6 +14,7 @@ from numpy.typing import NDArray
 
 from normxlogit.attribution import Attribution
 from normxlogit.corpus.explaining import Explained
+from normxlogit.corpus.location import Location, draft, parquet
 from normxlogit.corpus.rows import Bad, Kind, Row
 from normxlogit.errors import InputError
 
@@ -64,34 +62,38 @@ def name_of(number: int) -> str:
     return f"shard-{number:05d}.parquet"
 
 
-def number_of(path: Path) -> int | None:
+def number_of(path: Location) -> int | None:
     """The number of the shard of that name, if it is that of one."""
     found = re.fullmatch(r"shard-(\d+)\.parquet", path.name)
     number = int(found[1]) if found else None
     return number if number is not None and path.name == name_of(number) else None
 
 
-def paths_in(folder: Path) -> list[Path]:
+def paths_in(folder: Location) -> list[Location]:
     """The shards in a folder, in order."""
-    return sorted(folder.glob("shard-*.parquet"), key=lambda p: (len(p.name), p.name))
+    found = [path for path in folder.iterdir() if re.fullmatch(r"shard-.*\.parquet", path.name)]
+    return sorted(found, key=lambda p: (len(p.name), p.name))
 
 
-def note_in(path: Path) -> dict[str, Any]:
+def note_in(path: Location) -> dict[str, Any]:
     """What `Writer.close` noted in a shard.
 
     Raises:
-        InputError: it is no shard, or not whole.
+        InputError: it is no shard, or not whole, or cannot be read.
     """
     try:
-        note = (pq.read_metadata(path).metadata or {})[_NOTE]
+        with parquet(path) as file:
+            note = (file.metadata.metadata or {})[_NOTE]
         found: dict[str, Any] = json.loads(note)
+    except InputError:
+        raise
     except (OSError, ValueError, KeyError) as error:
         raise InputError(f"{path} is not a whole shard of normxlogit.") from error
     return found
 
 
 class Writer:
-    """Writes a shard under a temporary name, which becomes its own when it is closed.
+    """Writes a shard, which is there when it is closed.
 
     Used as a context manager: left without `close`, it leaves nothing behind.
 
@@ -103,25 +105,26 @@ class Writer:
         InputError: the folder cannot be written to, or the disk is full.
     """
 
-    def __init__(self, path: Path, *, hashed: bool, float16: bool) -> None:
+    def __init__(self, path: Location, *, hashed: bool, float16: bool) -> None:
         self.path = path
         self.records = 0
         self._hashed, self._float16 = hashed, float16
         self._schema = schema(float16=float16)
-        self._temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
 
     def __enter__(self) -> "Writer":
         with self._reported():
-            self._file = self._temporary.open("xb")
+            self._draft = draft(self.path)
             try:
-                self._writer = pq.ParquetWriter(self._file, self._schema, compression="zstd")
+                self._writer = pq.ParquetWriter(self._draft.file, self._schema, compression="zstd")
             except BaseException:
-                _try(self._file.close, self._temporary.unlink)
+                self._draft.drop()
                 raise
         return self
 
     def __exit__(self, *_: object) -> None:
-        _try(self._writer.close, self._file.close, self._temporary.unlink)
+        with contextlib.suppress(OSError, ValueError):
+            self._writer.close()
+        self._draft.drop()
 
     def write(self, window: Sequence[Explained]) -> list[Explained]:
         """Append rows, and return them; those whose scores do not fit are errors now."""
@@ -138,11 +141,7 @@ class Writer:
         with self._reported():
             self._writer.add_key_value_metadata({_NOTE: json.dumps(note)})
             self._writer.close()
-            self._file.flush()
-            os.fsync(self._file.fileno())
-            self._file.close()
-            self._temporary.replace(self.path)
-            _sync(self.path.parent)
+            self._draft.keep()
 
     def _records(self, explained: Explained) -> Iterator[dict[str, Any]]:
         """A record for each target of a row; one if there is none."""
@@ -218,20 +217,3 @@ def _by_target(a: Attribution) -> NDArray[np.float32]:
 def _utf8(text: str | None) -> str | None:
     """What can be written: bytes that are not UTF-8 come as halves of characters."""
     return None if text is None else text.encode("utf-8", "replace").decode("utf-8")
-
-
-def _try(*steps: Callable[[], object]) -> None:
-    """Do what can be done."""
-    for step in steps:
-        with contextlib.suppress(OSError, ValueError):
-            step()
-
-
-def _sync(folder: Path) -> None:
-    """Make the name of a new file outlast a power cut, where folders can be synced."""
-    if os.name == "posix":
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)

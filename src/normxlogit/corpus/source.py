@@ -10,6 +10,7 @@ from typing import Any
 
 from normxlogit.corpus.extra import require
 from normxlogit.corpus.formats import FORMATS, Part
+from normxlogit.corpus.location import Location, location, shown
 from normxlogit.corpus.rows import Bad, BrokenFileError, Columns, Place, Row, Values, row_of
 from normxlogit.errors import InputError, OptionError
 
@@ -134,7 +135,7 @@ def rows_of(
     split: str | None,
     strict: bool,
 ) -> tuple[Iterator[Row], dict[str, Any] | None]:
-    """The rows of a path or Hub id, with its fingerprint, or those that the caller has.
+    """The rows of a path, URI or Hub id, with its fingerprint, or those that the caller has.
 
     A part that cannot be read is an error when it is its turn, or if `strict` at once.
 
@@ -154,20 +155,22 @@ def rows_of(
 
 
 def open_source(source: str | Path, *, subset: str | None, split: str | None) -> Source:
-    """The source of that path or Hub id.
+    """The source of that path, URI or Hub id.
 
     Raises:
         InputError: there is none, or it holds nothing that can be read.
         OptionError: a subset or split of something that is no data set.
     """
-    path = Path(source)
+    path = location(source)
     if not path.exists():
         known = path.suffix.lower() in FORMATS
         if isinstance(source, Path) or known or not _HUB_ID.fullmatch(source):
-            raise InputError(f"there is no file or folder {source}.")
+            raise InputError(f"there is no file or folder {shown(source)}.")
         return open_dataset(source, subset=subset, split=split)
     if subset is not None or split is not None:
-        raise OptionError(f"subset and split are for data sets of the Hub; {source} is a path.")
+        raise OptionError(
+            f"subset and split are for data sets of the Hub; {shown(source)} is a path."
+        )
     ends = ", ".join(FORMATS)
     if path.is_dir():
         inside = sorted(entry for entry in path.iterdir() if not entry.name.startswith((".", "_")))
@@ -224,7 +227,7 @@ def _problem(part: Part, columns: Columns) -> BrokenFileError | None:
     )
 
 
-def _fingerprint(path: Path) -> dict[str, Any]:
+def _fingerprint(path: Location) -> dict[str, Any]:
     digest = hashlib.sha256()
     try:
         with path.open("rb") as file:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from normxlogit.corpus.extra import require
+from normxlogit.corpus.location import Location, location
 from normxlogit.errors import InputError, OptionError
 
 if TYPE_CHECKING:
@@ -187,7 +188,7 @@ def summary(folder: str | Path, *, top: int = 20, min_count: int | None = None) 
     The shards are read in pieces; memory grows with the number of different words only.
 
     Args:
-        folder: the run's output; it may be unfinished.
+        folder: the run's output, a folder or its URI; it may be unfinished.
         top: how many words of each target, and how many rows that differ, are told at most.
         min_count: how often a word must occur with a target to be told. Without it 5, or once for
             every 1000 records of the target, if that is more.
@@ -204,22 +205,22 @@ def summary(folder: str | Path, *, top: int = 20, min_count: int | None = None) 
     from normxlogit.corpus.folder import MANIFEST, run_in
     from normxlogit.corpus.tally import Tally, batches, span_of
 
-    folder = Path(folder)
-    if not (folder / MANIFEST).is_file():
+    place = location(folder)
+    if not (place / MANIFEST).is_file():
         raise InputError(
-            f"{folder} holds no run of normxlogit corpus: it has no {MANIFEST}. Give the folder "
+            f"{place} holds no run of normxlogit corpus: it has no {MANIFEST}. Give the folder "
             "that was its --output."
         )
-    run = run_in(folder)
+    run = run_in(place)
     span = span_of(run.shards) if run.manifest["model"]["problem"] == "regression" else None
     tally = Tally(run.manifest["model"], top, span)
     for batch in batches(run.shards):
         tally.add(batch)
-    return _findings(folder, run, tally, min_count, span)
+    return _findings(place, run, tally, min_count, span)
 
 
 def _findings(
-    folder: Path,
+    folder: Location,
     run: "Run",
     tally: "Tally",
     min_count: int | None,

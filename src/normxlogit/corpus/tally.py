@@ -8,14 +8,13 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
+from normxlogit.corpus.location import Location, parquet
 from normxlogit.errors import InputError, OptionError
 from normxlogit.targets import Problem, target_id
 from normxlogit.tasks import Task
@@ -35,7 +34,7 @@ _COLUMNS = (
 )
 
 
-def batches(paths: Sequence[Path]) -> Iterator[Any]:
+def batches(paths: Sequence[Location]) -> Iterator[Any]:
     """The records of shards that were explained, as Arrow record batches of at most `BATCH`.
 
     Raises:
@@ -43,18 +42,19 @@ def batches(paths: Sequence[Path]) -> Iterator[Any]:
     """
     for path in paths:
         try:
-            with pq.ParquetFile(path) as file:
+            with parquet(path) as file:
                 for batch in file.iter_batches(BATCH, columns=list(_COLUMNS)):
                     yield batch.filter(pc.is_null(batch["error_kind"]))
         except (OSError, pa.ArrowException) as error:
             raise InputError(f"cannot read {path}: {error}.") from error
 
 
-def span_of(paths: Sequence[Path]) -> tuple[float, float] | None:
+def span_of(paths: Sequence[Location]) -> tuple[float, float] | None:
     """The smallest and the largest value that was explained, by the footers of the shards."""
     found: list[float] = []
     for path in paths:
-        meta = pq.read_metadata(path)
+        with parquet(path) as file:
+            meta = file.metadata
         for group in map(meta.row_group, range(meta.num_row_groups)):
             for column in map(group.column, range(group.num_columns)):
                 known = column.statistics
