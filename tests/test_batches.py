@@ -85,6 +85,26 @@ def of_gpu() -> Exception:
     return torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 16.00 GiB.")
 
 
+def test_texts_are_not_padded_again_and_again(machine: Machine) -> None:
+    texts = [*["good"] * 4, " ".join(["one"] * 30)]
+
+    def tokens() -> int:
+        """How many tokens were run since the last call, padding among them."""
+        count = sum(rows * length for rows, length in machine.batches)
+        machine.batches.clear()
+        return count
+
+    for text in texts:
+        machine.alone(text, method="occlusion")
+    needed = tokens()
+    found = machine.explainer.explain(texts, method="occlusion")
+    assert tokens() < 1.1 * needed
+    assert_as_alone(machine, found, texts, method="occlusion")
+    machine.batches.clear()
+    machine.explainer.explain(texts)
+    assert len(machine.batches) == 1
+
+
 @pytest.mark.parametrize("error", [of_cpu, of_gpu])
 def test_batches_shrink_where_memory_runs_out(
     machine: Machine, error: Callable[[], Exception]

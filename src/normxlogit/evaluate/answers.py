@@ -1,5 +1,6 @@
 """What a classifier says of texts with parts hidden: each variant once, in batches of a length."""
 
+import math
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -111,7 +112,8 @@ class Answers:
         side: str | None = "right"
         if order:
             side = self._padding.side(*(_window(variants[order[n]]) for n in (0, -1)))
-        for batch in by_length(order, length, _fits, mixed=side is not None):
+        padded = 0 if side is None else math.inf
+        for batch in by_length(order, length, _fits, padded=padded):
             yield batch, side or "right"
 
     @torch.inference_mode()

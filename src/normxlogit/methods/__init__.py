@@ -21,6 +21,9 @@ from normxlogit.evidence import Evidence
 Score = Callable[..., Tensor]
 
 
+ONE_PASS = "1 forward"
+
+
 @dataclass(frozen=True)
 class Method:
     """An attribution method.
@@ -47,6 +50,11 @@ class Method:
     score: Score
     of_output: bool
     has_layers: bool
+
+    @property
+    def runs_again(self) -> bool:
+        """Whether it takes more passes than that of the prediction."""
+        return self.cost != ONE_PASS
 
     @property
     def options(self) -> list[str]:
@@ -81,7 +89,7 @@ def register(
     *,
     family: str,
     source: str,
-    cost: str = "1 forward",
+    cost: str = ONE_PASS,
     serves: str = "all",
     of_output: bool = False,
     has_layers: bool = False,

@@ -1,5 +1,6 @@
 """Texts in batches: which run together, and what is done when one of them cannot be explained."""
 
+import math
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
@@ -17,6 +18,7 @@ from normxlogit.errors import (
     UnsupportedHeadError,
     without_traceback,
 )
+from normxlogit.methods import find_method
 from normxlogit.tasks import Reading
 from normxlogit.tasks.padding import Padding
 from normxlogit.tensors import Query
@@ -26,6 +28,11 @@ Found = Attribution | NormXLogitError
 TOKENS = 128
 """How many tokens, padding among them, a batch may hold for each text that it may have: batches of
 longer texts are smaller.
+"""
+
+PADDED = 0.25
+"""How much longer than the shortest text of a batch others may be, as a share of it, for methods
+that run the model again and again: padding would be read again and again with them.
 """
 
 
@@ -62,7 +69,8 @@ class Texts:
             UnsupportedHeadError: none of the texts could be explained with this model.
         """
         found: dict[int, Found] = {}
-        for keys, side in self._plan(items, batch_size):
+        padded = PADDED if find_method(query.method).runs_again else math.inf
+        for keys, side in self._plan(items, batch_size, padded):
             batch = [items[key] for key in keys]
             found.update(zip(keys, self._tried(batch, side, query, batch_size), strict=True))
         reasons = [error for error in found.values() if isinstance(error, UnsupportedHeadError)]
@@ -77,7 +85,7 @@ class Texts:
         raise NotImplementedError
 
     def _plan(
-        self, texts: Mapping[int, Encoded], batch_size: int
+        self, texts: Mapping[int, Encoded], batch_size: int, padded: float
     ) -> Iterator[tuple[list[int], str]]:
         """The keys of texts that run together, alike in length, and the side to pad them on."""
 
@@ -90,7 +98,7 @@ class Texts:
             shortest, longest = (texts[whole[i]].windows[0] for i in (0, -1))
             side = self._padding.side(shortest, longest)
         fits = partial(self._fits, batch_size=batch_size)
-        for batch in by_length(whole, length, fits, mixed=side is not None):
+        for batch in by_length(whole, length, fits, padded=0 if side is None else padded):
             yield batch, side or "right"
         for key, text in texts.items():
             if len(text.windows) > 1:
@@ -168,20 +176,20 @@ def by_length(
     length: Callable[[int], int],
     fits: Callable[[int, int], bool],
     *,
-    mixed: bool,
+    padded: float,
 ) -> Iterator[list[int]]:
     """Batches of keys, as many in each as fit.
 
     Args:
-        keys: sorted by length.
+        keys: sorted by length, from the shortest.
         length: how many tokens a key's row has.
         fits: whether so many rows may run together, the longest of which has so many tokens; one
             always may.
-        mixed: whether rows of different lengths may run together.
+        padded: how much longer than the shortest row of a batch others may be, as a share of it.
     """
     batch: list[int] = []
     for key in keys:
-        is_alike = mixed or not batch or length(key) == length(batch[0])
+        is_alike = not batch or length(key) <= (1 + padded) * length(batch[0])
         if batch and not (is_alike and fits(len(batch) + 1, length(key))):
             yield batch
             batch = []
