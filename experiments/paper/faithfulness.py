@@ -68,7 +68,8 @@ def _table(
         f"{examples['evaluated']} texts, {own} of the model {examples[own]:.3f}; "
         f"{results['forwards']['run']:,} variants run.\n"
     )
-    paper = [f"paper, BERT on {of_paper}"] if preset == "paper" else []
+    published = "correlation" if own == "pearson" else "comprehensiveness"
+    paper = [f"paper, BERT on {of_paper}: {published}"] if preset == "paper" else []
     heads = [name.replace("_", " ") + _arrow(results, name) for name in metrics]
     less = [f"{name}: NormXLogit less it" for name in ("comprehensiveness", "sufficiency")]
     yield f"| method | {' | '.join([*paper, *heads, *less])} |"
