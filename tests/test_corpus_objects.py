@@ -242,7 +242,7 @@ def test_killed_at_any_moment(
     texts = [f"{TEXTS[n % 7]} {n}" if n % 11 else None for n in range(250)]
     pd.DataFrame({"text": texts}).to_parquet(source, row_group_size=50)
     uri, out = bucket.upload(source, "reviews.parquet"), bucket.uri("out")
-    script.write_text(SLOW)
+    script.write_text(f"import sys, time\n{SLOW}\nfrom normxlogit import cli\ncli.main()")
     arguments = ["corpus", uri, "--model", str(model), "--output", out]
     arguments += ["--dtype", "float32", "--batch-size", "8"]
 
