@@ -33,3 +33,8 @@ def without_traceback(error: NormXLogitError) -> NormXLogitError:
     """The error without what led to it, so that keeping it keeps no tensors alive."""
     error.__context__ = error.__cause__ = None
     return error.with_traceback(None)
+
+
+def first_line(error: BaseException) -> str:
+    """What an error says, on one line; its type if it says nothing."""
+    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -179,6 +179,12 @@ def prefer_cache(model: str) -> None:
         os.environ["HF_HUB_OFFLINE"] = "1"
 
 
+def prefer_cached_data(source: str) -> None:
+    """The same for a data set; URIs, and paths with an ending, are none."""
+    if "://" not in source and not Path(source).suffix:
+        prefer_cache(source)
+
+
 def _hub_answers() -> bool:
     import ssl
     import urllib.error

@@ -1,7 +1,6 @@
 """`normxlogit corpus`."""
 
 from enum import Enum
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -23,7 +22,7 @@ from normxlogit.cli.common import (
     load,
     one_or_several,
     options_of,
-    prefer_cache,
+    prefer_cached_data,
     quiet,
     reporting,
     write_utf8,
@@ -165,8 +164,7 @@ def corpus(
     with reporting(debug):
         options = options_of(option or [])
         check_utf8([source, text, pair or "", row_id or "", label or "", *(target or [])])
-        if "://" not in source and not Path(source).suffix:
-            prefer_cache(source)
+        prefer_cached_data(source)
         with quiet(debug):
             from normxlogit.corpus.run import workers_of
 

@@ -20,7 +20,7 @@ from normxlogit.cli.common import (
     bytes_of,
     decoded,
     load,
-    prefer_cache,
+    prefer_cached_data,
     quiet,
     reporting,
     write_utf8,
@@ -139,8 +139,7 @@ def evaluate(
         source = options.pop("data", None)
         if source is None:
             raise typer.BadParameter("no data. Give --data FILE, or a --config that names it.")
-        if "://" not in source and not Path(source).suffix:
-            prefer_cache(source)
+        prefer_cached_data(source)
         with quiet(debug):
             explainer = load(
                 options.pop("model", "demo"),

@@ -26,7 +26,13 @@ from normxlogit.corpus.progress import Meter
 from normxlogit.corpus.rows import Bad, Kind, Place, Row
 from normxlogit.corpus.run import Job, fill, missing_rows
 from normxlogit.corpus.source import Source
-from normxlogit.errors import InputError, ModelError, NormXLogitError, OptionError
+from normxlogit.errors import (
+    InputError,
+    ModelError,
+    NormXLogitError,
+    OptionError,
+    first_line,
+)
 from normxlogit.tasks.find import reader_of
 
 if TYPE_CHECKING:
@@ -133,7 +139,7 @@ class Workers:
         try:
             model = ray.put((explainer.model, explainer.tokenizer, name))
         except Exception as error:  # of any kind: models may hold anything
-            raise ModelError(f"{name} cannot be sent to workers: {_first_line(error)}") from error
+            raise ModelError(f"{name} cannot be sent to workers: {first_line(error)}") from error
         for part in source.parts:
             if isinstance(part, File):
                 part.path = part.path.absolute()
@@ -183,7 +189,7 @@ def _connected(ray: Any) -> Iterator[bool]:
     try:
         ray.init(address or "local", log_to_driver=False, logging_level="error")
     except Exception as error:  # of any kind, from the network to the versions of Ray
-        raise NormXLogitError(f"cannot connect to Ray: {_first_line(error)}") from error
+        raise NormXLogitError(f"cannot connect to Ray: {first_line(error)}") from error
     try:
         yield address is not None
     finally:
@@ -267,11 +273,7 @@ def _unpacked(values: list[Any]) -> Row:
     return Row(**known)
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
-
-
 def _cause(error: Exception) -> str:
     """What a worker raised, without the traceback; else what Ray says of itself."""
     cause = getattr(error, "cause", None)
-    return _first_line(error) if cause is None else f"{type(cause).__name__}: {_first_line(cause)}"
+    return first_line(error) if cause is None else f"{type(cause).__name__}: {first_line(cause)}"

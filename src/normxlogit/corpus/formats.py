@@ -13,7 +13,7 @@ from typing import Any, Protocol
 from normxlogit.corpus.extra import require
 from normxlogit.corpus.location import Location, parquet
 from normxlogit.corpus.rows import Bad, BrokenFileError, Kind, Values
-from normxlogit.errors import InputError
+from normxlogit.errors import InputError, first_line
 
 PEEKED = 1000
 """How many lines of JSON are looked at to tell which columns there are."""
@@ -60,7 +60,7 @@ class File:
 
     def broken(self, error: Exception) -> BrokenFileError:
         reason = error.strerror if isinstance(error, OSError) else None
-        return BrokenFileError(f"cannot read {self.path}: {reason or _first_line(error)}")
+        return BrokenFileError(f"cannot read {self.path}: {reason or first_line(error)}")
 
 
 class Parquet(File):
@@ -246,11 +246,7 @@ def _object(line: bytes, number: int) -> Values | Bad:
     try:
         found = json.loads(text)
     except (ValueError, RecursionError) as error:
-        return Bad(Kind.BROKEN_ROW, f"line {number} is not JSON: {_first_line(error)}")
+        return Bad(Kind.BROKEN_ROW, f"line {number} is not JSON: {first_line(error)}")
     if not isinstance(found, dict):
         return Bad(Kind.BROKEN_ROW, f"line {number} is no object of JSON but {text!r:.60}")
     return found
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]

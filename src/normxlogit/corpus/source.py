@@ -12,7 +12,7 @@ from normxlogit.corpus.extra import require
 from normxlogit.corpus.formats import FORMATS, Part
 from normxlogit.corpus.location import Location, location, shown
 from normxlogit.corpus.rows import Bad, BrokenFileError, Columns, Place, Row, Values, row_of
-from normxlogit.errors import InputError, OptionError
+from normxlogit.errors import InputError, OptionError, first_line
 
 _HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
 _CHUNK = 1 << 20
@@ -198,7 +198,7 @@ def open_dataset(name: str, *, subset: str | None, split: str | None) -> Source:
         builder = datasets.load_dataset_builder(name, subset)
         streams = builder.as_streaming_dataset()
     except Exception as error:  # of any kind, from the network to what is in the files
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        reason = first_line(error)
         raise InputError(
             f"there is no file or folder {name}, nor could it be had as a data set: {reason}"
         ) from error
@@ -245,5 +245,5 @@ def _reported(name: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        reason = first_line(error)
         raise InputError(f"cannot read on in {name}: {reason}") from error
