@@ -11,6 +11,7 @@ from transformers import PreTrainedTokenizerBase
 
 from normxlogit import Explainer
 from tests.builders import classifier, tokenizer
+from tests.tiny import tiny_classifier
 
 torch.set_num_threads(1)
 
@@ -48,6 +49,12 @@ def find_browser() -> str | None:
 @pytest.fixture(scope="session")
 def wordpiece() -> PreTrainedTokenizerBase:
     return tokenizer()
+
+
+@pytest.fixture(scope="session")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a tiny classifier of texts."""
+    return tiny_classifier(tmp_path_factory.mktemp("model"))
 
 
 @pytest.fixture(scope="session")

@@ -25,11 +25,6 @@ from tests.tiny import tiny_classifier
 TEXT = "A great movie with poor performers."
 
 
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny_classifier(tmp_path_factory.mktemp("model"))
-
-
 def explain(model: Path | str, *arguments: str | Path, stdin: str | bytes = "") -> Result:
     command = ["explain", "--model", str(model), *map(str, arguments)]
     return CliRunner().invoke(cli.app, command, input=stdin)

@@ -54,11 +54,6 @@ LABELS = ["POSITIVE", "NEGATIVE", "NEGATIVE", "POSITIVE", "POSITIVE", "NEGATIVE"
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny_classifier(tmp_path_factory.mktemp("model"))
-
-
-@pytest.fixture(scope="module")
 def explainer(model: Path) -> Explainer:
     return Explainer.from_pretrained(str(model))
 

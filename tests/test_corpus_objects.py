@@ -3,6 +3,7 @@
 import contextlib
 import io
 import json
+import logging
 import random
 import signal
 import subprocess
@@ -36,7 +37,6 @@ from tests.test_corpus import (
     rows_in,
 )
 from tests.test_corpus_ray import assert_same_run, mixed
-from tests.tiny import tiny_classifier
 
 pytestmark = pytest.mark.objects
 
@@ -139,11 +139,6 @@ def bucket(server: str, request: pytest.FixtureRequest) -> Bucket:
     made = Bucket(server, f"bucket-{abs(hash(request.node.name)):x}")
     made.client.create_bucket(Bucket=made.name)
     return made
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny_classifier(tmp_path_factory.mktemp("model"))
 
 
 @pytest.fixture(scope="module")
@@ -491,7 +486,7 @@ def test_ray(
     manifest = json.loads(bucket.get("out/manifest.json")) | {"state": "unfinished"}
     bucket.put("out/manifest.json", json.dumps(manifest).encode())
     monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="error")
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
     with contextlib.ExitStack() as stack:
         stack.callback(ray.shutdown)
         found = explainer.corpus(uri, out, id="id", engine="ray", workers=2)

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import logging
 import os
 import signal
 import sys
@@ -29,7 +30,6 @@ from tests.test_corpus import (
     manifest_in,
     rows_in,
 )
-from tests.tiny import tiny_classifier
 
 pytestmark = [
     pytest.mark.ray,
@@ -37,11 +37,6 @@ pytestmark = [
 ]
 
 RAY: dict[str, Any] = {"engine": "ray", "workers": 2}
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny_classifier(tmp_path_factory.mktemp("model"))
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +50,7 @@ def cluster() -> Iterator[None]:
     import ray
 
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="error")
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
     yield
     ray.shutdown()
 

@@ -31,7 +31,6 @@ from normxlogit.methods import METHODS, register
 from tests.builders import classifier, tokenizer
 from tests.killed import run_killed
 from tests.test_heads import tagger, writer
-from tests.tiny import tiny_classifier
 
 Data = dict[str, Any]
 Drops = list[list[float]]
@@ -763,11 +762,6 @@ def test_two_runs_at_once(bert: Explainer, tmp_path: Path) -> None:
         found = bert.evaluate(rows(), tmp_path / "out", methods=["norm"])
     assert seen
     assert len(found.scores) == 5
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny_classifier(tmp_path_factory.mktemp("model"))
 
 
 def called(*arguments: object) -> Result:

@@ -4,8 +4,39 @@ import contextlib
 import os
 import uuid
 from pathlib import Path
+from typing import IO
 
 from .errors import InputError
+
+
+class Beside:
+    """A file under a temporary name beside the one that it is to become.
+
+    Attributes:
+        path: what it is to become.
+        file: it, to be written to.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+        self.file: IO[bytes] = self._temporary.open("xb")
+
+    def keep(self) -> None:
+        """Give it its name, whole."""
+        self.file.flush()
+        os.fsync(self.file.fileno())
+        self.file.close()
+        self._temporary.replace(self.path)
+
+    def drop(self) -> None:
+        """Leave nothing behind, unless it was kept."""
+        for step in (self.file.close, self._temporary.unlink):
+            with contextlib.suppress(OSError, ValueError):
+                step()
 
 
 def write_whole(path: str | Path, content: str | bytes) -> None:
@@ -18,16 +49,12 @@ def write_whole(path: str | Path, content: str | bytes) -> None:
     path = Path(path)
     if path.is_symlink() or (path.exists() and not path.is_file()):
         raise InputError(f"cannot write {path}: it is not a plain file.")
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     try:
+        draft = Beside(path)
         try:
-            with temporary.open("xb") as file:
-                file.write(content.encode() if isinstance(content, str) else content)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(path)
+            draft.file.write(content.encode() if isinstance(content, str) else content)
+            draft.keep()
         finally:
-            with contextlib.suppress(OSError):
-                temporary.unlink()
+            draft.drop()
     except OSError as error:
         raise InputError(f"cannot write {path}: {error.strerror or error}.") from error

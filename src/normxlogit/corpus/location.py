@@ -188,24 +188,12 @@ class Draft(Protocol):
         """Leave nothing behind, unless it was kept."""
 
 
-class _Beside:
-    """A draft of a file on this machine, under a temporary name beside it."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-        self.file: IO[bytes] = self._temporary.open("xb")
+class _Beside(files.Beside):
+    """A draft of a file on this machine, whose name outlasts a power cut."""
 
     def keep(self) -> None:
-        self.file.flush()
-        os.fsync(self.file.fileno())
-        self.file.close()
-        self._temporary.replace(self._path)
-        _sync(self._path.parent)
-
-    def drop(self) -> None:
-        _try(self.file.close)
-        _try(self._temporary.unlink)
+        super().keep()
+        _sync(self.path.parent)
 
 
 class _Upload:
