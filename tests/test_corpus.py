@@ -994,10 +994,26 @@ def test_progress(total: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
         with Meter(total, 20, 400, shown=True) as meter:
             now += 2
             meter.show(60, 1400)
+            now += 0.5
         written[is_terminal] = file.getvalue()
     assert written[False] == ""
     assert "20 rows/s  500 tokens/s" in written[True]
     assert ("60/100" if total else "60/?") in written[True]
+    assert ("0:00:01 left" in written[True]) is (total is not None)
+
+
+def test_progress_in_steps_of_minutes(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 50.0
+    monkeypatch.setattr("normxlogit.corpus.progress.time.monotonic", lambda: now)
+    file = io.StringIO()
+    console = Console(file=file, force_terminal=True, width=100)
+    monkeypatch.setattr("normxlogit.corpus.progress.Console", lambda **_: console)
+    with Meter(96, 32, 0, shown=True) as meter:
+        assert "-:--:-- left" in file.getvalue()
+        now += 300
+        meter.show(32 + 1.5, 6000)
+    assert "33/96" in file.getvalue()
+    assert "0.005 rows/s  20 tokens/s 3:28:20 left" in file.getvalue()
 
 
 SLOW = """

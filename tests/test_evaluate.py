@@ -1,5 +1,6 @@
 """What `evaluate` finds beside a slow, plain computation: one text, one variant at a time."""
 
+import contextlib
 import csv
 import itertools
 import json
@@ -22,6 +23,7 @@ from transformers.modeling_outputs import BaseModelOutput, SequenceClassifierOut
 from typer.testing import CliRunner, Result
 
 from normxlogit import Explainer, InputError, ModelError, OptionError, cli
+from normxlogit.corpus.progress import Meter
 from normxlogit.evaluate import checkpoint, orders, run
 from normxlogit.evaluate.statistics import Bootstrap
 from normxlogit.evaluate.work import Work
@@ -710,6 +712,36 @@ def test_stopped_before_any_write(
         if stopped <= stop:
             break
     assert stopped == 7
+
+
+@pytest.mark.usefixtures("no_report")
+def test_progress_within_parts_and_after_a_stop(
+    bert: Explainer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run, "AT_A_TIME", 3)
+    shown = list[list[float]]()
+
+    class Seen(Meter):
+        def __init__(self, total: int | None, rows: int, tokens: int, *, shown: bool) -> None:
+            super().__init__(total, rows, tokens, shown=shown)
+            seen.append(rows)
+
+        def show(self, rows: float, tokens: int) -> None:
+            super().show(rows, tokens)
+            seen.append(rows)
+            if len(shown) == 1 and rows == 4.5:
+                raise KeyboardInterrupt
+
+    monkeypatch.setattr(run, "Meter", Seen)
+    for stopped in (True, False):
+        seen = list[float]()
+        shown.append(seen)
+        with contextlib.suppress(KeyboardInterrupt):
+            bert.evaluate(TEXTS, tmp_path / "out", methods=["norm", "logat"])
+        assert (tmp_path / "out" / "results.json").exists() is not stopped
+    assert len(TEXTS) == 5
+    assert shown[0] == [0, 0, 0.75, 2.25, 3, 3, 3.5, 4.5]
+    assert shown[1] == [3, 3, 3.5, 4.5, 5]
 
 
 @pytest.mark.usefixtures("no_report")

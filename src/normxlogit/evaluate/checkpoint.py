@@ -57,13 +57,14 @@ class Checkpoint:
     def __exit__(self, *_: object) -> None:
         self._lock.release()
 
-    def part(self, number: int) -> tuple[pa.Table, dict[str, Any]] | None:
-        """The records of a part and the note that was made of it; None if it is not done."""
-        path = self._path(number)
-        if not path.exists():
-            return None
-        table = pq.read_table(path)
-        return table.replace_schema_metadata(), json.loads(table.schema.metadata[_NOTE])
+    def parts(self) -> list[tuple[pa.Table, dict[str, Any]]]:
+        """The records of each part that is done, and the note that was made of it."""
+        found = list[tuple[pa.Table, dict[str, Any]]]()
+        while (path := self._path(len(found))).exists():
+            table = pq.read_table(path)
+            note = json.loads(table.schema.metadata[_NOTE])
+            found.append((table.replace_schema_metadata(), note))
+        return found
 
     def save(self, number: int, table: pa.Table, note: Mapping[str, Any]) -> None:
         """Write a part."""

@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -86,17 +87,17 @@ def evaluate(
             if finished is not None:
                 checkpoint.finish()
                 return finished
-        parts = []
         serving, failed = work.probe()
-        meter = stack.enter_context(Meter(len(rows), 0, 0, shown=progress))
-        for number, start in enumerate(range(0, len(rows), AT_A_TIME)):
-            part = checkpoint.part(number) if checkpoint else None
-            if part is None:
-                part = work.part(rows[start : start + AT_A_TIME], serving)
-                if checkpoint:
-                    checkpoint.save(number, *part)
+        parts = checkpoint.parts() if checkpoint else []
+        done = min(len(parts) * AT_A_TIME, len(rows))
+        meter = stack.enter_context(Meter(len(rows), done, 0, shown=progress))
+        while done < len(rows):
+            own = rows[done : done + AT_A_TIME]
+            part = work.part(own, serving, partial(_show, meter, done))
+            if checkpoint:
+                checkpoint.save(len(parts), *part)
             parts.append(part)
-            meter.show(min(start + AT_A_TIME, len(rows)), answers.tokens)
+            done += len(own)
         scores = pa.concat_tables([table for table, _ in parts])
         results = results_of(
             settings, reader, plan, len(rows), scores, [n for _, n in parts], failed
@@ -111,6 +112,11 @@ def evaluate(
             _write(output, results, scores, costs)
             checkpoint.finish()
     return Evaluation(results, scores, costs, output)
+
+
+def _show(meter: Meter, before: int, rows: float, tokens: int) -> None:
+    """How far a part is that has so many rows before it."""
+    meter.show(before + rows, tokens)
 
 
 def _rows(

@@ -1,7 +1,7 @@
 """What is done with each part of the rows: every method's ranking, and what hiding does."""
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -116,13 +116,23 @@ class Work:
         return self._explainer.token_counts(texts)
 
     def part(
-        self, rows: Sequence[Row], serving: Sequence[Candidate]
+        self,
+        rows: Sequence[Row],
+        serving: Sequence[Candidate],
+        show: Callable[[float, int], None],
     ) -> tuple[pa.Table, dict[str, Any]]:
-        """The records of some rows, and a note of what was left out and how much was run."""
+        """The records of some rows, and a note of what was left out and how much was run.
+
+        Meanwhile `show` is told to how many rows, counted in parts, and to how many tokens of
+        variants the work done so far amounts.
+        """
         left, plan, answers = Left(), self._plan, self._answers
         before = self._spent()
         samples = self._reader.samples(rows, left)
-        scores = self._scores(samples, serving, left)
+        step = len(rows) / (len(serving) + 2)
+        scores = self._scores(
+            samples, serving, left, lambda done: show(done * step, answers.tokens)
+        )
         samples = [sample for sample in samples if sample.number in scores]
         entries = [
             (sample, name, draw, own)
@@ -142,7 +152,9 @@ class Work:
             ):
                 record[column] = drop(ranked.sample, outputs)
                 record[f"{column}_said"] = said(outputs)
+        show((len(serving) + 1) * step, answers.tokens)
         self._add_further(records, rankings, samples)
+        show(len(rows), answers.tokens)
         answers.forget()
         note = {
             "errors": left.errors,
@@ -160,15 +172,20 @@ class Work:
         }
 
     def _scores(
-        self, samples: Sequence[Sample], serving: Sequence[Candidate], left: Left
+        self,
+        samples: Sequence[Sample],
+        serving: Sequence[Candidate],
+        left: Left,
+        show: Callable[[int], None],
     ) -> dict[int, dict[str, list[Any]]]:
         """The scores of units, for each draw, by row and candidate; rows that a candidate could not
-        explain are left out.
+        explain are left out. `show` is told how many candidates are done.
         """
         plan = self._plan
         found: dict[int, dict[str, list[Any]]] = {sample.number: {} for sample in samples}
         arguments = self.arguments(serving)
-        for candidate in serving:
+        for number, candidate in enumerate(serving):
+            show(number)
             going = [sample for sample in samples if sample.number in found]
             if candidate.method == RANDOM:
                 for sample in going:
