@@ -27,11 +27,40 @@ TASKS = {
     "stsb": ("Similarity: STS-B", "STS-B"),
 }
 PAPER = {
-    "SST-2": (".245", ".311", ".364", ".423", ".331", ".339", ".367", ".574"),
-    "MultiNLI": (".361", ".393", ".566", ".556", ".460", ".456", ".466", ".585"),
-    "STS-B": (".457", ".321", ".313", ".281", ".374", ".358", ".370", ".336"),
+    "SST-2": {
+        "comprehensiveness": (".245", ".311", ".364", ".423", ".331", ".339", ".367", ".574")
+    },
+    "MultiNLI": {
+        "comprehensiveness": (".361", ".393", ".566", ".556", ".460", ".456", ".466", ".585"),
+        "sufficiency": (".362", ".389", ".373", ".381", ".250", ".245", ".221", ".157"),
+        "comprehensiveness_accuracy": (
+            ".484",
+            ".477",
+            ".324",
+            ".333",
+            ".393",
+            ".406",
+            ".393",
+            ".294",
+        ),
+        "sufficiency_accuracy": (".490", ".451", ".459", ".453", ".610", ".613", ".642", ".666"),
+    },
+    "STS-B": {
+        "comprehensiveness_pearson": (
+            ".457",
+            ".321",
+            ".313",
+            ".281",
+            ".374",
+            ".358",
+            ".370",
+            ".336",
+        ),
+    },
 }
-"""Abbasi et al. 2025, BERT-base: comprehensiveness, as confidence drop; of STS-B as correlation."""
+"""Abbasi et al. 2025, BERT-base: of MultiNLI comprehensiveness from the paper's table, the others
+from its notebook.
+"""
 NAMES = (
     "random",
     "norm",
@@ -53,42 +82,62 @@ def main() -> None:
         for preset in ("paper", "corrected"):
             folder = options.results / f"{task}-{preset}"
             if (folder / "results.json").exists():
-                results = json.loads((folder / "results.json").read_text("utf-8"))
+                results, costs = (
+                    json.loads((folder / file).read_text("utf-8"))
+                    for file in ("results.json", "cost.json")
+                )
                 scores = pq.read_table(folder / "scores.parquet")
-                print("\n".join(_table(results, scores, title, preset, of_paper)))
+                print(
+                    "\n".join(
+                        table(results, costs, scores, f"{title}, preset `{preset}`", of_paper)
+                    )
+                )
 
 
-def _table(
-    results: Mapping[str, Any], scores: pa.Table, title: str, preset: str, of_paper: str
+def table(
+    results: Mapping[str, Any],
+    costs: Mapping[str, Any],
+    scores: pa.Table,
+    title: str,
+    of_paper: str,
 ) -> Iterator[str]:
-    examples, metrics = results["examples"], list(results["metrics"])
+    """The lines of one evaluation's table, the paper's figure beside each that it has."""
+    examples, methods = results["examples"], results["methods"]
     own = "accuracy" if "accuracy" in examples else "pearson"
-    yield f"\n### {title}, preset `{preset}`\n"
+    yield f"\n### {title}\n"
     yield (
         f"{examples['evaluated']} texts, {own} of the model {examples[own]:.3f}; "
         f"{results['forwards']['run']:,} variants run.\n"
     )
-    published = "correlation" if own == "pearson" else "comprehensiveness"
-    paper = [f"paper, BERT on {of_paper}: {published}"] if preset == "paper" else []
-    heads = [name.replace("_", " ") + _arrow(results, name) for name in metrics]
-    less = [f"{name}: NormXLogit less it" for name in ("comprehensiveness", "sufficiency")]
-    yield f"| method | {' | '.join([*paper, *heads, *less])} |"
-    yield "|---|" + "---|" * (len(paper) + len(heads) + len(less))
+    heads = ["forwards"]
+    for metric in results["metrics"]:
+        heads.append(metric.replace("_", " ") + _arrow(results, metric))
+        if metric in PAPER[of_paper]:
+            heads.append(f"paper, BERT on {of_paper}")
+    heads += [f"{name}: NormXLogit less it" for name in ("comprehensiveness", "sufficiency")]
+    yield f"| method | {' | '.join(heads)} |"
+    yield "|---|" + "---|" * len(heads)
     bootstrap = Bootstrap(examples["evaluated"], results["settings"]["seed"])
-    means = {str(name): _means(scores, name) for name in results["methods"]}
-    methods = results["methods"]
-    order = sorted(methods, key=lambda n: -methods[n]["figures"]["comprehensiveness"]["value"])
-    for name in order:
-        figures = methods[name]["figures"]
-        said = dict(zip(NAMES, PAPER[of_paper], strict=True)).get(name, "")
-        cells = [_cell(figures[metric]) for metric in metrics]
-        for ours, its in zip(means[OURS], means[name], strict=True):
-            gap = bootstrap.mean(ours - its)
+    ours = _means(scores, OURS)
+    for name in sorted(methods, key=lambda n: -_figure(methods[n], "comprehensiveness")["value"]):
+        cells = [f"{costs['methods'][name]['forwards']:.1f}" if name in costs["methods"] else "0"]
+        for metric in results["metrics"]:
+            cells.append(_cell(_figure(methods[name], metric)))
+            if metric in PAPER[of_paper]:
+                said = dict(zip(NAMES, PAPER[of_paper][metric], strict=True))
+                cells.append(said.get(name, ""))
+        for our, its in zip(ours, _means(scores, name), strict=True):
+            gap = bootstrap.mean(our - its)
             low, high = gap.interval
             cells.append("" if name == OURS else f"{gap.value:+.3f} ({low:+.3f} to {high:+.3f})")
-        yield f"| `{name}` | {' | '.join([said] * len(paper) + cells)} |"
+        yield f"| `{name}` | {' | '.join(cells)} |"
     for name, reason in results["failed"].items():
         yield f"\n`{name}` was left out: {reason}"
+
+
+def _figure(method: Mapping[str, Any], metric: str) -> Mapping[str, Any]:
+    found: Mapping[str, Any] = method["figures"][metric]
+    return found
 
 
 def _means(scores: pa.Table, name: str) -> list[NDArray[np.float64]]:

@@ -1,9 +1,9 @@
 """The figures of docs/results.md and docs/blimp.md, of the kind that the paper draws.
 
-    python -m experiments.paper.figures --results FOLDER --blimp FILE --output docs/figures
+    python -m experiments.paper.figures --results FOLDER --blimp FILE [...] --output docs/figures
 
-FOLDER is that of experiments.paper.faithfulness, FILE what experiments.paper.blimp wrote of the
-masked language model. Written are one SVG for each task, and evidence.svg.
+FOLDER is that of experiments.paper.faithfulness, and each FILE what experiments.paper.blimp wrote.
+Written are one SVG for each task, and blimp-NAME.svg for each FILE, NAME.json.
 """
 
 import argparse
@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from matplotlib import rc_context
+from matplotlib.ticker import MaxNLocator
 
 from experiments.paper.faithfulness import TASKS
 from normxlogit.evaluate.report.style import SETTINGS, saved
@@ -63,7 +64,7 @@ def main() -> None:
     """Draw and write them."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--results", type=Path, required=True)
-    parser.add_argument("--blimp", type=Path, required=True)
+    parser.add_argument("--blimp", type=Path, nargs="+", required=True)
     parser.add_argument("--output", type=Path, required=True)
     options = parser.parse_args()
     options.output.mkdir(parents=True, exist_ok=True)
@@ -76,8 +77,9 @@ def main() -> None:
             }
             if results:
                 _write(options.output, task, faithfulness(title, results))
-        found = json.loads(options.blimp.read_text("utf-8"))
-        _write(options.output, "evidence", evidence(found["text"]))
+        for file in options.blimp:
+            found = json.loads(file.read_text("utf-8"))
+            _write(options.output, f"blimp-{file.stem}", evidence(file.stem, found["text"]))
 
 
 def faithfulness(title: str, results: Mapping[str, Mapping[str, Any]]) -> "Drawing":
@@ -106,18 +108,19 @@ def faithfulness(title: str, results: Mapping[str, Mapping[str, Any]]) -> "Drawi
     return drawing
 
 
-def evidence(found: Mapping[str, Any]) -> "Drawing":
+def evidence(name: str, found: Mapping[str, Any]) -> "Drawing":
     """Dot product and average precision over layers."""
+    names = [name for name in READINGS if name in found["dot_product"]]
     drawing = new_figure(8.4, 3.6)
     panels = drawing.subplots(1, 2)
     for axes, metric in zip(panels, ("dot_product", "average_precision"), strict=True):
-        lines = {name: found[metric][name]["mean"] for name in READINGS}
-        layers = range(1, 1 + len(lines[READINGS[0]]))
+        lines = {name: found[metric][name]["mean"] for name in names}
+        layers = range(1, 1 + len(lines[names[0]]))
         _draw(axes, layers, lines)
         axes.set_title(metric.replace("_", " "), loc="left")
         axes.set_xlabel("layer")
-        axes.set_xticks(layers)
-    _finish(drawing, panels[0], "Evidence on BLiMP, masked language model")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    _finish(drawing, panels[0], f"Evidence on BLiMP, {name}: {found['cases']} cases")
     return drawing
 
 
