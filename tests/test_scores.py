@@ -12,6 +12,7 @@ from transformers.modeling_outputs import SequenceClassifierOutput
 import normxlogit as nxl
 from normxlogit.methods import METHODS, register
 from normxlogit.methods.head_on_top import logat
+from normxlogit.numerics import probability
 from tools.coverage.zoo import tiny_config, tiny_inputs, tiny_model
 
 
@@ -360,3 +361,13 @@ def test_a_head_that_reads_more_than_one_representation_is_refused() -> None:
     inputs = tiny_inputs(model, padding=None)
     with pytest.raises(nxl.UnsupportedHeadError):
         nxl.attribute(model, inputs)
+
+
+def test_no_probability_is_above_one() -> None:
+    logits = 400 + torch.randn(2000, 50, generator=torch.Generator().manual_seed(0))
+    logits[::2, 0] += 40
+    total = logits.nextafter(torch.tensor(0.0)).logsumexp(-1, keepdim=True)
+    assert (logits - total).exp().max() > 1
+    found = probability(logits, total)
+    assert found.max() == 1
+    torch.testing.assert_close(found, logits.double().softmax(-1).float(), rtol=1e-3, atol=0)

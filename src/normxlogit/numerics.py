@@ -1,4 +1,4 @@
-"""When two ways to the same number agree."""
+"""When two ways to the same number agree, and a number that rounding must not carry too far."""
 
 import torch
 from torch import Tensor
@@ -43,3 +43,12 @@ def agree(found: Tensor, expected: Tensor) -> bool:
     """Whether two tensors of one shape are equal up to rounding, nan where the other is nan."""
     within = tolerance(expected.dtype) * float(expected.abs().nan_to_num(posinf=0.0).amax())
     return bool(torch.isclose(found, expected, rtol=0, atol=within, equal_nan=True).all())
+
+
+def probability(logits: Tensor, total: Tensor) -> Tensor:
+    """exp(logit - total), where `total` is the log-sum-exp of all logits, float32, at most 1.
+
+    The two may come from two products with the head; of logits of some hundreds rounding alone
+    makes them differ by 1e-5.
+    """
+    return (logits - total).exp().clamp(max=1)

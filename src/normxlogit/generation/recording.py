@@ -19,7 +19,7 @@ from transformers.generation.stopping_criteria import StoppingCriteriaList
 from normxlogit.capture import Capture, seen
 from normxlogit.errors import ModelError, NormXLogitError, OptionError, UnsupportedHeadError
 from normxlogit.evidence import SINK, ForwardPass
-from normxlogit.numerics import magnitude, tolerance
+from normxlogit.numerics import magnitude, probability, tolerance
 from normxlogit.shadow import Anatomy, Shadow
 from normxlogit.targets import Asked
 from normxlogit.vocabulary import Vocabulary
@@ -240,7 +240,7 @@ class Recording:
         asked = Asked(ids.masked_fill(~alive, -1), positions.masked_fill(~alive, -1))
         logits = forward.logits_at(positions, ids)
         sinks = (self._peaks > SINK)[prompts]
-        return Generated(forward, asked, logits, (logits - total).exp(), sinks)
+        return Generated(forward, asked, logits, probability(logits, total), sinks)
 
     def first_states(self) -> list[Tensor]:
         """What the first pass computed: final states and norms; of a source too."""

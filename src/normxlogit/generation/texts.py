@@ -15,7 +15,7 @@ from normxlogit.errors import InputError, NormXLogitError, OptionError, Unsuppor
 from normxlogit.evidence import ForwardPass, hides_what_follows
 from normxlogit.generated import GenerationAttribution
 from normxlogit.generation.recording import Generated, Recording
-from normxlogit.numerics import agree
+from normxlogit.numerics import agree, probability
 from normxlogit.result import Floats, Prediction, Target
 from normxlogit.targets import Asked
 from normxlogit.tensors import Query, TensorAttribution
@@ -206,7 +206,7 @@ class Generator:
             asked = Asked(targets, positions)
             answer = query.answer(forward, asked, self._wording(forward, [prompt]))
             logits = forward.logits_at(positions, targets)
-            chances = (logits - forward.totals_at(positions)).exp()
+            chances = probability(logits, forward.totals_at(positions))
             sinks = forward.sinks[:, : len(before)]
             found = Generated(forward, asked, logits, chances, sinks)
         return self.attribution(prompt, before, ids, 0, found, answer, query)

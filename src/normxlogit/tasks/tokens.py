@@ -12,6 +12,7 @@ from normxlogit.attribution import Attribution
 from normxlogit.encode import Encoded, Encoder
 from normxlogit.errors import InputError, OptionError
 from normxlogit.evidence import ForwardPass
+from normxlogit.numerics import probability
 from normxlogit.result import Prediction, Target
 from normxlogit.targets import Asked, Problem, TokenIds, is_several
 from normxlogit.tasks import Reading
@@ -151,7 +152,7 @@ class PerToken(Texts):
             label=self._label(forward, number),
             id=number,
             logit=float(outputs[number]),
-            probability=float((outputs[number] - total).exp()),
+            probability=float(probability(outputs[number], total)),
             position=position,
         )
 
@@ -305,12 +306,12 @@ class Answers(PerToken):
         outputs = forward.prediction[row].float()
         own = forward.captured.logits[row, :, :2].float()
         mask = forward.mask[row]
-        logs = [float(outputs[i] - own[mask, i].logsumexp(0)) for i in (0, 1)]
-        chances = [*logs, sum(logs)]
+        chances = [float(probability(outputs[i], own[mask, i].logsumexp(0))) for i in (0, 1)]
+        chances.append(chances[0] * chances[1])
         labels = ["start", "end", text.texts[1][begin:stop].strip()]
         places = [start, end, start]
         made = [
-            Target(label, i, float(outputs[i]), float(torch.tensor(chances[i]).exp()), places[i])
+            Target(label, i, float(outputs[i]), chances[i], places[i])
             for i, label in enumerate(labels)
         ]
         targets = [made[i] if i >= 0 else None for i in asked.ids[row].tolist()]
