@@ -1016,6 +1016,19 @@ def test_progress_in_steps_of_minutes(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "0.005 rows/s  20 tokens/s 3:28:20 left" in file.getvalue()
 
 
+def test_progress_says_what_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    file = io.StringIO()
+    console = Console(file=file, force_terminal=True, width=100)
+    monkeypatch.setattr("normxlogit.corpus.progress.Console", lambda **_: console)
+    with Meter(96, 0, 0, shown=True) as meter:
+        meter.show(96, 6000)
+        before = len(file.getvalue())
+        meter.say("timing the methods")
+    *_, last = (line for line in file.getvalue()[before:].splitlines() if "96/96" in line)
+    assert "timing the methods -:--:-- left" in last
+    assert "rows/s" not in last
+
+
 SLOW = """
 from normxlogit.corpus import fingerprint, folder, shards
 

@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -18,13 +20,17 @@ _SAMPLED = 1024
 _INCIDENTAL = ("_name_or_path", "transformers_version", "dtype", "torch_dtype")
 
 
-def versions() -> dict[str, str]:
-    """Of what computes the scores."""
-    return {
+def versions(*further: str) -> dict[str, str]:
+    """Of what computes the scores, and of further packages as far as they are installed."""
+    found = {
         "normxlogit": __version__,
         "torch": torch.__version__,
         "transformers": transformers.__version__,
     }
+    for package in further:
+        with suppress(PackageNotFoundError):
+            found[package] = version(package)
+    return found
 
 
 def model_of(explainer: "Explainer", name: str) -> dict[str, Any]:

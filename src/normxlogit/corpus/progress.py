@@ -65,6 +65,10 @@ class Meter:
             ends = now + seconds * (self._total - rows) / done
         self._progress.update(self._task, completed=rows, rates=rates, ends=ends)
 
+    def say(self, doing: str) -> None:
+        """Show what is going on after the last row, for which no time left is known."""
+        self._progress.update(self._task, rates=doing, ends=None)
+
 
 class _Remaining(ProgressColumn):
     """Time left at the mean speed since the start.

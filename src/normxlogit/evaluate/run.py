@@ -3,6 +3,7 @@
 import hashlib
 import itertools
 import json
+import platform
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
     from normxlogit.explainer import Explainer
 
 RESULTS, SCORES, COST = "results.json", "scores.parquet", "cost.json"
+_FURTHER = ("captum", "numpy", "scipy", "tokenizers")
+"""Packages that figures depend on, beside those of which all scores do."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,7 +80,7 @@ def evaluate(
         "data": data,
         "columns": {"text": columns.text, "pair": columns.pair, "label": columns.label},
         **plan.to_dict(),
-        "versions": versions(),
+        "versions": {**versions(*_FURTHER), "python": platform.python_version()},
     }
     with ExitStack() as stack:
         checkpoint = None
@@ -104,9 +107,11 @@ def evaluate(
         )
         arguments, first = work.arguments(serving), work.explained(scores)
         if "sanity" in plan.further:
+            meter.say("sanity checks")
             results["sanity"] = sanity_of(
                 explainer, arguments, first, plan.preset.scores, plan.seed
             )
+        meter.say("timing the methods")
         costs = costs_of(explainer, arguments, first)
         if output is not None and checkpoint is not None:
             _write(output, results, scores, costs)

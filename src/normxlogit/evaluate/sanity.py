@@ -9,7 +9,7 @@ bfloat16 turns round are no better than its rounding.
 import copy
 import statistics
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -53,9 +53,10 @@ def sanity_of(
         "examples", how many texts; "steps", what is shuffled one after the other; and for each of
         "methods" mean Spearman correlations with the scores as they are: "shuffled", after each
         step; "other_class", of the scores for the least probable class, None of a regression; and
-        "bfloat16"; and "in_a_batch", the largest difference from a text's scores by itself where it
-        stands in a batch, as a share of its largest score. A figure is None where the method cannot
-        serve the changed model.
+        "bfloat16", of the model in float32 and in bfloat16, whichever it is in; and "in_a_batch",
+        the largest difference from a text's scores by itself where it stands in a batch that
+        `Explainer.explain` makes of these texts, as a share of its largest score. A figure is None
+        where the method cannot serve the changed model, or one of the texts in a batch.
     """
     used = samples[:EXAMPLES]
 
@@ -74,14 +75,14 @@ def sanity_of(
         steps.append(step)
         for name, way in ways.items():
             shuffled[name].append(_alike(way, changed, used, whole[name]))
-    halved: Any = copy.deepcopy(explainer.model)
-    rounded = _explainer(explainer, halved.to(torch.bfloat16))
+    exact, rounded = (_in(explainer, dtype) for dtype in (torch.float32, torch.bfloat16))
     found = {}
     for name, way in ways.items():
+        unrounded = whole[name] if exact is explainer else (way(exact, s, s.said) for s in used)
         found[name] = {
             "shuffled": shuffled[name],
             "other_class": _of_other_class(way, explainer, used, whole[name]),
-            "bfloat16": _alike(way, rounded, used, whole[name]),
+            "bfloat16": _alike(way, rounded, used, unrounded),
             "in_a_batch": _in_a_batch(explainer, used, whole[name], arguments[name], token_scores),
         }
     return {"examples": len(used), "steps": steps, "methods": found}
@@ -96,9 +97,9 @@ def _units(
 
 
 def _alike(
-    way: Scores, changed: "Explainer", samples: Sequence[Sample], whole: Sequence[Floats]
+    way: Scores, changed: "Explainer", samples: Sequence[Sample], whole: Iterable[Floats]
 ) -> float | None:
-    """The mean correlation of a changed model's scores with those of the model as it is."""
+    """The mean correlation of a changed model's scores with those that it is compared with."""
     try:
         return _mean(
             [
@@ -129,15 +130,20 @@ def _in_a_batch(
     whole: Sequence[Floats],
     arguments: Mapping[str, Any],
     token_scores: Callable[[Attribution], NDArray[np.float32]],
-) -> float:
+) -> float | None:
+    """How far scores are from those of a text by itself; None if a text failed."""
     items = [sample.item for sample in samples]
-    together = explainer.explain(items, **{**arguments, "batch_size": len(items)})
+    try:
+        together = explainer.explain(items, **{**arguments, "batch_size": len(items)})
+    except NormXLogitError:
+        return None
     furthest = 0.0
     for sample, found, own in zip(samples, together, whole, strict=True):
-        if isinstance(found, Attribution):
-            apart = np.abs(_units(found, sample, token_scores) - own)
-            scale = np.nanmax(np.abs(own), initial=0)
-            furthest = max(furthest, float(np.nanmax(apart, initial=0) / (scale or 1)))
+        if not isinstance(found, Attribution):
+            return None
+        apart = np.abs(_units(found, sample, token_scores) - own)
+        scale = np.nanmax(np.abs(own), initial=0)
+        furthest = max(furthest, float(np.nanmax(apart, initial=0) / (scale or 1)))
     return furthest
 
 
@@ -171,7 +177,9 @@ def _shuffled(explainer: "Explainer", seed: int) -> Iterator[tuple[str, "Explain
 
 
 def _parts(model: PreTrainedModel) -> list[tuple[str, list[nn.Parameter]]]:
-    """The weights of the head, of the layers from the top, and of the embeddings."""
+    """The weights of the head, of the layers from the top, and of the embeddings: the largest
+    module that holds those of words and no layer. The head is what is left.
+    """
     base: Any = model.base_model
     stacks = [module for module in base.modules() if isinstance(module, nn.ModuleList)]
     stacks = [
@@ -181,9 +189,8 @@ def _parts(model: PreTrainedModel) -> list[tuple[str, list[nn.Parameter]]]:
         return [("everything", list(model.parameters()))]
     (stack,) = stacks
     layers = [list(layer.parameters()) for layer in stack]
-    looked_up = next(
-        child for child in base.children() if _holds(child, base.get_input_embeddings())
-    )
+    words = base.get_input_embeddings()
+    looked_up = next(m for m in base.modules() if _holds(m, words) and not _holds(m, stack))
     embeddings = list(looked_up.parameters())
     taken = {id(weight) for part in (*layers, embeddings) for weight in part}
     head = [weight for weight in model.parameters() if id(weight) not in taken]
@@ -193,6 +200,19 @@ def _parts(model: PreTrainedModel) -> list[tuple[str, list[nn.Parameter]]]:
 
 def _holds(outer: nn.Module, inner: nn.Module) -> bool:
     return any(module is inner for module in outer.modules())
+
+
+def _in(explainer: "Explainer", dtype: torch.dtype) -> "Explainer":
+    """An explainer of the model with all that a checkpoint holds in that dtype. Other buffers stay
+    as they are: loading, too, has the frequencies of rotary positions in float32.
+    """
+    if all(weight.dtype == dtype for weight in explainer.model.parameters()):
+        return explainer
+    model = copy.deepcopy(explainer.model)
+    for tensor in model.state_dict(keep_vars=True).values():
+        if tensor.is_floating_point():
+            tensor.data = tensor.data.to(dtype)
+    return _explainer(explainer, model)
 
 
 def _explainer(explainer: "Explainer", model: PreTrainedModel) -> "Explainer":
