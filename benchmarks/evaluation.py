@@ -46,9 +46,9 @@ class Recorded(answers.Answers):
         super().__init__(*args)
         self.batches: list[dict[str, Tensor]] = []
 
-    def _outputs(self, inputs: dict[str, Tensor]) -> answers.Outputs:
-        self.batches.append(inputs)
-        return super()._outputs(inputs)
+    def _outputs(self, windows: Any, side: str) -> answers.Outputs:
+        self.batches.append(self._encoder.batch(windows, side))
+        return super()._outputs(windows, side)
 
 
 class Beside(work.Work):

@@ -17,12 +17,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure as Drawing
 from matplotlib.image import imread
 from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 
 from normxlogit import InputError, MissingExtraError
+from normxlogit.evaluate.figures import metrics_of
 from normxlogit.evaluate.records import table_of
 from normxlogit.evaluate.report import curves, heat, scatter, write_report
 from normxlogit.evaluate.report.advice import advice
@@ -31,6 +33,7 @@ from normxlogit.evaluate.report.disagreement import Disputed, agreement, dispute
 from normxlogit.evaluate.report.figures import figures
 from normxlogit.evaluate.report.findings import Findings
 from normxlogit.evaluate.report.labels import Box, beside, spread
+from normxlogit.evaluate.report.markdown import markdown
 from normxlogit.evaluate.report.marked import text_of
 from normxlogit.evaluate.report.page import page
 from normxlogit.evaluate.report.paired import Paired
@@ -196,6 +199,7 @@ def evaluation(
             by_ratio = drops[name].get(metric, np.tile(own[:, None, None], (1, 1, len(RATIOS))))
             measures[metric] = {
                 **interval(mean),
+                "examples": examples - 2 if metric == "loo_tau" else examples,
                 "by_ratio": by_ratio.mean((0, 1)).tolist() if about["by_ratio"] else None,
                 "beside_best": None
                 if name == top
@@ -295,6 +299,7 @@ def figures_of(**values: tuple[float, float, float | None]) -> Findings:
                 "value": value,
                 "low": value - 0.02,
                 "high": value + 0.02,
+                "examples": 400,
                 "by_ratio": None,
                 "beside_best": None
                 if name == best
@@ -798,6 +803,37 @@ def test_the_ranking(reports: dict[str, Written], case: str) -> None:
         assert cost["normxlogit"].startswith("1.3 ×")
 
 
+@pytest.mark.parametrize("case", ["all", "layers"])
+def test_figures_of_fewer_examples_say_so(reports: dict[str, Written], case: str) -> None:
+    report = reports[case]
+    said = "A figure called loo_tau. Of 28 of the 30 examples: for the others not every method"
+    for text in (re.sub("<[^>]*>", " ", report.html), report.markdown.replace("\\", "")):
+        assert text.count("of the 30 examples") == text.count(said) == (case == "all")
+
+
+@pytest.mark.parametrize("unit", ["word", "token", "sentence"])
+def test_what_is_ranked_is_called_what_it_is(unit: str) -> None:
+    results, scores = evaluation(SMALL, examples=30, further=True)
+    results["settings"]["unit"] = unit
+    further = ("curves", "naopc", "loo_tau")
+    metrics = metrics_of(further, unit, is_regression=False, labelled=True)
+    for name, about in results["metrics"].items():
+        about["about"] = metrics[name].about
+    found = Findings(results, measured(results))
+    paragraphs = advice(found, Paired(scores, 0).difference)
+    drawn = [Figure("sufficiency", "It.", '<svg width="9pt"></svg>', b"")]
+    html = page(found, paragraphs, {}, drawn, scores).split("</style>")[1]
+    shown = unescape(re.sub("<[^>]*>", " ", html))
+    for text in (shown, markdown(found, paragraphs, {}, drawn)):
+        assert bool(re.search(r"(?i)\bwords?\b", text)) == (unit == "word")
+        assert f"as one {unit} after the other is hidden" in text
+        assert f"what leaving out each {unit} alone loses" in text
+    for said in (f"Which {unit}s does", f"{unit}s are hidden, or", f"Above zero a {unit} speaks"):
+        assert said.casefold() in shown.casefold()
+    soft = metrics_of(("soft",), unit, is_regression=True, labelled=False)["pi_soft_nc"].about
+    assert f"more important a {unit} is, as a share of what all {unit}s lose" in soft
+
+
 def test_markdown_has_the_tables_of_the_page(reports: dict[str, Written]) -> None:
     report = reports["all"]
     lines = [line for line in report.markdown.splitlines() if line.startswith("|")]
@@ -965,6 +1001,27 @@ def test_maps_by_layer(monkeypatch: pytest.MonkeyPatch, reports: dict[str, Writt
     assert {"normxlogit:layer=3", "norm:layer=2"}.isdisjoint(drawn_lines)
 
 
+def luminance(color: Sequence[float]) -> float:
+    """Of a colour, from 0 to 1 for each of red, green and blue, as WCAG 2 has it."""
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in color]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def test_numbers_in_maps_are_not_too_faint(
+    monkeypatch: pytest.MonkeyPatch, reports: dict[str, Written]
+) -> None:
+    drawn = drawings(monkeypatch, reports["many layers"].results)
+    for metric in FIGURES:
+        (axes,) = drawn[f"layers_{metric}"][0].axes
+        (image,) = axes.images
+        colors = image.to_rgba(np.array(image.get_array()))[..., :3]
+        assert len(axes.texts) == colors[..., 0].size > 100
+        for text in axes.texts:
+            column, row = (int(at) for at in text.get_position())
+            both = [luminance(to_rgb(text.get_color())), luminance(colors[row, column].tolist())]
+            assert (max(both) + 0.05) / (min(both) + 0.05) > 4.5
+
+
 def test_without_matplotlib_the_extra_is_named(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -996,27 +1053,54 @@ addEventListener("message", said => document.querySelector("pre").textContent = 
 </script>
 """
 MEASURE = """<script>
+function parts(color) {
+  var found = color.match(/[0-9.]+/g).map(Number);
+  return found.length > 3 ? found : [...found, 1];
+}
+function over(front, back) {
+  return [0, 1, 2].map(i => front[3] * front[i] + (1 - front[3]) * back[i]);
+}
+function ground(one) {
+  var behind = one.parentElement ? ground(one.parentElement) : [255, 255, 255];
+  return over(parts(getComputedStyle(one).backgroundColor), behind);
+}
+function luminance(color) {
+  var [r, g, b] = color.map(c => c > 10 ? ((c / 255 + .055) / 1.055) ** 2.4 : c / 3294.6);
+  return .2126 * r + .7152 * g + .0722 * b;
+}
+function contrast(one) {
+  var behind = ground(one), ink = over(parts(getComputedStyle(one).color), behind);
+  var both = [luminance(ink), luminance(behind)];
+  return (Math.max(...both) + .05) / (Math.min(...both) + .05);
+}
 addEventListener("load", () => {
   document.querySelectorAll("details").forEach(one => one.open = true);
-  var out = [], width = document.documentElement.clientWidth;
+  var out = [], faint = [], texts = 0, width = document.documentElement.clientWidth;
   document.querySelectorAll("article *").forEach(one => {
     if (one.closest("svg, thead")) return;
     var box = one.getBoundingClientRect();
     if (box.right > width + 1 || box.left < 0) out.push(one.outerHTML.slice(0, 80));
     if (one.clientWidth && one.scrollWidth > one.clientWidth + 1)
       out.push("over " + one.outerHTML.slice(0, 80));
+    if (![...one.childNodes].some(node => node.nodeType == 3 && node.data.trim())) return;
+    texts++;
+    if (contrast(one) < 4.5) faint.push(contrast(one) + " " + one.outerHTML.slice(0, 80));
   });
-  parent.postMessage(JSON.stringify({width: width, out: out,
+  parent.postMessage(JSON.stringify({width: width, out: out, faint: faint, texts: texts,
+    dark: matchMedia("(prefers-color-scheme: dark)").matches,
+    ground: luminance(ground(document.querySelector("article"))),
     scroll: document.documentElement.scrollWidth}), "*");
 });
 </script></body>"""
 
 
 @pytest.mark.browser
-@pytest.mark.parametrize("width", [360, 400, 760, 1060, 1280])
+@pytest.mark.parametrize(
+    ("width", "dark"), [(360, True), (400, False), (760, False), (1060, True), (1280, False)]
+)
 @pytest.mark.parametrize("case", ["all", "many layers", "hostile"])
-def test_nothing_sticks_out(
-    reports: dict[str, Written], case: str, width: int, tmp_path: Path
+def test_nothing_sticks_out_or_is_too_faint(
+    reports: dict[str, Written], case: str, width: int, dark: bool, tmp_path: Path
 ) -> None:
     if BROWSER is None:
         pytest.fail("these tests need Chromium or Chrome: install it, or use -m 'not browser'.")
@@ -1025,11 +1109,16 @@ def test_nothing_sticks_out(
     frame.write_text(FRAME.format(page="page.html", width=width), "utf-8")
     command = [BROWSER, "--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=5000"]
     command += ["--window-size=1400,1000", f"--user-data-dir={tmp_path / 'profile'}"]
+    command += [f"--blink-settings=preferredColorScheme={0 if dark else 1}"]
     command += ["--dump-dom", frame.as_uri()]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
     found = re.search("<pre>(.*?)</pre>", done.stdout, re.DOTALL)
     assert found
     measured = json.loads(unescape(found[1]))
     assert width - 20 <= measured["width"] <= width
+    assert measured["dark"] == dark
+    assert (measured["ground"] < 0.1) == dark
+    assert measured["texts"] > 100
     assert measured["out"] == []
+    assert measured["faint"] == []
     assert measured["scroll"] == measured["width"]

@@ -433,7 +433,8 @@ class Explainer:
         Args:
             source: a file (.parquet, .csv, .tsv, .jsonl, .ndjson, .txt), a folder of these, the id
                 of a data set on the Hub, or texts, or mappings from columns to values.
-            output: the folder for the report, figures and scores. Without it nothing is written.
+            output: the folder on this machine for the report, figures and scores. Without it
+                nothing is written.
             text, pair, label: the columns of the texts, of the second texts of pairs, and of the
                 labels (names or ids of classes, or values), if there are any.
             subset, split: of a data set on the Hub; all splits if not given.
@@ -465,6 +466,7 @@ class Explainer:
             MissingExtraError: what the extra `evaluate` brings is not installed.
         """
         from .corpus.extra import require
+        from .corpus.location import here
         from .corpus.rows import Columns
 
         for module in ("pyarrow", "filelock", "scipy", "matplotlib"):
@@ -484,7 +486,7 @@ class Explainer:
             Columns(text, pair, None, label),
             plan_of(**options),
             name=self._name,
-            output=None if output is None else Path(output),
+            output=None if output is None else here(output),
             subset=subset,
             split=split,
             progress=progress,

@@ -14,7 +14,6 @@ from normxlogit.cli.common import (
     Device,
     Dtype,
     Gguf,
-    Model,
     Revision,
     Trust,
     bytes_of,
@@ -29,18 +28,33 @@ from normxlogit.cli.common import (
 if TYPE_CHECKING:
     from normxlogit.evaluate.run import Evaluation
 
+OPTIONS = (
+    "model, revision, data, text, pair, label, subset, split, methods, preset, unit, operator, "
+    "ratios, metrics, draws, seed, long, limit"
+)
+"""What may stand in a file."""
+
 
 def evaluate(
     output: Annotated[
-        Path,
+        str,
         typer.Option(
             "--output",
             "-o",
-            help="The folder for the report and the scores; one of a run that was stopped, to go "
-            "on with it.",
+            metavar="FOLDER",
+            help="The folder on this machine for the report and the scores; one of a run that was "
+            "stopped, to go on with it.",
         ),
     ],
-    model: Model = "demo",
+    model: Annotated[
+        str | None,
+        typer.Option(
+            "--model",
+            "-m",
+            help="A model on the Hugging Face Hub, or a folder; 'demo', which comes with this "
+            "package, if neither this nor the file names one.",
+        ),
+    ] = None,
     data: Annotated[
         str | None,
         typer.Option(
@@ -79,6 +93,13 @@ def evaluate(
             "(from the text), pad, unk, eos, or another token."
         ),
     ] = None,
+    ratios: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SHARE,SHARE,...",
+            help="Which shares of a text are hidden, from 0 to 1; 0.1,0.2,...,0.9 if not given.",
+        ),
+    ] = None,
     metrics: Annotated[
         str | None,
         typer.Option(
@@ -99,8 +120,8 @@ def evaluate(
     config: Annotated[
         Path | None,
         typer.Option(
-            help="A YAML file with any of these options by name, methods and metrics as lists; "
-            "options that are given here take precedence."
+            help=f"A YAML file with any of these options by name: {OPTIONS}; methods, ratios and "
+            "metrics as lists. What is given here takes precedence."
         ),
     ] = None,
     revision: Revision = None,
@@ -117,7 +138,7 @@ def evaluate(
     write_utf8()
     with reporting(debug):
         given = {
-            "model": None if model == "demo" else model,
+            "model": model,
             "revision": revision,
             "data": data,
             "text": text,
@@ -129,16 +150,23 @@ def evaluate(
             "preset": preset,
             "unit": unit,
             "operator": operator,
+            "ratios": _shares(ratios),
             "metrics": _names(metrics),
             "draws": draws,
             "seed": seed,
             "long": long,
             "limit": limit,
         }
-        options = {**_read(config), **{k: v for k, v in given.items() if v is not None}}
+        inherited = _read(config)
+        if model not in (None, inherited.get("model", model)):
+            inherited.pop("revision", None)
+        options = {**inherited, **{k: v for k, v in given.items() if v is not None}}
         source = options.pop("data", None)
         if source is None:
             raise typer.BadParameter("no data. Give --data FILE, or a --config that names it.")
+        from normxlogit.corpus.location import here
+
+        folder = here(output)
         prefer_cached_data(source)
         with quiet(debug):
             explainer = load(
@@ -149,19 +177,26 @@ def evaluate(
                 gguf_file=gguf_file,
                 trust_remote_code=trust_remote_code,
             )
-            found = explainer.evaluate(source, output, progress=True, **options)
+            found = explainer.evaluate(source, folder, progress=True, **options)
         _show(found)
-        typer.echo(f"The report: {output / 'report.html'}")
-
-
-_OPTIONS = (
-    "model, revision, data, text, pair, label, subset, split, methods, preset, unit, operator, "
-    "ratios, metrics, draws, seed, long, limit"
-)
+        typer.echo(f"The report: {folder / 'report.html'}")
 
 
 def _names(given: str | None) -> list[str] | None:
     return None if given is None else [name.strip() for name in given.split(",")]
+
+
+def _shares(given: str | None) -> list[float | str] | None:
+    """What is no number stays as it is, to be refused."""
+    names = _names(given)
+    return None if names is None else [_share(name) for name in names]
+
+
+def _share(name: str) -> float | str:
+    try:
+        return float(name)
+    except ValueError:
+        return name
 
 
 def _read(config: Path | None) -> dict[str, Any]:
@@ -174,12 +209,12 @@ def _read(config: Path | None) -> dict[str, Any]:
         options = yaml.safe_load(decoded(bytes_of(config), str(config)))
     except yaml.YAMLError as error:
         raise typer.BadParameter(f"{config} is no YAML: {error}") from error
-    known = _OPTIONS.split(", ")
+    known = OPTIONS.split(", ")
     if not isinstance(options, Mapping) or not set(options) <= set(known):
         found = [key for key in options if key not in known] if isinstance(options, Mapping) else []
         raise typer.BadParameter(
             f"{config} must have options by name, and {', '.join(map(str, found)) or 'it'} is "
-            f"none. The options: {_OPTIONS}."
+            f"none. The options: {OPTIONS}."
         )
     return dict(options)
 
@@ -214,6 +249,8 @@ def _show(found: "Evaluation") -> None:
         "Intervals are 95 %; = is no difference from the best method within one; cost is time in "
         "forward passes."
     )
+    forwards = results["forwards"]
+    typer.echo(f"Variants of texts: {forwards['asked']:,} asked for, {forwards['run']:,} run.")
     for note in results["notes"]:
         typer.echo(f"Note: {note}")
 

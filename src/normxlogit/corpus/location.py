@@ -228,6 +228,20 @@ def location(of: str | Path) -> Location:
     return Path(path) if filesystem.type_name == "local" else Remote(filesystem, path, of)
 
 
+def here(of: str | Path) -> Path:
+    """Where to write on this machine.
+
+    Raises:
+        InputError: it is a URI.
+    """
+    if not isinstance(of, Path) and _URI.match(of):
+        raise InputError(
+            f"cannot write {shown(of)}: an evaluation is written to a folder on this machine. Give "
+            "one, and copy it from there."
+        )
+    return Path(of)
+
+
 def address(place: Location) -> Path | str:
     """A place as others take it: a path, or a URI with all options."""
     return place if isinstance(place, Path) else place.uri

@@ -3,12 +3,12 @@
 import math
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 from transformers import PreTrainedModel
 
 from normxlogit.capture import logits_of
@@ -18,11 +18,11 @@ from normxlogit.evaluate.operators import Inputs, Operator
 from normxlogit.evaluate.samples import Sample
 from normxlogit.shadow import Anatomy, Shadow
 from normxlogit.targets import Problem
-from normxlogit.tasks.batches import by_length
+from normxlogit.tasks.batches import Room, by_halves, by_length
 from normxlogit.tasks.padding import Padding
 
 AT_ONCE = 4096
-"""How many tokens run together."""
+"""How many tokens run together, as long as there is memory for them."""
 
 Request = tuple[Sample, NDArray[np.bool_]]
 """A text, and which of its units are hidden in each variant, bool [variants, units]."""
@@ -46,7 +46,7 @@ class Answers:
         """Take a classifier, which is not changed, and the way to hide words from it."""
         self._model, self._encoder = model, encoder
         self._problem, self._operator = problem, operator
-        self._padding = Padding(model, encoder)
+        self._padding, self._room = Padding(model, encoder), Room()
         self._shadow = Shadow(Anatomy.of(model), frozen=True)
         if getattr(model.config.get_text_config(), "pad_token_id", None) is None:
             self._shadow.set_pad_token_id(-1)
@@ -96,7 +96,7 @@ class Answers:
         found: dict[int, Outputs] = {}
         for numbers, side in self._batches(variants):
             windows = [_window(variants[n]) for n in numbers]
-            outputs = self._outputs(self._encoder.batch(windows, side))
+            outputs = by_halves(windows, partial(self._outputs, side=side), self._room)
             found.update(zip(numbers, outputs, strict=True))
             self.forwards += len(windows)
             self.tokens += sum(map(len, windows))
@@ -113,17 +113,19 @@ class Answers:
         if order:
             side = self._padding.side(*(_window(variants[order[n]]) for n in (0, -1)))
         padded = 0 if side is None else math.inf
-        for batch in by_length(order, length, _fits, padded=padded):
+        for batch in by_length(order, length, self._fits, padded=padded):
             yield batch, side or "right"
 
+    def _fits(self, rows: int, longest: int) -> bool:
+        return self._room.fits(rows, longest, AT_ONCE)
+
     @torch.inference_mode()
-    def _outputs(self, inputs: dict[str, Tensor]) -> Outputs:
+    def _outputs(self, windows: Sequence[Window], side: str) -> Outputs:
         """[rows, outputs]"""
+        inputs = self._encoder.batch(windows, side)
         try:
             moved = {name: values.to(self._model.device) for name, values in inputs.items()}
             logits = logits_of(self._shadow.root(**moved, return_dict=True), None)
-        except torch.OutOfMemoryError:
-            raise
         except Exception as error:
             raise ModelError(
                 f"{type(self._model).__name__} does not take texts with words hidden in this way: "
@@ -136,10 +138,6 @@ class Answers:
             )
         outputs: Outputs = self._problem.probabilities(logits).double().cpu().numpy()
         return outputs
-
-
-def _fits(rows: int, longest: int) -> bool:
-    return rows * longest <= AT_ONCE
 
 
 def _length(inputs: Inputs) -> int:

@@ -41,8 +41,10 @@ class Metric:
 _SHARES = "hidden, the mean over all shares"
 
 
-def metrics_of(further: Sequence[str], *, is_regression: bool, labelled: bool) -> dict[str, Metric]:
-    """The metrics of an evaluation, by name."""
+def metrics_of(
+    further: Sequence[str], unit: str, *, is_regression: bool, labelled: bool
+) -> dict[str, Metric]:
+    """The metrics of an evaluation that ranks units of this kind, by name."""
     lost = (
         "how far the value moves"
         if is_regression
@@ -69,7 +71,7 @@ def metrics_of(further: Sequence[str], *, is_regression: bool, labelled: bool) -
         }
     for asked, name, about, higher in _FURTHER:
         if asked in further:
-            found[name] = Metric(about, higher, name)
+            found[name] = Metric(about.format(unit=unit), higher, name)
     return found
 
 
@@ -77,20 +79,22 @@ _FURTHER = (
     (
         "curves",
         "deletion",
-        "the area under the output as one unit after the other is hidden, the most important first",
+        "the area under the output as one {unit} after the other is hidden, the most important "
+        "first",
         False,
     ),
     (
         "curves",
         "insertion",
-        "the area under the output as one unit after the other is shown, the most important first",
+        "the area under the output as one {unit} after the other is shown, the most important "
+        "first",
         True,
     ),
     (
         "naopc",
         "naopc_comprehensiveness",
-        "where comprehensiveness, a unit a step, is between that of the worst order, 0, and of the "
-        "best, 1",
+        "where comprehensiveness, a {unit} a step, is between that of the worst order, 0, and of "
+        "the best, 1",
         True,
     ),
     (
@@ -102,14 +106,14 @@ _FURTHER = (
     (
         "loo_tau",
         "loo_tau",
-        "Kendall's tau-b of the scores with what leaving out each unit alone loses",
+        "Kendall's tau-b of the scores with what leaving out each {unit} alone loses",
         True,
     ),
     (
         "soft",
         "pi_soft_nc",
         "what is lost with numbers of the word embeddings set to zero, the more the more important "
-        "a word is, as a share of what all words lose; every method keeps as much",
+        "a {unit} is, as a share of what all {unit}s lose; every method keeps as much",
         True,
     ),
     (
@@ -133,18 +137,20 @@ def figures_of(
         seed: of the resamples.
 
     Returns:
-        For each method and metric its "value" with the interval from "low" to "high"; "by_ratio",
-        None of metrics without shares; and "beside_best", how it differs from the best method other
-        than random, None of that method itself.
+        For each method and metric its "value" with the interval from "low" to "high"; "examples",
+        how many these are of, which are those for which every method has one; "by_ratio", None of
+        metrics without shares; and "beside_best", how it differs from the best method other than
+        random, None of that method itself.
     """
     names = pc.unique(scores["method"]).to_pylist()
     records = {name: _Records(scores.filter(pc.equal(scores["method"], name))) for name in names}
     found: dict[str, dict[str, Any]] = {name: {} for name in names}
     for title, metric in metrics.items():
         values = {name: own.values(metric, gold) for name, own in records.items()}
-        estimates = _estimates(values, metric, records[names[0]].labels(gold), seed)
-        if not estimates:
+        known = np.all([~np.isnan(own).any((0, 2)) for own in values.values()], axis=0)
+        if not known.any():
             continue
+        estimates = _estimates(values, known, metric, records[names[0]].labels(gold), seed)
         sign = 1 if metric.higher_is_better else -1
         ranked = [name for name in names if name != RANDOM] or names
         best = max(ranked, key=lambda name: sign * estimates[name].value)
@@ -152,6 +158,7 @@ def figures_of(
             beside = estimate - estimates[best]
             found[name][title] = {
                 **_interval(estimate),
+                "examples": int(known.sum()),
                 "by_ratio": _by_ratio(values[name], metric, records[name].labels(gold)),
                 "beside_best": None
                 if name == best
@@ -188,14 +195,13 @@ class _Records:
 
 
 def _estimates(
-    values: Mapping[str, Floats], metric: Metric, labels: Floats, seed: int
+    values: Mapping[str, Floats],
+    known: NDArray[np.bool_],
+    metric: Metric,
+    labels: Floats,
+    seed: int,
 ) -> dict[str, Estimate]:
-    """The figure of each method, over the examples for which all of them have one; none without
-    such examples.
-    """
-    known = np.all([~np.isnan(own).any((0, 2)) for own in values.values()], axis=0)
-    if not known.any():
-        return {}
+    """The figure of each method, over the examples that are known of all of them."""
     bootstrap = Bootstrap(int(known.sum()), seed)
     if metric.agreement == "pearson":
         return {

@@ -60,6 +60,11 @@ def find_operator(name: str | None, encoder: Encoder) -> tuple[str, Operator]:
     return name, replacement(special[name] if name in special else encoder.id_of(name))
 
 
+def effect_of(name: str) -> str:
+    """What the operator of that name does."""
+    return EFFECTS.get(name, "that token in place of each")
+
+
 def replacement(token: int) -> Operator:
     """A token comes in place of each that is hidden."""
 

@@ -98,7 +98,7 @@ def plan_of(
     if not isinstance(operator, (str, NoneType)):
         raise OptionError(f"operator must be a name or the text of a token, got {operator!r}.")
     shares = tuple(ratios) if isinstance(ratios, Sequence) else ()
-    if not shares or not all(isinstance(k, (int, float)) and 0 <= k <= 1 for k in shares):
+    if not shares or not all(_is_share(k) for k in shares):
         raise OptionError(f"ratios must be a list of shares from 0 to 1, got {ratios!r}.")
     is_list = isinstance(metrics, Sequence) and not isinstance(metrics, str)
     if not is_list or not all(name in FURTHER for name in metrics):
@@ -123,3 +123,7 @@ def plan_of(
         long=long,
         limit=limit,
     )
+
+
+def _is_share(given: object) -> bool:
+    return isinstance(given, (int, float)) and not isinstance(given, bool) and 0 <= given <= 1

@@ -1,6 +1,5 @@
 """From the rows of a source to samples: texts that the model has read, with their labels."""
 
-import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,13 +9,14 @@ import torch
 from transformers import PreTrainedModel
 
 from normxlogit.corpus.rows import Bad, Row
-from normxlogit.encode import Encoded, Encoder
+from normxlogit.encode import Encoded, Encoder, Window
 from normxlogit.errors import InputError, ModelError, OptionError, UnsupportedHeadError
-from normxlogit.evaluate.answers import Outputs
+from normxlogit.evaluate.answers import AT_ONCE, Outputs
 from normxlogit.evaluate.presets import Preset
 from normxlogit.evaluate.samples import Sample
 from normxlogit.evidence import ForwardPass
 from normxlogit.targets import Problem, label_names, target_id
+from normxlogit.tasks.batches import Room, by_halves, by_length
 from normxlogit.tensors import TensorAttribution, attribute
 
 
@@ -36,7 +36,7 @@ class Left:
         """Leave out a row."""
         self.errors[kind] = self.errors.get(kind, 0) + 1
         if len(self.first) < 5:
-            self.first.append(f"{row}: {why}")
+            self.first.append(f"{row}: {why.rstrip('.')}")
 
 
 class Reader:
@@ -45,6 +45,7 @@ class Reader:
     Attributes:
         problem: what the classifier's outputs mean.
         labels: their names.
+        has_mask: whether the tokenizer has a mask token.
     """
 
     def __init__(self, model: PreTrainedModel, encoder: Encoder, preset: Preset, long: str) -> None:
@@ -54,6 +55,7 @@ class Reader:
             ModelError: its outputs are of another kind than one class or one value.
         """
         self._model, self._encoder, self._preset, self._long = model, encoder, preset, long
+        self._room, self.has_mask = Room(), encoder.mask_token is not None
         window = encoder.encode("a").windows[0]
         with torch.inference_mode():
             forward = ForwardPass.run(model, encoder.batch([window], "right"))
@@ -117,21 +119,30 @@ class Reader:
         except OptionError as error:
             raise _Unusable("label", str(error)) from error
 
-    @torch.inference_mode()
     def _whole(self, texts: dict[int, Encoded]) -> dict[int, tuple[Outputs, int]]:
         """What the model says of each text, and the position that it reads, -1 for several."""
         found: dict[int, tuple[Outputs, int]] = {}
-        order = sorted(texts, key=lambda number: len(texts[number]))
-        for _, alike in itertools.groupby(order, key=lambda number: len(texts[number])):
-            numbers = list(alike)
+
+        def length(number: int) -> int:
+            return len(texts[number])
+
+        for numbers in by_length(sorted(texts, key=length), length, self._fits, padded=0):
             windows = [texts[number].windows[0] for number in numbers]
-            answer = self._attribution(self._encoder.batch(windows, "right"))
-            outputs = self.problem.probabilities(answer.prediction).double().cpu().numpy()
-            positions = np.full(len(numbers), -1)
-            if answer.read_position is not None and not answer.reads_decoder:
-                positions = answer.read_position.cpu().numpy()
-            found.update(zip(numbers, zip(outputs, positions.tolist(), strict=True), strict=True))
+            found.update(zip(numbers, by_halves(windows, self._read, self._room), strict=True))
         return found
+
+    def _fits(self, rows: int, longest: int) -> bool:
+        return self._room.fits(rows, longest, AT_ONCE)
+
+    @torch.inference_mode()
+    def _read(self, windows: Sequence[Window]) -> list[tuple[Outputs, int]]:
+        """The same of texts of one length."""
+        answer = self._attribution(self._encoder.batch(windows, "right"))
+        outputs = self.problem.probabilities(answer.prediction).double().cpu().numpy()
+        positions = np.full(len(windows), -1)
+        if answer.read_position is not None and not answer.reads_decoder:
+            positions = answer.read_position.cpu().numpy()
+        return list(zip(outputs, positions.tolist(), strict=True))
 
     def _attribution(self, inputs: Any) -> TensorAttribution:
         try:

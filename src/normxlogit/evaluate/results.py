@@ -10,6 +10,7 @@ import pyarrow as pa
 from normxlogit.errors import InputError
 from normxlogit.evaluate.candidates import RANDOM
 from normxlogit.evaluate.figures import figures_of, metrics_of
+from normxlogit.evaluate.operators import effect_of
 from normxlogit.evaluate.plan import Plan
 from normxlogit.evaluate.reading import Left, Reader
 from normxlogit.evaluate.statistics import Bootstrap
@@ -37,9 +38,10 @@ def results_of(
             left.errors[kind] = left.errors.get(kind, 0) + count
         left.first = (left.first + note["first"])[:5]
     if len(scores) == 0:
-        raise InputError("no row could be explained by every method: " + "; ".join(left.first))
+        why = "; ".join(left.first)
+        raise InputError(f"no row could be explained by every method: {why}.")
     is_regression = reader.problem is Problem.REGRESSION
-    metrics = metrics_of(plan.further, is_regression=is_regression, labelled=bool(gold))
+    metrics = metrics_of(plan.further, plan.unit, is_regression=is_regression, labelled=bool(gold))
     figures = figures_of(scores, metrics, gold, plan.seed)
     examples = _examples(scores, gold, reader, read) | {
         "errors": dict(sorted(left.errors.items())),
@@ -80,7 +82,10 @@ def results_of(
             if candidate.name in figures
         },
         "failed": dict(failed),
-        "notes": _notes(examples, settings["columns"]["label"]),
+        "notes": [
+            *_notes(examples, settings["columns"]["label"], _labels(scores, gold)),
+            *_effects(settings, reader),
+        ],
     }
 
 
@@ -111,16 +116,41 @@ def _examples(
     }
 
 
-def _notes(examples: Mapping[str, Any], label: str | None) -> list[str]:
+def _labels(scores: pa.Table, gold: Mapping[int, float]) -> set[float]:
+    """The labels that there are among the examples."""
+    return {gold[row] for row in scores["row"].to_pylist() if row in gold}
+
+
+def _notes(examples: Mapping[str, Any], label: str | None, given: set[float]) -> list[str]:
     """What a reader should know of the examples."""
     found = []
-    if examples["evaluated"] < FEW:
-        found.append(
-            f"{examples['evaluated']} examples are few: the intervals are wide, and may be wrong."
-        )
-    if label is not None and not examples["labelled"]:
+    count, without = examples["evaluated"], examples["evaluated"] - examples["labelled"]
+    if count < FEW:
+        found.append(f"{count} examples are few: the intervals are wide, and may be wrong.")
+    if label is not None and without == count:
         found.append(f"no row has a label in {label}, so nothing is held against labels.")
+    elif label is not None and without:
+        found.append(
+            f"{without} of {count} examples have no label in {label}: what is held against labels "
+            "is of the others."
+        )
     labels = examples.get("labels", {})
     if len(labels) == 1:
         found.append(f"every example has the label {next(iter(labels))}.")
+    if "pearson" in examples and len(given) == 1:
+        found.append(
+            f"every label is {given.pop():g}, with which nothing correlates: correlations with the "
+            "labels are given as 0."
+        )
     return found
+
+
+def _effects(settings: Mapping[str, Any], reader: Reader) -> list[str]:
+    """What a reader should know of how words were hidden, where there is no mask token."""
+    if reader.has_mask:
+        return []
+    operator = settings["operator"]
+    return [
+        f"this tokenizer has no mask token, and {settings['unit']}s were hidden by {operator!r}: "
+        f"{effect_of(operator)}."
+    ]

@@ -2,15 +2,15 @@
 
 import math
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from transformers import PreTrainedModel
 
 from normxlogit.attribution import Attribution
-from normxlogit.encode import Encoded, Encoder
+from normxlogit.encode import Encoded, Encoder, Window
 from normxlogit.errors import (
     ModelError,
     NormXLogitError,
@@ -24,6 +24,7 @@ from normxlogit.tasks.padding import Padding
 from normxlogit.tensors import Query
 
 Found = Attribution | NormXLogitError
+Answer = TypeVar("Answer")
 
 TOKENS = 128
 """How many tokens, padding among them, a batch may hold for each text that it may have: batches of
@@ -34,6 +35,31 @@ PADDED = 0.25
 """How much longer than the shortest text of a batch others may be, as a share of it, for methods
 that run the model again and again: padding would be read again and again with them.
 """
+
+
+class Room:
+    """How many tokens, padding among them, may run together: fewer once memory has run out."""
+
+    def __init__(self) -> None:
+        self._tokens: int | None = None
+
+    def fits(self, rows: int, longest: int, usual: int) -> bool:
+        """Whether so many texts may run together, the longest of which has so many tokens, where
+        `usual` tokens may as long as there is memory.
+        """
+        return rows * longest <= (usual if self._tokens is None else self._tokens)
+
+    def shrink(self, rows: int, longest: int) -> None:
+        """Have batches half as large as this one from now on, and say so the first time."""
+        if self._tokens is None:
+            warnings.warn(
+                f"memory ran out with a batch of {rows} texts of up to {longest} tokens: batches "
+                "are smaller from here on.",
+                RuntimeWarning,
+                stacklevel=1,
+            )
+        tokens = rows * longest // 2
+        self._tokens = tokens if self._tokens is None else min(self._tokens, tokens)
 
 
 class Texts:
@@ -48,7 +74,7 @@ class Texts:
     def __init__(self, model: PreTrainedModel, encoder: Encoder, name: str) -> None:
         self.model, self.encoder, self.name = model, encoder, name
         self._padding = Padding(model, encoder)
-        self._room: int | None = None
+        self._room = Room()
 
     def encode(self, item: Any, reading: Reading) -> Encoded:
         """A text or a pair in tokens; see `Encoder.encode`."""
@@ -106,8 +132,7 @@ class Texts:
 
     def _fits(self, rows: int, longest: int, *, batch_size: int) -> bool:
         """Whether so many texts may run together, the longest of which has so many tokens."""
-        most = batch_size * TOKENS if self._room is None else self._room
-        return rows <= batch_size and rows * longest <= most
+        return rows <= batch_size and self._room.fits(rows, longest, batch_size * TOKENS)
 
     def _tried(
         self, texts: Sequence[Encoded], side: str, query: Query, batch_size: int
@@ -133,24 +158,38 @@ class Texts:
         longest = max(len(window) for text in texts for window in text.windows)
         if rows == 1:
             return [_too_large(longest)]
-        self._shrink(rows, longest)
+        self._room.shrink(rows, longest)
         half = rows // 2
         if len(texts) == 1:
             return self._tried(texts, side, query, half)
         parts = (texts[:half], texts[half:])
         return [found for part in parts for found in self._tried(part, side, query, batch_size)]
 
-    def _shrink(self, rows: int, longest: int) -> None:
-        """Have batches half as large as this one from now on, and say so the first time."""
-        if self._room is None:
-            warnings.warn(
-                f"memory ran out with a batch of {rows} texts of up to {longest} tokens: batches "
-                "are smaller from here on.",
-                RuntimeWarning,
-                stacklevel=1,
-            )
-        room = rows * longest // 2
-        self._room = room if self._room is None else min(self._room, room)
+
+def by_halves(
+    windows: Sequence[Window], run: Callable[[Sequence[Window]], Iterable[Answer]], room: Room
+) -> list[Answer]:
+    """What `run` finds for each of some windows, which it takes together; where memory runs out
+    half as many at a time, and so on, which `room` is told.
+
+    Raises:
+        ModelError: there is not enough memory for one of them.
+    """
+    found: list[Answer] = []
+    size = len(windows)
+    while len(found) < len(windows):
+        part = windows[len(found) : len(found) + size]
+        try:
+            found.extend(run(part))
+        except (NormXLogitError, RuntimeError, MemoryError) as error:
+            if not _lacks_memory(error):
+                raise
+            longest = max(map(len, part))
+            size = len(part) // 2
+            if size == 0:
+                raise _too_large(longest) from error
+            room.shrink(len(part), longest)
+    return found
 
 
 def _lacks_memory(error: BaseException | None) -> bool:

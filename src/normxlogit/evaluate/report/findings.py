@@ -60,6 +60,10 @@ class Findings:
         figure: Mapping[str, Any] | None = self.methods[name]["figures"].get(metric)
         return None if figure is None or _unknown(figure["value"]) else figure
 
+    def examples(self, metric: str) -> int:
+        """How many examples a metric's figures are of, the same for all methods."""
+        return next(int(one["figures"][metric]["examples"]) for one in self.methods.values())
+
     def ranking(self, metric: str) -> list[str]:
         """The methods that have this figure, the best first."""
         return [

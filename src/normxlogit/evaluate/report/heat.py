@@ -8,7 +8,7 @@ from normxlogit.evaluate.report.style import SIZE, Figure, panel, saved, shorten
 _CELL = 0.52, 0.27
 _WIDEST = 3.6
 """Up to which width of all names together they are written across, in inches."""
-_DARK_UP_TO = 0.55
+_DARK_UP_TO = 0.47
 
 
 def heat(found: Findings, metric: str) -> Figure | None:

@@ -47,8 +47,8 @@ def _lines(
             ]
             yield _row([_plain(row.name), *cells, *[_plain(row.cost)] * len(last)])
     yield f"\n{tables.HOW_TO_READ}\n"
-    for metric, about in found.metrics.items():
-        name, says = tables.heading(found, metric), tables.sentence(about["about"])
+    for metric in found.metrics:
+        name, says = tables.heading(found, metric), tables.about(found, metric)
         yield f"- {_plain(name)}: {_plain(says)}"
     if found.results["failed"]:
         yield "\n## Not evaluated\n"

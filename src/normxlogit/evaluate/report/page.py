@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 CURVES = (
-    "Each line is a method. Words are hidden, or all others are, in the order that it ranks them: "
-    "the further a line is on the better side, the better that ranking tells what the output "
+    "Each line is a method. {units} are hidden, or all others are, in the order that it ranks "
+    "them: the further a line is on the better side, the better that ranking tells what the output "
     "rests on. Colours are families of methods."
 )
 
@@ -38,7 +38,11 @@ def page(
     sections = [
         _opening(found, name, paragraphs),
         _ranking(found, random),
-        _figures("Faithfulness curves", _by_share(drawn), CURVES),
+        _figures(
+            "Faithfulness curves",
+            _by_share(drawn),
+            CURVES.format(units=found.units.capitalize()),
+        ),
         _figures("What it costs", [figure for figure in drawn if figure.name == "cost"])
         or _section("What it costs", "<p>Costs were not measured in this evaluation.</p>\n"),
         _figures("By layer", [one for one in drawn if one.name.startswith("layers_")]),
@@ -68,9 +72,9 @@ def _opening(found: Findings, name: str, paragraphs: Sequence[Paragraph]) -> str
     return (
         '<article class="normxlogit nx-report">\n'
         f"<h1>Attribution methods on {_text(name)}</h1>\n"
-        f'<p class="nx-quiet">Which words does the model\'s output rest on? Methods rank them; '
-        "this is a test of whose ranking holds when words are hidden from the model. "
-        f"{_text(tables.summary(found))}.</p>\n"
+        f'<p class="nx-quiet">Which {found.units} does the model\'s output rest on? Methods rank '
+        f"them; this is a test of whose ranking holds when {found.units} are hidden from the "
+        f"model. {_text(tables.summary(found))}.</p>\n"
         + (f'<ul class="nx-notes">\n{notes}</ul>\n' if notes else "")
         + f'<div class="nx-advice">\n{words}</div>\n</article>\n'
     )
@@ -81,9 +85,9 @@ def _ranking(found: Findings, random: BesideRandom) -> str:
     for number, metrics in enumerate(tables.groups(found)):
         parts.append(_table(found, metrics, random, with_cost=number == 0))
     about = "".join(
-        f"<dt>{_text(tables.heading(found, metric))}</dt><dd>{_text(tables.sentence(one['about']))}"
+        f"<dt>{_text(tables.heading(found, metric))}</dt><dd>{_text(tables.about(found, metric))}"
         "</dd>\n"
-        for metric, one in found.metrics.items()
+        for metric in found.metrics
     )
     parts.append(f"<dl>\n{about}</dl>\n")
     failed = found.results["failed"]
@@ -130,7 +134,10 @@ def _table(found: Findings, metrics: list[str], random: BesideRandom, with_cost:
             f'<td role="cell" data-of="{name}">{_cell(cell)}</td>'
             for name, cell in zip(names, row.cells, strict=True)
         )
-        + "".join(f'<td role="cell" data-of="{name}">{_text(row.cost)}</td>' for name in last)
+        + "".join(
+            f'<td role="cell" class="nx-cost" data-of="{name}">{_text(row.cost)}</td>'
+            for name in last
+        )
         + "</tr>\n"
         for row in tables.rows(found, metrics, random)
     )
@@ -174,8 +181,8 @@ def _disputed(found: Findings, scores: "pa.Table") -> str:
     signs = (
         "What the sign says differs between methods."
         if found.regression
-        else "Above zero a word speaks for the prediction, below zero against it; some methods' "
-        "scores have no sign, and tell how much and not for what."
+        else f"Above zero a {found.settings['unit']} speaks for the prediction, below zero against "
+        "it; some methods' scores have no sign, and tell how much and not for what."
     )
     key = (
         '<p class="nx-legend"><span><mark>+</mark> above zero</span>'

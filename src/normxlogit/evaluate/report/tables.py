@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from normxlogit.evaluate.operators import EFFECTS
+from normxlogit.evaluate.operators import effect_of
 from normxlogit.evaluate.report.chance import BesideRandom
 from normxlogit.evaluate.report.findings import MAIN, Findings, times, title
 from normxlogit.show.view import percent
@@ -25,9 +25,9 @@ SANITY = (
     "Spearman's rank correlation of a method's scores with what it gives when something is "
     "changed, the mean over {examples} texts. With the weights of the head shuffled, and then of "
     "one layer more each time, a method that tells of the model falls towards 0; for the least "
-    "probable class scores that tell of the class turn round, towards -1; in bfloat16 they should "
+    "probable class scores that tell of the class turn round, towards −1; in bfloat16 they should "
     "stay, near 1. Last, how far scores move when a text stands in a batch, as a share of its "
-    "largest."
+    "largest. A dash is what could not be measured."
 )
 BESIDE = {
     "best": "the best",
@@ -83,6 +83,17 @@ def heading(found: Findings, metric: str) -> str:
     return f"{title(metric)}\N{NO-BREAK SPACE}{arrow}"
 
 
+def about(found: Findings, metric: str) -> str:
+    """What a metric is, and of how many examples where that is not all of them."""
+    said = sentence(found.metrics[metric]["about"])
+    own, evaluated = found.examples(metric), found.results["examples"]["evaluated"]
+    if own == evaluated:
+        return said
+    return (
+        f"{said} Of {own:,} of the {evaluated:,} examples: for the others not every method has one."
+    )
+
+
 def cost(found: Findings, name: str) -> str:
     """The measured cost of a method, or else what it does."""
     forwards = found.forwards(name)
@@ -107,7 +118,7 @@ def sanity(found: Findings) -> tuple[list[str], list[list[str]]] | None:
         [
             name,
             *map(_correlation, (*one["shuffled"], one["other_class"], one["bfloat16"])),
-            f"{one['in_a_batch']:.0e}" if one["in_a_batch"] else "0",
+            _apart(one["in_a_batch"]),
         ]
         for name, one in checked["methods"].items()
     ]
@@ -115,7 +126,13 @@ def sanity(found: Findings) -> tuple[list[str], list[list[str]]] | None:
 
 
 def _correlation(value: float | None) -> str:
-    return "–" if value is None else f"{value:.2f}"
+    return "–" if value is None else f"{value:.2f}".replace("-", "−")
+
+
+def _apart(value: float | None) -> str:
+    if value is None:
+        return "–"
+    return f"{value:.0e}".replace("-", "−") if value else "0"
 
 
 def facts(found: Findings) -> list[tuple[str, str]]:
@@ -138,7 +155,7 @@ def facts(found: Findings) -> list[tuple[str, str]]:
         "The model's own": _quality(examples),
         "Preset": settings["preset"],
         "What is ranked": found.units,
-        "Hidden by": f"{operator}: {EFFECTS.get(operator, 'that token in place of each')}",
+        "Hidden by": f"{operator}: {effect_of(operator)}",
         "Shares": ", ".join(f"{ratio:g}" for ratio in settings["ratios"]),
         "Random orders": f"{settings['draws']} for each example",
         "Seed": str(settings["seed"]),
