@@ -64,6 +64,20 @@ def test_figures_of_texts_that_not_every_method_has_one_of(
     assert_described(found)
 
 
+def test_a_metric_of_no_text_is_noted(explainer: Explainer) -> None:
+    found = explainer.evaluate(
+        ["movie", "good"], methods=["norm"], metrics=["loo_tau", "curves"], operator="unk"
+    )
+    assert set(found.results["metrics"]) == {
+        "comprehensiveness",
+        "sufficiency",
+        "deletion",
+        "insertion",
+    }
+    notes = [note for note in found.results["notes"] if "by every method" in note]
+    assert notes == ["no text has loo_tau by every method."]
+
+
 def assert_described(found: Evaluation) -> None:
     """The documentation names whatever the results and costs hold."""
     results, costs = found.results, found.costs

@@ -43,6 +43,11 @@ def results_of(
     is_regression = reader.problem is Problem.REGRESSION
     metrics = metrics_of(plan.further, plan.unit, is_regression=is_regression, labelled=bool(gold))
     figures = figures_of(scores, metrics, gold, plan.seed)
+    measured = {
+        name: metric
+        for name, metric in metrics.items()
+        if all(name in own for own in figures.values())
+    }
     examples = _examples(scores, gold, reader, read) | {
         "errors": dict(sorted(left.errors.items())),
         "first_errors": left.first,
@@ -66,8 +71,7 @@ def results_of(
                 "higher_is_better": metric.higher_is_better,
                 "by_ratio": metric.has_shares,
             }
-            for name, metric in metrics.items()
-            if all(name in own for own in figures.values())
+            for name, metric in measured.items()
         },
         "methods": {
             candidate.name: {
@@ -85,6 +89,7 @@ def results_of(
         "notes": [
             *_notes(examples, settings["columns"]["label"], _labels(scores, gold)),
             *_effects(settings, reader),
+            *(f"no text has {name} by every method." for name in metrics if name not in measured),
         ],
     }
 

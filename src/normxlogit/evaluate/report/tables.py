@@ -25,9 +25,9 @@ SANITY = (
     "Spearman's rank correlation of a method's scores with what it gives when something is "
     "changed, the mean over {examples} texts. With the weights of the head shuffled, and then of "
     "one layer more each time, a method that tells of the model falls towards 0; for the least "
-    "probable class scores that tell of the class turn round, towards −1; in bfloat16 they should "
-    "stay, near 1. Last, how far scores move when a text stands in a batch, as a share of its "
-    "largest. A dash is what could not be measured."
+    "probable class scores that tell of the class turn round, towards −1; from float32 to "
+    "bfloat16 they should stay, near 1. Last, how far scores move when a text stands in a batch, "
+    "as a share of its largest. A dash is what could not be measured."
 )
 BESIDE = {
     "best": "the best",
