@@ -1,7 +1,9 @@
 """What `evaluate` finds beside a slow, plain computation: one text, one variant at a time."""
 
 import contextlib
+import copy
 import csv
+import functools
 import itertools
 import json
 import math
@@ -30,6 +32,7 @@ from normxlogit.evaluate.work import Work
 from normxlogit.evidence import Evidence
 from normxlogit.files import write_whole
 from normxlogit.methods import METHODS, register
+from normxlogit.tasks.padding import Padding
 from tests.builders import classifier, tokenizer
 from tests.killed import run_killed
 from tests.test_heads import tagger, writer
@@ -102,7 +105,7 @@ class Plain:
         self.said: dict[frozenset[int], NDArray[Any]] = {}
         self.whole = self.output(())
         self.target = int(self.whole.argmax())
-        assert len(self.units) <= 6
+        assert len(self.units) <= 7
         self.every = [self.aopc(order) for order in itertools.permutations(range(len(self.units)))]
 
     def output(self, hidden: Any) -> NDArray[Any]:
@@ -244,26 +247,32 @@ def test_every_metric_of_every_text(case: str) -> None:
         if record["row"] not in plains:
             plains[record["row"]] = Plain(explainer, item, operator, unit, reads_last=is_decoder)
         plain = plains[record["row"]]
-        assert record["text"] == row["text"]
-        assert record["pair"] == (row["second"] if "pair" in options else None)
-        assert record["units"] == [plain.words[owner] for owner in plain.owners]
-        assert record["confidence"] == pytest.approx(plain.whole[plain.target], abs=1e-5)
-        if record["method"] != "random":
-            scores = explainer.explain(item, method=record["method"]).scores
-            behind = int(case == "encoder and decoder")  # the token that a decoder starts with
-            sums = [sum(float(scores[token + behind]) for token in own) for own in plain.units]
-            np.testing.assert_allclose(record["scores"], sums, rtol=1e-4, atol=1e-5)
-        again = plain.record(record["scores"])
-        for name, value in again.items():
-            np.testing.assert_allclose(record[name], value, atol=room_for(name), err_msg=name)
-        expected.append({**again, "row": record["row"], "method": record["method"]})
+        behind = int(case == "encoder and decoder")  # the token that a decoder starts with
+        expected.append(assert_record(record, explainer, plain, behind))
     assert len(plains) == len(rows)
     assert len(expected) == 5 * len(rows)
     assert_figures(found.results, expected, [row[options.get("label", "label")] for row in rows])
 
 
+def assert_record(record: Data, explainer: Explainer, plain: Plain, behind: int = 0) -> Data:
+    """A record is what is plainly found of its text, which it gives."""
+    text, *second = plain.parts
+    assert (record["text"], record["pair"]) == (text, second[0] if second else None)
+    assert record["units"] == [plain.words[owner] for owner in plain.owners]
+    assert record["confidence"] == pytest.approx(plain.whole[plain.target], abs=1e-5)
+    if record["method"] != "random":
+        item = plain.parts if second else text
+        scores = explainer.explain(item, method=record["method"]).scores
+        sums = [sum(float(scores[token + behind]) for token in own) for own in plain.units]
+        np.testing.assert_allclose(record["scores"], sums, rtol=1e-4, atol=1e-5)
+    again = plain.record(record["scores"])
+    for name, value in again.items():
+        np.testing.assert_allclose(record[name], value, atol=room_for(name), err_msg=name)
+    return {**again, "row": record["row"], "method": record["method"]}
+
+
 def assert_figures(results: Data, expected: list[Data], gold: list[Any]) -> None:
-    """Every figure is the plain mean over texts of that over draws and shares."""
+    """Every figure is the plain mean over texts, or correlation of them, over draws and shares."""
     is_regression = results["problem"] == "regression"
     agreement = "pearson" if is_regression else "accuracy"
     columns = {
@@ -272,54 +281,65 @@ def assert_figures(results: Data, expected: list[Data], gold: list[Any]) -> None
         f"comprehensiveness_{agreement}": "comprehensiveness_said",
         f"sufficiency_{agreement}": "sufficiency_said",
     }
-    columns |= {name: name for name in ("deletion", "insertion", "loo_tau")}
-    columns |= {f"naopc_{name}": f"naopc_{name}" for name in ("comprehensiveness", "sufficiency")}
-    columns = {name: columns[name] for name in results["metrics"]}
+    columns = {name: columns.get(name, name) for name in results["metrics"]}
     assert len(columns) >= 7
+    labels = np.array(gold, np.float64)
     for name, column in columns.items():
-        per_text: dict[str, list[float]] = {}
+        per_text: dict[str, NDArray[Any]] = {}
         for method, own in results["methods"].items():
             records = [record for record in expected if record["method"] == method]
-            values = [
-                np.array([record[column] for record in records if record["row"] == row])
-                for row in range(len(gold))
-            ]
-            figure = own["figures"][name]
-            if name.endswith("pearson"):
-                stacked = np.stack(values)
-                each = np.array(
-                    [
-                        [np.corrcoef(stacked[:, draw, k], gold)[0, 1] for k in range(len(RATIOS))]
-                        for draw in range(stacked.shape[1])
-                    ]
-                )
-                np.testing.assert_allclose(figure["by_ratio"], each.mean(0), atol=1e-3)
-                assert figure["value"] == pytest.approx(each.mean(), abs=1e-3)
-                continue
+            values = np.stack(
+                [
+                    [record[column] for record in records if record["row"] == row]
+                    for row in range(len(gold))
+                ]
+            )
             if name.endswith("accuracy"):
-                values = [own == label for own, label in zip(values, gold, strict=True)]
-            per_text[method] = [float(own.mean()) for own in values]
-            if figure["by_ratio"] is not None:
-                means = np.mean([own.mean(0) for own in values], axis=0)
-                np.testing.assert_allclose(figure["by_ratio"], means, atol=2e-5)
-        if per_text:
-            assert_intervals(results, name, per_text)
+                values = values == labels[:, None, None]
+            per_text[method] = values.reshape(len(gold), -1)
+            by_ratio = own["figures"][name]["by_ratio"]
+            assert (by_ratio is None) == (values.ndim == 2)
+            if by_ratio is not None:
+                if name.endswith("pearson"):
+                    each = pearson(per_text[method], labels).reshape(values.shape[1:])
+                else:
+                    each = values.mean(0)
+                np.testing.assert_allclose(by_ratio, each.mean(0), atol=room_for(name))
+        assert_intervals(results, name, per_text, labels)
 
 
-def assert_intervals(results: Data, name: str, per_text: dict[str, list[float]]) -> None:
+def pearson(found: NDArray[Any], given: NDArray[Any]) -> NDArray[Any]:
+    """Pearson's correlation of each column with what is given; 0 where one is constant."""
+    with np.errstate(invalid="ignore"):
+        each = np.corrcoef(found.T, given)[-1, :-1]
+    return np.where(np.ptp(found, 0) * np.ptp(given) > 0, each, 0.0)
+
+
+def assert_intervals(
+    results: Data, name: str, per_text: dict[str, NDArray[Any]], labels: NDArray[Any]
+) -> None:
     """Intervals are those of resamples that are written out, text by text."""
-    known = np.flatnonzero(~np.isnan(list(per_text.values())).any(0)).tolist()
+
+    def figure_of(values: NDArray[Any], rows: Any) -> float:
+        if name.endswith("pearson"):
+            return float(pearson(values[rows], labels[rows]).mean())
+        return float(values[rows].mean())
+
+    known = np.flatnonzero(~np.isnan(np.hstack(list(per_text.values()))).any(1)).tolist()
     size = len(known)
     generator = np.random.default_rng(0)
     drawn = generator.multinomial(size, [1 / size] * size, 2000)
     resamples = [np.repeat(known, counts) for counts in drawn]
-    values = {method: np.array(own) for method, own in per_text.items()}
-    means = {method: own[known].mean() for method, own in values.items()}
-    many = {method: np.array([own[r].mean() for r in resamples]) for method, own in values.items()}
+    means = {method: figure_of(own, known) for method, own in per_text.items()}
+    many = {
+        method: np.array([figure_of(own, rows) for rows in resamples])
+        for method, own in per_text.items()
+    }
     sign = 1 if results["metrics"][name]["higher_is_better"] else -1
     best = max((m for m in means if m != "random"), key=lambda m: sign * means[m])
     for method, own in results["methods"].items():
         figure = own["figures"][name]
+        assert figure["examples"] == size
         close(figure, means[method], many[method], room_for(name))
         beside = figure["beside_best"]
         if beside is None:
@@ -331,7 +351,11 @@ def assert_intervals(results: Data, name: str, per_text: dict[str, list[float]])
 
 
 def room_for(name: str) -> float:
-    """What batches may change; normalised figures are divided by as little as 0.01."""
+    """What batches may change; normalised figures are divided by as little as 0.01, and
+    correlations by as little spread.
+    """
+    if name.endswith("pearson"):
+        return 1e-3
     return 5e-4 if name.startswith("naopc") else 2e-5
 
 
@@ -339,6 +363,69 @@ def close(figure: Data, value: float, resampled: NDArray[Any], room: float) -> N
     low, high = np.quantile(resampled, [0.025, 0.975])
     found = [figure["value"], figure["low"], figure["high"]]
     np.testing.assert_allclose(found, [value, low, high], atol=room)
+
+
+@contextlib.contextmanager
+def rows_reaching(model: PreTrainedModel) -> Iterator[list[tuple[int, ...]]]:
+    """The ids of every row that reaches a model, without padding, but those that it is tried on."""
+    kind, rows = type(model), list[tuple[int, ...]]()
+    forward, find_side = kind.forward, Padding.side
+
+    @functools.wraps(forward)
+    def noted(self: Any, **given: Any) -> Any:
+        for ids, mask in zip(given["input_ids"], given["attention_mask"], strict=True):
+            rows.append(tuple(ids[mask.bool()].tolist()))
+        return forward(self, **given)
+
+    def side(*given: Any) -> str | None:
+        before = len(rows)
+        found = find_side(*given)
+        del rows[before:]
+        return found
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(kind, "forward", noted)
+        patch.setattr(Padding, "side", side)
+        yield rows
+
+
+@pytest.mark.parametrize("metrics", ["", "curves", "loo_tau", "naopc", "curves naopc loo_tau"])
+def test_a_variant_reaches_the_model_once_and_is_counted(
+    bert: Explainer, monkeypatch: pytest.MonkeyPatch, metrics: str
+) -> None:
+    monkeypatch.setattr(run, "AT_A_TIME", 2)
+    further = metrics.split()
+    with rows_reaching(bert.model) as rows:
+        found = bert.evaluate(TEXTS, methods=["norm", "random"], metrics=further, draws=3)
+    asked: list[tuple[int, list[int]]] = []
+    for record in found.scores.to_pylist():
+        row, scores = record["row"], record["scores"]
+        order = sorted(range(len(scores)), key=lambda unit: (-scores[unit], unit))
+        counts = [math.floor(Fraction(str(k)) * len(order) + Fraction(1, 2)) for k in RATIOS]
+        if "curves" in further or "naopc" in further:
+            counts += range(len(order) + 1)
+        asked += [(row, own) for n in counts for own in (order[:n], order[n:])]
+    plains = [Plain(bert, text, "mask", "word", reads_last=False) for text in TEXTS]
+    for row, plain in enumerate(plains):
+        if "loo_tau" in further:
+            asked += [(row, [unit]) for unit in plain.everything]
+        if "naopc" in further:
+            for size in range(1, len(plain.units) + 1):
+                asked += 2 * [
+                    (row, [*own]) for own in itertools.combinations(plain.everything, size)
+                ]
+    expected: list[tuple[int, ...]] = []
+    for row, hidden in {(row, frozenset(own)) for row, own in asked if own}:
+        expected.append(tuple(plains[row].inputs(hidden)["input_ids"][0].tolist()))
+    tokens: Any = bert.tokenizer
+    masked = [ids for ids in rows if tokens.mask_token_id in ids]
+    assert sorted(masked) == sorted(expected)
+    assert len(masked) < len(asked) / 2
+    assert found.results["forwards"] == {
+        "asked": len(asked),
+        "run": len(masked),
+        "tokens": sum(map(len, masked)),
+    }
 
 
 class Trunk(PreTrainedModel):  # type: ignore[no-untyped-call]
@@ -465,6 +552,46 @@ def test_bounds_are_those_of_all_orders_and_a_beam_stays_within_them(
     assert narrow.normalised(found[2].lower - 1) == 0
 
 
+def plain_beam(size: int, lost: Callable[[Sequence[int]], float], beam: int) -> float:
+    """The largest mean loss, going on from the best orders of each length, of different units."""
+
+    def total(order: Sequence[int]) -> float:
+        return sum(lost(order[: n + 1]) for n in range(len(order)))
+
+    best: list[list[int]] = [[]]
+    for _ in range(size):
+        longer = [[*order, unit] for order in best for unit in range(size) if unit not in order]
+        best = []
+        for order in sorted(longer, key=total, reverse=True):
+            if len(best) < beam and all(set(order) != set(other) for other in best):
+                best.append(order)
+    return total(best[0]) / size
+
+
+def test_bounds_of_long_texts_are_those_of_a_beam_of_five() -> None:
+    sizes = (10, 12, 14)
+    samples: list[Any] = [
+        SimpleNamespace(count=size, said=0, output=np.array([1.5, 0.0])) for size in sizes
+    ]
+    table: Any = Table()
+
+    def plainly(beam: int) -> list[float]:
+        found = []
+        for size, sign in itertools.product(sizes, (1, -1)):
+
+            def lost(hidden: Sequence[int], size: int = size, sign: int = sign) -> float:
+                value: float = table.value(np.isin(np.arange(size), hidden))
+                return sign * (1.5 - value)
+
+            found.append(sign * plain_beam(size, lost, beam))
+        return found
+
+    found = [bound for own in orders.bounds(table, samples) for bound in (own.upper, own.lower)]
+    assert found == pytest.approx(plainly(5), abs=1e-12)
+    for beam in (4, 6, 20):
+        assert found != pytest.approx(plainly(beam), abs=1e-4)
+
+
 def test_the_bootstrap_of_a_correlation() -> None:
     generator = np.random.default_rng(5)
     given, found = generator.normal(size=12), generator.normal(size=(3, 12))
@@ -476,6 +603,52 @@ def test_the_bootstrap_of_a_correlation() -> None:
         own = np.repeat(np.arange(12), counts)
         each = [np.corrcoef(row[own], given[own])[0, 1] for row in found[:2]]
         assert value == pytest.approx(sum(each) / 3, abs=1e-9)
+
+
+def test_what_shuffled_weights_and_another_class_leave_of_scores() -> None:
+    explainer = explainer_of()
+    methods = ["normxlogit", "norm", "occlusion"]
+    found = explainer.evaluate(TEXTS, methods=methods, metrics=["sanity"], seed=3).results["sanity"]
+    plains = [Plain(explainer, text, "mask", "word", reads_last=False) for text in TEXTS]
+
+    def scores(of: Explainer, method: str, plain: Plain, target: int) -> list[float]:
+        own = of.explain(plain.parts[0], method=method, target=target).scores
+        return [sum(float(own[token]) for token in tokens) for tokens in plain.units]
+
+    def correlation(method: str, plain: Plain, changed: list[float]) -> float:
+        whole = scores(explainer, method, plain, plain.target)
+        return float(np.corrcoef(ranks(whole), ranks(changed))[0, 1])
+
+    model = copy.deepcopy(explainer.model)
+    named = dict(model.named_parameters())
+    depth = model.config.num_hidden_layers
+    layers = [(f"bert.encoder.layer.{n}.",) for n in reversed(range(depth))]
+    generator = torch.Generator().manual_seed(3)
+    long = [plain for plain in plains if len(plain.units) > 2]
+    assert 0 < len(long) < len(plains)
+    head, embeddings = ("bert.pooler.", "classifier."), ("bert.embeddings.",)
+    for step, part in enumerate([head, *layers, embeddings]):
+        for name, weight in named.items():
+            if name.startswith(part):
+                order = torch.randperm(weight.numel(), generator=generator)
+                weight.data = weight.data.flatten()[order].reshape(weight.shape)
+        shuffled = Explainer(model, explainer.tokenizer)
+        for method in methods:
+            each = [correlation(method, p, scores(shuffled, method, p, p.target)) for p in long]
+            value = found["methods"][method]["shuffled"][step]
+            assert value == pytest.approx(np.mean(each), abs=1e-6)
+    for method in methods:
+        own = [scores(explainer, method, plain, int(plain.whole.argmin())) for plain in long]
+        each = [correlation(method, plain, other) for plain, other in zip(long, own, strict=True)]
+        assert found["methods"][method]["other_class"] == pytest.approx(np.mean(each), abs=1e-6)
+    steps = depth + 2
+    assert [len(found["methods"][method]["shuffled"]) for method in methods] == [steps] * 3
+    assert min(np.ptp(found["methods"][method]["shuffled"]) for method in methods) > 0.1
+
+
+def ranks(values: Sequence[float]) -> list[float]:
+    """How many are smaller, and half of the others that are the same."""
+    return [sum((other < own) + (other == own) / 2 for other in values) - 0.5 for own in values]
 
 
 def test_random_orders_depend_on_the_seed_alone(bert: Explainer) -> None:

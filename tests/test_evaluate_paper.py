@@ -1,7 +1,10 @@
-"""The preset `paper` beside the notebook's loop, written afresh: one text at a time."""
+"""Trained models. The preset `paper` beside the notebook's loop, written afresh, and `corrected`
+beside the plain computation: one text at a time.
+"""
 
 import csv
 import random
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -13,10 +16,13 @@ from torch import Tensor, nn
 
 from normxlogit import Explainer
 from tests.conftest import SHARED
+from tests.test_evaluate import Data, Plain, assert_figures, assert_record
+from tests.test_evaluate_soft import SOFT, PlainSoft
 
 pytestmark = pytest.mark.shared
 
 EXAMPLES = 30
+SHORT = 4
 RATIOS = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9]
 Scores = Callable[["Notebook", dict[str, Tensor], int], Tensor]
 
@@ -131,15 +137,16 @@ def test_the_figures_are_those_of_the_notebook() -> None:
     given = rows()
     found = explainer.evaluate(
         given, text="a", pair="b", label="gold", preset="paper", methods=METHODS
-    ).results
-    assert found["examples"]["evaluated"] == EXAMPLES
+    )
+    assert found.results["examples"]["evaluated"] == EXAMPLES
     tokenizer: Any = explainer.tokenizer
     notebook = Notebook(explainer.model, tokenizer.mask_token_id)
     labels: Any = explainer.model.config.id2label
     names = {name.lower(): int(n) for n, name in labels.items()}
     state = random.getstate()
     drops = np.zeros((len(METHODS), 2, len(RATIOS), EXAMPLES))
-    right = np.zeros_like(drops)
+    said_after = np.zeros_like(drops)
+    gold = np.array([names[row["gold"]] for row in given])
     for n, row in enumerate(given):
         pair = (" ".join(row["a"].split()), " ".join(row["b"].split()))
         inputs = dict(tokenizer(*pair, return_tensors="pt"))
@@ -152,16 +159,73 @@ def test_the_figures_are_those_of_the_notebook() -> None:
             for way, hidden in enumerate((top, others)):
                 after = notebook.probabilities(notebook.masked(inputs, hidden))
                 drops[m, way, :, n] = (whole[said] - after[:, said]).double()
-                right[m, way, :, n] = after.argmax(1) == names[row["gold"]]
+                said_after[m, way, :, n] = after.argmax(1)
     random.setstate(state)
+    records = {(r["method"], r["row"]): r for r in found.scores.to_pylist()}
+    assert len(records) == len(METHODS) * EXAMPLES
     for m, method in enumerate(METHODS):
-        figures = found["methods"][method]["figures"]
+        figures = found.results["methods"][method]["figures"]
         for way, metric in enumerate(("comprehensiveness", "sufficiency")):
+            for n in range(EXAMPLES):
+                record = records[method, n]
+                np.testing.assert_allclose(record[metric], drops[m, way, :, n], atol=1e-5, rtol=0)
+                assert record[f"{metric}_said"] == said_after[m, way, :, n].tolist()
             for name, expected in (
                 (metric, drops[m, way]),
-                (f"{metric}_accuracy", right[m, way]),
+                (f"{metric}_accuracy", said_after[m, way] == gold),
             ):
                 by_ratio = figures[name]["by_ratio"]
                 np.testing.assert_allclose(by_ratio, expected.mean(1), atol=1e-6, rtol=0)
                 assert figures[name]["value"] == pytest.approx(expected.mean(), abs=1e-6)
     assert np.ptp(drops.mean((2, 3)), axis=0).min() > 0.1
+
+
+def sentences() -> list[Data]:
+    """Short texts of letters, with the ids of their labels."""
+    lines = (SHARED / "data/sst2/test.tsv").read_text("utf-8").splitlines()
+    rows = [dict(zip(("text", "label"), line.split("\t"), strict=True)) for line in lines]
+    own = [row for row in rows if re.fullmatch(r"[a-z]+( [a-z]+){3,5}", row["text"])]
+    return [{**row, "label": int(row["label"])} for row in own[:SHORT]]
+
+
+def pairs() -> list[Data]:
+    """Short pairs of letters, with values."""
+    lines = (SHARED / "data/stsb/sts-train.csv").read_text("utf-8").splitlines()
+    rows = [[field.removesuffix(".") for field in line.split("\t")] for line in lines]
+    own = [row for row in rows if re.fullmatch(r"[A-Za-z]+( [A-Za-z]+){5,6}", f"{row[5]} {row[6]}")]
+    return [{"text": row[5], "pair": row[6], "label": float(row[4])} for row in own[:SHORT]]
+
+
+@pytest.mark.parametrize(("name", "read"), [("minilm-sst2", sentences), ("minilm-stsb", pairs)])
+def test_every_metric_of_trained_models(name: str, read: Callable[[], list[Data]]) -> None:
+    explainer = Explainer.from_pretrained(
+        str(SHARED / "models" / name), dtype="float32", device="cpu"
+    )
+    given = read()
+    found = explainer.evaluate(
+        given,
+        label="label",
+        pair="pair" if "pair" in given[0] else None,
+        methods=["normxlogit", "occlusion", "random"],
+        metrics=["curves", "naopc", "loo_tau", "soft"],
+        draws=2,
+    )
+    known: dict[int, tuple[Plain, PlainSoft]] = {}
+    expected: list[Data] = []
+    for record in found.scores.to_pylist():
+        number = record["row"]
+        if number not in known:
+            item = tuple(own for own in (record["text"], record["pair"]) if own)
+            plain = Plain(explainer, item, "mask", "word", reads_last=False)
+            known[number] = plain, PlainSoft(explainer, item, plain, number, 0)
+        plain, soft = known[number]
+        own = assert_record(record, explainer, plain)
+        own |= zip(SOFT, soft.figures(record["scores"]), strict=True)
+        for metric in SOFT:
+            assert record[metric] == pytest.approx(own[metric], abs=3e-6 / soft.room)
+        expected.append(own)
+    assert len(expected) == 4 * SHORT
+    assert [plain.parts for plain, _ in known.values()] == [
+        tuple(row[column] for column in ("text", "pair") if column in row) for row in given
+    ]
+    assert_figures(found.results, expected, [row["label"] for row in given])

@@ -33,6 +33,7 @@ from tests.test_evaluate import (
     Plain,
     content,
     explainer_of,
+    rows_reaching,
 )
 from tests.tiny import tiny_classifier
 
@@ -102,9 +103,9 @@ class Given(nn.Module):
         return self.embeddings
 
 
-def logits_of(model: PreTrainedModel, ids: Tensor, embeddings: Tensor) -> Tensor:
+def logits_of(model: PreTrainedModel, inputs: dict[str, Tensor], embeddings: Tensor) -> Tensor:
     """The model's own output for other word embeddings."""
-    given: Any = {"attention_mask": torch.ones_like(ids)}
+    given: Any = {name: values for name, values in inputs.items() if name != "input_ids"}
     if not model.config.is_encoder_decoder:
         found: Tensor = model(inputs_embeds=embeddings, **given).logits[0]
         return found
@@ -112,7 +113,7 @@ def logits_of(model: PreTrainedModel, ids: Tensor, embeddings: Tensor) -> Tensor
     first = model.get_input_embeddings()(torch.tensor([[model.config.decoder_start_token_id]]))
     changed.model.encoder.embed_tokens = Given(embeddings)
     changed.model.decoder.embed_tokens = Given(torch.cat([first, embeddings[:, :-1]], 1))
-    both: Tensor = changed(input_ids=ids, **given).logits[0]
+    both: Tensor = changed(**inputs).logits[0]
     return both
 
 
@@ -123,9 +124,9 @@ class PlainSoft:
         words: Any = explainer.tokenizer
         parts = item if isinstance(item, tuple) else (item,)
         self.model, self.plain = explainer.model, plain
-        self.ids = words(*parts, return_tensors="pt")["input_ids"]
+        self.inputs = dict(words(*parts, return_tensors="pt"))
         with torch.no_grad():
-            self.embeddings = self.model.get_input_embeddings()(self.ids)
+            self.embeddings = self.model.get_input_embeddings()(self.inputs["input_ids"])
         seeds = np.random.SeedSequence([seed, row], spawn_key=(0,))
         shape = (len(RATIOS), *self.embeddings.shape[1:])
         self.uniform = np.random.default_rng(seeds).random(shape, np.float32)
@@ -139,7 +140,7 @@ class PlainSoft:
         for token, number in kept:
             mask[0, token, number] = 1
         with torch.no_grad():
-            logits = logits_of(self.model, self.ids, self.embeddings * mask).double()
+            logits = logits_of(self.model, self.inputs, self.embeddings * mask).double()
         output = logits if len(logits) == 1 else torch.softmax(logits, 0)
         own = float(self.plain.whole[self.plain.target] - output[self.plain.target])
         return abs(own) if len(logits) == 1 else own
@@ -182,10 +183,11 @@ def test_both_metrics_of_every_text(case: str) -> None:
     if case == "tokens":
         rows = [{**row, "text": f"{row['second']} bel"} for row in rows[1:]]
     before = {name: value.clone() for name, value in explainer.model.state_dict().items()}
-    found = explainer.evaluate(
-        rows, **options, methods=["normxlogit", "norm", "random"], metrics=["soft"], draws=2
-    )
-    bare = explainer.evaluate(rows, **options, methods=["normxlogit", "norm", "random"], draws=2)
+    options = {**options, "methods": ["normxlogit", "norm", "random"], "draws": 2}
+    with rows_reaching(explainer.model) as run_with:
+        found = explainer.evaluate(rows, **options, metrics=["soft"])
+    with rows_reaching(explainer.model) as run_without:
+        bare = explainer.evaluate(rows, **options)
     expected: dict[str, dict[str, list[float]]] = {}
     known: dict[int, PlainSoft] = {}
     is_decoder = case in ("Llama", "GPT-2")
@@ -217,7 +219,9 @@ def test_both_metrics_of_every_text(case: str) -> None:
     variants = len(rows) * (1 + 4 * len(RATIOS) * 2)
     assert spent["asked"] - without["asked"] == variants
     assert spent["run"] - without["run"] == variants + 3 * len(rows)
-    assert spent["tokens"] > without["tokens"]
+    assert spent["run"] - without["run"] == len(run_with) - len(run_without)
+    tokens = sum(map(len, run_with)) - sum(map(len, run_without))
+    assert spent["tokens"] - without["tokens"] == tokens
     model = explainer.model
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     assert not any(m._forward_hooks or m._forward_pre_hooks for m in model.modules())
