@@ -91,10 +91,8 @@ def plan_of(
             "long must be 'error' or 'truncate' here: what a model says of windows is no single "
             "output that words could be taken away from."
         )
-    for name, number, least in (("draws", draws, 1), ("seed", seed, 0), ("limit", limit, 1)):
-        is_left_out = number is None and name != "seed"
-        if not is_left_out and (type(number) is not int or number < least):
-            raise OptionError(f"{name} must be a whole number from {least}, got {number!r}.")
+    for name, number in (("draws", draws), ("seed", seed), ("limit", limit)):
+        check_number(name, number)
     if not isinstance(operator, (str, NoneType)):
         raise OptionError(f"operator must be a name or the text of a token, got {operator!r}.")
     shares = tuple(ratios) if isinstance(ratios, Sequence) else ()
@@ -123,6 +121,16 @@ def plan_of(
         long=long,
         limit=limit,
     )
+
+
+def check_number(name: str, number: object) -> None:
+    """Raise `OptionError` for draws, seed or limit if it is no such number; but for the seed it may
+    be left out, which is None.
+    """
+    least = 0 if name == "seed" else 1
+    is_left_out = number is None and name != "seed"
+    if not is_left_out and (type(number) is not int or number < least):
+        raise OptionError(f"{name} must be a whole number from {least}, got {number!r}.")
 
 
 def _is_share(given: object) -> bool:

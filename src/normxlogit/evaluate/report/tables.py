@@ -138,14 +138,11 @@ def _apart(value: float | None) -> str:
 def facts(found: Findings) -> list[tuple[str, str]]:
     """How it was measured: names and what they are."""
     settings, results = found.settings, found.results
-    model, examples, forwards = settings["model"], results["examples"], results["forwards"]
+    examples, forwards = results["examples"], results["forwards"]
     operator = settings["operator"]
     named = {
-        "Model": str(model["name"]),
-        "Revision": model.get("revision"),
-        "Class": ", ".join(filter(None, (model.get("architecture"), model.get("dtype")))),
-        "Model's SHA-256": model.get("sha256"),
-        "Data": _data(settings["data"]),
+        **of_model(settings["model"]),
+        "Data": of_data(settings["data"]),
         "Columns": ", ".join(
             f"{name} = {column}" for name, column in settings["columns"].items() if column
         ),
@@ -167,9 +164,14 @@ def facts(found: Findings) -> list[tuple[str, str]]:
         if found.costs is None
         else f"{found.costs['examples']} examples, "
         f"{1000 * found.costs['forward_seconds']:.3g} ms to classify one",
-        "Versions": ", ".join(f"{name} {one}" for name, one in results["versions"].items()),
+        "Versions": of_versions(results["versions"]),
     }
     return [(name, value) for name, value in named.items() if value]
+
+
+def of_versions(versions: Mapping[str, str]) -> str:
+    """Packages with their versions, on a line."""
+    return ", ".join(f"{name} {version}" for name, version in versions.items())
 
 
 def summary(found: Findings) -> str:
@@ -205,7 +207,18 @@ def _cell(found: Findings, name: str, metric: str, random: BesideRandom) -> Cell
     )
 
 
-def _data(data: Mapping[str, Any]) -> str:
+def of_model(model: Mapping[str, Any]) -> dict[str, str | None]:
+    """What a model is: names and what they are, some of which may not be known."""
+    return {
+        "Model": str(model["name"]),
+        "Revision": model.get("revision"),
+        "Class": ", ".join(filter(None, (model.get("architecture"), model.get("dtype")))),
+        "Model's SHA-256": model.get("sha256"),
+    }
+
+
+def of_data(data: Mapping[str, Any]) -> str:
+    """What tells data from other data, on a line."""
     if "files" not in data:
         return ", ".join(f"{name} {value}" for name, value in data.items() if value is not None)
     return "; ".join(
