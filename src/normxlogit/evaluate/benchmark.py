@@ -1,0 +1,136 @@
+"""A benchmark from its data to a folder with what was found."""
+
+import json
+import platform
+from collections import Counter
+from collections.abc import Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from normxlogit.corpus.extra import require
+from normxlogit.corpus.fingerprint import model_of, versions
+from normxlogit.corpus.location import here
+from normxlogit.corpus.progress import Meter
+from normxlogit.errors import OptionError
+from normxlogit.evaluate.blimp import RULES, Case, halves, read_cases
+from normxlogit.evaluate.evidence import aligned, check_model, items_of
+from normxlogit.evaluate.plan import check_number
+from normxlogit.files import write_whole
+
+if TYPE_CHECKING:
+    from normxlogit.explainer import Explainer
+
+BENCHMARKS = ("blimp",)
+OPTIONS = ("limit", "seed")
+"""What there is to choose of a benchmark, beside the model, the data and the folder."""
+SCHEMA, RESULTS = "normxlogit/blimp/1", "results.json"
+_FURTHER = ("numpy", "tokenizers")
+
+
+def check_benchmark(name: object, options: Mapping[str, object]) -> None:
+    """Find out whether there is such a benchmark, and whether these are options of it.
+
+    Raises:
+        OptionError: it is not so.
+    """
+    if name not in BENCHMARKS:
+        raise OptionError(f"benchmark must be {' or '.join(BENCHMARKS)}, got {name!r}.")
+    further = [option for option in options if option not in OPTIONS]
+    if further:
+        raise OptionError(
+            f"benchmark {name!r} takes {' and '.join(OPTIONS)} beside model and data. Leave out "
+            f"{', '.join(further)}."
+        )
+    for option, number in options.items():
+        check_number(option, number)
+
+
+def blimp(
+    explainer: "Explainer",
+    source: str | Path,
+    output: str | Path | None = None,
+    *,
+    limit: int | None = None,
+    seed: int = 0,
+    name: str | None = None,
+    progress: bool = False,
+) -> dict[str, Any]:
+    """Hold scores against the evidence of BLiMP: experiment 2 of Abbasi et al. 2025.
+
+    The cases are those of the half of each paradigm that `halves` has for tests, whatever `seed`
+    is. A run into a folder where the same was found before gives that; one that was stopped begins
+    anew.
+
+    Args:
+        explainer: of a masked or a causal language model.
+        source: BLiMP's folder, here or in a store, or the id of the data set on the Hub, such as
+            "nyu-mll/blimp"; see `read_cases`.
+        output: the folder on this machine for results.json, report.md and figures/. Without it
+            nothing is written.
+        limit: how many cases of each paradigm to take; all if not given.
+        seed: of random scores and the bootstrap.
+        name: what to call the model; its own name or path if not given.
+        progress: show how far it is, if standard error is a terminal.
+
+    Returns:
+        The content of results.json, as plain data for JSON: see docs/evaluate.md.
+
+    Raises:
+        InputError: the data cannot be read or holds what is no pair; no case can be asked; the
+            folder is of another run, in use, or cannot be written to.
+        OptionError: limit or seed is no such number.
+        ModelError: the model is no masked or causal language model.
+        MissingExtraError: what the extra `evaluate` brings is not installed.
+    """
+    for module in ("pyarrow", "filelock", "scipy", "matplotlib"):
+        require(module, "evaluate")
+    from normxlogit.evaluate.checkpoint import Checkpoint
+    from normxlogit.evaluate.report import write_evidence
+
+    check_benchmark("blimp", {"limit": limit, "seed": seed})
+    check_model(explainer)
+    folder = None if output is None else here(output)
+    cases, data = _cases(source, limit)
+    items = items_of(cases, explainer)
+    name = name or explainer.model.name_or_path or type(explainer.model).__name__
+    settings = {
+        "benchmark": "blimp",
+        "model": model_of(explainer, name),
+        "data": data,
+        "limit": limit,
+        "seed": seed,
+    }
+    used = {**versions(*_FURTHER), "python": platform.python_version()}
+    with ExitStack() as stack:
+        checkpoint = None
+        if folder is not None:
+            checkpoint = stack.enter_context(Checkpoint(folder, {**settings, "versions": used}))
+            if (folder / RESULTS).exists():
+                checkpoint.finish()
+                finished: dict[str, Any] = json.loads((folder / RESULTS).read_text("utf-8"))
+                return finished
+        meter = stack.enter_context(Meter(len(items), 0, 0, shown=progress))
+        results = {
+            "schema": SCHEMA,
+            "settings": settings,
+            "versions": used,
+            "test_cases": dict(Counter(case.paradigm for case in cases)),
+            "asked": dict(Counter(item.case.paradigm for item in items)),
+            **aligned(explainer, items, seed=seed, show=meter.show),
+        }
+        if folder is not None and checkpoint is not None:
+            write_evidence(folder, results)
+            write_whole(folder / RESULTS, json.dumps(results, indent=2) + "\n")
+            checkpoint.finish()
+    return results
+
+
+def _cases(source: str | Path, limit: int | None) -> tuple[list[Case], dict[str, Any]]:
+    """The first of each paradigm's test half, and what tells the data from other data."""
+    cases, data = list[Case](), dict[str, Any]()
+    for paradigm in RULES:
+        own, data[paradigm] = read_cases(source, paradigm)
+        _, test = halves(own)
+        cases += test[:limit]
+    return cases, data
