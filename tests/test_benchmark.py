@@ -18,10 +18,10 @@ from normxlogit.corpus.source import open_dataset
 from normxlogit.evaluate import benchmark
 from normxlogit.evaluate.benchmark import blimp
 from normxlogit.evaluate.blimp import Case, case_of, halves
-from normxlogit.evaluate.evidence import aligned, items_of
+from normxlogit.evaluate.blimp.readings import items_of, read
 from normxlogit.evaluate.report import layers, style
 from tests.builders import tokenizer
-from tests.test_blimp import ADJECTIVE, ANAPHOR, DISTRACTOR, NOUN, VERB, language_model
+from tests.test_blimp import ADJECTIVE, ANAPHOR, DISTRACTOR, NOUN, VERB, aligned, language_model
 from tests.test_evaluate import called
 from tools.coverage.zoo import tiny_model
 
@@ -104,7 +104,7 @@ def test_what_the_command_finds(kind: str, models: Path, data: Path, tmp_path: P
         assert file["name"] == path.name
         assert file["sha256"] == sha256(path.read_bytes()).hexdigest()
     assert {path.name for path in out.iterdir() if path.name[0] != "."} == {
-        *("results.json", "settings.json", "report.md", "figures"),
+        *("results.json", "settings.json", "scores.parquet", "report.md", "figures"),
     }
     last = found["text"]["average_precision"]
     lines = result.stdout.splitlines()
@@ -184,19 +184,31 @@ def test_limit_and_seed(data: Path) -> None:
         assert (figures["low"] == expected["text"]["dot_product"][reading]["low"]) is False
 
 
+@pytest.mark.parametrize("kind", ["bert", "llama"])
+def test_the_records_of_cases_have_the_figures(kind: str, data: Path, tmp_path: Path) -> None:
+    found = blimp(language_model(kind), data, tmp_path / "out")
+    scores = pd.read_parquet(tmp_path / "out" / "scores.parquet")
+    assert scores["case"].is_monotonic_increasing
+    cases = scores.groupby("case").first()
+    assert Counter(cases["paradigm"]) == found["asked"]
+    assert cases["preferred"].mean() == found["accuracy"]
+    for name in ("text", "all"):
+        own = scores[(scores["set"] == name) & scores["dot_product"].notna()]
+        assert found[name]["cases"] == own["case"].nunique()
+        assert found[name]["tokens"] == pytest.approx(own["tokens"].mean())
+        for metric in ("dot_product", "average_precision"):
+            means = own.groupby("reading")[metric].apply(lambda x: np.mean(x.tolist(), axis=0))
+            assert sorted(means.index) == sorted(found[name][metric])
+            for reading, mean in means.items():
+                assert found[name][metric][reading]["mean"] == list(np.round(mean, 4))
+
+
 def test_a_folder_holds_one_run(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     explainer, out = language_model(), tmp_path / "out"
-    with monkeypatch.context() as patch:
-        patch.setattr(benchmark, "aligned", stopped)
-        with pytest.raises(KeyboardInterrupt):
-            blimp(explainer, data, out, limit=2)
-    assert not (out / "results.json").exists()
-    assert not (out / "report.md").exists()
     found = blimp(explainer, data, out, limit=2)
-    assert found == blimp(explainer, data, limit=2)
-    monkeypatch.setattr(benchmark, "aligned", stopped)
+    monkeypatch.setattr(benchmark, "read", stopped)
     assert blimp(explainer, data, out, limit=2) == found
     with pytest.raises(InputError, match=r"other settings: limit was 2 and is 3\. Give another"):
         blimp(explainer, data, out, limit=3)
@@ -204,7 +216,40 @@ def test_a_folder_holds_one_run(
         blimp(explainer, data, data)
 
 
-def stopped(*_: object, **__: object) -> None:
+@pytest.mark.parametrize("at", range(3))
+def test_a_stopped_run_goes_on(
+    at: int, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    explainer, asked = language_model(), list[int]()
+
+    def counted(of: Explainer, items: list[Any], methods: list[str]) -> Any:
+        if len(asked) == at:
+            stopped()
+        asked.append(len(items))
+        return read(of, items, methods)
+
+    monkeypatch.setattr(benchmark, "read", counted)
+    with pytest.raises(KeyboardInterrupt):
+        blimp(explainer, data, tmp_path / "out", limit=2)
+    written = {path.name for path in (tmp_path / "out").iterdir() if path.name[0] != "."}
+    assert written == {"settings.json"}
+    at = -1
+    found = blimp(explainer, data, tmp_path / "out", limit=2)
+    assert sum(asked) == sum(found["asked"].values())
+    monkeypatch.undo()
+    assert blimp(explainer, data, tmp_path / "whole", limit=2) == found
+    contents = [
+        {
+            path.relative_to(folder): path.read_bytes()
+            for path in folder.rglob("*")
+            if path.is_file()
+        }
+        for folder in (tmp_path / "out", tmp_path / "whole")
+    ]
+    assert contents[0] == contents[1]
+
+
+def stopped(*_: object) -> None:
     raise KeyboardInterrupt
 
 

@@ -27,7 +27,15 @@ from normxlogit.evaluate.blimp import (
     read_cases,
     target_ids,
 )
-from normxlogit.evaluate.evidence import Item, Read, aligned, figures, items_of
+from normxlogit.evaluate.blimp.readings import (
+    Item,
+    Read,
+    items_of,
+    read,
+    same_words,
+    serving,
+)
+from normxlogit.evaluate.blimp.scores import figures, results_of, scores_of
 from tests.builders import KINDS, tokenizer
 from tests.conftest import SHARED
 from tools.coverage.zoo import tiny_model
@@ -308,6 +316,16 @@ def language_model(kind: str = "bert") -> Explainer:
         words = tokenizer(mask_token="<mask>")
     mapping = "causal-lm" if kind == "llama" else "masked-lm"
     return Explainer(tiny_model(kind, 3, mapping=mapping, vocab_size=len(words)), words)
+
+
+def aligned(explainer: Explainer, items: list[Item]) -> dict[str, Any]:
+    """All figures of items."""
+    methods, _ = serving(explainer, items[0])
+    reads = dict[int, Read]()
+    for numbers in same_words(items):
+        found = read(explainer, [items[n] for n in numbers], methods)
+        reads.update(zip(numbers, found, strict=True))
+    return results_of(scores_of(items, sorted(reads), [reads[n] for n in sorted(reads)], 0), 0)
 
 
 @torch.no_grad()

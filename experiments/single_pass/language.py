@@ -5,7 +5,7 @@
 
 DATA holds blimp/ and sst2/. Two questions: do scores of a BLiMP prefix point to the word that
 settles the number of the next one (average precision over the words of the sentence, test halves of
-the paradigms whose cue comes first, as normxlogit.evaluate.evidence has them); and what does the
+the paradigms whose cue comes first, as normxlogit.evaluate.blimp has them); and what does the
 log-probability of a generated answer lose without the words of the prompt that have the highest
 scores (`normxlogit.evaluate.generation.answer_drops`; the prompts are sentences of SST-2's test
 set, eight tokens are generated).
@@ -23,7 +23,7 @@ import normxlogit as nxl
 from experiments.single_pass.variants import VARIANTS
 from normxlogit.evaluate.alignment import average_precision, rationale_mask
 from normxlogit.evaluate.blimp import RULES, halves, read_cases
-from normxlogit.evaluate.evidence import Item, items_of
+from normxlogit.evaluate.blimp.readings import Item, items_of
 from normxlogit.evaluate.generation import answer_drops
 from normxlogit.evaluate.statistics import Bootstrap
 from normxlogit.files import write_whole

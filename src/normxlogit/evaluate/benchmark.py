@@ -3,10 +3,12 @@
 import json
 import platform
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from normxlogit.corpus.extra import require
 from normxlogit.corpus.fingerprint import model_of, versions
@@ -14,17 +16,27 @@ from normxlogit.corpus.location import here
 from normxlogit.corpus.progress import Meter
 from normxlogit.errors import OptionError
 from normxlogit.evaluate.blimp import RULES, Case, halves, read_cases
-from normxlogit.evaluate.evidence import aligned, check_model, items_of
+from normxlogit.evaluate.blimp.readings import (
+    Item,
+    check_model,
+    items_of,
+    read,
+    same_words,
+    serving,
+)
 from normxlogit.evaluate.plan import check_number
 from normxlogit.files import write_whole
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from normxlogit.evaluate.checkpoint import Checkpoint
     from normxlogit.explainer import Explainer
 
 BENCHMARKS = ("blimp",)
 OPTIONS = ("limit", "seed")
 """What there is to choose of a benchmark, beside the model, the data and the folder."""
-SCHEMA, RESULTS = "normxlogit/blimp/1", "results.json"
+SCHEMA, RESULTS, SCORES = "normxlogit/blimp/1", "results.json", "scores.parquet"
 _FURTHER = ("numpy", "tokenizers")
 
 
@@ -59,15 +71,15 @@ def blimp(
     """Hold scores against the evidence of BLiMP: experiment 2 of Abbasi et al. 2025.
 
     The cases are those of the half of each paradigm that `halves` has for tests, whatever `seed`
-    is. A run into a folder where the same was found before gives that; one that was stopped begins
-    anew.
+    is. A run into a folder goes on with one that was stopped there, and gives what is there if that
+    came to its end.
 
     Args:
         explainer: of a masked or a causal language model.
         source: BLiMP's folder, here or in a store, or the id of the data set on the Hub, such as
             "nyu-mll/blimp"; see `read_cases`.
-        output: the folder on this machine for results.json, report.md and figures/. Without it
-            nothing is written.
+        output: the folder on this machine for results.json, scores.parquet, report.md and figures/.
+            Without it nothing is written.
         limit: how many cases of each paradigm to take; all if not given.
         seed: of random scores and the bootstrap.
         name: what to call the model; its own name or path if not given.
@@ -85,7 +97,8 @@ def blimp(
     """
     for module in ("pyarrow", "filelock", "scipy", "matplotlib"):
         require(module, "evaluate")
-    from normxlogit.evaluate.checkpoint import Checkpoint
+    from normxlogit.evaluate.blimp.scores import results_of
+    from normxlogit.evaluate.checkpoint import Checkpoint, parquet
     from normxlogit.evaluate.report import write_evidence
 
     check_benchmark("blimp", {"limit": limit, "seed": seed})
@@ -110,20 +123,54 @@ def blimp(
                 checkpoint.finish()
                 finished: dict[str, Any] = json.loads((folder / RESULTS).read_text("utf-8"))
                 return finished
-        meter = stack.enter_context(Meter(len(items), 0, 0, shown=progress))
+        methods, failed = serving(explainer, items[0])
+        scores = _scores(explainer, items, methods, seed, checkpoint, progress=progress)
         results = {
             "schema": SCHEMA,
             "settings": settings,
             "versions": used,
             "test_cases": dict(Counter(case.paradigm for case in cases)),
             "asked": dict(Counter(item.case.paradigm for item in items)),
-            **aligned(explainer, items, seed=seed, show=meter.show),
+            "failed": failed,
+            **results_of(scores, seed),
         }
         if folder is not None and checkpoint is not None:
+            write_whole(folder / SCORES, parquet(scores))
             write_evidence(folder, results)
             write_whole(folder / RESULTS, json.dumps(results, indent=2) + "\n")
             checkpoint.finish()
     return results
+
+
+def _scores(
+    explainer: "Explainer",
+    items: Sequence[Item],
+    methods: Sequence[str],
+    seed: int,
+    checkpoint: "Checkpoint | None",
+    *,
+    progress: bool,
+) -> "pa.Table":
+    """The records of all items, in their order; those of a checkpoint are not made again."""
+    import pyarrow as pa
+
+    from normxlogit.evaluate.blimp.scores import scores_of
+
+    groups = same_words(items)
+    parts = [table for table, _ in checkpoint.parts()] if checkpoint else []
+    done, tokens = sum(len(numbers) for numbers in groups[: len(parts)]), 0
+    with Meter(len(items), done, tokens, shown=progress) as meter:
+        for numbers in groups[len(parts) :]:
+            reads = read(explainer, [items[n] for n in numbers], methods)
+            part = scores_of(items, numbers, reads, seed)
+            if checkpoint:
+                checkpoint.save(len(parts), part, {})
+            parts.append(part)
+            done += len(numbers)
+            tokens += sum(len(found.evidence) for found in reads)
+            meter.show(done, tokens)
+    scores = pa.concat_tables(parts)
+    return scores.take(np.argsort(scores["case"].to_numpy(), kind="stable"))
 
 
 def _cases(source: str | Path, limit: int | None) -> tuple[list[Case], dict[str, Any]]:

@@ -6,7 +6,7 @@ from typing import Any
 import pyarrow as pa
 
 
-def _list(of: pa.DataType) -> pa.DataType:
+def list_of(of: pa.DataType) -> pa.DataType:
     """A list as Parquet calls its elements, so that records read from a file are like new ones."""
     return pa.list_(pa.field("element", of))
 
@@ -21,12 +21,12 @@ SCHEMA = pa.schema(
         ("confidence", pa.float64()),
         ("method", pa.string()),
         ("draw", pa.int32()),
-        ("units", _list(pa.string())),
-        ("scores", _list(pa.float64())),
-        ("comprehensiveness", _list(pa.float64())),
-        ("comprehensiveness_said", _list(pa.float64())),
-        ("sufficiency", _list(pa.float64())),
-        ("sufficiency_said", _list(pa.float64())),
+        ("units", list_of(pa.string())),
+        ("scores", list_of(pa.float64())),
+        ("comprehensiveness", list_of(pa.float64())),
+        ("comprehensiveness_said", list_of(pa.float64())),
+        ("sufficiency", list_of(pa.float64())),
+        ("sufficiency_said", list_of(pa.float64())),
         ("deletion", pa.float64()),
         ("insertion", pa.float64()),
         ("naopc_comprehensiveness", pa.float64()),

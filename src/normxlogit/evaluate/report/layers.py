@@ -32,7 +32,7 @@ def by_layer(name: str, title: str, found: Mapping[str, Any]) -> Figure:
     Args:
         name: of the figure's files.
         title: what is written over it.
-        found: the figures of a set of tokens, see `evidence.aligned`.
+        found: the figures of a set of tokens, see `blimp.scores.results_of`.
 
     Raises:
         MissingExtraError: matplotlib is not installed.
