@@ -22,6 +22,8 @@ from normxlogit.watch import first_tensor
 FAMILY, SOURCE = "single pass", "experiments.single_pass"
 VALUES = ("value", "v_proj")
 """What models call the projection to values."""
+HEAD_WIDTH = ("attention_head_size", "head_dim")
+"""What they call the width of a head."""
 
 
 @dataclass(frozen=True)
@@ -142,6 +144,29 @@ def each(evidence: Evidence, score: Callable[[Row], Tensor], frozen: str = "") -
     return evidence.of_rows(found)[:, :, None]
 
 
+def folded(parts: Tensor, row: Row, fold: str) -> Tensor:
+    """Scores, [targets, tokens], from what each of the width has in them, [..., width]."""
+    if fold == "l1":
+        return parts.abs().sum(-1)
+    if fold in ("heads", "plus"):
+        width = head_width(row.blocks[-1])
+        parts = parts.reshape(*parts.shape[:-1], -1, width).sum(-1)
+        parts = parts.abs() if fold == "heads" else parts.clamp_min(0)
+    scores = parts.sum(-1)
+    return scores.abs() if fold == "abs" else scores
+
+
+def head_width(block: nn.Module) -> int:
+    """How wide a head of the block's attention is."""
+    found = [
+        width
+        for module in block.modules()
+        for name in HEAD_WIDTH
+        if isinstance(width := getattr(module, name, None), int)
+    ]
+    return found[0]
+
+
 def standard(scores: Tensor) -> Tensor:
     """Scores of a text's tokens, [..., tokens], less their mean, over their spread; nan stays."""
     centred = scores - scores.nanmean(-1, keepdim=True)
@@ -157,6 +182,7 @@ def gradient(
     steps: int = 1,
     times: str = "",
     frozen: str = "",
+    fold: str = "",
 ) -> Tensor:
     """(x_i - b_i) * df/dx_i at the input of a block, or at its values; summed over the width.
 
@@ -169,6 +195,8 @@ def gradient(
         steps: at how many points between b and x the gradient is taken; 1 means at x.
         times: "norm", "value" or "sum" to combine it with ||x^0||, |LogAt| or NormXLogit.
         frozen: "attention" takes its weights for constants, "both" also the spreads of LayerNorms.
+        fold: "" is the sum over the width, "abs" its absolute value, "l1" the sum of absolute
+            values; "heads" that of the absolute sums of heads, "plus" of their positive sums.
     """
 
     def score(row: Row) -> Tensor:
@@ -187,7 +215,7 @@ def gradient(
             weight = torch.tensor(weights / 2, dtype=state.dtype)[:, None, None]
             values, line = row.run(block, at, start.detach() + way * moved)
             slope = (row.gradients(values, line) * weight).sum(1, keepdim=True)
-        return (slope * moved).sum(-1)[:, 0]
+        return folded((slope * moved)[:, 0], row, fold)
 
     found = each(evidence, score, frozen)
     if times == "norm":
@@ -264,19 +292,35 @@ def of_model(model: Any) -> None:
         found = torch.zeros(batch, targets, 1, width)
         for row in range(batch):
             inputs, kept = evidence.passes.alone(row)
-            target = evidence.asked.ids[row : row + 1, 0].clone()
-            every = nxl.attribute(model, inputs, target=target, layer="all", method="logat")
-            scores = every.scores[0, -last:].mean(0)
-            if norm == "embedding":
-                assert every.norms is not None
-                scores = scores * every.norms[0]
+            for target in range(targets):
+                found[row, target, 0, kept] = of_target(evidence, inputs, row, target, kept, last)
             if norm in ("final", "middle"):
                 norms = nxl.attribute(model, inputs, layer="all", method="norm").scores[0]
-                scores = scores * norms[-1 if norm == "final" else len(norms) // 2]
+                found[row, :, 0, kept] *= norms[-1 if norm == "final" else len(norms) // 2]
             if norm == "before":
-                scores = scores * before_norm(inputs)
-            found[row, :, 0, kept] = scores
-        return found
+                found[row, :, 0, kept] *= before_norm(inputs)
+        return found * evidence.norms() if norm == "embedding" else found
+
+    def of_target(
+        evidence: Evidence,
+        inputs: Mapping[str, Any],
+        row: int,
+        target: int,
+        kept: Tensor,
+        last: int,
+    ) -> Tensor:
+        position = None
+        if evidence.asked.positions is not None:
+            position = (kept < evidence.asked.positions[row, target]).sum()[None].clone()
+        every = nxl.attribute(
+            model,
+            inputs,
+            target=evidence.asked.ids[row : row + 1, target].clone(),
+            position=position,
+            layer="all",
+            method="logat",
+        )
+        return every.scores[0, -last:].mean(0)
 
     def before_norm(inputs: Mapping[str, Any]) -> Tensor:
         seen = list[Tensor]()
@@ -296,6 +340,8 @@ def _of(method: str, cost: str, **options: Any) -> tuple[str, str, dict[str, Any
     name = ", ".join([method.removeprefix("sp_"), *told])
     return name, cost, {**own, "method": method, "name": name, "options": options}
 
+
+FOLDS = ("abs", "l1", "heads", "plus")
 
 VARIANTS = [
     _of("norm", "1"),
@@ -357,6 +403,11 @@ VARIANTS = [
     _of("sp_replaced", "2 + 1/L", by="mask"),
     _of("sp_replaced", "1 + n/L", at="state", by="mean"),
     _of("sp_replaced", "2 + n/L", at="state", by="mask"),
+    *(_of("sp_gradient", "1 + 2/L", fold=fold) for fold in ("abs", "l1")),
+    *(_of("sp_gradient", "1 + 1/L", at="value", fold=fold) for fold in FOLDS),
+    *(_of("sp_gradient", "2 + 6/L", less="mask", steps=2, fold=fold) for fold in ("abs", "l1")),
+    *(_of("sp_gradient", "1 + 6/L", frozen="both", block=3, fold=fold) for fold in ("abs", "l1")),
+    *(_of("sp_gradient", f"1 + {2 * block}/L", frozen="both", block=block) for block in (4, 5)),
     _of("gradient_x_input", "4"),
     _of("integrated_gradients", "2 + 30", n_steps=10, baseline="mask"),
     _of("occlusion", "n"),
