@@ -3,7 +3,7 @@
 import json
 import re
 import xml.etree.ElementTree as ElementTree
-from collections import Counter
+from collections.abc import Sequence
 from hashlib import sha256
 from importlib import import_module
 from pathlib import Path
@@ -20,6 +20,8 @@ from normxlogit.evaluate.benchmark import blimp
 from normxlogit.evaluate.blimp import Case, case_of, halves
 from normxlogit.evaluate.blimp.readings import items_of, read
 from normxlogit.evaluate.report import layers, style
+from normxlogit.evaluate.report.evidence import evidence
+from normxlogit.evaluate.report.style import Figure
 from tests.builders import tokenizer
 from tests.test_blimp import ADJECTIVE, ANAPHOR, DISTRACTOR, NOUN, VERB, aligned, language_model
 from tests.test_evaluate import called
@@ -35,7 +37,9 @@ SENTENCES = {
     DISTRACTOR: ("The {a} of a {b} is bad.", "The {a} of a {b} it bad."),
     VERB: ("The {a} is a {b}.", "The {a} it a {b}."),
 }
-"""By paradigm one that the model is to prefer, and one that differs in one word."""
+"""By paradigm one that the model is to prefer, and one that differs in one word; of every other
+pair of verbs the two are exchanged.
+"""
 NOUNS = ("movie", "plot", "mess", "acting")
 PAIRS = {
     paradigm: [
@@ -46,6 +50,7 @@ PAIRS = {
     ]
     for paradigm, sentences in SENTENCES.items()
 }
+PAIRS[VERB][::2] = [(bad, good) for good, bad in PAIRS[VERB][::2]]
 CAUSAL = (ANAPHOR, DISTRACTOR, VERB)
 
 
@@ -92,7 +97,8 @@ def test_what_the_command_finds(kind: str, models: Path, data: Path, tmp_path: P
     found = results_in(out)
     assert found["test_cases"] == dict.fromkeys(PAIRS, 6)
     asked = [case for case in cases if kind == "bert" or case.paradigm in CAUSAL]
-    assert found["asked"] == Counter(case.paradigm for case in asked)
+    assert found["asked"] == {name: sum(c.paradigm == name for c in asked) for name in PAIRS}
+    assert found["task"] == ("fill-mask" if kind == "bert" else "text-generation")
     expected = aligned(explainer, items_of(asked, explainer))
     assert {name: found[name] for name in expected} == json.loads(json.dumps(expected))
     settings = found["settings"]
@@ -115,7 +121,8 @@ def test_what_the_command_finds(kind: str, models: Path, data: Path, tmp_path: P
             mean, low, high = (found["text"][metric][name][key][-1] for key in KEYS)
             assert f"{mean:.3f} [{low:.3f}, {high:.3f}]" in line
     assert f"{len(asked)} of 30 cases can be asked" in lines[-2]
-    assert "Figures are of layer 2, intervals 95 %." in lines[-2]
+    assert "Figures are of the sentence's words at layer 2, intervals 95 %." in lines[-2]
+    assert ("the cue comes after them" in lines[-2]) == (kind == "llama")
     assert lines[-1] == f"The report: {out / 'report.md'}"
 
 
@@ -164,11 +171,11 @@ def test_the_curves_are_those_of_the_figures(
     for axes, metric in ((one, "dot_product"), (other, "average_precision")):
         assert axes.get_title("left") == metric.replace("_", " ")
         lines = {line.get_label(): line for line in axes.lines}
-        assert set(lines) == {label for label, _, _ in layers.LOOKS.values()}
-        for reading, (label, _, _) in layers.LOOKS.items():
+        assert set(lines) == {label for label, _, _ in layers.STYLES.values()}
+        for reading, (label, _, _) in layers.STYLES.items():
             assert list(lines[label].get_xdata()) == [1, 2]
             assert list(lines[label].get_ydata()) == found[metric][reading]["mean"]
-    assert drawings[0].get_suptitle() == "Evidence on BLiMP, model: 30 cases"
+    assert drawings[0].get_suptitle() == "Evidence on BLiMP, model: words of 30 cases"
 
 
 def test_limit_and_seed(data: Path) -> None:
@@ -186,21 +193,76 @@ def test_limit_and_seed(data: Path) -> None:
 
 @pytest.mark.parametrize("kind", ["bert", "llama"])
 def test_the_records_of_cases_have_the_figures(kind: str, data: Path, tmp_path: Path) -> None:
-    found = blimp(language_model(kind), data, tmp_path / "out")
+    """Means, differences and the percentiles of resamples, by numpy and pandas alone."""
+    found = blimp(language_model(kind), data, tmp_path / "out", seed=3)
     scores = pd.read_parquet(tmp_path / "out" / "scores.parquet")
     assert scores["case"].is_monotonic_increasing
     cases = scores.groupby("case").first()
-    assert Counter(cases["paradigm"]) == found["asked"]
+    for paradigm, own in cases.groupby("paradigm"):
+        assert len(own) == found["asked"][paradigm]
+        for _, case in own.iterrows():
+            good, bad = PAIRS[str(paradigm)][case["row"]]
+            assert case["good"] in good.split() or f"{case['good']}." in good.split()
+            assert case["bad"] in bad.split() or f"{case['bad']}." in bad.split()
+            before = case["text"].split(" <mask>")[0].removeprefix("<s>")
+            assert good.replace("n't", " not").startswith(before)
     assert cases["preferred"].mean() == found["accuracy"]
     for name in ("text", "all"):
         own = scores[(scores["set"] == name) & scores["dot_product"].notna()]
-        assert found[name]["cases"] == own["case"].nunique()
-        assert found[name]["tokens"] == pytest.approx(own["tokens"].mean())
+        ours = own[own["reading"] == "normxlogit"]
+        assert found[name]["cases"] == len(ours)
+        assert found[name]["tokens"] == pytest.approx(ours["tokens"].mean())
+        number = len(ours)
+        drawn = np.random.default_rng(3).multinomial(number, [1 / number] * number, 2000) / number
         for metric in ("dot_product", "average_precision"):
-            means = own.groupby("reading")[metric].apply(lambda x: np.mean(x.tolist(), axis=0))
-            assert sorted(means.index) == sorted(found[name][metric])
-            for reading, mean in means.items():
-                assert found[name][metric][reading]["mean"] == list(np.round(mean, 4))
+            base = np.array(ours[metric].tolist())
+            assert set(own["reading"]) == set(found[name][metric])
+            for reading, rows in own.groupby("reading"):
+                values = np.array(rows[metric].tolist())
+                check(found[name][metric][reading], values, drawn)
+                if reading != "normxlogit":
+                    less = found[name][f"{metric}_less_normxlogit"]
+                    check(less[reading], values - base, drawn)
+                for paradigm, of_one in rows.groupby("paradigm"):
+                    means = found[name][f"{metric}_by_paradigm"][paradigm][reading]
+                    assert means == pytest.approx(np.mean(of_one[metric].tolist(), 0), abs=1e-4)
+
+
+def check(figures: Data, values: Any, drawn: Any) -> None:
+    """Figures of values, [cases, layers], and how often each case is in each resample."""
+    assert figures["mean"] == pytest.approx(values.mean(0), abs=1e-4)
+    low, high = np.quantile(drawn @ values, [0.025, 0.975], axis=0)
+    assert figures["low"] == pytest.approx(low, abs=1e-4)
+    assert figures["high"] == pytest.approx(high, abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("depth", "shown"), [(12, range(1, 13)), (13, [1, 3, 5, 7, 9, 11, 13]), (30, range(3, 31, 3))]
+)
+def test_layers_of_tables(depth: int, shown: Sequence[int]) -> None:
+    figures = {key: [n / 100 for n in range(1, depth + 1)] for key in KEYS}
+    of_set: Data = {"cases": 2, "tokens": 3.0, "all_evidence": 0}
+    of_set |= {name: {"normxlogit": figures} for name in ("dot_product", "average_precision")}
+    results = {
+        "settings": {"model": {"name": "m"}, "data": {}, "limit": None, "seed": 0},
+        "versions": {},
+        "failed": {},
+        "task": "fill-mask",
+        "accuracy": 0.5,
+        "test_cases": {VERB: 2},
+        "asked": {VERB: 2},
+        "text": of_set,
+        "all": of_set,
+    }
+    text = evidence(results, Figure("evidence", "a caption", "", b""))
+    lines = text.splitlines()
+    heads = [line for line in lines if line.startswith("| Reading |")]
+    assert heads == [f"| Reading | {' | '.join(map(str, shown))} | 95 % |"] * 4
+    (row,) = {line for line in lines if line.startswith("| `normxlogit`")}
+    values = " | ".join(f"{layer / 100:.2f}" for layer in shown)
+    end = f"{depth / 100:.2f}"
+    assert row == f"| `normxlogit` | {values} | {end} to {end} |"
+    assert ("no more than 12 are shown" in text) == (depth > 12)
 
 
 def test_a_folder_holds_one_run(
@@ -326,6 +388,21 @@ def test_models_that_cannot_be_asked(data: Path) -> None:
         blimp(both, data)
     with pytest.raises(OptionError, match="limit must be"):
         blimp(both, data, limit=0)
+
+
+def test_models_whose_layers_cannot_be_read(data: Path, tmp_path: Path) -> None:
+    words = tokenizer(mask_token="<mask>")
+    reformer = tiny_model("reformer", 3, mapping="masked-lm", vocab_size=len(words))
+    with pytest.raises(ModelError, match="layer by layer, and the layers of this ReformerFor"):
+        blimp(Explainer(reformer, words), data, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_causal_model_that_is_given_an_end(data: Path) -> None:
+    words = tokenizer()
+    ended = Explainer(tiny_model("llama", 3, mapping="causal-lm", vocab_size=len(words)), words)
+    with pytest.raises(ModelError, match="LlamaForCausalLM ends texts with '</s>', after which"):
+        blimp(ended, data)
 
 
 def test_a_beginning_is_added_where_the_tokenizer_adds_none() -> None:

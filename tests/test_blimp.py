@@ -3,17 +3,18 @@
 import copy
 import hashlib
 import json
-from collections import Counter
+from collections import Counter, defaultdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import tokenizers
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score
-from transformers import AddedToken, PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase
 
 from experiments.paper.cues import marked
 from experiments.paper.masked_lm import accuracy, epoch, pairs_of, preferences
@@ -311,7 +312,10 @@ def language_model(kind: str = "bert") -> Explainer:
     if kind == "llama":
         words = tokenizer(add_eos=False)
     elif kind == "roberta":
-        words = tokenizer("bpe", mask_token=AddedToken("<mask>", lstrip=True))
+        words = tokenizer("bpe", mask_token="<mask>")
+        mask = tokenizers.AddedToken("<mask>", lstrip=True, special=True)
+        words.backend_tokenizer.add_special_tokens([mask])
+        assert words.tokenize("a <mask>")[-1] == " <mask>"
     else:
         words = tokenizer(mask_token="<mask>")
     mapping = "causal-lm" if kind == "llama" else "masked-lm"
@@ -329,15 +333,17 @@ def aligned(explainer: Explainer, items: list[Item]) -> dict[str, Any]:
 
 
 @torch.no_grad()
-def last_layer(explainer: Explainer, item: Item) -> tuple[Any, Any, Any, Any]:
-    """||x^0|| and the logits of the good and the bad word, by the model; and the tokens' places."""
+def last_layer(explainer: Explainer, item: Item) -> tuple[Any, Any, Any, Any, Any]:
+    """||x^0||, ||x^L|| and the logits of the good and the bad word, by the model; and the tokens'
+    places.
+    """
     model: Any = explainer.model
     inputs = explainer.tokenizer(item.text, return_tensors="pt", return_offsets_mapping=True)
     places = inputs.pop("offset_mapping")[0].tolist()
     out = model(**inputs, output_hidden_states=True)
     logits = out.logits[0].double().numpy()
-    norms = out.hidden_states[0][0].norm(dim=-1).double().numpy()
-    return norms, logits[:, item.good], logits[:, item.bad], places
+    first, last = (out.hidden_states[n][0].norm(dim=-1).double().numpy() for n in (0, -1))
+    return first, last, logits[:, item.good], logits[:, item.bad], places
 
 
 @pytest.mark.parametrize("kind", ["bert", "roberta", "llama"])
@@ -347,9 +353,10 @@ def test_readings_of_the_last_layer(kind: str) -> None:
     items = items_of(MADE_UP, explainer)
     assert len(items) == (2 if causal else 3), "of the second the cue comes after the target"
     report = aligned(explainer, items)
-    shares, precisions, preferred, nearest, first = [], [], [], [], []
+    preferred = []
+    shares, precisions = (defaultdict[str, list[float]](list) for _ in range(2))
     for item in items:
-        norms, good, bad, places = last_layer(explainer, item)
+        norms, of_last, good, bad, places = last_layer(explainer, item)
         read = len(places) - 1
         if not causal:
             read = explainer.tokenizer(item.text)["input_ids"].index(
@@ -357,26 +364,34 @@ def test_readings_of_the_last_layer(kind: str) -> None:
             )
         preferred.append(good[read] > bad[read])
         kept = [i for i, (a, b) in enumerate(places) if b > a and (causal or i != read)]
-        evidence = [any(a < e and b > s for s, e in item.cues) for a, b in places]
-        mass = np.exp(norms * good)[kept]
-        shares.append(mass[np.array(evidence)[kept]].sum() / mass.sum())
-        precisions.append(average_precision_score(np.array(evidence)[kept], (good - bad)[kept]))
-        held = np.array(evidence)[kept]
+        held = np.array([any(a < e and b > s for s, e in item.cues) for a, b in places])[kept]
         target = read + causal
-        nearest.append(average_precision_score(held, [-abs(i - target) for i in kept]))
-        first.append(average_precision_score(held, [-i for i in kept]))
+        mixed = explainer.explain(
+            item.text, target=item.good, method="value_zeroing", layer=1, rollout=False
+        )
+        scores = {
+            "normxlogit": norms * good,
+            "logat": good,
+            "logat_foil": bad,
+            "normxlogit_contrast": norms * (good - bad),
+            "logat_contrast": good - bad,
+            "norm": of_last,
+            "value_zeroing": mixed.scores.astype(np.float64),
+            "nearest": np.array([len(places) + 1 - abs(i - target) for i in range(len(places))]),
+            "first": np.array([len(places) - i for i in range(len(places))]),
+        }
+        for name, own in scores.items():
+            mass = np.exp(own) if "log" in name else own
+            shares[name].append(mass[kept][held].sum() / mass[kept].sum())
+            precisions[name].append(average_precision_score(held, own[kept]))
     found = report["text"]
-    for name, own in (("nearest", nearest), ("first", first)):
-        by_place = found["average_precision"][name]["mean"]
-        assert by_place == pytest.approx([np.mean(own)] * 2, abs=1e-4)
+    for metric, expected in (("dot_product", shares), ("average_precision", precisions)):
+        for name, own in expected.items():
+            layer = 0 if name == "value_zeroing" else -1
+            mean = found[metric][name]["mean"][layer]
+            assert mean == pytest.approx(np.mean(own), abs=1e-4), (metric, name)
     assert report["accuracy"] == np.mean(preferred)
     assert (found["cases"], found["all_evidence"]) == (len(items), 0)
-    assert found["dot_product"]["normxlogit"]["mean"][-1] == pytest.approx(
-        np.mean(shares), abs=1e-4
-    )
-    assert found["average_precision"]["logat_contrast"]["mean"][-1] == pytest.approx(
-        np.mean(precisions), abs=1e-4
-    )
     assert report["all"]["tokens"] == pytest.approx(found["tokens"] + (1 if causal else 2))
     assert len(found["dot_product"]["value_zeroing"]["low"]) == 2
     assert ("alti" in found["dot_product"]) == (not causal)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from matplotlib import rc_context
 
 from experiments.paper.faithfulness import TASKS
-from normxlogit.evaluate.report.layers import LOOKS, Look, by_layer, draw_lines, finish
+from normxlogit.evaluate.report.layers import STYLES, LineStyle, by_layer, draw_lines, finish
 from normxlogit.evaluate.report.style import SETTINGS, Figure, saved
 from normxlogit.files import write_whole
 from normxlogit.show.plot import new_figure
@@ -24,13 +24,13 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure as Drawing
 
 PRESETS = ("paper", "corrected")
-OF_METHODS: Mapping[str, Look] = {
+OF_METHODS: Mapping[str, LineStyle] = {
     "decompx": ("DecompX", "#5b6770", "X"),
-    "normxlogit": LOOKS["normxlogit"],
+    "normxlogit": STYLES["normxlogit"],
     "integrated_gradients": ("integrated gradients", "#b8609a", "v"),
     "gradient_x_input": ("gradient x input", "#e69f00", "*"),
     "gradient_norm": ("gradient norm", "#2a78d6", "D"),
-    "random": LOOKS["random"],
+    "random": STYLES["random"],
 }
 
 
@@ -53,7 +53,7 @@ def main() -> None:
                 _write(options.output, saved(faithfulness(title, results), task, ""))
     for folder in options.blimp:
         found = json.loads((folder / "results.json").read_text("utf-8"))["text"]
-        title = f"Evidence on BLiMP, {folder.name}: {found['cases']} cases"
+        title = f"Evidence on BLiMP, {folder.name}: words of {found['cases']:,} cases"
         _write(options.output, by_layer(f"blimp-{folder.name}", title, found))
 
 

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 
-def show(results: Mapping[str, Any]) -> None:
+def show_benchmark(results: Mapping[str, Any]) -> None:
     """The figures of each reading at the last layer, and what they are of."""
     from normxlogit.evaluate.report.evidence import of_cases
 
@@ -25,7 +25,10 @@ def show(results: Mapping[str, Any]) -> None:
     for name, why in results["failed"].items():
         typer.echo(f"{name} left out: {why}")
     layers = len(found[metrics[0]]["normxlogit"]["mean"])
-    typer.echo(f"{of_cases(results)} Figures are of layer {layers}, intervals 95 %.")
+    typer.echo(
+        f"{of_cases(results)} Figures are of the sentence's words "
+        f"at layer {layers}, intervals 95 %."
+    )
 
 
 def _figure(figure: Mapping[str, list[float]]) -> str:

@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from normxlogit.cli.benchmark import show
+from normxlogit.cli.benchmark import show_benchmark
 from normxlogit.cli.common import (
     Debug,
     Device,
@@ -197,7 +197,8 @@ def evaluate(
             if asked is None:
                 _show(explainer.evaluate(source, folder, progress=True, **options))
             else:
-                show(blimp(explainer, source, folder, name=name, progress=True, **options))
+                read = blimp(explainer, source, folder, name=name, progress=True, **options)
+                show_benchmark(read)
         report = "report.html" if asked is None else "report.md"
         typer.echo(f"The report: {folder / report}")
 

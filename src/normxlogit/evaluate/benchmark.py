@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from normxlogit.evaluate.checkpoint import Checkpoint
     from normxlogit.explainer import Explainer
 
-BENCHMARKS = ("blimp",)
+BENCHMARK = "blimp"
 OPTIONS = ("limit", "seed")
 """What there is to choose of a benchmark, beside the model, the data and the folder."""
 SCHEMA, RESULTS, SCORES = "normxlogit/blimp/1", "results.json", "scores.parquet"
@@ -46,16 +46,15 @@ def check_benchmark(name: object, options: Mapping[str, object]) -> None:
     Raises:
         OptionError: it is not so.
     """
-    if name not in BENCHMARKS:
-        raise OptionError(f"benchmark must be {' or '.join(BENCHMARKS)}, got {name!r}.")
+    if name != BENCHMARK:
+        raise OptionError(f"benchmark must be {BENCHMARK}, got {name!r}.")
     further = [option for option in options if option not in OPTIONS]
     if further:
         raise OptionError(
             f"benchmark {name!r} takes {' and '.join(OPTIONS)} beside model and data. Leave out "
             f"{', '.join(further)}."
         )
-    for option, number in options.items():
-        check_number(option, number)
+    _check_numbers(**options)
 
 
 def blimp(
@@ -89,10 +88,13 @@ def blimp(
         The content of results.json, as plain data for JSON: see docs/evaluate.md.
 
     Raises:
-        InputError: the data cannot be read or holds what is no pair; no case can be asked; the
-            folder is of another run, in use, or cannot be written to.
+        InputError: the data cannot be read or holds what is no pair; no case can be asked, or all
+            hold nothing but evidence; a text is too long for the model; the folder is of another
+            run, in use, or cannot be written to.
         OptionError: limit or seed is no such number.
-        ModelError: the model is no masked or causal language model.
+        ModelError: the model is no masked or causal language model, or its layers cannot be read;
+            the tokenizer has no mask token, ends texts with a special one, or does not tell where
+            its tokens are.
         MissingExtraError: what the extra `evaluate` brings is not installed.
     """
     for module in ("pyarrow", "filelock", "scipy", "matplotlib"):
@@ -101,14 +103,15 @@ def blimp(
     from normxlogit.evaluate.checkpoint import Checkpoint, parquet
     from normxlogit.evaluate.report import write_evidence
 
-    check_benchmark("blimp", {"limit": limit, "seed": seed})
+    _check_numbers(limit, seed)
     check_model(explainer)
     folder = None if output is None else here(output)
     cases, data = _cases(source, limit)
     items = items_of(cases, explainer)
+    methods, failed = serving(explainer, items[0])
     name = name or explainer.model.name_or_path or type(explainer.model).__name__
     settings = {
-        "benchmark": "blimp",
+        "benchmark": BENCHMARK,
         "model": model_of(explainer, name),
         "data": data,
         "limit": limit,
@@ -123,14 +126,14 @@ def blimp(
                 checkpoint.finish()
                 finished: dict[str, Any] = json.loads((folder / RESULTS).read_text("utf-8"))
                 return finished
-        methods, failed = serving(explainer, items[0])
         scores = _scores(explainer, items, methods, seed, checkpoint, progress=progress)
         results = {
             "schema": SCHEMA,
             "settings": settings,
             "versions": used,
-            "test_cases": dict(Counter(case.paradigm for case in cases)),
-            "asked": dict(Counter(item.case.paradigm for item in items)),
+            "task": explainer.task.value,
+            "test_cases": _by_paradigm(cases),
+            "asked": _by_paradigm([item.case for item in items]),
             "failed": failed,
             **results_of(scores, seed),
         }
@@ -171,6 +174,16 @@ def _scores(
             meter.show(done, tokens)
     scores = pa.concat_tables(parts)
     return scores.take(np.argsort(scores["case"].to_numpy(), kind="stable"))
+
+
+def _check_numbers(limit: object = None, seed: object = 0) -> None:
+    check_number("limit", limit, optional=True)
+    check_number("seed", seed, least=0)
+
+
+def _by_paradigm(cases: Sequence[Case]) -> dict[str, int]:
+    counts = Counter(case.paradigm for case in cases)
+    return {paradigm: counts[paradigm] for paradigm in RULES}
 
 
 def _cases(source: str | Path, limit: int | None) -> tuple[list[Case], dict[str, Any]]:

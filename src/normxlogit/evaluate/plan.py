@@ -91,8 +91,9 @@ def plan_of(
             "long must be 'error' or 'truncate' here: what a model says of windows is no single "
             "output that words could be taken away from."
         )
-    for name, number in (("draws", draws), ("seed", seed), ("limit", limit)):
-        check_number(name, number)
+    check_number("draws", draws, optional=True)
+    check_number("limit", limit, optional=True)
+    check_number("seed", seed, least=0)
     if not isinstance(operator, (str, NoneType)):
         raise OptionError(f"operator must be a name or the text of a token, got {operator!r}.")
     shares = tuple(ratios) if isinstance(ratios, Sequence) else ()
@@ -123,12 +124,11 @@ def plan_of(
     )
 
 
-def check_number(name: str, number: object) -> None:
-    """Raise `OptionError` for draws, seed or limit if it is no such number; but for the seed it may
-    be left out, which is None.
+def check_number(name: str, number: object, *, least: int = 1, optional: bool = False) -> None:
+    """Raise `OptionError` for an option that is no whole number from the least on, nor None where
+    it may be left out.
     """
-    least = 0 if name == "seed" else 1
-    is_left_out = number is None and name != "seed"
+    is_left_out = optional and number is None
     if not is_left_out and (type(number) is not int or number < least):
         raise OptionError(f"{name} must be a whole number from {least}, got {number!r}.")
 

@@ -45,6 +45,7 @@ class Case:
         good, bad: that word in the grammatical and in the other sentence.
         cues: where the words are that settle its number, in the order of the text.
         paradigm: BLiMP's name for the kind of pair.
+        row: how many rows of the paradigm's data are before it, if that is known.
     """
 
     text: str
@@ -53,6 +54,7 @@ class Case:
     bad: str
     cues: tuple[Span, ...]
     paradigm: str
+    row: int | None = None
 
     def with_target(self, word: str) -> "Case":
         """The case with another word, such as the mask token, in the target's place."""
@@ -177,13 +179,15 @@ def read_cases(source: str | Path, paradigm: str) -> tuple[list[Case], dict[str,
         try:
             if row.bad is not None:
                 raise InputError(row.bad.why)
-            cases.append(case_of(str(row.text), str(row.pair), paradigm))
+            case = case_of(str(row.text), str(row.pair), paradigm)
+            cases.append(replace(case, row=row.number))
         except InputError as error:
             why = str(error).rstrip(".")
             raise InputError(f"{paradigm}, row {row.number}: {why}.") from error
     if not cases:
         raise InputError(f"there are no pairs of {paradigm} in {shown(source)}.")
-    return cases, dict(data or {})
+    assert data is not None
+    return cases, dict(data)
 
 
 def halves(cases: Sequence[Case], seed: int = 0) -> tuple[list[Case], list[Case]]:

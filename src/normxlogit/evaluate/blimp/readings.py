@@ -16,7 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from normxlogit.attribution import Attribution, Failure
-from normxlogit.errors import InputError, ModelError, NormXLogitError
+from normxlogit.errors import (
+    InputError,
+    ModelError,
+    NormXLogitError,
+    OptionError,
+    UnsupportedHeadError,
+)
 from normxlogit.evaluate.alignment import rationale_mask
 from normxlogit.evaluate.blimp.cases import Case, target_ids
 from normxlogit.tasks import Task
@@ -39,7 +45,7 @@ MADE_OF_LOGITS = (
     "logat_contrast",
 )
 """The readings whose scores have a sign: of the good word, of the bad one, of their difference."""
-CONTEXT_MIXING = {Task.MASK: ("globenc", "alti", "value_zeroing"), Task.CAUSAL: ("value_zeroing",)}
+CONTEXT_MIXING = ("globenc", "alti", "value_zeroing")
 
 
 @dataclass(frozen=True)
@@ -83,15 +89,23 @@ def check_model(explainer: "Explainer") -> None:
     """Find out whether a model can be asked.
 
     Raises:
-        ModelError: it is no masked or causal language model, or has no mask token.
+        ModelError: it is no masked or causal language model, has no mask token, or is asked for the
+            next word after a special token that ends every text.
     """
+    tokenizer = explainer.tokenizer
     kind = type(explainer.model).__name__
-    if explainer.task not in CONTEXT_MIXING:
+    if explainer.task not in (Task.MASK, Task.CAUSAL):
         raise ModelError(
             f"BLiMP is for masked and causal language models; {kind} is for {explainer.task.value}."
         )
-    if explainer.task is Task.MASK and explainer.tokenizer.mask_token is None:
+    if explainer.task is Task.MASK and tokenizer.mask_token is None:
         raise ModelError(f"the tokenizer of this {kind} has no mask token to put a question with.")
+    last = tokenizer("x")["input_ids"][-1]
+    if explainer.task is Task.CAUSAL and last in tokenizer.all_special_ids:
+        raise ModelError(
+            f"the tokenizer of this {kind} ends texts with {tokenizer.decode([last])!r}, after "
+            "which there is no next word to ask for. Load one that does not (add_eos_token=False)."
+        )
 
 
 def items_of(cases: Sequence[Case], explainer: "Explainer") -> list[Item]:
@@ -100,9 +114,8 @@ def items_of(cases: Sequence[Case], explainer: "Explainer") -> list[Item]:
 
     Raises:
         InputError: there are none.
-        ModelError: as in `check_model`, or the tokenizer does not tell where its tokens are.
+        ModelError: the tokenizer does not tell where its tokens are.
     """
-    check_model(explainer)
     tokenizer, is_causal = explainer.tokenizer, explainer.task is Task.CAUSAL
     start = tokenizer.bos_token or "" if is_causal else ""
     if start and tokenizer("x")["input_ids"][0] == tokenizer.bos_token_id:
@@ -133,9 +146,22 @@ def same_words(items: Sequence[Item]) -> list[list[int]]:
 
 
 def serving(explainer: "Explainer", item: Item) -> tuple[list[str], dict[str, str]]:
-    """The methods of context mixing that serve the model, and why the others do not."""
+    """The methods of context mixing that serve the model, and why the others do not.
+
+    Raises:
+        InputError: the text is too long for the model.
+        ModelError: the model's layers cannot be read.
+    """
+    try:
+        _explained(explainer, [item], target=item.good)
+    except (OptionError, UnsupportedHeadError) as error:
+        raise ModelError(
+            f"BLiMP is asked layer by layer, and the layers of this "
+            f"{type(explainer.model).__name__} cannot be read, though its output may be: see "
+            "`explain`."
+        ) from error
     found, failed = list[str](), dict[str, str]()
-    for name in CONTEXT_MIXING[explainer.task]:
+    for name in CONTEXT_MIXING:
         try:
             explainer.explain(item.text, target=item.good, layer="all", **_options(name))
         except NormXLogitError as error:

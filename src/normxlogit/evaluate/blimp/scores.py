@@ -26,6 +26,7 @@ SCHEMA = pa.schema(
     [
         ("case", pa.int32()),
         ("paradigm", pa.string()),
+        ("row", pa.int32()),
         ("text", pa.string()),
         ("good", pa.string()),
         ("bad", pa.string()),
@@ -36,9 +37,9 @@ SCHEMA = pa.schema(
         *((metric, list_of(pa.float64())) for metric in METRICS),
     ]
 )
-"""`case` counts those that are asked, `text` is what the model reads, `preferred` whether it gives
-the good word the higher logit, `tokens` how many of them are in the set. Figures are of each layer;
-they are null where all of the set's tokens are evidence.
+"""`case` counts those that are asked, `row` the paradigm's rows, from 0; `text` is what the model
+reads, `preferred` whether it gives the good word the higher logit, `tokens` how many of them are in
+the set. Figures are of each layer; they are null where all of the set's tokens are evidence.
 """
 
 
@@ -68,6 +69,7 @@ def scores_of(
                 {
                     "case": number,
                     "paradigm": item.case.paradigm,
+                    "row": item.case.row,
                     "text": item.text,
                     "good": item.case.good,
                     "bad": item.case.bad,

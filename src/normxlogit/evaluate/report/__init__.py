@@ -63,7 +63,7 @@ def write_evidence(folder: Path, results: Mapping[str, Any]) -> list[Path]:
     Returns, raises: as `write_report`.
     """
     name = results["settings"]["model"]["name"].rstrip("/").rpartition("/")[-1]
-    title = f"Evidence on BLiMP, {shortened(name)}: {results['text']['cases']} cases"
+    title = f"Evidence on BLiMP, {shortened(name)}: words of {results['text']['cases']:,} cases"
     figure = by_layer("evidence", title, results["text"])
     return _written(folder, [figure], {"report.md": evidence(results, figure)})
 

@@ -8,6 +8,7 @@ from normxlogit.evaluate.report.markdown import plain, table_row
 from normxlogit.evaluate.report.style import Figure
 from normxlogit.show import view
 from normxlogit.show.view import percent
+from normxlogit.tasks import Task
 
 SETS = {
     "text": "The words of the sentence",
@@ -42,7 +43,9 @@ def of_cases(results: Mapping[str, Any]) -> str:
     asked, cases = sum(results["asked"].values()), sum(results["test_cases"].values())
     said = f"{asked:,} of {cases:,} cases can be asked"
     if asked < cases:
-        said += " (of the others the words are no single tokens, or the cue comes too late)"
+        said += " (of the others the words are no single tokens"
+        is_causal = results["task"] == Task.CAUSAL.value
+        said += ", or the cue comes after them)" if is_causal else ")"
     if left := results["text"]["all_evidence"]:
         said += f"; in {left:,} of them there is nothing but evidence"
     return f"{said}. The model prefers the good word in {percent(results['accuracy'])}."
@@ -59,6 +62,8 @@ def _lines(results: Mapping[str, Any], figure: Figure) -> Iterator[str]:
         found = results[name]
         yield f"\n## {heading}"
         yield f"\n{found['cases']:,} cases, {found['tokens']:.1f} tokens a case."
+        if len(found["dot_product"]["normxlogit"]["mean"]) > _MOST:
+            yield f"\nOf the layers no more than {_MOST} are shown; results.json has all."
         for metric in ("dot_product", "average_precision"):
             title = metric.replace("_", " ").capitalize()
             yield f"\n{title} ↑, by layer, and the last layer's interval:\n"
@@ -68,7 +73,7 @@ def _lines(results: Mapping[str, Any], figure: Figure) -> Iterator[str]:
     facts = {
         **tables.of_model(settings["model"]),
         **{
-            f"Data, {paradigm}": f"{tables.of_data(data)}; {results['asked'].get(paradigm, 0):,} "
+            f"Data, {paradigm}": f"{tables.of_data(data)}; {results['asked'][paradigm]:,} "
             f"of {results['test_cases'][paradigm]:,} cases asked"
             for paradigm, data in settings["data"].items()
         },

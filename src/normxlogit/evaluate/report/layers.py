@@ -11,10 +11,10 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure as Drawing
 
-Look = tuple[str, str, str]
+LineStyle = tuple[str, str, str]
 """Label, colour and marker."""
 
-LOOKS: Mapping[str, Look] = {
+STYLES: Mapping[str, LineStyle] = {
     "normxlogit": ("NormXLogit", "#d3222a", "o"),
     "logat": ("LogAt of the good word", "#e69f00", "*"),
     "logat_foil": ("LogAt of the bad word", "#8a5a2b", "P"),
@@ -27,7 +27,7 @@ LOOKS: Mapping[str, Look] = {
 
 
 def by_layer(name: str, title: str, found: Mapping[str, Any]) -> Figure:
-    """Dot product and average precision over layers, of the readings in `LOOKS`.
+    """Dot product and average precision over layers, of the readings in `STYLES`.
 
     Args:
         name: of the figure's files.
@@ -44,10 +44,10 @@ def by_layer(name: str, title: str, found: Mapping[str, Any]) -> Figure:
     with rc_context(SETTINGS):
         drawing = new_figure(8.4, 3.6)
         panels = drawing.subplots(1, 2)
-        names = [name for name in LOOKS if name in found["dot_product"]]
+        names = [name for name in STYLES if name in found["dot_product"]]
         for axes, metric in zip(panels, ("dot_product", "average_precision"), strict=True):
             lines = {name: found[metric][name]["mean"] for name in names}
-            draw_lines(axes, range(1, 1 + len(lines[SELF])), lines, LOOKS)
+            draw_lines(axes, range(1, 1 + len(lines[SELF])), lines, STYLES)
             axes.set_title(metric.replace("_", " "), loc="left")
             axes.set_xlabel("layer")
             axes.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -59,11 +59,11 @@ def draw_lines(
     axes: "Axes",
     over: Sequence[float],
     lines: Mapping[str, Sequence[float]],
-    looks: Mapping[str, Look],
+    styles: Mapping[str, LineStyle],
 ) -> None:
     """A line with markers for each name, NormXLogit's so that it is found first."""
     for name, values in lines.items():
-        label, color, marker = looks[name]
+        label, color, marker = styles[name]
         is_ours = name == SELF
         axes.plot(
             over,
