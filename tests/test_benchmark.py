@@ -251,11 +251,12 @@ def test_layers_of_tables(depth: int, shown: Sequence[int]) -> None:
         "accuracy": 0.5,
         "test_cases": {VERB: 2},
         "asked": {VERB: 2},
-        "text": of_set,
+        "text": {**of_set, "all_evidence": 1},
         "all": of_set,
     }
     text = evidence(results, Figure("evidence", "a caption", "", b""))
     lines = text.splitlines()
+    assert "2 of 2 cases can be asked; in 1 of them there is nothing but evidence." in text
     heads = [line for line in lines if line.startswith("| Reading |")]
     assert heads == [f"| Reading | {' | '.join(map(str, shown))} | 95 % |"] * 4
     (row,) = {line for line in lines if line.startswith("| `normxlogit`")}
