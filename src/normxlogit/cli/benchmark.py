@@ -11,7 +11,7 @@ from rich.table import Table
 
 def show_benchmark(results: Mapping[str, Any]) -> None:
     """The figures of each reading at the last layer, and what they are of."""
-    from normxlogit.evaluate.report.evidence import of_cases
+    from normxlogit.evaluate.report.evidence import left_out, of_cases
 
     found = results["text"]
     metrics = ("average_precision", "dot_product")
@@ -22,8 +22,8 @@ def show_benchmark(results: Mapping[str, Any]) -> None:
     for name in sorted(found[metrics[0]], key=lambda name: -found[metrics[0]][name]["mean"][-1]):
         table.add_row(name, *(_figure(found[metric][name]) for metric in metrics))
     Console(width=None if sys.stdout.isatty() else 200, highlight=False).print(table)
-    for name, why in results["failed"].items():
-        typer.echo(f"{name} left out: {why}")
+    for names, why in left_out(results["failed"]):
+        typer.echo(f"Left out ({', '.join(names)}): {why}")
     layers = len(found[metrics[0]]["normxlogit"]["mean"])
     typer.echo(
         f"{of_cases(results)} Figures are of the sentence's words "

@@ -51,12 +51,19 @@ def of_cases(results: Mapping[str, Any]) -> str:
     return f"{said}. The model prefers the good word in {percent(results['accuracy'])}."
 
 
+def left_out(failed: Mapping[str, str]) -> list[tuple[list[str], str]]:
+    """The names of methods that are left out, by the reason."""
+    reasons = dict.fromkeys(failed.values())
+    return [([name for name, own in failed.items() if own == why], why) for why in reasons]
+
+
 def _lines(results: Mapping[str, Any], figure: Figure) -> Iterator[str]:
     settings = results["settings"]
     yield f"# Evidence on BLiMP: {plain(str(settings['model']['name']))}"
     yield f"\n{of_cases(results)}"
-    for name, why in results["failed"].items():
-        yield f"\n`{name}` is left out: {plain(why)}"
+    for names, why in left_out(results["failed"]):
+        named = ", ".join(f"`{name}`" for name in names)
+        yield f"\nLeft out ({named}): {plain(why)}"
     yield f"\n![{plain(figure.caption)}](figures/{figure.name}.svg)"
     for name, heading in SETS.items():
         found = results[name]
