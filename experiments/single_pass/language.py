@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 import normxlogit as nxl
-from experiments.single_pass.variants import VARIANTS
+from experiments.single_pass.variants import VARIANTS, of_model
 from normxlogit.evaluate.alignment import average_precision, rationale_mask
 from normxlogit.evaluate.blimp import RULES, halves, read_cases
 from normxlogit.evaluate.blimp.readings import Item, items_of
@@ -29,7 +29,14 @@ from normxlogit.evaluate.statistics import Bootstrap
 from normxlogit.files import write_whole
 
 OURS = "normxlogit"
-NAMES = ("logat", "gradient", "gradient, at value", "gradient_x_input")
+NAMES = (
+    "logat",
+    "layers, last 4",
+    "late_lrp",
+    "gradient",
+    "gradient, at value",
+    "gradient_x_input",
+)
 SHORTEST, LONGEST, NEW_TOKENS = 6, 30, 8
 """Words of a prompt, and tokens of its answer."""
 
@@ -72,6 +79,7 @@ def main() -> None:
     explainer: nxl.Explainer = nxl.Explainer.from_pretrained(
         str(options.model), gguf_file=file.name, dtype="float32", device="cpu"
     )
+    of_model(explainer.model)
     methods: dict[str, dict[str, Any]] = {
         OURS: {},
         **{

@@ -408,6 +408,7 @@ VARIANTS = [
     *(_of("sp_gradient", "2 + 6/L", less="mask", steps=2, fold=fold) for fold in ("abs", "l1")),
     *(_of("sp_gradient", "1 + 6/L", frozen="both", block=3, fold=fold) for fold in ("abs", "l1")),
     *(_of("sp_gradient", f"1 + {2 * block}/L", frozen="both", block=block) for block in (4, 5)),
+    _of("late_lrp", "1 + 6/L"),
     _of("gradient_x_input", "4"),
     _of("integrated_gradients", "2 + 30", n_steps=10, baseline="mask"),
     _of("occlusion", "n"),

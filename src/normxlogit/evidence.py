@@ -1,7 +1,7 @@
 """What a method may use: one forward pass, and on demand HoT of every token."""
 
-from collections.abc import Container, Mapping
-from functools import cached_property
+from collections.abc import Callable, Container, Mapping
+from functools import cached_property, partial
 from typing import Any, Literal
 from weakref import WeakKeyDictionary
 
@@ -11,6 +11,7 @@ from torch.nn.functional import one_hot
 from transformers import PreTrainedModel
 
 from .capture import Capture, capture
+from .conservative import ConservativePasses
 from .errors import (
     InputError,
     ModelError,
@@ -281,7 +282,7 @@ class ForwardPass:
         asked: Asked,
         foils: Tensor | None,
         readout: Outputs,
-        kind: type[Passes] = Passes,
+        kind: Callable[..., Passes] = Passes,
     ) -> Passes:
         """Further passes of the model on variants of the same inputs.
 
@@ -503,6 +504,11 @@ class Evidence:
         return self._forward.passes(
             self.asked, self._foils, self._readout.of_outputs, TwiceEmbedded
         )
+
+    def conservative(self, last: int) -> Passes:
+        """Further passes that are differentiated through so many of the last blocks."""
+        kind = partial(ConservativePasses, blocks=self.blocks, depth=self.depth, last=last)
+        return self._forward.passes(self.asked, self._foils, self._readout.of_outputs, kind)
 
     @property
     def hides_what_follows(self) -> bool:

@@ -91,7 +91,10 @@ class Passes:
         mask: which of them are no padding, bool [rows, sequence].
         objective: what is explained, as a function of the model's output.
         targets: how many numbers are explained of each row.
+        place: where gradients are taken.
     """
+
+    place = "its word embeddings"
 
     def __init__(
         self,
@@ -223,10 +226,10 @@ class Passes:
             return self._run(rows)
 
     def gradients(self, reduce: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
-        """The gradients of what is explained with respect to the word embeddings, reduced.
+        """The gradients of what is explained with respect to the vectors at `place`, reduced.
 
         Args:
-            reduce: takes gradients and embeddings, both [rows, sequence, width] in float32, and
+            reduce: takes gradients and vectors, both [rows, sequence, width] in float32, and
                 gives [rows, sequence].
 
         Returns:
@@ -257,7 +260,7 @@ class Passes:
             raise
         except Exception as error:
             raise UnsupportedHeadError(
-                f"{type(self._model).__name__} has no gradient at its word embeddings "
+                f"{type(self._model).__name__} has no gradient at {self.place} "
                 f"({type(error).__name__}: {error}). method='occlusion' needs none."
             ) from error
 
@@ -391,7 +394,7 @@ class Passes:
         return self.objective(logits, rows, gathered=gathered)
 
     def _noted(self, rows: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """What is explained of rows as they are, and the embeddings that it depends on."""
+        """What is explained of rows as they are, and the vectors at `place` that it depends on."""
         with self._lookup(rows, None) as lookup:
             values = self._run(rows)
         self.check(values.detach(), rows)
@@ -497,8 +500,8 @@ def check_finite(values: Tensor) -> None:
     """Raise `ModelError` for gradients that are not numbers."""
     if not values.isfinite().all():
         raise ModelError(
-            "the gradients at the word embeddings are not finite numbers, by an overflow in half "
-            "precision most likely: load the model with dtype=float32."
+            "the gradients are not finite numbers, by an overflow in half precision most likely: "
+            "load the model with dtype=float32."
         )
 
 

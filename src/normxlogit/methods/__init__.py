@@ -121,6 +121,7 @@ from . import (  # noqa: E402, F401  (they register themselves)
     gradients,
     head_on_top,
     integrated_gradients,
+    late_lrp,
     occlusion,
     progressive_inference,
     value_zeroing,

@@ -1,0 +1,52 @@
+"""Layer-wise relevance propagation, no further down than through a model's last blocks."""
+
+from torch import Tensor
+
+from normxlogit.errors import OptionError
+from normxlogit.evidence import Evidence
+from normxlogit.methods import register
+
+BLOCKS = 3
+
+
+@register(
+    "late_lrp",
+    family="gradient",
+    cost="2 forwards, 1 backward through the last blocks a target",
+    serves="texts, blocks with transformers' attention functions",
+    source="Ali et al. 2022, begun late: docs/single-pass.md",
+    of_output=True,
+)
+def late_lrp(evidence: Evidence, blocks: int | None = None, reduce: str = "sum") -> Tensor:
+    """Sum over the width of h_i * df(x)/dh_i, at token i's state h_i before the last blocks.
+
+    Ali et al. 2022, XAI for Transformers: Better Explanations through Conservative Propagation
+    (ICML): attention's weights and what norms divide by are constants to the gradient. They go down
+    to the word embeddings; the late start is ours, found on two classification tasks with six-layer
+    models (docs/single-pass.md), where it is more faithful than NormXLogit and than the whole way.
+
+    Cost: a further forward and, for each target, a backward pass through the last blocks alone.
+    Trust it on classifiers of texts; on a regression and on language models it is no better.
+
+    Args:
+        evidence: what one forward pass gave.
+        blocks: how many blocks are gone through, from the last; 3, if not given, or all if there
+            are fewer.
+        reduce: "sum" keeps the sign; "abs" is the sum's absolute value, for a regression of which
+            it is asked what moves its value, whichever way.
+
+    Raises:
+        OptionError: there are not as many blocks, or no such `reduce`.
+        UnsupportedHeadError: the model has no such blocks, attention or norms.
+    """
+    most = evidence.depth
+    if blocks is not None and (type(blocks) is not int or not 1 <= blocks <= most):
+        raise OptionError(f"blocks must be a whole number from 1 to {most}, got {blocks!r}.")
+    if reduce not in ("sum", "abs"):
+        raise OptionError(f"reduce must be one of sum, abs; got {reduce!r}.")
+    last = min(BLOCKS, most) if blocks is None else blocks
+    passes = evidence.conservative(last)
+    found = passes.gradients(lambda gradients, states: (gradients * states).sum(-1))
+    if reduce == "abs":
+        evidence.unsigned, found = "larger part, for or against", found.abs()
+    return evidence.of_rows(found)[:, :, None]
