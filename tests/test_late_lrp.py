@@ -1,7 +1,6 @@
 """Relevance through the last blocks, against blocks written out and what conservation demands."""
 
 import copy
-import sys
 from typing import Any
 
 import pytest
@@ -151,6 +150,7 @@ class Divided(nn.Module):
         ("llama", "causal-lm", 6),
         ("gpt2", "causal-lm", 6),
         ("qwen3", "causal-lm", 6),
+        ("doge", "causal-lm", 6),
         ("bert", "masked-lm", 3),
         ("roberta", "token-classification", 2),
     ],
@@ -167,15 +167,8 @@ def test_heads_of_models_that_are_changed_by_hand(
             if type(child).__name__.endswith("Norm"):
                 setattr(module, name, Divided(child))
     model.set_attn_implementation("eager")
-    code = sys.modules[type(model).__module__]
-    eager = code.eager_attention_forward
-    monkeypatch.setattr(
-        code,
-        "eager_attention_forward",
-        lambda module, query, key, *rest, **more: eager(
-            module, query.detach(), key.detach(), *rest, **more
-        ),
-    )
+    softmax = nn.functional.softmax
+    monkeypatch.setattr(nn.functional, "softmax", lambda *x, **more: softmax(*x, **more).detach())
     output = model(**inputs, output_hidden_states=True)
     states = output.hidden_states[-2]
     value = output.logits[0, position, found.targets[0, 0]]
@@ -240,8 +233,9 @@ def test_blocks_that_there_are_not(blocks: object) -> None:
 )
 def test_models_that_it_does_not_serve(model_type: str, says: str) -> None:
     model = tiny_model(model_type)
-    with pytest.raises(nxl.UnsupportedHeadError, match=f"{says}.*'normxlogit' no gradients"):
-        nxl.attribute(model, tiny_inputs(model), method="late_lrp")
+    for blocks in (None, 1) if model_type == "reformer" else (None,):
+        with pytest.raises(nxl.UnsupportedHeadError, match=f"{says}.*'normxlogit' no gradients"):
+            nxl.attribute(model, tiny_inputs(model), method="late_lrp", blocks=blocks)
 
 
 class Doubtful(nn.LayerNorm):
@@ -252,14 +246,88 @@ class Doubtful(nn.LayerNorm):
         return normed.abs().sqrt()
 
 
-def test_norms_of_another_kind_are_refused() -> None:
-    model: Any = copy.deepcopy(tiny_model("bert"))
-    output = model.bert.encoder.layer[-1].output
-    norm, output.LayerNorm = output.LayerNorm, Doubtful(model.config.hidden_size)
-    output.LayerNorm.load_state_dict(norm.state_dict())
-    inputs = tiny_inputs(model)
-    with pytest.raises(nxl.UnsupportedHeadError, match="Doubtful does not divide each token's"):
-        nxl.attribute(model, inputs, method="late_lrp")
+class Nameless(nn.Module):
+    """RMSNorm by other names."""
+
+    def __init__(self, gain: Tensor) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(gain.clone())
+
+    def forward(self, states: Tensor) -> Tensor:
+        return self.root(states) * states * self.scale
+
+    def root(self, states: Tensor) -> Tensor:
+        return (states.square().mean(-1, keepdim=True) + 1e-6).rsqrt()
+
+
+class Power(Nameless):
+    def root(self, states: Tensor) -> Tensor:
+        return (states.square().mean(-1, keepdim=True) + 1e-6) ** -0.5
+
+
+class Length(Nameless):
+    def root(self, states: Tensor) -> Tensor:
+        found: Tensor = 1 / states.norm(dim=-1, keepdim=True)
+        return found
+
+
+@pytest.mark.parametrize(
+    ("kind", "step"),
+    [
+        (Doubtful, "SqrtBackward|NativeLayerNormBackward"),
+        (Nameless, "RsqrtBackward"),
+        (Power, "PowBackward"),
+        (Length, "LinalgVectorNormBackward"),
+    ],
+)
+def test_norms_of_another_kind_are_refused(kind: Any, step: str) -> None:
+    model: Any = copy.deepcopy(tiny_model("bert" if kind is Doubtful else "llama"))
+    if kind is Doubtful:
+        norm = model.bert.encoder.layer[-1].output.LayerNorm
+        model.bert.encoder.layer[-1].output.LayerNorm = doubtful = Doubtful(norm.weight.shape)
+        doubtful.load_state_dict(norm.state_dict())
+    else:
+        layer = model.model.layers[-1]
+        layer.post_attention_layernorm = kind(layer.post_attention_layernorm.weight.data)
+    with pytest.raises(nxl.UnsupportedHeadError, match=f"not known \\(({step})"):
+        nxl.attribute(model, tiny_inputs(model), method="late_lrp")
+
+
+@pytest.mark.parametrize(
+    ("model_type", "blocks", "overrides"),
+    [
+        ("hrm_text", 1, {}),
+        ("blt", 1, {}),
+        (
+            "gemma4_unified_text",
+            2,
+            {
+                "num_hidden_layers": 6,
+                "num_kv_shared_layers": 4,
+                "layer_types": ["sliding_attention", "full_attention"] * 3,
+            },
+        ),
+    ],
+)
+def test_attention_to_what_was_there_before_is_refused(
+    model_type: str, blocks: int, overrides: Any
+) -> None:
+    model = tiny_model(model_type, mapping="causal-lm", **overrides)
+    inputs = tiny_inputs(model, batch=1, padding=None, mapping="causal-lm")
+    with pytest.raises(nxl.UnsupportedHeadError, match="attends outside of the last blocks, or to"):
+        nxl.attribute(model, inputs, method="late_lrp", blocks=blocks)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
+@pytest.mark.parametrize("model_type", ["bert", "llama", "gemma2"])
+def test_precisions(model_type: str, dtype: torch.dtype) -> None:
+    model = tiny_model(model_type)
+    inputs = tiny_inputs(model, batch=1, padding=None)
+    expected = nxl.attribute(model, inputs, target=0, method="late_lrp").scores
+    other: Any = nn.Module.to(copy.deepcopy(model), dtype)
+    found = nxl.attribute(other, inputs, target=0, method="late_lrp").scores
+    near = 0.05 if dtype.itemsize == 2 else 1e-4
+    assert (found - expected).abs().amax() < near * expected.abs().amax()
 
 
 def test_the_model_stays_as_it_was() -> None:

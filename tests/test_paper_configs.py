@@ -9,6 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
@@ -172,10 +173,17 @@ def results(published: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
                 "--data": work / "data" / f"{task}.csv",
                 "--output": work / "results" / f"{task}-{preset}",
             }
-            arguments = [str(part) for option in given.items() for part in option]
-            result = CliRunner().invoke(cli.app, ["evaluate", *arguments])
-            assert result.exit_code == 0, result.output
+            evaluated(given)
+        late = {"--methods": "normxlogit,late_lrp", "--output": work / "results" / "sst2-late"}
+        corrected = {"--config": CONFIGS / "standin-sst2-corrected.yaml", "--model": work / "sst2"}
+        evaluated({**corrected, **late, "--data": work / "data" / "sst2.csv"})
     return work / "results"
+
+
+def evaluated(options: Data) -> None:
+    arguments = [str(part) for option in options.items() for part in option]
+    result = CliRunner().invoke(cli.app, ["evaluate", *arguments])
+    assert result.exit_code == 0, result.output
 
 
 TABLES = [("sst2", "paper"), ("sst2", "corrected"), ("sick", "paper"), ("stsb", "corrected")]
@@ -196,15 +204,47 @@ def test_the_data_of_stand_ins(results: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def tables(results: Path) -> dict[str, list[list[str]]]:
-    """The cells of each table that is printed, the headings first, by what stands over it."""
+def printed(results: Path) -> list[str]:
+    """The lines that are printed of the results."""
     lines: list[str] = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("sys.argv", ["-", "--results", str(results)])
         patch.setattr("builtins.print", lambda text: lines.extend(text.splitlines()))
         faithfulness.main()
+    return lines
+
+
+def test_where_a_later_method_stands(results: Path, printed: list[str]) -> None:
+    late, others = (
+        pd.read_parquet(results / f"sst2-{run}" / "scores.parquet") for run in ("late", "corrected")
+    )
+    lines = [line for line in printed if line.startswith("- `")]
+    for line, metric in zip(lines, ("comprehensiveness", "sufficiency"), strict=True):
+        assert line.startswith(f"- `late_lrp`, {metric}: ahead of it are ")
+        first, second, third = line.split("; ")
+        own = late[late["method"] == "late_lrp"][metric].map(np.mean).mean()
+        means = {name: x.map(np.mean).mean() for name, x in others.groupby("method")[metric]}
+        ahead = dict(re.findall(r"`([^`]+)` by (\S+?)(?:,|$)", first))
+        alike = re.findall("`([^`]+)`", second.removeprefix("not told apart from it "))
+        behind = int(third.removeprefix("behind it the other ").rstrip("."))
+        assert len(ahead) + len(alike) + behind == len(means) == 19
+        better = {
+            name: (x - own) * (1 if metric == "comprehensiveness" else -1)
+            for name, x in means.items()
+        }
+        for name, by in ahead.items():
+            assert float(by) == pytest.approx(better[name], abs=6e-4)
+            assert better[name] > 0
+        rest = [x for name, x in better.items() if name not in (*ahead, *alike)]
+        assert all(x < 0 for x in rest)
+        assert ahead or rest, "what is told apart is a part of the test"
+
+
+@pytest.fixture(scope="module")
+def tables(printed: list[str]) -> dict[str, list[list[str]]]:
+    """The cells of each table that is printed, the headings first, by what stands over it."""
     found: dict[str, list[list[str]]] = {}
-    for line in lines:
+    for line in printed:
         if line.startswith("### "):
             found[line] = []
         elif line.startswith("| "):
@@ -215,7 +255,11 @@ def tables(results: Path) -> dict[str, list[list[str]]]:
 def own_table(tables: dict[str, list[list[str]]], task: str, preset: str) -> list[Data]:
     """The rows of one table, by heading; cells under the same heading are a list."""
     named = {"sst2": "SST-2", "sick": "SICK", "stsb": "STS-B"}[task]
-    (cells,) = [own for title, own in tables.items() if named in title and f"`{preset}`" in title]
+    (cells,) = [
+        own
+        for title, own in tables.items()
+        if named in title and f"`{preset}`" in title and "later" not in title
+    ]
     found = []
     for row in cells[1:]:
         by_heading: Data = {}
@@ -236,7 +280,7 @@ def interval(cell: str) -> list[float]:
 def test_tables_have_the_figures_that_were_found(
     results: Path, tables: dict[str, list[list[str]]], task: str, preset: str
 ) -> None:
-    assert len(tables) == len(TABLES)
+    assert len(tables) == len(TABLES) + 1
     folder = results / f"{task}-{preset}"
     found = json.loads((folder / "results.json").read_text("utf-8"))
     costs = json.loads((folder / "cost.json").read_text("utf-8"))["methods"]

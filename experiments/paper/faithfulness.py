@@ -3,7 +3,8 @@
     python -m experiments.paper.faithfulness --results FOLDER
 
 FOLDER holds what `normxlogit evaluate` wrote for each of configs/standin-*.yaml, in folders named
-as these: sst2-paper, sst2-corrected, and so on; those that are missing are left out.
+as these: sst2-paper, sst2-corrected, and so on; and for those of preset corrected with other
+methods in sst2-late, and so on. Those that are missing are left out.
 """
 
 import argparse
@@ -79,19 +80,20 @@ def main() -> None:
     parser.add_argument("--results", type=Path, required=True)
     options = parser.parse_args()
     for task, (title, of_paper) in TASKS.items():
-        for preset in ("paper", "corrected"):
-            folder = options.results / f"{task}-{preset}"
+        for run in ("paper", "corrected", "late"):
+            folder = options.results / f"{task}-{run}"
             if (folder / "results.json").exists():
                 results, costs = (
                     json.loads((folder / file).read_text("utf-8"))
                     for file in ("results.json", "cost.json")
                 )
                 scores = pq.read_table(folder / "scores.parquet")
-                print(
-                    "\n".join(
-                        table(results, costs, scores, f"{title}, preset `{preset}`", of_paper)
-                    )
-                )
+                preset = f"preset `{results['settings']['preset']}`"
+                own = f"{title}, {'a later method, ' if run == 'late' else ''}{preset}"
+                print("\n".join(table(results, costs, scores, own, of_paper)))
+                if run == "late":
+                    others = pq.read_table(options.results / f"{task}-corrected/scores.parquet")
+                    print("\n".join(standing(results, scores, others)))
 
 
 def table(
@@ -133,6 +135,31 @@ def table(
         yield f"| `{name}` | {' | '.join(cells)} |"
     for name, reason in results["failed"].items():
         yield f"\n`{name}` was left out: {reason}"
+
+
+def standing(results: Mapping[str, Any], scores: pa.Table, others: pa.Table) -> Iterator[str]:
+    """Which methods of another run on the same texts are ahead of each that this one alone has."""
+    bootstrap = Bootstrap(results["examples"]["evaluated"], results["settings"]["seed"])
+    known = {name: _means(others, name) for name in pc.unique(others["method"]).to_pylist()}
+    yield ""
+    for name in [name for name in results["methods"] if name not in known]:
+        for number, metric in enumerate(("comprehensiveness", "sufficiency")):
+            own, better = _means(scores, name)[number], 1 if number == 0 else -1
+            gaps = {
+                other: bootstrap.mean(better * (its[number] - own))
+                for other, its in known.items()
+            }
+            ahead = [
+                f"`{other}` by {gap.value:.3f}"
+                for other, gap in sorted(gaps.items(), key=lambda one: -one[1].value)
+                if gap.differs_from_zero and gap.value > 0
+            ]
+            alike = [f"`{other}`" for other, gap in gaps.items() if not gap.differs_from_zero]
+            yield (
+                f"- `{name}`, {metric}: ahead of it are {', '.join(ahead) or 'none'}; not told "
+                f"apart from it {', '.join(alike) or 'none'}; behind it the other "
+                f"{len(gaps) - len(ahead) - len(alike)}."
+            )
 
 
 def _figure(method: Mapping[str, Any], metric: str) -> Mapping[str, Any]:

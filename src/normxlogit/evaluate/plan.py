@@ -10,7 +10,14 @@ from normxlogit.errors import OptionError
 from normxlogit.evaluate.candidates import Candidate, candidates
 from normxlogit.evaluate.presets import RATIOS, Corrected, Paper, Preset
 
-METHODS = ("normxlogit", "gradient_x_input", "integrated_gradients", "occlusion", "random")
+METHODS = (
+    "normxlogit",
+    "late_lrp",
+    "gradient_x_input",
+    "integrated_gradients",
+    "occlusion",
+    "random",
+)
 UNITS = ("word", "token", "sentence")
 FURTHER = ("curves", "naopc", "loo_tau", "soft", "sanity")
 """What is measured beside comprehensiveness and sufficiency, a pass for each unit or more."""

@@ -22,11 +22,11 @@ def late_lrp(evidence: Evidence, blocks: int | None = None, reduce: str = "sum")
 
     Ali et al. 2022, XAI for Transformers: Better Explanations through Conservative Propagation
     (ICML): attention's weights and what norms divide by are constants to the gradient. They go down
-    to the word embeddings; the late start is ours, found on two classification tasks with six-layer
-    models (docs/single-pass.md), where it is more faithful than NormXLogit and than the whole way.
+    to the word embeddings; the late start is ours, found on six-layer models (docs/single-pass.md),
+    where it is more faithful than NormXLogit and than the whole way.
 
     Cost: a further forward and, for each target, a backward pass through the last blocks alone.
-    Trust it on classifiers of texts; on a regression and on language models it is no better.
+    Scores have a sign; for a regression whose value may move either way, take `reduce="abs"`.
 
     Args:
         evidence: what one forward pass gave.
@@ -40,11 +40,11 @@ def late_lrp(evidence: Evidence, blocks: int | None = None, reduce: str = "sum")
         UnsupportedHeadError: the model has no such blocks, attention or norms.
     """
     most = evidence.depth
-    if blocks is not None and (type(blocks) is not int or not 1 <= blocks <= most):
+    if blocks is not None and (type(blocks) is not int or not 1 <= blocks <= (most or blocks)):
         raise OptionError(f"blocks must be a whole number from 1 to {most}, got {blocks!r}.")
     if reduce not in ("sum", "abs"):
         raise OptionError(f"reduce must be one of sum, abs; got {reduce!r}.")
-    last = min(BLOCKS, most) if blocks is None else blocks
+    last = min(blocks or BLOCKS, most)
     passes = evidence.conservative(last)
     found = passes.gradients(lambda gradients, states: (gradients * states).sum(-1))
     if reduce == "abs":
