@@ -146,8 +146,7 @@ def standing(results: Mapping[str, Any], scores: pa.Table, others: pa.Table) -> 
         for number, metric in enumerate(("comprehensiveness", "sufficiency")):
             own, better = _means(scores, name)[number], 1 if number == 0 else -1
             gaps = {
-                other: bootstrap.mean(better * (its[number] - own))
-                for other, its in known.items()
+                other: bootstrap.mean(better * (its[number] - own)) for other, its in known.items()
             }
             ahead = [
                 f"`{other}` by {gap.value:.3f}"
