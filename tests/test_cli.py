@@ -190,7 +190,7 @@ def test_html_keeps_script_tags_as_text(model: Path) -> None:
         ([""], "empty or blank"),
         ([" \n"], "empty or blank"),
         ([], "empty or blank"),
-        (["good " * 200], "the model takes 64"),
+        (["good " * 200], "over the limit of 64"),
         (["a\udcffb"], "not valid UTF-8"),
         ([TEXT, "--pair", "a\udcffb"], "not valid UTF-8"),
         (["--file", "missing.txt"], "cannot read missing.txt"),

@@ -697,7 +697,7 @@ def test_rows_that_cannot_be_used_are_left_out_and_the_others_are_not(bert: Expl
     kinds = ("blank", "label", "missing_column", "not_text", "null", "too_long")
     assert examples["errors"] == dict.fromkeys(kinds, 1)
     assert "no label 'solid'" in examples["first_errors"][0]
-    assert "122 tokens and the model takes" in examples["first_errors"][1]
+    assert "122 tokens, over the limit of 64" in examples["first_errors"][1]
     assert examples["labels"] == {"LABEL_1": 1, "LABEL_2": 2}
     assert found.scores["row"].to_pylist() == [0, 7, 8, 9]
     assert found.scores["label"].to_pylist() == ["LABEL_1", "LABEL_2", "LABEL_2", None]
@@ -706,6 +706,39 @@ def test_rows_that_cannot_be_used_are_left_out_and_the_others_are_not(bert: Expl
     assert any("4 examples are few" in note for note in found.results["notes"])
     alone = bert.evaluate([rows[n] for n in (0, 7, 8, 9)], label="label", methods=["norm"])
     assert found.results["methods"] == alone.results["methods"]
+
+
+@pytest.mark.parametrize(
+    ("rows", "cut", "pair"),
+    [
+        (["one two three mess plot good", "bad"], ["one two three mess", "bad"], None),
+        (
+            [{"text": "a good plot", "pair": "one"}, {"text": "bad", "pair": "a"}],
+            [{"text": "a good", "pair": "one"}, {"text": "bad", "pair": "a"}],
+            "pair",
+        ),
+    ],
+)
+def test_a_limit_below_the_models(bert: Explainer, rows: Any, cut: Any, pair: str | None) -> None:
+    """Six tokens are four of a text, or three of a pair, and special ones."""
+    usual: Data = {"methods": ["norm", "occlusion"], "pair": pair}
+    found = bert.evaluate(rows, long="truncate", max_length=6, **usual)
+    expected = bert.evaluate(cut, **usual)
+    texts = ["text", "pair"]
+    assert found.scores["row"].to_pylist() == [0, 0, 1, 1]
+    assert found.scores.drop_columns(texts).equals(expected.scores.drop_columns(texts))
+    assert found.results["methods"] == expected.results["methods"]
+    assert found.results["settings"]["max_length"] == 6
+    whole, above = (
+        bert.evaluate(rows, max_length=tokens, long="truncate", **usual) for tokens in (None, 1000)
+    )
+    assert whole.scores.equals(above.scores)
+    assert not whole.scores.equals(found.scores)
+    left = bert.evaluate(rows, max_length=6, **usual)
+    assert left.scores["row"].to_pylist() == [1, 1]
+    assert left.results["examples"]["errors"] == {"too_long": 1}
+    assert "tokens, over the limit of 6." in left.results["examples"]["first_errors"][0]
+    assert bert.tokenizer.model_max_length == 64
 
 
 def test_one_class_only_is_said(bert: Explainer) -> None:
@@ -757,6 +790,9 @@ REFUSED: list[tuple[Data, str]] = [
     ({"seed": None}, "seed must be a whole number from 0"),
     ({"limit": 0}, "limit must be a whole number from 1"),
     ({"long": "window"}, "long must be"),
+    ({"max_length": 0}, "max_length must be a whole number from 1"),
+    ({"max_length": "90"}, "max_length must be a whole number from 1"),
+    ({"max_length": 2}, "max_length must leave room for a word: at least 3 tokens"),
     ({"split": "train"}, "data sets of the Hub"),
     ({"target": 1}, "no option 'target'"),
 ]

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from typer.main import get_command
 
@@ -76,6 +77,19 @@ def test_ratios_are_those_of_python(model: Path, data: Path, tmp_path: Path) -> 
     with pytest.raises(OptionError, match=r"ratios must be .*, got \[True\]"):
         explainer.evaluate(data, ratios=[True], **options)
     assert not (tmp_path / "no").exists()
+
+
+def test_texts_are_cut_at_a_limit(model: Path, data: Path, tmp_path: Path) -> None:
+    usual = ["-m", model, "--data", data, "--operator", "unk", "--methods", "norm"]
+    limits = ["--long", "truncate", "--max-length", "3"]
+    result = called(*usual, *limits, "-o", tmp_path / "out")
+    assert (result.exit_code, result.stderr) == (0, "")
+    results = json.loads((tmp_path / "out" / "results.json").read_text("utf-8"))
+    assert results["settings"]["max_length"] == 3
+    units = pq.read_table(tmp_path / "out" / "scores.parquet")["units"].to_pylist()
+    assert units
+    assert {len(own) for own in units} == {1}
+    assert "| Limit of tokens | 3 |" in (tmp_path / "out" / "report.md").read_text("utf-8")
 
 
 HERE = "model: some/model\nrevision: old\n"
@@ -303,7 +317,7 @@ FILES = {
     "nothing": ("", "no row can be evaluated: there are none."),
     "a header": ("text,label\n", "no row can be evaluated: there are none."),
     "blanks": ('text,label\n" ",NEGATIVE\n', "reviews.csv): text is blank."),
-    "a long text": (f"text,label\n{'one ' * 70},NEGATIVE\n", "72 tokens and the model takes 64"),
+    "a long text": (f"text,label\n{'one ' * 70},NEGATIVE\n", "72 tokens, over the limit of 64"),
 }
 
 

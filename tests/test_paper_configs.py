@@ -100,6 +100,7 @@ def test_settings_are_what_the_command_takes(
     methods = {candidate.method for candidate in plan.candidates}
     assert plan.preset.name == ("corrected" if last == "corrected" else "paper")
     assert plan.operator == ("unk" if last == "llama2" else None)
+    assert plan.max_length == (90 if task == "mnli" else None)
     if last == "corrected":
         assert methods >= OF_PAPER | {"decompx", "occlusion", "position", "frequency"}
     else:

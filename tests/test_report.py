@@ -240,6 +240,7 @@ def evaluation(
             "seed": 0,
             "limit": 500,
             "long": "error",
+            "max_length": None,
         },
         "versions": {"normxlogit": "0.1.0", "torch": "2.13.0", "transformers": "5.23.0"},
         "problem": "regression" if regression else "single_label_classification",

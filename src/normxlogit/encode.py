@@ -263,7 +263,7 @@ class Encoder:
             return self._encoded(parts, is_split_into_words, batch, batch)
         if long == "error":
             raise TooLongError(
-                f"the text has {length} tokens and the model takes {self.max_length}. "
+                f"the text has {length} tokens, over the limit of {self.max_length}. "
                 + (
                     "Use long='truncate' to explain its beginning, or long='window' to explain it "
                     "in overlapping windows."

@@ -1,5 +1,6 @@
 """The front door: text in, attributions out."""
 
+import copy
 import itertools
 import warnings
 from collections import Counter
@@ -452,6 +453,7 @@ class Explainer:
             seed: of random orders and of the bootstrap.
             long: what to do with a text over the model's limit: "error" leaves it out and says so;
                 "truncate" takes its beginning.
+            max_length: a limit below the model's, in tokens, special ones among them.
             limit: how many rows to read.
 
         Returns:
@@ -479,12 +481,14 @@ class Explainer:
                 f"evaluate is for classifiers and regressions of texts; {type(self.model).__name__}"
                 f" is for {self.task.value}."
             )
+        plan = plan_of(**options)
+        explainer = self if plan.max_length is None else self._limited(plan.max_length)
         return evaluate(
-            self,
-            self._encoder(),
+            explainer,
+            explainer._encoder(),
             source,
             Columns(text, pair, None, label),
-            plan_of(**options),
+            plan,
             name=self._name,
             output=None if output is None else here(output),
             subset=subset,
@@ -500,6 +504,17 @@ class Explainer:
             ModelError: the model reads no texts.
         """
         return self._encoder().counts(texts)
+
+    def _limited(self, tokens: int) -> "Explainer":
+        """The same model for texts of no more tokens than these."""
+        least = self.tokenizer.num_special_tokens_to_add() + 1
+        if tokens < least:
+            raise OptionError(f"max_length must leave room for a word: at least {least} tokens.")
+        limited = copy.copy(self)
+        limited.tokenizer = copy.deepcopy(self.tokenizer)
+        limited.tokenizer.model_max_length = min(tokens, self.tokenizer.model_max_length)
+        limited._reader = reader_of(self.model, limited.tokenizer, self._name)
+        return limited
 
     def _encoder(self) -> Encoder:
         encoder = getattr(self._reader, "encoder", None)

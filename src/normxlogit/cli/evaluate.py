@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 OPTIONS = (
     "model, revision, data, text, pair, label, subset, split, methods, preset, unit, operator, "
-    "ratios, metrics, draws, seed, long, limit, benchmark"
+    "ratios, metrics, draws, seed, long, max_length, limit, benchmark"
 )
 """What may stand in a file."""
 
@@ -117,6 +117,10 @@ def evaluate(
             "(truncate)."
         ),
     ] = None,
+    max_length: Annotated[
+        int | None,
+        typer.Option(metavar="TOKENS", help="A limit below the model's, special tokens included."),
+    ] = None,
     limit: Annotated[int | None, typer.Option(help="How many rows to read.")] = None,
     benchmark: Annotated[
         str | None,
@@ -165,6 +169,7 @@ def evaluate(
             "draws": draws,
             "seed": seed,
             "long": long,
+            "max_length": max_length,
             "limit": limit,
             "benchmark": benchmark,
         }

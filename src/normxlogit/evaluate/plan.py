@@ -36,6 +36,7 @@ class Plan:
         further: which of `FURTHER` are computed.
         seed: of random orders and resamples.
         long: what is done with a text over the model's limit: "error" or "truncate".
+        max_length: a limit below the model's, in tokens, if there is one.
         limit: how many rows are read; None for all.
     """
 
@@ -47,6 +48,7 @@ class Plan:
     further: tuple[str, ...]
     seed: int
     long: str
+    max_length: int | None
     limit: int | None
 
     def to_dict(self) -> dict[str, Any]:
@@ -62,6 +64,7 @@ class Plan:
             "seed": self.seed,
             "limit": self.limit,
             "long": self.long,
+            "max_length": self.max_length,
         }
 
 
@@ -76,6 +79,7 @@ def plan_of(
     draws: int | None = None,
     seed: int = 0,
     long: str = "error",
+    max_length: int | None = None,
     limit: int | None = None,
     **unknown: object,
 ) -> Plan:
@@ -100,6 +104,7 @@ def plan_of(
         )
     check_number("draws", draws, optional=True)
     check_number("limit", limit, optional=True)
+    check_number("max_length", max_length, optional=True)
     check_number("seed", seed, least=0)
     if not isinstance(operator, (str, NoneType)):
         raise OptionError(f"operator must be a name or the text of a token, got {operator!r}.")
@@ -127,6 +132,7 @@ def plan_of(
         further=tuple(name for name in FURTHER if name in metrics),
         seed=seed,
         long=long,
+        max_length=max_length,
         limit=limit,
     )
 

@@ -156,6 +156,7 @@ def facts(found: Findings) -> list[tuple[str, str]]:
         "Shares": ", ".join(f"{ratio:g}" for ratio in settings["ratios"]),
         "Random orders": f"{settings['draws']} for each example",
         "Seed": str(settings["seed"]),
+        "Limit of tokens": None if settings["max_length"] is None else str(settings["max_length"]),
         "Limit of rows": None if settings["limit"] is None else str(settings["limit"]),
         "Too long a text": "truncated" if settings["long"] == "truncate" else "an error",
         "Forward passes": f"{forwards['run']:,} run on {forwards['tokens']:,} tokens, to answer "
