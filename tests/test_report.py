@@ -240,7 +240,7 @@ def evaluation(
             "seed": 0,
             "limit": 500,
             "long": "error",
-            "max_length": None,
+            "max_length": 128,
         },
         "versions": {"normxlogit": "0.1.0", "torch": "2.13.0", "transformers": "5.23.0"},
         "problem": "regression" if regression else "single_label_classification",
@@ -709,6 +709,13 @@ def test_what_is_written(reports: dict[str, Written], case: str, names: set[str]
         assert drawn.tag.endswith("}svg")
         assert imread(report.folder / f"figures/{name}.png").shape[1] > 300
         assert f"](figures/{name}.svg)" in report.markdown
+
+
+def test_limits_are_said(reports: dict[str, Written]) -> None:
+    report = reports["all"]
+    for name, value in (("Limit of tokens", 128), ("Limit of rows", 500)):
+        assert f"- {name}: {value}\n" in report.markdown
+        assert f"<dt>{name}</dt><dd>{value}</dd>" in report.html
 
 
 def test_the_same_comes_out_the_same(reports: dict[str, Written], tmp_path: Path) -> None:
