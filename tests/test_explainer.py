@@ -53,7 +53,7 @@ def test_words_where_a_text_was_announced(explainer: Explainer) -> None:
 
 
 def test_a_text_over_the_limit(explainer: Explainer) -> None:
-    with pytest.raises(nxl.InputError, match=r"152 tokens.*takes 64.*truncate.*window"):
+    with pytest.raises(nxl.InputError, match=r"152 tokens.*limit of 64.*truncate.*window"):
         explainer.explain(LONG)
     with pytest.raises(nxl.OptionError, match="error, truncate, window"):
         explainer.explain(LONG, long="cut")

@@ -332,7 +332,7 @@ def test_threads_generate_with_one_model(explainers: Callable[[str], nxl.Explain
         (PROMPT, {"max_new_tokens": "5"}, nxl.OptionError, "max_new_tokens"),
         (PROMPT, {"max_new_tokens": True}, nxl.OptionError, "max_new_tokens"),
         (PROMPT, {"max_new_tokens": 1000}, nxl.InputError, "1000 are to be generated"),
-        ("a mess " * 100, {"max_new_tokens": 5}, nxl.InputError, "takes 64"),
+        ("a mess " * 100, {"max_new_tokens": 5}, nxl.InputError, "limit of 64"),
         (PROMPT, {"prompt_lookup_num_tokens": 2}, nxl.OptionError, "prompt_lookup_num_tokens"),
         (PROMPT, {"max_new_tokens": 5, "no_such": 1}, nxl.OptionError, "no_such"),
         (PROMPT, {"layer": 1}, nxl.OptionError, "layer"),

@@ -881,7 +881,7 @@ HEADS = {
         ("tags", TEXTS[0], {"position": True}, "position must be"),
         ("tags", TEXTS[0], {"position": "movie", "target": "ORG"}, "no label 'ORG'"),
         ("tags", TEXTS[0], {"long": "window"}, "long='window' averages"),
-        ("tags", "good " * 90, {}, "takes 64. Shorten it; .*long='truncate'.$"),
+        ("tags", "good " * 90, {}, "limit of 64. Shorten it; .*long='truncate'.$"),
         ("answers", "text", {}, "a question and the text with its answer, as a tuple of two"),
         ("answers", ("a", "b", "c"), {}, "a question and the text.*got a tuple of 3"),
         ("answers", (QUESTION, CONTEXT), {"target": "nope"}, "'nope' does not occur"),
