@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import yaml
 from typer.main import get_command
 
 from normxlogit import Explainer, InputError, ModelError, NormXLogitError, OptionError, cli
@@ -154,6 +155,26 @@ def test_help_says_what_may_stand_in_a_file(tmp_path: Path) -> None:
         result = called(*usual)
         assert result.exit_code == 2
         assert f"must have options by name, and {name} is none" in unwrapped(result.stderr)
+
+
+@pytest.mark.parametrize("name", command.NAMES)
+@pytest.mark.parametrize("value", ["5", "[a, b]", "true"])
+def test_names_in_a_file_are_text(name: str, value: str, tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text(f"{name}: {value}")
+    result = called("--config", tmp_path / "config.yaml", "-o", tmp_path / "out")
+    assert result.exit_code == 2
+    assert f"{name} must be text, got {yaml.safe_load(value)!r}." in unwrapped(result.stderr)
+
+
+def test_what_is_null_in_a_file_is_not_given(model: Path, data: Path, tmp_path: Path) -> None:
+    given = {"model": str(model), "data": str(data), "operator": "unk", "methods": ["norm"]}
+    names = dict.fromkeys(command.OPTIONS.split(", "))
+    for kind, options in {"null": {**names, **given}, "left out": given}.items():
+        (tmp_path / f"{kind}.yaml").write_text(yaml.safe_dump(options))
+        result = called("--config", tmp_path / f"{kind}.yaml", "-o", tmp_path / kind)
+        assert (result.exit_code, result.stderr) == (0, "")
+    null, out = ((tmp_path / kind / "results.json").read_bytes() for kind in ("null", "left out"))
+    assert null == out
 
 
 def unwrapped(text: str) -> str:

@@ -34,6 +34,8 @@ OPTIONS = (
     "ratios, metrics, draws, seed, long, max_length, limit, benchmark"
 )
 """What may stand in a file."""
+NAMES = ("model", "revision", "data", "text", "pair", "label", "subset", "split")
+"""Which of it is text."""
 
 
 def evaluate(
@@ -226,7 +228,7 @@ def _share(name: str) -> float | str:
 
 
 def _read(config: Path | None) -> dict[str, Any]:
-    """The options in a file."""
+    """The options in a file that have a value."""
     if config is None:
         return {}
     import yaml
@@ -242,7 +244,14 @@ def _read(config: Path | None) -> dict[str, Any]:
             f"{config} must have options by name, and {', '.join(map(str, found)) or 'it'} is "
             f"none. The options: {OPTIONS}."
         )
-    return dict(options)
+    given = {key: value for key, value in options.items() if value is not None}
+    for key in NAMES:
+        if not isinstance(given.get(key, ""), str):
+            raise typer.BadParameter(
+                f"{config}: {key} must be text, got {given[key]!r}. Put what looks like a number "
+                "in quotes."
+            )
+    return given
 
 
 def _show(found: "Evaluation") -> None:
