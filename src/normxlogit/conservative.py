@@ -51,7 +51,7 @@ class ConservativePasses(Passes):
         shadow = self.shadow()
         shadow.attend(_NAME)
         for module in shadow.of.values():
-            if not module._modules:
+            if not module._modules and _may_be_norm(module):
                 module.register_forward_hook(_divided_by_a_constant, with_kwargs=True)
         return shadow
 
@@ -59,17 +59,16 @@ class ConservativePasses(Passes):
         """As `Passes.check`, to the precision of the model: attention is computed in another way
         than before.
         """
-        known, dtype = self._known, self._model.dtype
-        if known is None or dtype not in (torch.bfloat16, torch.float16):
+        dtype = self._model.dtype
+        if dtype not in (torch.bfloat16, torch.float16):
             super().check(found, rows)
             return
-        taken = self.objective.ids[rows] >= 0
-        before = known[rows].to(found.device)[taken]
-        if not agree(found[taken].to(dtype), before.to(dtype)):
+        both = self._beside_known(found, rows)
+        if both is not None and not agree(*(values.to(dtype) for values in both)):
+            now, before = (values[:3].tolist() for values in both)
             raise UnsupportedHeadError(
-                f"{type(self._model).__name__} gave {found[taken][:3].tolist()} with eager "
-                f"attention where it gave {before[:3].tolist()} before, in {dtype}. Load it with "
-                f"dtype=float32. {WAY_OUT}"
+                f"{type(self._model).__name__} gave {now} with eager attention where it gave "
+                f"{before} before, in {dtype}. Load it with dtype=float32. {WAY_OUT}"
             )
 
     def _noted(self, rows: Tensor) -> tuple[Tensor, list[Tensor]]:
@@ -195,8 +194,7 @@ def _divided_by_a_constant(module: nn.Module, args: Any, kwargs: Any, output: An
     """
     states = first_tensor((*args, *kwargs.values()))
     if (
-        not _may_be_norm(module)
-        or states is None
+        states is None
         or not states.requires_grad
         or not isinstance(output, Tensor)
         or output.shape != states.shape

@@ -407,14 +407,21 @@ class Passes:
             found: what is explained, of these rows, [rows, targets].
             rows: int64 [rows].
         """
-        known = None if self._known is None else self._known[rows].to(found.device)
-        taken = self.objective.ids[rows] >= 0
-        if known is not None and not agree(found[taken], known[taken]):
+        both = self._beside_known(found, rows)
+        if both is not None and not agree(*both):
+            now, before = (values[:3].tolist() for values in both)
             raise UnsupportedHeadError(
-                f"{type(self._model).__name__} gave {found[taken][:3].tolist()} where it gave "
-                f"{known[taken][:3].tolist()} before, for the same inputs, so what other inputs "
-                "change cannot be told. method='normxlogit' needs one pass only."
+                f"{type(self._model).__name__} gave {now} where it gave {before} before, for the "
+                "same inputs, so what other inputs change cannot be told. method='normxlogit' "
+                "needs one pass only."
             )
+
+    def _beside_known(self, found: Tensor, rows: Tensor) -> tuple[Tensor, Tensor] | None:
+        """What is explained of rows, and what is known of it, both [those with a target]."""
+        if self._known is None:
+            return None
+        taken = self.objective.ids[rows] >= 0
+        return found[taken], self._known[rows].to(found.device)[taken]
 
     def _gradient(self, value: Tensor, leaves: Sequence[Tensor]) -> Tensor:
         """[rows, sequence, width] in float32."""
