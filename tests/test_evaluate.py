@@ -741,6 +741,15 @@ def test_a_limit_below_the_models(bert: Explainer, rows: Any, cut: Any, pair: st
     assert bert.tokenizer.model_max_length == 64
 
 
+def test_a_limit_above_the_tokenizers_is_none() -> None:
+    explainer = explainer_of(model_max_length=8)
+    found = explainer.evaluate(
+        ["bad", "one two three mess plot good a"], methods=["norm"], max_length=20
+    )
+    assert found.results["examples"]["errors"] == {"too_long": 1}
+    assert "9 tokens, over the limit of 8." in found.results["examples"]["first_errors"][0]
+
+
 def test_one_class_only_is_said(bert: Explainer) -> None:
     rows = [{"text": text, "label": 1} for text in TEXTS[:3]]
     notes = bert.evaluate(rows, label="label", methods=["norm"]).results["notes"]

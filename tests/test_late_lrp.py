@@ -1,6 +1,7 @@
 """Relevance through the last blocks, against blocks written out and what conservation demands."""
 
 import copy
+import sys
 from typing import Any
 
 import pytest
@@ -328,6 +329,30 @@ def test_precisions(model_type: str, dtype: torch.dtype) -> None:
     found = nxl.attribute(other, inputs, target=0, method="late_lrp").scores
     near = 0.05 if dtype.itemsize == 2 else 1e-4
     assert (found - expected).abs().amax() < near * expected.abs().amax()
+
+
+@pytest.mark.parametrize(
+    ("dtype", "says"),
+    [
+        (torch.bfloat16, "with eager attention where it gave .* Load it with dtype=float32"),
+        (torch.float32, "where it gave .* before, for the same inputs"),
+    ],
+)
+def test_eager_attention_that_says_something_else_is_refused(
+    dtype: torch.dtype, says: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model: Any = nn.Module.to(copy.deepcopy(tiny_model("bert")), dtype)
+    model.set_attn_implementation("sdpa")
+    code = sys.modules[type(model).__module__]
+    eager = code.eager_attention_forward
+
+    def other(*given: Any, **more: Any) -> tuple[Tensor, Tensor]:
+        mixed, weights = eager(*given, **more)
+        return -3 * mixed, weights
+
+    monkeypatch.setattr(code, "eager_attention_forward", other)
+    with pytest.raises(nxl.UnsupportedHeadError, match=says):
+        nxl.attribute(model, tiny_inputs(model), target=0, method="late_lrp")
 
 
 def test_the_model_stays_as_it_was() -> None:
