@@ -21,12 +21,12 @@ import pyarrow.parquet as pq
 import normxlogit as nxl
 from benchmarks.corpus import MODEL, texts
 from normxlogit.corpus import shards
-from normxlogit.corpus.cluster import _read
-from normxlogit.corpus.explaining import Question
+from normxlogit.corpus.explain import Question
 from normxlogit.corpus.folder import Folder, Gap, Progress
-from normxlogit.corpus.rows import Columns
-from normxlogit.corpus.run import Job
-from normxlogit.corpus.source import open_source
+from normxlogit.corpus.job import Job
+from normxlogit.corpus.ray import _read
+from normxlogit.data.rows import Columns
+from normxlogit.data.source import open_source
 
 READ = 200_000
 """How many rows are read to see how fast."""

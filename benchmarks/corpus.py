@@ -148,13 +148,13 @@ def differences() -> Iterator[str]:
         dtype: nxl.Explainer.from_pretrained(str(MODEL), dtype=dtype).explain(given, target=1)
         for dtype in ("float32", "bfloat16")
     }
-    apart, flips, tops = [], 0, 0
+    holders, flips, tops = [], 0, 0
     for full, half in zip(found["float32"], found["bfloat16"], strict=True):
         words, other = full.words(), half.words()
-        apart.append(np.abs(words.scores - other.scores) / np.abs(words.scores).max())
+        holders.append(np.abs(words.scores - other.scores) / np.abs(words.scores).max())
         flips += full.prediction.id != half.prediction.id
         tops += words.top(1)[0][0] != other.top(1)[0][0]
-    every = np.concatenate(apart)
+    every = np.concatenate(holders)
     yield f"| difference of a word's score, median | {np.median(every):.4f} |"
     yield f"| 99th percentile | {np.quantile(every, 0.99):.4f} |"
     yield f"| largest | {every.max():.4f} |"

@@ -22,7 +22,8 @@ import transformers
 from torch import Tensor
 
 import normxlogit as nxl
-from normxlogit.evaluate import answers, run, work
+from normxlogit.evaluation import batch_evaluator, run
+from normxlogit.evaluation.perturb import predictions
 
 SHARED = Path(os.environ.get("NORMXLOGIT_SHARED", "../shared"))
 METHODS = (
@@ -39,19 +40,19 @@ METHODS = (
 )
 
 
-class Recorded(answers.Answers):
+class Recorded(predictions.Answers):
     """Answers that keep what the model was run on."""
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
         self.batches: list[dict[str, Tensor]] = []
 
-    def _outputs(self, windows: Any, side: str) -> answers.Outputs:
+    def _outputs(self, windows: Any, side: str) -> predictions.Outputs:
         self.batches.append(self._encoder.batch(windows, side))
         return super()._outputs(windows, side)
 
 
-class Beside(work.Work):
+class Beside(batch_evaluator.Work):
     """Parts, each followed by a bare run of what it needed."""
 
     forwards = methods = 0.0

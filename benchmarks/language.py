@@ -121,7 +121,7 @@ def explaining(explainer: nxl.Explainer, runs: int) -> str:
     times = [f"{seconds['explain'] / seconds[name]:.3f}" for name in columns]
     memory = [f"{peaks['explain'] / peaks[name]:.3f}" for name in columns]
     trunk = f"{peaks['no cache'] / peaks['all logits']:.3f}"
-    return f"| {explainer._name} | {' | '.join([*times, *memory, trunk])} |"
+    return f"| {explainer.name} | {' | '.join([*times, *memory, trunk])} |"
 
 
 def generating(explainer: nxl.Explainer, runs: int) -> str:
@@ -152,7 +152,7 @@ def generating(explainer: nxl.Explainer, runs: int) -> str:
         runs,
     )
     return (
-        f"| {explainer._name} | {seconds['explained'] / seconds['plain']:.3f} "
+        f"| {explainer.name} | {seconds['explained'] / seconds['plain']:.3f} "
         f"| {seconds['stream'] / seconds['plain']:.3f} |"
     )
 
@@ -203,7 +203,7 @@ def main() -> None:
         print("\n".join(new), flush=True)
 
     both = [smollm2(), large_vocabulary()]
-    both[0]._name = "SmolLM2-135M-Instruct"
+    both[0].name = "SmolLM2-135M-Instruct"
     say(
         "# What explaining language models costs",
         "",

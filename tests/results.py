@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from normxlogit import GenerationAttribution, Prediction, Target
-from normxlogit.result import Message, Provenance
-from normxlogit.words import word_numbers
+from normxlogit.results.base import Provenance
+from normxlogit.text.message import Message
+from normxlogit.text.words import word_numbers
 
 MADE = Provenance(
     model="some/model",

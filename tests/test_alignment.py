@@ -16,7 +16,7 @@ from sklearn.metrics import (
 from transformers import PreTrainedTokenizerBase
 
 from normxlogit import Attribution, Explainer, InputError, OptionError
-from normxlogit.evaluate.alignment import (
+from normxlogit.evaluation.metrics.plausibility import (
     agreement,
     auprc,
     average_precision,

@@ -153,6 +153,6 @@ def test_other_errors_of_torch_are_raised_as_they_are(
     def broken(*_: Any) -> Any:
         raise RuntimeError("something else")
 
-    monkeypatch.setattr(type(machine.explainer._reader), "together", broken)
+    monkeypatch.setattr(type(machine.explainer.task_explainer), "together", broken)
     with pytest.raises(RuntimeError, match="something else"):
         machine.explainer.explain(TEXTS)

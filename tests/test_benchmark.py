@@ -14,14 +14,13 @@ import pandas as pd
 import pytest
 
 from normxlogit import Explainer, InputError, ModelError, OptionError
-from normxlogit.corpus.source import open_dataset
-from normxlogit.evaluate import benchmark
-from normxlogit.evaluate.benchmark import blimp
-from normxlogit.evaluate.blimp import Case, case_of, halves
-from normxlogit.evaluate.blimp.readings import items_of, read
-from normxlogit.evaluate.report import layers, style
-from normxlogit.evaluate.report.evidence import evidence
-from normxlogit.evaluate.report.style import Figure
+from normxlogit.data.source import open_dataset
+from normxlogit.evaluation.blimp import Case, case_of, halves, run
+from normxlogit.evaluation.blimp.readings import items_of, read
+from normxlogit.evaluation.blimp.run import blimp
+from normxlogit.evaluation.report.blimp import evidence
+from normxlogit.evaluation.report.plots import layers, style
+from normxlogit.evaluation.report.plots.style import Figure
 from tests.builders import tokenizer
 from tests.test_blimp import ADJECTIVE, ANAPHOR, DISTRACTOR, NOUN, VERB, aligned, language_model
 from tests.test_evaluate import called
@@ -272,7 +271,7 @@ def test_a_folder_holds_one_run(
 ) -> None:
     explainer, out = language_model(), tmp_path / "out"
     found = blimp(explainer, data, out, limit=2)
-    monkeypatch.setattr(benchmark, "read", stopped)
+    monkeypatch.setattr(run, "read", stopped)
     assert blimp(explainer, data, out, limit=2) == found
     with pytest.raises(InputError, match=r"other settings: limit was 2 and is 3\. Give another"):
         blimp(explainer, data, out, limit=3)
@@ -292,7 +291,7 @@ def test_a_stopped_run_goes_on(
         asked.append(len(items))
         return read(of, items, methods)
 
-    monkeypatch.setattr(benchmark, "read", counted)
+    monkeypatch.setattr(run, "read", counted)
     with pytest.raises(KeyboardInterrupt):
         blimp(explainer, data, tmp_path / "out", limit=2)
     written = {path.name for path in (tmp_path / "out").iterdir() if path.name[0] != "."}
@@ -332,7 +331,7 @@ def test_the_data_set_of_the_hub(
         assert name == "nyu-mll/blimp"
         return open_dataset(str(tmp_path / "hub" / str(subset)), subset=None, split=split)
 
-    monkeypatch.setattr("normxlogit.corpus.source.open_dataset", local)
+    monkeypatch.setattr("normxlogit.data.source.open_dataset", local)
     (tmp_path / "config.yaml").write_text("benchmark: blimp\ndata: nyu-mll/blimp\nlimit: 3")
     usual = ["--config", tmp_path / "config.yaml", "-m", models / "bert"]
     result = called(*usual, "-o", tmp_path / "out")

@@ -19,7 +19,7 @@ from transformers import PreTrainedTokenizerBase
 from experiments.paper.cues import marked
 from experiments.paper.masked_lm import accuracy, epoch, pairs_of, preferences
 from normxlogit import Explainer, InputError
-from normxlogit.evaluate.blimp import (
+from normxlogit.evaluation.blimp import (
     RULES,
     Case,
     case_of,
@@ -28,7 +28,7 @@ from normxlogit.evaluate.blimp import (
     read_cases,
     target_ids,
 )
-from normxlogit.evaluate.blimp.readings import (
+from normxlogit.evaluation.blimp.readings import (
     Item,
     Read,
     items_of,
@@ -36,7 +36,7 @@ from normxlogit.evaluate.blimp.readings import (
     same_words,
     serving,
 )
-from normxlogit.evaluate.blimp.scores import figures, results_of, scores_of
+from normxlogit.evaluation.blimp.scores import figures, results_of, scores_of
 from tests.builders import KINDS, tokenizer
 from tests.conftest import SHARED
 from tools.coverage.zoo import tiny_model

@@ -7,7 +7,7 @@ import pytest
 from tokenizers.processors import TemplateProcessing
 
 from normxlogit import Attribution, Explainer, Failure, InputError, OptionError
-from normxlogit.generated import GenerationAttribution
+from normxlogit.results.generation import GenerationAttribution
 from tests.builders import tokenizer
 from tools.coverage.zoo import tiny_model
 

@@ -485,7 +485,7 @@ def test_many_copies_in_few_batches_and_in_many(
     expected = nxl.attribute(model, inputs, method=method).scores
     for parameter in model.parameters():
         parameter.requires_grad_(False)
-    monkeypatch.setattr("normxlogit.methods.value_zeroing.AT_ONCE", 14)
+    monkeypatch.setattr("normxlogit.methods.context_mixing.value_zeroing.AT_ONCE", 14)
     with ThreadPoolExecutor(4) as pool:
         found = list(
             pool.map(lambda _: nxl.attribute(model, inputs, method=method).scores, range(8))

@@ -32,11 +32,11 @@ from normxlogit import (
     cli,
 )
 from normxlogit.corpus import Kind, shards
-from normxlogit.corpus.formats import FORMATS
-from normxlogit.corpus.progress import Meter
-from normxlogit.corpus.source import Source, Split, open_dataset
-from normxlogit.encode import Encoder
+from normxlogit.data.formats import FORMATS
+from normxlogit.data.progress import Meter
+from normxlogit.data.source import Source, Split, open_dataset
 from normxlogit.tasks.batches import Texts
+from normxlogit.text.encoder import Encoder
 from tests.killed import run_killed
 from tests.test_heads import made, tagger, writer
 from tests.tiny import tiny_classifier
@@ -210,7 +210,7 @@ def test_texts_are_tokenised_while_the_model_runs(
             reached.set()
         return encode(self, item, **options)
 
-    together = type(explainer._reader).together  # type: ignore[attr-defined]
+    together = type(explainer.task_explainer).together  # type: ignore[attr-defined]
 
     def patient(self: Texts, texts: Any, *arguments: Any) -> Any:
         if threading.current_thread() is not threading.main_thread():
@@ -219,7 +219,7 @@ def test_texts_are_tokenised_while_the_model_runs(
         return together(self, texts, *arguments)
 
     monkeypatch.setattr(Encoder, "encode", noted)
-    monkeypatch.setattr(type(explainer._reader), "together", patient)
+    monkeypatch.setattr(type(explainer.task_explainer), "together", patient)
     texts = [*(f"{TEXTS[n % 7]} {n}" for n in range(40)), late]
     found = list(explainer.corpus(texts, batch_size=1))
     assert [e.row.text for e in found] == texts
@@ -584,8 +584,8 @@ def test_a_file_that_breaks_off(tmp_path: Path) -> None:
 
 def open_source_rows(folder: Path) -> list[str | None]:
     """The texts of a folder, and a check of what it notes of files that break off."""
-    from normxlogit.corpus.rows import Columns
-    from normxlogit.corpus.source import open_source
+    from normxlogit.data.rows import Columns
+    from normxlogit.data.source import open_source
 
     source = open_source(folder, subset=None, split=None)
     found = [row.text for row in source.rows(Columns(), strict=False)]
@@ -624,7 +624,7 @@ def test_a_data_set(explainer: Explainer, tmp_path: Path, monkeypatch: pytest.Mo
         assert name == "someone/reviews"
         return open_dataset(str(data), **options)
 
-    monkeypatch.setattr("normxlogit.corpus.source.open_dataset", local)
+    monkeypatch.setattr("normxlogit.data.source.open_dataset", local)
     summary = explainer.corpus("someone/reviews", tmp_path / "out", id="n")
     rows = rows_in(tmp_path / "out")
     assert [row["text"] for row in rows] == [*texts, "two", None]
@@ -667,7 +667,7 @@ def test_a_connection_that_breaks_off(
     explainer: Explainer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = Source([Split("train", Flaky(), 25)], {"dataset": "reviews"})
-    monkeypatch.setattr("normxlogit.corpus.source.open_dataset", lambda *_, **__: made)
+    monkeypatch.setattr("normxlogit.data.source.open_dataset", lambda *_, **__: made)
     with pytest.raises(InputError, match="cannot read on in train: the line is dead"):
         explainer.corpus("reviews", tmp_path / "out")
     assert manifest_in(tmp_path / "out")["counts"]["rows"] == 10
@@ -740,7 +740,7 @@ def test_other_settings_are_refused(explainer: Explainer, tmp_path: Path) -> Non
 
     refused('method was "normxlogit" and is "norm"', method="norm")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("normxlogit.corpus.fingerprint.__version__", "9.9")
+        patch.setattr("normxlogit.extras.VERSION", "9.9")
         refused(r"normxlogit was [\d.]+ and is 9\.9")
     refused('options was {} and is {"norm": "word"}', norm="word")
     refused('target was null and is "all"; float16 was false', target="all", float16=True)
@@ -756,14 +756,14 @@ def test_other_settings_are_refused(explainer: Explainer, tmp_path: Path) -> Non
 
 
 def test_one_weight_makes_another_model(explainer: Explainer, model: Path) -> None:
-    from normxlogit.corpus.fingerprint import model_of
+    from normxlogit.tasks.fingerprint import model_of
 
     same = Explainer.from_pretrained(str(model))
     same.explain(["one", "one two three"])
-    assert model_of(same, "a")["sha256"] == model_of(explainer, "b")["sha256"]
+    assert model_of(same)["sha256"] == model_of(explainer)["sha256"]
     parameter: Any = next(same.model.parameters())
     parameter.data[0, 0] += 1
-    assert model_of(same, "a")["sha256"] != model_of(explainer, "a")["sha256"]
+    assert model_of(same)["sha256"] != model_of(explainer)["sha256"]
 
 
 def test_folders_of_something_else_are_refused(explainer: Explainer, tmp_path: Path) -> None:
@@ -983,13 +983,13 @@ def test_auto_is_bfloat16_where_the_processor_has_it(
 @pytest.mark.parametrize("total", [100, None])
 def test_progress(total: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
     now = 50.0
-    monkeypatch.setattr("normxlogit.corpus.progress.time.monotonic", lambda: now)
+    monkeypatch.setattr("normxlogit.data.progress.time.monotonic", lambda: now)
     written = {}
     for is_terminal in (True, False):
         file = io.StringIO()
         console = Console(file=file, force_terminal=is_terminal, width=100)
         monkeypatch.setattr(
-            "normxlogit.corpus.progress.Console", lambda console=console, **_: console
+            "normxlogit.data.progress.Console", lambda console=console, **_: console
         )
         with Meter(total, 20, 400, shown=True) as meter:
             now += 2
@@ -1004,10 +1004,10 @@ def test_progress(total: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_progress_in_steps_of_minutes(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 50.0
-    monkeypatch.setattr("normxlogit.corpus.progress.time.monotonic", lambda: now)
+    monkeypatch.setattr("normxlogit.data.progress.time.monotonic", lambda: now)
     file = io.StringIO()
     console = Console(file=file, force_terminal=True, width=100)
-    monkeypatch.setattr("normxlogit.corpus.progress.Console", lambda **_: console)
+    monkeypatch.setattr("normxlogit.data.progress.Console", lambda **_: console)
     with Meter(96, 32, 0, shown=True) as meter:
         assert "-:--:-- left" in file.getvalue()
         now += 300
@@ -1019,7 +1019,7 @@ def test_progress_in_steps_of_minutes(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_progress_says_what_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
     file = io.StringIO()
     console = Console(file=file, force_terminal=True, width=100)
-    monkeypatch.setattr("normxlogit.corpus.progress.Console", lambda **_: console)
+    monkeypatch.setattr("normxlogit.data.progress.Console", lambda **_: console)
     with Meter(96, 0, 0, shown=True) as meter:
         meter.show(96, 6000)
         before = len(file.getvalue())
@@ -1030,7 +1030,8 @@ def test_progress_says_what_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 SLOW = """
-from normxlogit.corpus import fingerprint, folder, shards
+from normxlogit.corpus import folder, shards
+from normxlogit.tasks import fingerprint
 
 shards.ROWS = 16
 write = shards.Writer.write

@@ -25,8 +25,8 @@ from typer.testing import CliRunner
 from normxlogit import Explainer, InputError, MissingExtraError, cli
 from normxlogit.corpus import shards, summary
 from normxlogit.corpus.folder import Folder
-from normxlogit.corpus.formats import FORMATS
-from normxlogit.corpus.location import Remote, location, shown
+from normxlogit.data.formats import FORMATS
+from normxlogit.data.location import Remote, location, shown
 from tests.test_corpus import (
     SLOW,
     TEXTS,

@@ -25,13 +25,14 @@ from transformers.modeling_outputs import BaseModelOutput, SequenceClassifierOut
 from typer.testing import CliRunner, Result
 
 from normxlogit import Explainer, InputError, ModelError, OptionError, cli
-from normxlogit.corpus.progress import Meter
-from normxlogit.evaluate import checkpoint, orders, run
-from normxlogit.evaluate.statistics import Bootstrap
-from normxlogit.evaluate.work import Work
-from normxlogit.evidence import Evidence
-from normxlogit.files import write_whole
+from normxlogit.data.files import write_whole
+from normxlogit.data.progress import Meter
+from normxlogit.evaluation import checkpoint, run
+from normxlogit.evaluation.batch_evaluator import Work
+from normxlogit.evaluation.metrics import aopc_bounds
+from normxlogit.evaluation.metrics.bootstrap import Bootstrap
 from normxlogit.methods import METHODS, register
+from normxlogit.methods.context import MethodContext
 from normxlogit.tasks.padding import Padding
 from tests.builders import classifier, tokenizer
 from tests.killed import run_killed
@@ -476,8 +477,8 @@ def reverse() -> Iterator[str]:
     """A method that ranks tokens as occlusion does, the last first."""
 
     @register("reverse", family="test", source="-", of_output=True)
-    def reversed_occlusion(evidence: Evidence) -> Tensor:
-        return -METHODS["occlusion"](evidence)
+    def reversed_occlusion(context: MethodContext) -> Tensor:
+        return -METHODS["occlusion"](context)
 
     yield "reverse"
     del METHODS["reverse"]
@@ -536,7 +537,7 @@ def test_bounds_are_those_of_all_orders_and_a_beam_stays_within_them(
         SimpleNamespace(count=size, said=0, output=np.array([1.5, 0.0])) for size in sizes
     ]
     table: Any = Table()
-    found = orders.bounds(table, samples)
+    found = aopc_bounds.bounds(table, samples)
     for size, own in zip(sizes, found, strict=True):
         every = []
         for order in itertools.permutations(range(size)):
@@ -545,8 +546,8 @@ def test_bounds_are_those_of_all_orders_and_a_beam_stays_within_them(
             ]
             every.append(sum(lost) / size)
         assert (own.upper, own.lower) == pytest.approx((max(every), min(every)))
-    monkeypatch.setattr(orders, "EXACT", 5)
-    narrow = orders.bounds(table, samples, 1)[2]
+    monkeypatch.setattr(aopc_bounds, "EXACT", 5)
+    narrow = aopc_bounds.bounds(table, samples, 1)[2]
     assert found[2].lower <= narrow.lower <= narrow.upper < found[2].upper
     assert narrow.normalised(found[2].upper) == 1
     assert narrow.normalised(found[2].lower - 1) == 0
@@ -586,7 +587,9 @@ def test_bounds_of_long_texts_are_those_of_a_beam_of_five() -> None:
             found.append(sign * plain_beam(size, lost, beam))
         return found
 
-    found = [bound for own in orders.bounds(table, samples) for bound in (own.upper, own.lower)]
+    found = [
+        bound for own in aopc_bounds.bounds(table, samples) for bound in (own.upper, own.lower)
+    ]
     assert found == pytest.approx(plainly(5), abs=1e-12)
     for beam in (4, 6, 20):
         assert found != pytest.approx(plainly(beam), abs=1e-4)
@@ -888,7 +891,7 @@ def content(folder: Path) -> list[bytes]:
 
 @pytest.fixture
 def no_report(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("normxlogit.evaluate.report.write_report", lambda *_: None)
+    monkeypatch.setattr("normxlogit.evaluation.report.write_report", lambda *_: None)
 
 
 @pytest.mark.usefixtures("no_report")
@@ -1065,7 +1068,8 @@ def test_one_line_on_the_command_line(model: Path, tmp_path: Path) -> None:
 
 
 IN_SMALL_PARTS = """
-from normxlogit.evaluate import report, run
+from normxlogit.evaluation import report
+from normxlogit.evaluation import run
 
 run.AT_A_TIME = 4
 report.write_report = lambda *_: None

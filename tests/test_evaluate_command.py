@@ -14,7 +14,7 @@ import yaml
 from typer.main import get_command
 
 from normxlogit import Explainer, InputError, ModelError, NormXLogitError, OptionError, cli
-from normxlogit.evaluate import run
+from normxlogit.evaluation import run
 from tests.builders import classifier, tokenizer
 from tests.test_batches import of_cpu, of_gpu
 from tests.test_evaluate import ROWS, TEXTS, called, explainer_of
@@ -25,7 +25,7 @@ command = import_module("normxlogit.cli.evaluate")
 
 @pytest.fixture(autouse=True)
 def no_report(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("normxlogit.evaluate.report.write_report", lambda *_: None)
+    monkeypatch.setattr("normxlogit.evaluation.report.write_report", lambda *_: None)
 
 
 @pytest.fixture(scope="module")

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from normxlogit import Explainer
-from normxlogit.evaluate.figures import Metric, figures_of
-from normxlogit.evaluate.records import table_of
-from normxlogit.evaluate.run import Evaluation
+from normxlogit.evaluation.estimates import Metric, figures_of
+from normxlogit.evaluation.records import table_of
+from normxlogit.evaluation.run import Evaluation
 
 Data = dict[str, Any]
 ROWS: list[Data] = [

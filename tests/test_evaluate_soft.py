@@ -18,11 +18,11 @@ from transformers.modeling_outputs import SequenceClassifierOutput
 from typer.testing import CliRunner
 
 from normxlogit import Explainer, ModelError, OptionError, cli
-from normxlogit.evaluate import checkpoint, run
-from normxlogit.evaluate.soft import chances
-from normxlogit.evidence import Evidence
-from normxlogit.files import write_whole
+from normxlogit.data.files import write_whole
+from normxlogit.evaluation import checkpoint, run
+from normxlogit.evaluation.metrics.soft import chances
 from normxlogit.methods import METHODS, register
+from normxlogit.methods.context import MethodContext
 from tests.builders import tokenizer
 from tests.test_evaluate import (
     FILES,
@@ -247,12 +247,12 @@ def changed() -> Iterator[None]:
     """Methods that are occlusion turned round, and ten times as large."""
 
     @register("reverse", family="test", source="-", of_output=True)
-    def reverse(evidence: Evidence) -> Tensor:
-        return -METHODS["occlusion"](evidence)
+    def reverse(context: MethodContext) -> Tensor:
+        return -METHODS["occlusion"](context)
 
     @register("tenfold", family="test", source="-", of_output=True)
-    def tenfold(evidence: Evidence) -> Tensor:
-        return 10 * METHODS["occlusion"](evidence)
+    def tenfold(context: MethodContext) -> Tensor:
+        return 10 * METHODS["occlusion"](context)
 
     yield
     for name in ("reverse", "tenfold"):
@@ -313,7 +313,7 @@ def test_masks_depend_on_the_seed_and_the_row_alone() -> None:
 def test_stopped_at_each_part_it_goes_on_to_the_same_files(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("normxlogit.evaluate.report.write_report", lambda *_: None)
+    monkeypatch.setattr("normxlogit.evaluation.report.write_report", lambda *_: None)
     monkeypatch.setattr(run, "AT_A_TIME", 2)
     explainer = explainer_of()
     options: Data = {"methods": ["norm", "random"], "metrics": ["soft"], "draws": 2}

@@ -14,8 +14,7 @@ import torch
 import transformers
 
 import normxlogit
-from normxlogit import Explainer, InputError
-from normxlogit.corpus import fingerprint
+from normxlogit import Explainer, InputError, extras
 
 TEXTS = ["a great movie", "the plot is bad", "one two three"]
 MODULES = (normxlogit, torch, transformers, captum, np, scipy, tokenizers)
@@ -23,7 +22,7 @@ MODULES = (normxlogit, torch, transformers, captum, np, scipy, tokenizers)
 
 @pytest.fixture(autouse=True)
 def _no_report(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("normxlogit.evaluate.report.write_report", lambda *_: None)
+    monkeypatch.setattr("normxlogit.evaluation.report.write_report", lambda *_: None)
 
 
 def evaluated(explainer: Explainer, folder: Path) -> dict[str, str]:
@@ -43,7 +42,7 @@ def with_captum(version: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
             raise metadata.PackageNotFoundError(package)
         return version
 
-    monkeypatch.setattr(fingerprint, "version", found)
+    monkeypatch.setattr(extras, "version", found)
 
 
 def test_versions_of_all_that_figures_depend_on(explainer: Explainer, tmp_path: Path) -> None:

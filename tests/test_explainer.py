@@ -11,7 +11,7 @@ from transformers import EsmTokenizer, PreTrainedTokenizerBase
 
 import normxlogit as nxl
 from normxlogit import Attribution, Explainer, Failure
-from normxlogit.found import with_offsets
+from normxlogit.text.offsets import with_offsets
 from tests.builders import classifier, tokenizer
 
 LONG = " ".join(f"{['good', 'bad', 'great', 'mess'][i % 4]}" for i in range(150))

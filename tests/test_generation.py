@@ -20,8 +20,8 @@ from transformers import (
 )
 
 import normxlogit as nxl
+from normxlogit.query import Query
 from normxlogit.tasks import Reading
-from normxlogit.tensors import Query
 from tests.builders import tokenizer
 from tools.coverage.zoo import tiny_config
 
@@ -405,10 +405,10 @@ def test_passes_that_are_not_of_the_text_are_noticed(
             return scores
 
     roots: list[Any] = []
-    generator = explainer._generator()
-    prompt = explainer._reader.encode(PROMPT, Reading())
+    generator = explainer.generator()
+    prompt = explainer.task_explainer.encode(PROMPT, Reading())
     recording = generator.recording([prompt])
-    roots.append(recording._watch.shadow.root)
+    roots.append(recording._trace.clone.root)
     given = generator.options({"max_new_tokens": 3, "logits_processor": [Meddler()]}, [prompt])
     output = recording.generate(**given)
     with pytest.raises(nxl.UnsupportedHeadError, match="other passes"):

@@ -13,8 +13,8 @@ import pytest
 from matplotlib.image import AxesImage
 
 from normxlogit import Failure, GenerationAttribution, InputError
-from normxlogit.result import Result
-from normxlogit.show.exhibit import Exhibit
+from normxlogit.results.base import Result
+from normxlogit.show.generation_layout import Exhibit
 from normxlogit.show.html import fragment, page
 from normxlogit.show.markup import signed
 from normxlogit.show.plot import figure

@@ -17,7 +17,7 @@ from transformers import PreTrainedTokenizerBase
 
 import normxlogit as nxl
 from normxlogit import Explainer, Failure, InputError, OptionError
-from normxlogit.generated import GenerationAttribution
+from normxlogit.results.generation import GenerationAttribution
 from tests.builders import tokenizer
 from tests.test_invariance import state_of
 from tools.coverage.zoo import tiny_model

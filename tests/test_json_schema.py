@@ -12,9 +12,9 @@ from jsonschema.exceptions import ValidationError
 from transformers import PreTrainedTokenizerBase
 
 from normxlogit import Explainer
-from normxlogit.pictures import ImageAttribution
-from normxlogit.result import Prediction, Result, Target
-from normxlogit.sounds import AudioAttribution
+from normxlogit.results.audio import AudioAttribution
+from normxlogit.results.base import Prediction, Result, Target
+from normxlogit.results.image import ImageAttribution
 from tests.builders import classifier
 from tests.results import MADE, chat, generation
 

@@ -27,8 +27,8 @@ from transformers import (
 
 import normxlogit as nxl
 from normxlogit.errors import ModelError, UnsupportedHeadError
-from normxlogit.replay import Replay, VocabularyHead
-from normxlogit.vocabulary import Vocabulary
+from normxlogit.model.replay import Replay, VocabularyHead
+from normxlogit.model.vocabulary import Vocabulary
 from tests.builders import tokenizer
 from tests.test_docs import blocks
 from tools.coverage.zoo import Padding, tiny_inputs, tiny_model

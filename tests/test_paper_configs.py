@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 from experiments.paper import faithfulness, standins
 from normxlogit import OptionError, cli
-from normxlogit.evaluate.plan import plan_of
+from normxlogit.evaluation.plan import plan_of
 from tests.test_evaluate import TEXTS, explainer_of
 
 Data = dict[str, Any]
@@ -57,7 +57,7 @@ def test_settings_of_the_second_experiment(tmp_path: Path, monkeypatch: pytest.M
         raise OptionError("that is enough.")
 
     command = sys.modules["normxlogit.cli.evaluate"]
-    monkeypatch.setattr("normxlogit.evaluate.benchmark.blimp", blimp)
+    monkeypatch.setattr("normxlogit.evaluation.blimp.run.blimp", blimp)
     monkeypatch.setattr(command, "load", lambda model, **_: f"loaded {model}")
     monkeypatch.setattr(command, "prefer_cached_data", lambda _: None)
     arguments = ["--config", str(CONFIGS / f"{OF_EVIDENCE}.yaml"), "-o", str(tmp_path / "out")]
@@ -157,7 +157,7 @@ def results(published: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     work = tmp_path_factory.mktemp("work")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(standins, "ROWS", 4)
-        patch.setattr("normxlogit.evaluate.report.write_report", lambda *_: None)
+        patch.setattr("normxlogit.evaluation.report.write_report", lambda *_: None)
         patch.setattr("sys.argv", ["-", "--data", str(published), "--output", str(work / "data")])
         standins.main()
         for task, labels in LABELS.items():

@@ -14,13 +14,13 @@ import transformers
 from PIL import Image
 
 from normxlogit import InputError, MissingExtraError, OptionError, UnsupportedHeadError
-from normxlogit.pictures import LONGEST_SIDE, ImageAttribution
-from normxlogit.result import Result
+from normxlogit.query import Query
+from normxlogit.results.base import Result
+from normxlogit.results.image import LONGEST_SIDE, ImageAttribution
 from normxlogit.show.html import fragment, page
 from normxlogit.show.terminal import plain
 from normxlogit.tasks import Reading
-from normxlogit.tasks.media import Pictures
-from normxlogit.tensors import Query
+from normxlogit.tasks.media.base import Pictures
 
 hf: Any = transformers
 

@@ -24,21 +24,22 @@ from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 
 from normxlogit import InputError, MissingExtraError
-from normxlogit.evaluate.figures import metrics_of
-from normxlogit.evaluate.records import table_of
-from normxlogit.evaluate.report import curves, heat, scatter, write_report
-from normxlogit.evaluate.report.advice import advice
-from normxlogit.evaluate.report.chance import beside_random
-from normxlogit.evaluate.report.disagreement import Disputed, agreement, disputed
-from normxlogit.evaluate.report.figures import figures
-from normxlogit.evaluate.report.findings import Findings
-from normxlogit.evaluate.report.labels import Box, beside, spread
-from normxlogit.evaluate.report.markdown import markdown
-from normxlogit.evaluate.report.marked import text_of
-from normxlogit.evaluate.report.page import page
-from normxlogit.evaluate.report.paired import Paired
-from normxlogit.evaluate.report.style import Figure
-from normxlogit.evaluate.statistics import Bootstrap, Estimate
+from normxlogit.evaluation.estimates import metrics_of
+from normxlogit.evaluation.metrics.bootstrap import Bootstrap, Estimate
+from normxlogit.evaluation.records import table_of
+from normxlogit.evaluation.report import write_report
+from normxlogit.evaluation.report.advice import advice
+from normxlogit.evaluation.report.disagreement import Disputed, agreement, disputed
+from normxlogit.evaluation.report.findings import Findings
+from normxlogit.evaluation.report.pages.disputed import text_of
+from normxlogit.evaluation.report.pages.markdown import markdown
+from normxlogit.evaluation.report.pages.page import page
+from normxlogit.evaluation.report.paired_bootstrap import Paired
+from normxlogit.evaluation.report.plots import curves, layer_heatmap, scatter
+from normxlogit.evaluation.report.plots.figures import figures
+from normxlogit.evaluation.report.plots.label_placement import Box, beside, spread
+from normxlogit.evaluation.report.plots.style import Figure
+from normxlogit.evaluation.report.vs_random import beside_random
 from normxlogit.methods import METHODS
 from tests.conftest import find_browser
 from tests.test_show import HOSTILE, Reader
@@ -938,7 +939,7 @@ def drawings(
         kept[name] = drawing, list(texts)
         return Figure(name, caption, "", b"")
 
-    for module in (curves, scatter, heat):
+    for module in (curves, scatter, layer_heatmap):
         monkeypatch.setattr(module, "saved", keep)
     figures(Findings(results, measured(results)))
     return kept

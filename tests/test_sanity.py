@@ -12,10 +12,10 @@ from torch import Tensor
 from transformers import AutoModelForSequenceClassification, PreTrainedTokenizerBase
 
 from normxlogit import Explainer, Failure, InputError, methods
-from normxlogit.corpus.progress import Meter
-from normxlogit.evaluate import run
-from normxlogit.evaluate.sanity import _in, _parts, _shuffled
-from normxlogit.evidence import Evidence
+from normxlogit.data.progress import Meter
+from normxlogit.evaluation import run
+from normxlogit.evaluation.metrics.sanity import _in, _parts, _shuffled
+from normxlogit.methods.context import MethodContext
 from tests.builders import classifier, tokenizer
 
 TEXTS = [
@@ -90,9 +90,9 @@ def test_batches_and_rounding_change_little(found: dict[str, Any], method: str) 
 
 def test_what_changes_with_batches_and_rounding_is_found(two_sided: Explainer) -> None:
     @methods.register("fickle", family="an example", source="-")
-    def fickle(evidence: Evidence) -> Tensor:
-        rows, width = evidence.mask.shape[0], evidence.mask.shape[-1]
-        sign = -1 if evidence.passes.embeddings.dtype == torch.bfloat16 else 1
+    def fickle(context: MethodContext) -> Tensor:
+        rows, width = context.mask.shape[0], context.mask.shape[-1]
+        sign = -1 if context.reruns.embeddings.dtype == torch.bfloat16 else 1
         return sign * rows * torch.arange(1.0, width + 1).expand(rows, 1, 1, width)
 
     try:
@@ -110,10 +110,10 @@ def test_rounding_is_that_of_float32_whatever_the_model_came_in(
     words: PreTrainedTokenizerBase,
 ) -> None:
     @methods.register("precise", family="an example", source="-")
-    def precise(evidence: Evidence) -> Tensor:
-        width = evidence.mask.shape[-1]
-        sign = {torch.float32: 1, torch.bfloat16: -1}[evidence.passes.embeddings.dtype]
-        return sign * torch.arange(1.0, width + 1).expand(evidence.mask.shape[0], 1, 1, width)
+    def precise(context: MethodContext) -> Tensor:
+        width = context.mask.shape[-1]
+        sign = {torch.float32: 1, torch.bfloat16: -1}[context.reruns.embeddings.dtype]
+        return sign * torch.arange(1.0, width + 1).expand(context.mask.shape[0], 1, 1, width)
 
     model: Any = classifier(words)
     model.to(torch.bfloat16)

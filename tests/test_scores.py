@@ -12,7 +12,7 @@ from transformers.modeling_outputs import SequenceClassifierOutput
 import normxlogit as nxl
 from normxlogit.methods import METHODS, register
 from normxlogit.methods.head_on_top import logat
-from normxlogit.numerics import probability
+from normxlogit.model.numerics import probability
 from tools.coverage.zoo import tiny_config, tiny_inputs, tiny_model
 
 
@@ -236,8 +236,8 @@ def test_random_draws(bert: Bert) -> None:
 
 def test_a_method_of_ones_own(bert: Bert) -> None:
     @register("twice", family="test", source="-")
-    def twice(evidence: Any, factor: float = 2.0) -> Tensor:
-        return factor * logat(evidence)
+    def twice(context: Any, factor: float = 2.0) -> Tensor:
+        return factor * logat(context)
 
     try:
         found = bert.attribute(method="twice", target=0).scores

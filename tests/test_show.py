@@ -19,8 +19,8 @@ from normxlogit import (
     Prediction,
     Target,
 )
-from normxlogit.result import Provenance
-from normxlogit.show import view
+from normxlogit.results.base import Provenance
+from normxlogit.show import phrases
 from normxlogit.show.html import fragment, page
 from normxlogit.show.plot import bars
 from normxlogit.show.terminal import plain, render
@@ -143,7 +143,7 @@ def bar_of(lines: str, name: str) -> str:
 def test_pieces_put_together_are_the_text() -> None:
     text = " a\r\n b\tc👍🏽 "
     shown = attribution(text, [(0, 2), (4, 6), (7, 9), (8, 10), (8, 10)], [1.0, 2, 3, 4, 5])
-    pieces = view.pieces(shown, 0)
+    pieces = phrases.pieces(shown, 0)
     assert "".join(piece.text for piece in pieces) == text
     scored = [(piece.text, piece.score) for piece in pieces if piece.score is not None]
     assert scored == [("a", 1.0), ("b", 2.0), ("c👍🏽", 12.0)]
@@ -257,7 +257,7 @@ def test_any_scale_of_scores_can_be_shown(scores: list[float]) -> None:
     ("value", "expected"), [(0.5, "50.0%"), (0.99999, ">99.9%"), (1e-9, "<0.1%"), (1.0, "100.0%")]
 )
 def test_percentages_do_not_claim_certainty(value: float, expected: str) -> None:
-    assert view.percent(value) == expected
+    assert phrases.percent(value) == expected
 
 
 def hostile() -> Attribution:
@@ -340,7 +340,7 @@ def test_page_says_what_made_it() -> None:
     ):
         assert fact in text
     assert "normxlogit 1.2.3" in text
-    assert view.CAVEAT in Reader(page([GOOD_BAD])).text("p")
+    assert phrases.CAVEAT in Reader(page([GOOD_BAD])).text("p")
 
 
 def test_page_has_a_heat_map_of_layers_for_each_target() -> None:
@@ -464,7 +464,7 @@ def test_tokens_of_a_language_model_can_be_seen() -> None:
     ("text", "expected"), [("in", "in"), (" in", '" in"'), ("\t", '"⇥"'), ("", '""')]
 )
 def test_tokens_are_quoted_where_they_need_be(text: str, expected: str) -> None:
-    assert view.token(text) == expected
+    assert phrases.token(text) == expected
 
 
 def test_an_answer_in_a_text_has_no_runners_up() -> None:

@@ -12,15 +12,15 @@ import torch
 import transformers
 
 from normxlogit import InputError, MissingExtraError, OptionError
-from normxlogit.places import Axis
-from normxlogit.result import Result
+from normxlogit.query import Query
+from normxlogit.results.audio import AudioAttribution
+from normxlogit.results.base import Result
 from normxlogit.show.html import fragment, page
 from normxlogit.show.terminal import plain
-from normxlogit.sounds import AudioAttribution
 from normxlogit.tasks import Reading
-from normxlogit.tasks.framing import sound_axis
-from normxlogit.tasks.media import Sounds
-from normxlogit.tensors import Query
+from normxlogit.tasks.media.base import Sounds
+from normxlogit.tasks.media.positions import Axis
+from normxlogit.tasks.media.preprocessing import sound_axis
 
 hf: Any = transformers
 

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize, relu, silu
 
-from normxlogit.methods.block_copies import BlockCall
-from normxlogit.methods.value_projection import value_projection
+from normxlogit.methods.context_mixing.block_copies import BlockCall
+from normxlogit.methods.context_mixing.value_projection import value_projection
 
 WIDTH, HEADS, TOKENS = 12, 4, 5
 

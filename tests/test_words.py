@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from transformers import PreTrainedTokenizerBase
 
 from normxlogit import Attribution, Explainer, InputError
-from normxlogit.words import inside_characters, sentence_spans
+from normxlogit.text.words import inside_characters, sentence_spans
 from tests.builders import CORPUS, KINDS, classifier, tokenizer
 
 EXPLAINERS: dict[str, Explainer] = {}

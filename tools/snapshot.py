@@ -113,9 +113,10 @@ def _heads() -> Iterator[tuple[str, Any]]:
         "multiple-choice": ((text, ["It is great.", "It is bad."]), {}),
         "masked-lm": ("A great <mask> with poor performers.", {}),
     }
+    masked = tokenizer(mask_token="<mask>")
     for mapping, (item, options) in asked.items():
         model = tiny_model("bert", mapping=mapping, vocab_size=len(words))
-        yield from _shown(mapping, nxl.Explainer(model, words).explain(item, **options))
+        yield from _shown(mapping, nxl.Explainer(model, masked).explain(item, **options))
     bpe = tokenizer("bpe", add_eos=False)
     llama = nxl.Explainer(tiny_model("llama", mapping="causal-lm", vocab_size=len(bpe)), bpe)
     yield from _shown("next-token", llama.explain(text))
@@ -233,9 +234,9 @@ def _is_same(ours: Any, theirs: Any) -> bool:
         if len(ours) != len(theirs):
             return False
         if all(isinstance(v, int | float | None) for v in (*ours, *theirs)):
-            pair = [np.array(v, float) for v in (ours, theirs)]
-            scale = np.nanmax(np.abs(pair[0]), initial=0)
-            return bool(np.allclose(*pair, rtol=0, atol=1e-6 * scale, equal_nan=True))
+            before, after = (np.array(values, float) for values in (ours, theirs))
+            scale = float(np.nanmax(np.abs(before), initial=0))
+            return np.allclose(before, after, rtol=0, atol=1e-6 * scale, equal_nan=True)
         return all(map(_is_same, ours, theirs))
     if isinstance(ours, float) and isinstance(theirs, float):
         return abs(ours - theirs) <= 1e-6 * max(abs(ours), abs(theirs))

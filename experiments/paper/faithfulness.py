@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from normxlogit.evaluate.statistics import Bootstrap
+from normxlogit.evaluation.metrics.bootstrap import Bootstrap
 
 OURS = "normxlogit"
 TASKS = {

@@ -15,9 +15,15 @@ from typing import TYPE_CHECKING, Any
 from matplotlib import rc_context
 
 from experiments.paper.faithfulness import TASKS
-from normxlogit.evaluate.report.layers import STYLES, LineStyle, by_layer, draw_lines, finish
-from normxlogit.evaluate.report.style import SETTINGS, Figure, saved
-from normxlogit.files import write_whole
+from normxlogit.data.files import write_whole
+from normxlogit.evaluation.report.plots.layers import (
+    STYLES,
+    LineStyle,
+    by_layer,
+    draw_lines,
+    finish,
+)
+from normxlogit.evaluation.report.plots.style import SETTINGS, Figure, saved
 from normxlogit.show.plot import new_figure
 
 if TYPE_CHECKING:
@@ -53,7 +59,7 @@ def main() -> None:
                 _write(options.output, saved(faithfulness(title, results), task, ""))
     for folder in options.blimp:
         found = json.loads((folder / "results.json").read_text("utf-8"))["text"]
-        title = f"Evidence on BLiMP, {folder.name}: words of {found['cases']:,} cases"
+        title = f"MethodContext on BLiMP, {folder.name}: words of {found['cases']:,} cases"
         _write(options.output, by_layer(f"blimp-{folder.name}", title, found))
 
 

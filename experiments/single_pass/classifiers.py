@@ -20,8 +20,8 @@ import pyarrow.compute as pc
 
 import normxlogit as nxl
 from experiments.single_pass.variants import VARIANTS, of_model
-from normxlogit.evaluate.statistics import Bootstrap
-from normxlogit.files import write_whole
+from normxlogit.data.files import write_whole
+from normxlogit.evaluation.metrics.bootstrap import Bootstrap
 
 OURS, DRAWS = "normxlogit", 3
 

@@ -5,10 +5,10 @@
 
 DATA holds blimp/ and sst2/. Two questions: do scores of a BLiMP prefix point to the word that
 settles the number of the next one (average precision over the words of the sentence, test halves of
-the paradigms whose cue comes first, as normxlogit.evaluate.blimp has them); and what does the
+the paradigms whose cue comes first, as normxlogit.evaluation.blimp has them); and what does the
 log-probability of a generated answer lose without the words of the prompt that have the highest
-scores (`normxlogit.evaluate.generation.answer_drops`; the prompts are sentences of SST-2's test
-set, eight tokens are generated).
+scores (`normxlogit.evaluation.metrics.generation.answer_drops`; the prompts are sentences of
+SST-2's test set, eight tokens are generated).
 """
 
 import argparse
@@ -21,12 +21,12 @@ import numpy as np
 
 import normxlogit as nxl
 from experiments.single_pass.variants import VARIANTS, of_model
-from normxlogit.evaluate.alignment import average_precision, rationale_mask
-from normxlogit.evaluate.blimp import RULES, halves, read_cases
-from normxlogit.evaluate.blimp.readings import Item, items_of
-from normxlogit.evaluate.generation import answer_drops
-from normxlogit.evaluate.statistics import Bootstrap
-from normxlogit.files import write_whole
+from normxlogit.data.files import write_whole
+from normxlogit.evaluation.blimp import RULES, halves, read_cases
+from normxlogit.evaluation.blimp.readings import Item, items_of
+from normxlogit.evaluation.metrics.bootstrap import Bootstrap
+from normxlogit.evaluation.metrics.generation import answer_drops
+from normxlogit.evaluation.metrics.plausibility import average_precision, rationale_mask
 
 OURS = "normxlogit"
 NAMES = (

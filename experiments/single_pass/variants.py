@@ -13,11 +13,11 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.masking_utils import eager_mask
 
 import normxlogit as nxl
-from normxlogit.evidence import Evidence
 from normxlogit.methods import METHODS, register
-from normxlogit.passes import Passes, differentiable
-from normxlogit.shadow import Shadow
-from normxlogit.watch import first_tensor
+from normxlogit.methods.context import MethodContext
+from normxlogit.model.clone import ModelClone
+from normxlogit.model.reruns import Reruns, differentiable
+from normxlogit.model.trace import first_tensor
 
 FAMILY, SOURCE = "single pass", "experiments.single_pass"
 VALUES = ("value", "v_proj")
@@ -28,7 +28,7 @@ HEAD_WIDTH = ("attention_head_size", "head_dim")
 
 @dataclass(frozen=True)
 class Row:
-    """A row without its padding, on a shadow of the model.
+    """A row without its padding, on a clone of the model.
 
     Attributes:
         number: which row.
@@ -37,8 +37,8 @@ class Row:
         mask: the id of the mask token.
     """
 
-    passes: Passes
-    shadow: Shadow
+    reruns: Reruns
+    clone: ModelClone
     blocks: Sequence[nn.Module]
     number: int
     inputs: Mapping[str, Any]
@@ -47,7 +47,7 @@ class Row:
 
     def site(self, block: int, at: str) -> nn.Module:
         """A block, counted from the last, which is 1; or its projection to values."""
-        found = self.shadow.of[self.blocks[-block]]
+        found = self.clone.of[self.blocks[-block]]
         if at == "state":
             return found
         inner: dict[str, nn.Module] = dict(found.named_modules())
@@ -86,10 +86,10 @@ class Row:
             assert self.mask is not None
             inputs["input_ids"][:, ~self.special] = self.mask
         try:
-            logits = self.shadow.root(**inputs, return_dict=True).logits
+            logits = self.clone.root(**inputs, return_dict=True).logits
         finally:
             handle.remove()
-        return self.passes.objective(logits, torch.full((count,), self.number)), seen[0]
+        return self.reruns.objective(logits, torch.full((count,), self.number)), seen[0]
 
     def gradients(self, values: Tensor, state: Tensor) -> Tensor:
         """[targets, variants, tokens, width]."""
@@ -109,10 +109,10 @@ AttentionInterface.register(_NAME, _frozen)
 AttentionMaskInterface.register(_NAME, eager_mask)
 
 
-def freeze(shadow: Shadow, what: str) -> None:
+def freeze(clone: ModelClone, what: str) -> None:
     """Make attention constant to autograd, and of "both" what LayerNorms divide by."""
-    shadow.attend(_NAME)
-    for module in shadow.of.values() if what == "both" else ():
+    clone.attend(_NAME)
+    for module in clone.of.values() if what == "both" else ():
         if isinstance(module, nn.LayerNorm):
             vars(module)["forward"] = partial(_normed, module)
 
@@ -124,24 +124,24 @@ def _normed(layer: nn.LayerNorm, states: Tensor) -> Tensor:
     return found
 
 
-def each(evidence: Evidence, score: Callable[[Row], Tensor], frozen: str = "") -> Tensor:
+def each(context: MethodContext, score: Callable[[Row], Tensor], frozen: str = "") -> Tensor:
     """Scores of every row, each [targets, tokens], as those of a batch."""
-    passes, blocks = evidence.passes, evidence.blocks
+    reruns, blocks = context.reruns, context.blocks
     assert blocks is not None
-    special = evidence.wording.units("token") < 0
+    special = context.lookup.units("token") < 0
     with differentiable():
-        found = torch.zeros(len(passes.mask), passes.targets, passes.mask.shape[1])
-        shadow = passes.shadow()
+        found = torch.zeros(len(reruns.mask), reruns.targets, reruns.mask.shape[1])
+        clone = reruns.clone()
         if frozen:
-            freeze(shadow, frozen)
+            freeze(clone, frozen)
         for number in range(len(found)):
-            inputs, kept = passes.alone(number)
+            inputs, kept = reruns.alone(number)
             own = special[number, kept]
             row = Row(
-                passes, shadow, list(blocks.children()), number, inputs, own, evidence.wording.mask
+                reruns, clone, list(blocks.children()), number, inputs, own, context.lookup.mask
             )
             found[number][:, kept] = score(row).detach()
-    return evidence.of_rows(found)[:, :, None]
+    return context.of_rows(found)[:, :, None]
 
 
 def folded(parts: Tensor, row: Row, fold: str) -> Tensor:
@@ -175,7 +175,7 @@ def standard(scores: Tensor) -> Tensor:
 
 @register("sp_gradient", family=FAMILY, source=SOURCE, of_output=True)
 def gradient(
-    evidence: Evidence,
+    context: MethodContext,
     block: int = 1,
     at: str = "state",
     less: str = "",
@@ -187,7 +187,7 @@ def gradient(
     """(x_i - b_i) * df/dx_i at the input of a block, or at its values; summed over the width.
 
     Args:
-        evidence: what one forward pass gave.
+        context: what one forward pass gave.
         block: which, counted from the last, which is 1.
         at: "state", or "value" for what the attention's projection to values gives.
         less: b: "" is 0, "mean" the mean of the text's tokens, "mask" what stands there when all
@@ -217,24 +217,24 @@ def gradient(
             slope = (row.gradients(values, line) * weight).sum(1, keepdim=True)
         return folded((slope * moved)[:, 0], row, fold)
 
-    found = each(evidence, score, frozen)
+    found = each(context, score, frozen)
     if times == "norm":
-        return found * evidence.norms()
+        return found * context.norms()
     if times == "value":
-        return found * evidence.values.abs()
+        return found * context.values.abs()
     if times == "sum":
-        return standard(found) + standard(evidence.norms() * evidence.values)
+        return standard(found) + standard(context.norms() * context.values)
     return found
 
 
 @register("sp_gradient_of_blocks", family=FAMILY, source=SOURCE, of_output=True)
-def gradient_of_blocks(evidence: Evidence, last: int = 3, at: str = "state") -> Tensor:
+def gradient_of_blocks(context: MethodContext, last: int = 3, at: str = "state") -> Tensor:
     """The mean of `gradient` at the inputs, or values, of the last blocks."""
-    return torch.stack([gradient(evidence, block, at) for block in range(1, last + 1)]).mean(0)
+    return torch.stack([gradient(context, block, at) for block in range(1, last + 1)]).mean(0)
 
 
 @register("sp_replaced", family=FAMILY, source=SOURCE, of_output=True)
-def replaced(evidence: Evidence, block: int = 1, at: str = "value", by: str = "zero") -> Tensor:
+def replaced(context: MethodContext, block: int = 1, at: str = "value", by: str = "zero") -> Tensor:
     """f(x) - f(x with another vector at token i), in a block's values, or at its input.
 
     `by` is "zero", "mean" of the text's tokens, or "mask", what stands there when all are masked.
@@ -253,56 +253,56 @@ def replaced(evidence: Evidence, block: int = 1, at: str = "value", by: str = "z
         variants[tokens, tokens] = other[0]
         return (own - row.run(block, at, variants)[0]).T
 
-    return each(evidence, score)
+    return each(context, score)
 
 
 @register("sp_taken", family=FAMILY, source=SOURCE)
-def taken(evidence: Evidence, by: str = "attention", norm: str = "") -> Tensor:
+def taken(context: MethodContext, by: str = "attention", norm: str = "") -> Tensor:
     """LogAt, or with a norm NormXLogit, times what the read position takes from the token."""
     options = {"rollout": False} if by == "value_zeroing" else {}
-    took = METHODS[by](evidence, **options)
-    evidence.unsigned = None
-    scores = took * evidence.values
-    return scores * evidence.norms(norm) if norm else scores
+    took = METHODS[by](context, **options)
+    context.unsigned = None
+    scores = took * context.values
+    return scores * context.norms(norm) if norm else scores
 
 
 @register("sp_less", family=FAMILY, source=SOURCE)
-def less(evidence: Evidence, less: str = "mean", norm: str = "embedding") -> Tensor:
+def less(context: MethodContext, less: str = "mean", norm: str = "embedding") -> Tensor:
     """||x_i^0|| * (LogAt - b): b is the mean of the text's tokens, or f of the text masked."""
-    values = evidence.values
+    values = context.values
     if less == "mask":
-        base = each(evidence, lambda row: row.run(1, "state", masked=True)[0].T)
+        base = each(context, lambda row: row.run(1, "state", masked=True)[0].T)
         base = base.where(base != 0, torch.nan)
     else:
         base = values.nanmean(-1, keepdim=True)
-    return evidence.norms(norm) * (values - base)
+    return context.norms(norm) * (values - base)
 
 
 def of_model(model: Any) -> None:
     """Register the variants that need another pass by the model itself."""
 
     @register("sp_layers", family=FAMILY, source=SOURCE)
-    def layers(evidence: Evidence, last: int = 4, norm: str = "embedding") -> Tensor:
+    def layers(context: MethodContext, last: int = 4, norm: str = "embedding") -> Tensor:
         """The norm times the mean of LogAt over the last layers.
 
         `norm` is "embedding", "none", "final" for ||x^L||, "middle" for that half way, or "before"
         for what the embeddings are before their LayerNorm.
         """
-        batch, targets, _, width = evidence.values.shape
+        batch, targets, _, width = context.values.shape
         found = torch.zeros(batch, targets, 1, width)
         for row in range(batch):
-            inputs, kept = evidence.passes.alone(row)
+            inputs, kept = context.reruns.alone(row)
             for target in range(targets):
-                found[row, target, 0, kept] = of_target(evidence, inputs, row, target, kept, last)
+                found[row, target, 0, kept] = of_target(context, inputs, row, target, kept, last)
             if norm in ("final", "middle"):
                 norms = nxl.attribute(model, inputs, layer="all", method="norm").scores[0]
                 found[row, :, 0, kept] *= norms[-1 if norm == "final" else len(norms) // 2]
             if norm == "before":
                 found[row, :, 0, kept] *= before_norm(inputs)
-        return found * evidence.norms() if norm == "embedding" else found
+        return found * context.norms() if norm == "embedding" else found
 
     def of_target(
-        evidence: Evidence,
+        context: MethodContext,
         inputs: Mapping[str, Any],
         row: int,
         target: int,
@@ -310,12 +310,12 @@ def of_model(model: Any) -> None:
         last: int,
     ) -> Tensor:
         position = None
-        if evidence.asked.positions is not None:
-            position = (kept < evidence.asked.positions[row, target]).sum()[None].clone()
+        if context.asked.positions is not None:
+            position = (kept < context.asked.positions[row, target]).sum()[None].clone()
         every = nxl.attribute(
             model,
             inputs,
-            target=evidence.asked.ids[row : row + 1, target].clone(),
+            target=context.asked.ids[row : row + 1, target].clone(),
             position=position,
             layer="all",
             method="logat",

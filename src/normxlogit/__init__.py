@@ -4,10 +4,9 @@ Importing this package is cheap; torch is imported when a name that needs it is 
 """
 
 from importlib import import_module
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
-from .errors import (
+from normxlogit.errors import (
     InputError,
     MissingExtraError,
     ModelError,
@@ -15,31 +14,38 @@ from .errors import (
     OptionError,
     UnsupportedHeadError,
 )
+from normxlogit.extras import VERSION
+from normxlogit.results.display import DISPLAYS
 
 if TYPE_CHECKING:
-    from .attribution import Attribution, Failure
-    from .explainer import Explainer
-    from .generated import GenerationAttribution
-    from .pictures import ImageAttribution
-    from .result import Prediction, Result, Target
-    from .sounds import AudioAttribution
-    from .tensors import TensorAttribution, attribute
+    from normxlogit.explainer import Explainer
+    from normxlogit.query import TensorAttribution, attribute
+    from normxlogit.results.audio import AudioAttribution
+    from normxlogit.results.base import Prediction, Result, Target
+    from normxlogit.results.generation import GenerationAttribution
+    from normxlogit.results.image import ImageAttribution
+    from normxlogit.results.text import Attribution, Failure
 
 _HOMES = {
-    "Attribution": "attribution",
-    "AudioAttribution": "sounds",
+    "Attribution": "results.text",
+    "AudioAttribution": "results.audio",
     "Explainer": "explainer",
-    "Failure": "attribution",
-    "GenerationAttribution": "generated",
-    "ImageAttribution": "pictures",
-    "Prediction": "result",
-    "Result": "result",
-    "Target": "result",
-    "TensorAttribution": "tensors",
-    "attribute": "tensors",
+    "Failure": "results.text",
+    "GenerationAttribution": "results.generation",
+    "ImageAttribution": "results.image",
+    "Prediction": "results.base",
+    "Result": "results.base",
+    "Target": "results.base",
+    "TensorAttribution": "query",
+    "attribute": "query",
 }
 
-__version__ = version("normxlogit")
+__version__ = VERSION
+
+# Results print themselves and make pages, but what draws them stands above them. Only this module
+# knows both, and loads the drawing when something is first shown.
+DISPLAYS["result"] = lambda: import_module("normxlogit.show.display")
+DISPLAYS["corpus"] = lambda: import_module("normxlogit.show.corpus.display")
 
 __all__ = [
     "Attribution",

@@ -1,39 +1,20 @@
-"""The front door: text in, attributions out."""
+"""The public face: `Explainer` explains inputs, corpora, and how far to trust a method."""
 
-import copy
-import itertools
-import warnings
-from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
-import torch
-from torch import Tensor, nn
-
-from .attribution import Failure
-from .chat import is_chat
-from .encode import Encoder, check_long
-from .errors import InputError, ModelError, NormXLogitError, OptionError, without_traceback
-from .evidence import Layer
-from .generation.stream import Stream
-from .generation.texts import Generator
-from .loading import load, seems_untrained
-from .methods import find_method
-from .result import Result
-from .shadow import unwrap
-from .targets import Target, Targets
-from .tasks import Reading, Task
-from .tasks.find import reader_of, task_of
-from .tasks.prompts import generated
-from .tensors import Query
+from normxlogit.errors import ModelError, OptionError
+from normxlogit.model.targets import Target, Targets
+from normxlogit.tasks import Task
+from normxlogit.tasks.explainer import ModelExplainer
 
 if TYPE_CHECKING:
-    from .corpus import Explained, Summary
-    from .evaluate.run import Evaluation
+    from normxlogit.corpus import Explained, Summary
+    from normxlogit.evaluation.run import Evaluation
 
 
-class Explainer:
+class Explainer(ModelExplainer):
     """Explains what a model says of texts, pictures or sounds.
 
     It may be used by several threads at once, and never changes the model or the tokenizer.
@@ -42,269 +23,8 @@ class Explainer:
         model: the transformers model, out of its wrappers.
         tokenizer: as it was given; the image processor or feature extractor of other models.
         task: the kind of the model's head, by the name of transformers' pipeline for it.
+        name: what results call the model.
     """
-
-    def __init__(self, model: nn.Module, tokenizer: Any, *, name: str | None = None) -> None:
-        """Take a model and the tokenizer that belongs to it.
-
-        Args:
-            model: a transformers model with a head for classification (of texts, tokens, images or
-                sounds), answers, choices or language modelling, as it is or wrapped by PEFT or
-                torch.compile.
-            tokenizer: its tokenizer; of other models than those for text its image processor or
-                feature extractor.
-            name: what to call the model in results; its own name or path if not given.
-
-        Raises:
-            ModelError: it is no such model, or the tokenizer is not its own.
-        """
-        self.model = unwrap(model)
-        self.tokenizer = tokenizer
-        self.task = task_of(self.model)
-        self._name = name or self.model.name_or_path or type(self.model).__name__
-        self._reader = reader_of(self.model, tokenizer, self._name)
-        if seems_untrained(self.model):
-            warnings.warn(
-                f"the head of this {type(self.model).__name__} seems never to have been trained "
-                "(its bias is all zeros): what it says is random, and so is the explanation.",
-                stacklevel=2,
-            )
-
-    @classmethod
-    def from_pretrained(
-        cls,
-        name: str = "demo",
-        *,
-        revision: str | None = None,
-        device: str = "auto",
-        dtype: str | torch.dtype = "auto",
-        trust_remote_code: bool = False,
-        **options: Any,
-    ) -> "Explainer":
-        """Load a model and its tokenizer.
-
-        Args:
-            name: a Hub id or a folder; "demo" is the sentiment classifier inside this package
-                (write "./demo" for a folder of that name).
-            revision: branch, tag or commit on the Hub.
-            device: "auto" (CUDA, else Apple's MPS, else the CPU), or a torch device.
-            dtype: of the weights: "auto" as they are stored (float16 becomes float32 on a CPU),
-                "float32", "bfloat16", "float16".
-            trust_remote_code: run code that comes with the model. Off, unless you trust its
-                authors.
-            **options: further arguments of the model's `from_pretrained`.
-
-        Raises:
-            ModelError: no such model, no weights as safetensors, or none for the head.
-            OptionError: no such device or dtype.
-        """
-        model, tokenizer = load(
-            name,
-            revision=revision,
-            device=device,
-            dtype=dtype,
-            trust_remote_code=trust_remote_code,
-            **options,
-        )
-        return cls(model, tokenizer, name=name)
-
-    @overload
-    def explain(self, inputs: list[Any], **options: Any) -> list[Any]: ...
-    @overload
-    def explain(self, inputs: Any, **options: Any) -> Any: ...
-    def explain(
-        self,
-        inputs: Any,
-        *,
-        target: Targets = None,
-        contrast: Target | None = None,
-        method: str = "normxlogit",
-        layer: Layer = None,
-        readout: str | None = None,
-        threshold: float = 0.5,
-        position: Any = None,
-        batch_size: int = 32,
-        long: str = "error",
-        is_split_into_words: bool = False,
-        **options: Any,
-    ) -> Any:
-        """Explain a text, a pair, a picture, ..., or a list of these.
-
-        Args:
-            inputs: what the model takes, or a list of such: a str; a tuple of two, a pair, or a
-                question and the text with its answer; for multiple choice a tuple of a text and a
-                list of choices; a picture or a sound, or the path of one. With
-                `is_split_into_words` a list of words takes the place of a str.
-            target: what is explained: a label or id, several, "all", or None for what is predicted
-                (with several labels at once every one over `threshold`); of an answer its text, its
-                first character and last + 1, "start" or "end"; of a choice its text or number; of a
-                language model a token by its text or id.
-            contrast: an output whose readout is subtracted from the target's.
-            position: of models that say something of every token, the one that is explained: a
-                word that occurs once, its first character and last + 1, or the number of a token.
-                Without it a tagger's every word with a tag, and what stands at the mask.
-            method: see `normxlogit.methods.METHODS`.
-            layer: put the head on the hidden states of layer 1 .. L, or of "all"; None is the last.
-            readout: see `normxlogit.readouts`; None is "logit", for a regression "closeness".
-            threshold: the probability over which a label counts as predicted, with several at once.
-            batch_size: how many texts run together at most; those of more than 128 tokens in
-                smaller batches.
-            long: what to do with a text over the model's limit: "error"; "truncate", explain its
-                beginning; "window", explain windows that overlap by a quarter and average: logits
-                for the prediction, scores where windows overlap.
-            is_split_into_words: texts are lists of words.
-            **options: the method's own.
-
-        Returns:
-            An `Attribution`, `ImageAttribution` or `AudioAttribution`; for a list a list in its
-            order, with a `Failure` in the place of an item that could not be explained.
-
-        Raises:
-            InputError: a text that cannot be explained, if it is not one of a list.
-            OptionError: an option that does not exist or does not fit.
-            ModelError: logits that are not finite, if the text is not one of a list.
-            UnsupportedHeadError: scores of this model could not be vouched for.
-        """
-        alone = is_chat(inputs) or (is_split_into_words and _are_words(inputs))
-        several = isinstance(inputs, list) and not alone
-        results = self.stream(
-            inputs if several else [inputs],
-            target=target,
-            contrast=contrast,
-            method=method,
-            layer=layer,
-            readout=readout,
-            threshold=threshold,
-            position=position,
-            batch_size=batch_size,
-            long=long,
-            is_split_into_words=is_split_into_words,
-            **options,
-        )
-        if several:
-            return list(results)
-        (result,) = results
-        if isinstance(result, Failure):
-            raise result.error
-        return result
-
-    def stream(
-        self,
-        inputs: Iterable[Any],
-        *,
-        target: Targets = None,
-        contrast: Target | None = None,
-        method: str = "normxlogit",
-        layer: Layer = None,
-        readout: str | None = None,
-        threshold: float = 0.5,
-        position: Any = None,
-        batch_size: int = 32,
-        long: str = "error",
-        is_split_into_words: bool = False,
-        **options: Any,
-    ) -> Iterator[Any]:
-        """Explain items as they come, in bounded memory.
-
-        The arguments are those of `explain`. After the first batch sixteen at a time are read
-        ahead, so that texts of like length run together.
-
-        Returns:
-            An iterator with a result or a `Failure` for each item, in order.
-        """
-        query = Query(target, contrast, method, layer, readout, threshold, options)
-        if isinstance(target, Tensor) or isinstance(contrast, Tensor):
-            raise OptionError(
-                "target and contrast are the same for all texts here: a label, an id, or several. "
-                "A tensor with one id a row is for normxlogit.attribute."
-            )
-        if not isinstance(batch_size, int) or batch_size < 1:
-            raise OptionError(f"batch_size must be a number from 1, got {batch_size!r}.")
-        check_long(long)
-        reading = Reading(long, is_split_into_words, position)
-
-        def results() -> Iterator[Result | Failure]:
-            for ahead in _read_ahead(inputs, batch_size):
-                found: dict[int, Result | NormXLogitError] = {}
-                items: dict[int, Any] = {}
-                for index, item in enumerate(ahead):
-                    try:
-                        items[index] = self._reader.encode(item, reading)
-                    except InputError as error:
-                        found[index] = without_traceback(error)
-                found.update(self._reader.explain(items, query, batch_size))
-                for index, item in enumerate(ahead):
-                    result = found[index]
-                    yield result if isinstance(result, Result) else Failure(item, result)
-
-        return results()
-
-    def generate(
-        self,
-        prompts: Any,
-        *,
-        method: str = "normxlogit",
-        readout: str | None = None,
-        batch_size: int = 8,
-        **options: Any,
-    ) -> Any:
-        """Generate text, and explain every new token by all tokens before it.
-
-        The scores come from the states that decoding computes anyway, at about the price of
-        generating.
-
-        Args:
-            prompts: a text; a chat, as a list of messages, each a dict with "role" and "content";
-                or a list of texts or of chats.
-            method: see `normxlogit.methods.METHODS`.
-            readout: see `normxlogit.readouts`; None is "logit".
-            batch_size: how many prompts run together.
-            **options: the method's own, and any of the model's own `generate`: `max_new_tokens`,
-                `do_sample`, `num_beams`, `stop_strings`, ...
-
-        Returns:
-            A `GenerationAttribution`, or with `num_return_sequences` over one a list of these; for
-            a list of prompts a list in its order, with a `Failure` in the place of a prompt that
-            could not be explained. Probabilities are the model's own, before options such as the
-            temperature act.
-
-        Raises:
-            InputError: a prompt that cannot be continued, if it is not one of a list.
-            OptionError: an option that does not exist or does not fit.
-            ModelError: the model does not generate.
-            UnsupportedHeadError: scores of this model could not be vouched for.
-        """
-        several = isinstance(prompts, list) and not is_chat(prompts)
-        query = _query_of(method, readout, options)
-        generator = self._generator()
-        results = generated(
-            generator, self._reader, prompts if several else [prompts], query, batch_size, options
-        )
-        if several:
-            return results
-        (result,) = results
-        if isinstance(result, Failure):
-            raise result.error
-        return result
-
-    def generate_stream(
-        self, prompt: Any, *, method: str = "normxlogit", readout: str | None = None, **options: Any
-    ) -> Stream:
-        """Generate text, and give every new token with its scores as soon as it is there.
-
-        Args:
-            prompt: a text or a chat; see `generate`.
-            method, readout, **options: as those of `generate`, without beams.
-
-        Returns:
-            An iterator of `GenerationAttribution`, each of one new token; when it is through, its
-            `result` is that of the whole answer. Leaving it before stops the generating.
-
-        Raises as `generate`.
-        """
-        query = _query_of(method, readout, options)
-        generator = self._generator()
-        return Stream(generator, self._reader.encode(prompt, Reading()), query, options)
 
     @overload
     def corpus(self, source: Any, output: None = None, **options: Any) -> "Iterator[Explained]": ...
@@ -376,9 +96,10 @@ class Explainer:
             MissingExtraError: pyarrow, datasets or Ray is not installed.
             NormXLogitError: Ray cannot go on.
         """
-        from .corpus.explaining import Question
-        from .corpus.rows import Columns
-        from .corpus.run import each, job_of, workers_of, write
+        from normxlogit.corpus.explain import Question
+        from normxlogit.corpus.job import job_of
+        from normxlogit.corpus.run import each, workers_of, write
+        from normxlogit.data.rows import Columns
 
         job = job_of(
             Columns(text, pair, id, label),
@@ -393,7 +114,7 @@ class Explainer:
         if output is None:
             if cluster is not None:
                 raise OptionError('engine="ray" writes files. Name an output folder.')
-            return each(self, self._reader, source, job, subset=subset, split=split)
+            return each(self, source, job, subset=subset, split=split)
         if not isinstance(source, (str, Path)):
             raise OptionError(
                 "rows that are not in a file or data set cannot be found again when a run goes on. "
@@ -401,11 +122,9 @@ class Explainer:
             )
         return write(
             self,
-            self._reader,
             source,
             output,
             job,
-            name=self._name,
             subset=subset,
             split=split,
             progress=progress,
@@ -467,14 +186,14 @@ class Explainer:
             ModelError: the model is no classifier or regression of texts.
             MissingExtraError: what the extra `evaluate` brings is not installed.
         """
-        from .corpus.extra import require
-        from .corpus.location import here
-        from .corpus.rows import Columns
+        from normxlogit.data.location import here
+        from normxlogit.data.rows import Columns
+        from normxlogit.extras import require
 
         for module in ("pyarrow", "filelock", "scipy", "matplotlib"):
             require(module, "evaluate")
-        from .evaluate.plan import plan_of
-        from .evaluate.run import evaluate
+        from normxlogit.evaluation.plan import plan_of
+        from normxlogit.evaluation.run import evaluate
 
         if self.task is not Task.TEXT:
             raise ModelError(
@@ -482,85 +201,14 @@ class Explainer:
                 f" is for {self.task.value}."
             )
         plan = plan_of(**options)
-        explainer = self if plan.max_length is None else self._limited(plan.max_length)
+        explainer = self if plan.max_length is None else self.limited(plan.max_length)
         return evaluate(
             explainer,
-            explainer._encoder(),
             source,
             Columns(text, pair, None, label),
             plan,
-            name=self._name,
             output=None if output is None else here(output),
             subset=subset,
             split=split,
             progress=progress,
         )
-
-    def token_counts(self, texts: Iterable[str]) -> Counter[int]:
-        """How often each token occurs in texts, by its id: the `counts` of method "frequency".
-
-        Raises:
-            InputError: one of them is no text, or blank.
-            ModelError: the model reads no texts.
-        """
-        return self._encoder().counts(texts)
-
-    def _limited(self, tokens: int) -> "Explainer":
-        """The same model for texts of no more tokens than these."""
-        least = self.tokenizer.num_special_tokens_to_add() + 1
-        if tokens < least:
-            raise OptionError(f"max_length must leave room for a word: at least {least} tokens.")
-        limited = copy.copy(self)
-        limited.tokenizer = copy.deepcopy(self.tokenizer)
-        limited.tokenizer.model_max_length = min(tokens, self.tokenizer.model_max_length)
-        limited._reader = reader_of(self.model, limited.tokenizer, self._name)
-        return limited
-
-    def _encoder(self) -> Encoder:
-        encoder = getattr(self._reader, "encoder", None)
-        if not isinstance(encoder, Encoder):
-            raise ModelError(f"{type(self.model).__name__} reads no texts, so it has no tokens.")
-        return encoder
-
-    def _generator(self) -> Generator:
-        generator = getattr(self._reader, "generator", None)
-        if not isinstance(generator, Generator):
-            raise ModelError(
-                f"{type(self.model).__name__} does not generate text; load the model with "
-                "AutoModelForCausalLM or AutoModelForSeq2SeqLM."
-            )
-        return generator
-
-
-def _query_of(method: str, readout: str | None, options: dict[str, Any]) -> Query:
-    """The question put to generated text; the method's own options are taken out of `options`."""
-    own = find_method(method).options
-    return Query(
-        method=method,
-        readout=readout,
-        options={name: options.pop(name) for name in own if name in options},
-    )
-
-
-def _are_words(inputs: list[Any]) -> bool:
-    """Whether a list is one text's words rather than several texts."""
-    return bool(inputs) and all(isinstance(word, str) for word in inputs)
-
-
-def _read_ahead(inputs: Iterable[Any], batch_size: int) -> Iterator[list[Any]]:
-    """Items in lists: sixteen batches at a time, of what is not there yet one batch first; those
-    before an error are not lost.
-    """
-    items, size = iter(inputs), batch_size * (16 if isinstance(inputs, list) else 1)
-    while True:
-        ahead: list[Any] = []
-        try:
-            ahead.extend(itertools.islice(items, size))
-        except Exception:
-            if ahead:
-                yield ahead
-            raise
-        if not ahead:
-            return
-        yield ahead
-        size = 16 * batch_size

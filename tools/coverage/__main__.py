@@ -56,14 +56,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
             )
     for title, rows in tables.items():
         print(f"{title:24}{summary(rows)}")
-    everything = [row for rows in tables.values() for row in rows]
-    print(f"{'All':24}{summary(everything)}")
+    all_rows = [row for rows in tables.values() for row in rows]
+    print(f"{'All':24}{summary(all_rows)}")
     if output:
         given = ("mapping", options.mapping), ("only", options.only)
         choice = "".join(f" --{name} {value}" for name, value in given if value)
         filled = {title: rows for title, rows in tables.items() if rows}
         _write(output, page(filled, f"python -m tools.coverage{choice}"))
-    return int(any(row.result.wrong for row in everything))
+    return int(any(row.result.wrong for row in all_rows))
 
 
 def _write(path: Path, text: str) -> None:

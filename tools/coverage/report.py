@@ -15,13 +15,13 @@ Tables = Mapping[str, Sequence[Row]]
 
 def page(tables: Tables, command: str) -> str:
     """What was compared and how, a summary of all, then a table for every mapping."""
-    everything = [row for rows in tables.values() for row in rows]
-    results = sorted({row.result for row in everything})
+    all_rows = [row for rows in tables.values() for row in rows]
+    results = sorted({row.result for row in all_rows})
     return "\n".join(
         [
             "# Which models can be explained",
             "",
-            summary(everything),
+            summary(all_rows),
             "",
             *_table(
                 ["auto mapping", "model types", *(result.label for result in results)],

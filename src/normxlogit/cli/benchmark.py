@@ -11,7 +11,7 @@ from rich.table import Table
 
 def show_benchmark(results: Mapping[str, Any]) -> None:
     """The figures of each reading at the last layer, and what they are of."""
-    from normxlogit.evaluate.report.evidence import left_out, of_cases
+    from normxlogit.evaluation.report.blimp import left_out, of_cases
 
     found = results["text"]
     metrics = ("average_precision", "dot_product")

@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from normxlogit.data.files import write_whole
+from normxlogit.data.option_values import parse_option
 from normxlogit.errors import InputError, NormXLogitError
-from normxlogit.files import write_whole
-from normxlogit.values import value_of
 
 if TYPE_CHECKING:
-    from normxlogit.attribution import Failure
     from normxlogit.explainer import Explainer
-    from normxlogit.result import Result
+    from normxlogit.results.base import Result
+    from normxlogit.results.text import Failure
 
 FAILURE_SCHEMA = "normxlogit/failure/1"
 
@@ -101,7 +101,7 @@ def one_or_several(target: list[str] | None) -> str | list[str] | None:
 
 
 def options_of(given: list[str]) -> dict[str, Any]:
-    """Options by name, see `value_of`."""
+    """Options by name, see `parse_option`."""
     found = {}
     for part in given:
         name, equals, value = part.partition("=")
@@ -109,7 +109,7 @@ def options_of(given: list[str]) -> dict[str, Any]:
             raise typer.BadParameter(f"--option takes NAME=VALUE, such as norm=word; got {part!r}.")
         if name in found:
             raise typer.BadParameter(f"--option {name} is given twice.")
-        found[name] = value_of(value)
+        found[name] = parse_option(value)
     return found
 
 
@@ -240,7 +240,7 @@ def show(
     count: int,
 ) -> list["Failure"]:
     """Print or write the results, tell of the failures among them, and return these."""
-    from normxlogit.attribution import Attribution, Failure
+    from normxlogit.results.text import Attribution, Failure
 
     failures: list[Failure] = []
     kept: list[Result | Failure] = []
@@ -268,7 +268,7 @@ def show(
 def _print(result: "Result | Failure", form: Format, special: bool, heading: str | None) -> None:
     from rich.console import Console
 
-    from normxlogit.attribution import Failure
+    from normxlogit.results.text import Failure
     from normxlogit.show.terminal import render
 
     if form is Format.JSON:
@@ -283,7 +283,7 @@ def _print(result: "Result | Failure", form: Format, special: bool, heading: str
 
 def _whole(results: list["Result | Failure"], form: Format, special: bool) -> str:
     """All results as one text."""
-    from normxlogit.attribution import Failure
+    from normxlogit.results.text import Failure
     from normxlogit.show.html import page
     from normxlogit.show.terminal import plain
 
@@ -296,7 +296,7 @@ def _whole(results: list["Result | Failure"], form: Format, special: bool) -> st
 
 
 def _json(result: "Result | Failure") -> str:
-    from normxlogit.attribution import Failure
+    from normxlogit.results.text import Failure
 
     if isinstance(result, Failure):
         data = {"schema": FAILURE_SCHEMA, "item": result.item, "error": str(result.error)}

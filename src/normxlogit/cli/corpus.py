@@ -216,6 +216,6 @@ def corpus(
 
 def fast_dtype(device: str, gguf_file: str | None) -> str:
     """The dtype that `auto` means here."""
-    from normxlogit.loading import find_device, has_bfloat16
+    from normxlogit.model.loading import find_device, has_bfloat16
 
     return "bfloat16" if gguf_file is None and has_bfloat16(find_device(device)) else "auto"

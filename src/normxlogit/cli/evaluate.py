@@ -27,7 +27,7 @@ from normxlogit.cli.common import (
 )
 
 if TYPE_CHECKING:
-    from normxlogit.evaluate.run import Evaluation
+    from normxlogit.evaluation.run import Evaluation
 
 OPTIONS = (
     "model, revision, data, text, pair, label, subset, split, methods, preset, unit, operator, "
@@ -182,13 +182,13 @@ def evaluate(
         source = options.pop("data", None)
         if source is None:
             raise typer.BadParameter("no data. Give --data FILE, or a --config that names it.")
-        from normxlogit.corpus.location import here
+        from normxlogit.data.location import here
 
         folder = here(output)
         name, revision = options.pop("model", "demo"), options.pop("revision", None)
         asked = options.pop("benchmark", None)
         if asked is not None:
-            from normxlogit.evaluate.benchmark import blimp, check_benchmark
+            from normxlogit.evaluation.blimp.run import blimp, check_benchmark
 
             check_benchmark(asked, options)
         prefer_cached_data(source)

@@ -35,7 +35,7 @@ from normxlogit.errors import InputError
 
 if TYPE_CHECKING:
     from normxlogit.explainer import Explainer
-    from normxlogit.generated import GenerationAttribution
+    from normxlogit.results.generation import GenerationAttribution
 
 
 def generate(

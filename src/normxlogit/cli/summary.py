@@ -16,7 +16,7 @@ from normxlogit.cli.common import (
     reporting,
     write_utf8,
 )
-from normxlogit.files import write_whole
+from normxlogit.data.files import write_whole
 
 
 def summary(

@@ -18,9 +18,9 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from normxlogit.corpus import shards
-from normxlogit.corpus.explaining import Explained
-from normxlogit.corpus.location import Location, write_whole
-from normxlogit.corpus.rows import Place
+from normxlogit.corpus.explain import Explained
+from normxlogit.data.location import Location, write_whole
+from normxlogit.data.rows import Place
 from normxlogit.errors import InputError
 
 SCHEMA = "normxlogit/corpus/1"

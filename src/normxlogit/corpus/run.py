@@ -1,31 +1,23 @@
 """A run over a corpus, from where it was to the end."""
 
 import contextlib
-import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from itertools import islice
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
-
-from normxlogit.corpus.explaining import Explained, Question, check, explain_rows
-from normxlogit.corpus.extra import require
-from normxlogit.corpus.location import address, location, shown
-from normxlogit.corpus.progress import Meter
-from normxlogit.corpus.rows import Columns, Row
-from normxlogit.corpus.source import Source, open_source, rows_of
+from normxlogit.corpus.explain import Explained, check, explain_rows
+from normxlogit.corpus.job import Job, check_explained, fill, missing_rows
+from normxlogit.data.location import address, location, shown
+from normxlogit.data.progress import Meter
+from normxlogit.data.source import Source, open_source, rows_of
 from normxlogit.errors import InputError, OptionError
-from normxlogit.tasks import Reader
+from normxlogit.extras import require
+from normxlogit.tasks.explainer import ModelExplainer
 
 if TYPE_CHECKING:
-    from normxlogit.corpus.cluster import Workers
-    from normxlogit.corpus.folder import Folder, Gap, Progress
-    from normxlogit.corpus.shards import Writer
-    from normxlogit.explainer import Explainer
-
-_FROM_COLUMN = "column:"
+    from normxlogit.corpus.folder import Folder
+    from normxlogit.corpus.ray import Workers
 
 
 @dataclass(frozen=True)
@@ -68,58 +60,6 @@ def _counted(number: int, what: str) -> str:
     return f"{number:,} {what}{'s' * (number != 1)}"
 
 
-@dataclass(frozen=True)
-class Job:
-    """What is to be done with a source.
-
-    Attributes:
-        columns: those to read.
-        question: what is asked of every row.
-        hashed: whether hashes take the place of texts.
-        float16: whether the scores of tokens are float16.
-        strict: whether the first row or file that cannot be explained ends the run.
-    """
-
-    columns: Columns
-    question: Question
-    hashed: bool = False
-    float16: bool = False
-    strict: bool = False
-
-    def options(self) -> dict[str, Any]:
-        """What rows and scores depend on, as plain data for JSON.
-
-        Raises:
-            OptionError: it is not.
-        """
-        asked = vars(self.question) | vars(self.columns)
-        if self.columns.target is not None:
-            asked["target"] = _FROM_COLUMN + self.columns.target
-        else:
-            asked["target"] = self.question.target
-        del asked["batch_size"]
-        options = {**asked, "hash": self.hashed, "float16": self.float16}
-        try:
-            return dict(json.loads(json.dumps(options)))
-        except (TypeError, ValueError) as error:
-            raise OptionError(
-                f"options are noted in the manifest, so they must be plain data for JSON: {error}."
-            ) from error
-
-
-def job_of(
-    columns: Columns, question: Question, *, hashed: bool, float16: bool, strict: bool
-) -> Job:
-    """The job, where a target "column:NAME" names the column that holds each row's target."""
-    target = question.target
-    if isinstance(target, str) and target.startswith(_FROM_COLUMN):
-        columns = replace(columns, target=target.removeprefix(_FROM_COLUMN))
-        question = replace(question, target=None)
-    elif isinstance(target, (list, tuple)) and any(str(t).startswith(_FROM_COLUMN) for t in target):
-        raise OptionError("a column of targets stands alone: it cannot be one of several targets.")
-    return Job(columns, question, hashed, float16, strict)
-
-
 def workers_of(engine: str, count: int | None, gpus: float) -> "Workers | None":
     """The workers of an engine, "local" or "ray"; None if it is this process.
 
@@ -129,7 +69,7 @@ def workers_of(engine: str, count: int | None, gpus: float) -> "Workers | None":
     """
     if engine == "ray":
         require("ray.data", "ray")
-        from normxlogit.corpus.cluster import Workers
+        from normxlogit.corpus.ray import Workers
 
         return Workers(count, gpus)
     if engine != "local":
@@ -140,16 +80,14 @@ def workers_of(engine: str, count: int | None, gpus: float) -> "Workers | None":
 
 
 def each(
-    explainer: "Explainer",
-    reader: Reader,
+    explainer: ModelExplainer,
     source: str | Path | Iterable[Any],
     job: Job,
     *,
     subset: str | None,
     split: str | None,
 ) -> Iterator[Explained]:
-    """The rows of a source explained, in order and bounded memory; no file is written. `reader` is
-    the explainer's.
+    """Explain the rows of a source, in order and in bounded memory; no file is written.
 
     Raises as `Explainer.corpus`.
     """
@@ -159,30 +97,29 @@ def each(
     rows, _ = rows_of(source, job.columns, subset=subset, split=split, strict=job.strict)
 
     def results() -> Iterator[Explained]:
-        for window in explain_rows(reader, explainer.model.device, rows, job.question):
+        for window in explain_rows(
+            explainer.task_explainer, explainer.model.device, rows, job.question
+        ):
             for explained in window:
                 if job.strict:
-                    _check_good(explained)
+                    check_explained(explained)
                 yield explained
 
     return results()
 
 
 def write(
-    explainer: "Explainer",
-    reader: Reader,
+    explainer: ModelExplainer,
     source: str | Path,
     output: str | Path,
     job: Job,
     *,
-    name: str,
     subset: str | None,
     split: str | None,
     progress: bool,
     cluster: "Workers | None" = None,
 ) -> Summary:
-    """Explain the rows of a source into shards; the model is called `name`, and `reader` is the
-    explainer's. With a `cluster` its workers do it, else this process.
+    """Explain the rows of a source into shards, by the workers of a `cluster` if there is one.
 
     Raises as `Explainer.corpus`.
     """
@@ -190,8 +127,9 @@ def write(
     if cluster is not None:
         cluster.check(explainer)
     from normxlogit.corpus import shards
-    from normxlogit.corpus.fingerprint import model_of, versions
     from normxlogit.corpus.folder import Folder
+    from normxlogit.extras import versions
+    from normxlogit.tasks.fingerprint import model_of
 
     check(explainer, job.question, pairs=job.columns.pair is not None)
     place = location(output)
@@ -199,7 +137,7 @@ def write(
     found.check(job.columns, strict=job.strict)
     settings = {
         "options": job.options(),
-        "model": model_of(explainer, name),
+        "model": model_of(explainer),
         "data": found.fingerprint,
     }
     about = {"ignored": found.ignored, "versions": versions()}
@@ -211,9 +149,9 @@ def write(
             found.broken.update(at.broken)
             with Meter(found.count(), at.rows, at.tokens, shown=progress) as meter:
                 if cluster is None:
-                    _write(reader, explainer.model.device, found, folder, job, meter)
+                    _write(explainer, found, folder, job, meter)
                 else:
-                    cluster.write(explainer, name, found, folder, job, meter)
+                    cluster.write(explainer, found, folder, job, meter)
         return Summary(
             folder=address(place),
             rows=at.rows,
@@ -226,31 +164,8 @@ def write(
         )
 
 
-def missing_rows(source: Source, job: Job, gap: "Gap", size: int) -> Iterator[Row]:
-    """The rows that are missing; a shard holds `size`."""
-    start = gap.start
-    rows = source.rows(
-        job.columns, part=start.part, place=start.place, number=start.row, strict=job.strict
-    )
-    return islice(rows, gap.rows(size))
-
-
-def fill(shard: "Writer", window: Sequence[Explained], job: Job, done: "Progress") -> None:
-    """Write rows to a shard, and count them.
-
-    Raises:
-        InputError: the job is strict, and one could not be explained.
-    """
-    for explained in shard.write(window):
-        if job.strict:
-            _check_good(explained)
-        done.count(explained)
-    done.records = shard.records
-
-
 def _write(
-    reader: Reader,
-    device: torch.device,
+    explainer: ModelExplainer,
     source: Source,
     folder: "Folder",
     job: Job,
@@ -263,7 +178,9 @@ def _write(
     at = folder.progress
     for gap in folder.missing:
         rows = missing_rows(source, job, gap, shards.ROWS)
-        windows = explain_rows(reader, device, rows, job.question, shards.ROWS)
+        windows = explain_rows(
+            explainer.task_explainer, explainer.model.device, rows, job.question, shards.ROWS
+        )
         number, after = gap.first, gap.start
         with contextlib.closing(windows):
             window = next(windows, None)
@@ -281,8 +198,3 @@ def _write(
                 number += 1
                 window = next(windows, None)
     folder.finish(source.broken)
-
-
-def _check_good(explained: Explained) -> None:
-    if explained.bad is not None:
-        raise InputError(explained.complaint)

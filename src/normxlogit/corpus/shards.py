@@ -12,11 +12,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from normxlogit.attribution import Attribution
-from normxlogit.corpus.explaining import Explained
-from normxlogit.corpus.location import Location, draft, parquet
-from normxlogit.corpus.rows import Bad, Kind, Row
+from normxlogit.corpus.explain import Explained
+from normxlogit.data.location import Location, draft, parquet
+from normxlogit.data.rows import Bad, Kind, Row
 from normxlogit.errors import InputError
+from normxlogit.results.text import Attribution
 
 SCHEMA = "normxlogit/shard/1"
 ROWS = 4096

@@ -6,13 +6,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from normxlogit.corpus.extra import require
-from normxlogit.corpus.location import Location, location
+from normxlogit.data.location import Location, location
 from normxlogit.errors import InputError, OptionError
+from normxlogit.extras import require
+from normxlogit.results.display import Displayed
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
-
     from normxlogit.corpus.folder import Run
     from normxlogit.corpus.tally import Tally, WordTally
 
@@ -113,7 +112,7 @@ class Difference:
 
 
 @dataclass(frozen=True)
-class Findings:
+class Findings(Displayed):
     """What a run over a corpus found; docs/summary.md says how it is counted.
 
     Attributes:
@@ -136,6 +135,8 @@ class Findings:
         differences: of rows that differ, those of which the model is surest; of a regression
             those that are farthest off.
     """
+
+    display_name = "corpus"
 
     folder: str
     finished: bool
@@ -163,23 +164,6 @@ class Findings:
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
         return {"schema": SCHEMA, **asdict(self)}
-
-    def to_html(self) -> str:
-        """A page that needs nothing else."""
-        from normxlogit.show.corpus_page import page
-
-        return page(self)
-
-    def __str__(self) -> str:
-        from normxlogit.show.corpus_table import render
-        from normxlogit.show.terminal import uncoloured
-
-        return uncoloured(render(self))
-
-    def __rich__(self) -> "RenderableType":
-        from normxlogit.show.corpus_table import render
-
-        return render(self)
 
 
 def summary(folder: str | Path, *, top: int = 20, min_count: int | None = None) -> Findings:

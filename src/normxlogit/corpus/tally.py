@@ -14,9 +14,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from normxlogit.corpus.location import Location, parquet
+from normxlogit.data.location import Location, parquet
 from normxlogit.errors import InputError, OptionError
-from normxlogit.targets import Problem, target_id
+from normxlogit.model.targets import Problem, target_id
 from normxlogit.tasks import Task
 
 BATCH = 1024
@@ -106,8 +106,8 @@ class WordTally:
     def _pool(self) -> None:
         """Put all targets together."""
         self.records = Counter({None: self.records.total()})
-        apart = [(t, words) for t, words in self.words.items() if t is not None]
-        for target, words in apart:
+        holders = [(t, words) for t, words in self.words.items() if t is not None]
+        for target, words in holders:
             del self.words[target]
             for word, (count, total) in words.items():
                 self._count(None, word, count, total)

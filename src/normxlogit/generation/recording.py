@@ -1,6 +1,6 @@
 """What generating computes, kept: the final state and ||x^0|| of every position, once.
 
-A shadow of the model generates, so that the user's has neither hooks nor flags. The first forward
+A clone of the model generates, so that the user's has neither hooks nor flags. The first forward
 pass is watched as any other; of the further ones two modules are.
 """
 
@@ -16,14 +16,14 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.generation.stopping_criteria import StoppingCriteriaList
 
-from normxlogit.capture import Capture, seen
 from normxlogit.errors import ModelError, NormXLogitError, OptionError, UnsupportedHeadError
-from normxlogit.evidence import SINK, ForwardPass
-from normxlogit.numerics import magnitude, probability, tolerance
-from normxlogit.shadow import Anatomy, Shadow
-from normxlogit.targets import Asked
-from normxlogit.vocabulary import Vocabulary
-from normxlogit.watch import Watch, first_tensor, norms_of
+from normxlogit.model.capture import Capture, seen
+from normxlogit.model.clone import Anatomy, ModelClone
+from normxlogit.model.forward import SINK, ForwardPass
+from normxlogit.model.numerics import magnitude, probability, tolerance
+from normxlogit.model.targets import Asked
+from normxlogit.model.trace import ForwardTrace, first_tensor, norms_of
+from normxlogit.model.vocabulary import Vocabulary
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ class _Ends(StoppingCriteriaList):
 
 
 class Recording:
-    """Generates with a shadow of a model, and keeps the states."""
+    """Generates with a clone of a model, and keeps the states."""
 
     def __init__(self, model: PreTrainedModel, inputs: Mapping[str, Tensor]) -> None:
         """Prepare to generate.
@@ -97,7 +97,7 @@ class Recording:
         """
         self._model, self._inputs = model, dict(inputs)
         self._anatomy = Anatomy.of(model)
-        self._watch = Watch(model, self._anatomy, trails=True)
+        self._trace = ForwardTrace(model, self._anatomy, trails=True)
         self._first: Capture | None = None
         self._replayed: Capture | None = None
         self._ends: _Ends | None = None
@@ -130,7 +130,7 @@ class Recording:
         Raises:
             OptionError, ModelError: it fails on these options or inputs.
         """
-        root = self._watch.shadow.root
+        root = self._trace.clone.root
         before = {k: v for k, v in vars(root).items() if k == "forward"}
         root.__dict__["forward"] = self._recorded(root.forward)
         criteria = root._get_stopping_criteria
@@ -162,7 +162,7 @@ class Recording:
         finally:
             del root.__dict__["forward"], root.__dict__["_get_stopping_criteria"]
             vars(root).update(before)
-            self._watch.release()
+            self._trace.release()
 
     def explained(
         self, sequences: Tensor, beams: Tensor | None, ends: Tensor, since: int = 0
@@ -286,16 +286,16 @@ class Recording:
 
         Beams and samples begin with copies of the prompt, of which one is kept.
         """
-        watch, model = self._watch, self._model
+        trace, model = self._trace, self._model
         count = len(outputs.logits) // len(self._inputs["input_ids"])
         if outputs.get("encoder_last_hidden_state") is not None:
             outputs = copy.copy(outputs)
             outputs["encoder_last_hidden_state"] = outputs["encoder_last_hidden_state"][::count]
         arguments = {k: v for k, v in given.items() if isinstance(v, Tensor)}
         self._counts_positions = arguments.get("position_ids") is not None
-        vocabulary = Vocabulary.of(model, self._anatomy, watch.shadow)
-        first = seen(model, watch, arguments, outputs, vocabulary)
-        watch.release()
+        vocabulary = Vocabulary.of(model, self._anatomy, trace.clone)
+        first = seen(model, trace, arguments, outputs, vocabulary)
+        trace.release()
         states = first.states
         if states.stack is None or states.norms is None or states.raw.dim() != 3:
             raise UnsupportedHeadError(
@@ -350,19 +350,19 @@ class Recording:
         return own
 
     def _elsewhere(self, first: Capture) -> Capture:
-        """The capture on a shadow of its own, to be replayed while the other one still runs."""
+        """The capture on a clone of its own, to be replayed while the other one still runs."""
         if self._replayed is None:
-            shadow = Shadow(self._anatomy)
-            original = {twin: module for module, twin in self._watch.shadow.of.items()}
+            clone = ModelClone(self._anatomy)
+            original = {twin: module for module, twin in self._trace.clone.of.items()}
             assert first.states.stack is not None
-            blocks = shadow.of[original[first.states.stack.blocks]]
+            blocks = clone.of[original[first.states.stack.blocks]]
             stack = replace(first.states.stack, blocks=blocks)
             self._replayed = replace(
                 first,
-                shadow=shadow,
+                clone=clone,
                 states=replace(first.states, stack=stack),
-                trunk=shadow.of[original[first.trunk]],
-                towers=[(shadow.of[original[t]], output) for t, output in first.towers],
-                vocabulary=Vocabulary.of(self._model, self._anatomy, shadow),
+                trunk=clone.of[original[first.trunk]],
+                towers=[(clone.of[original[t]], output) for t, output in first.towers],
+                vocabulary=Vocabulary.of(self._model, self._anatomy, clone),
             )
         return self._replayed

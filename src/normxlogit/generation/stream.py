@@ -12,12 +12,12 @@ from typing import Any
 from torch import Tensor
 from transformers.generation.streamers import BaseStreamer
 
-from normxlogit.encode import Encoded
 from normxlogit.errors import OptionError
-from normxlogit.generated import GenerationAttribution
 from normxlogit.generation.recording import Recording
 from normxlogit.generation.texts import Generator
-from normxlogit.tensors import Query
+from normxlogit.query import Query
+from normxlogit.results.generation import GenerationAttribution
+from normxlogit.text.encoder import Encoded
 
 _PATIENCE = 60.0
 """How many seconds to wait at most for the model to end the step that it is in."""

@@ -9,18 +9,18 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from normxlogit.assemble import provenance_of
-from normxlogit.encode import Encoded, Encoder
 from normxlogit.errors import InputError, NormXLogitError, OptionError, UnsupportedHeadError
-from normxlogit.evidence import ForwardPass, hides_what_follows
-from normxlogit.generated import GenerationAttribution
 from normxlogit.generation.recording import Generated, Recording
-from normxlogit.numerics import agree, probability
-from normxlogit.result import Floats, Prediction, Target
-from normxlogit.targets import Asked
-from normxlogit.tensors import Query, TensorAttribution
-from normxlogit.wording import Wording
-from normxlogit.words import word_numbers
+from normxlogit.model.forward import ForwardPass, hides_what_follows
+from normxlogit.model.numerics import agree, probability
+from normxlogit.model.targets import Asked
+from normxlogit.query import Query, TensorAttribution
+from normxlogit.results.assemble import provenance_of
+from normxlogit.results.base import Floats, Prediction, Target
+from normxlogit.results.generation import GenerationAttribution
+from normxlogit.text.encoder import Encoded, Encoder
+from normxlogit.text.token_lookup import TokenLookup
+from normxlogit.text.words import word_numbers
 
 _NOT_STEP_BY_STEP = (
     "assistant_model",
@@ -372,13 +372,13 @@ class Generator:
             "what its decoder begins with is not known. Set it."
         )
 
-    def _wording(self, forward: ForwardPass, prompts: Sequence[Encoded]) -> Wording:
+    def _wording(self, forward: ForwardPass, prompts: Sequence[Encoded]) -> TokenLookup:
         """What is known of the tokens of rows that begin with these prompts."""
         parts = [(prompt, prompt.windows[0]) for prompt in prompts]
         side = "right" if self.model.config.is_encoder_decoder else "left"
         new = forward.mask.shape[1] - max(len(window) for _, window in parts)
         starts = 1 if self.model.config.is_encoder_decoder else 0
-        return self.encoder.wording(parts, side, [number >= starts for number in range(new)])
+        return self.encoder.lookup(parts, side, [number >= starts for number in range(new)])
 
     def _check_hides_what_follows(self) -> None:
         if not hides_what_follows(self.model):

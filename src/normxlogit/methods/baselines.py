@@ -9,12 +9,12 @@ import torch
 from torch import Tensor
 
 from normxlogit.errors import OptionError, UnsupportedHeadError
-from normxlogit.evidence import Evidence
-from normxlogit.methods import register
+from normxlogit.methods.context import MethodContext
+from normxlogit.methods.registry import register
 
 
 @register("random", family="baseline", source="-")
-def random(evidence: Evidence, seed: int = 0) -> Tensor:
+def random(context: MethodContext, seed: int = 0) -> Tensor:
     """Uniform draws from [0, 1). Cost: that of the prediction. Tells what chance gives.
 
     A text gets the same draws for the same seed, whatever batch it stands in and however that is
@@ -23,8 +23,8 @@ def random(evidence: Evidence, seed: int = 0) -> Tensor:
     """
     if not isinstance(seed, int):
         raise OptionError(f"seed must be a number, got {seed!r}.")
-    evidence.unsigned, mask = "random", evidence.mask
-    ids = torch.zeros_like(mask, dtype=torch.long) if evidence.ids is None else evidence.ids
+    context.unsigned, mask = "random", context.mask
+    ids = torch.zeros_like(mask, dtype=torch.long) if context.ids is None else context.ids
     rows = []
     for own, kept in zip(ids.expand(mask.shape).flatten(0, 1), mask.flatten(0, 1), strict=True):
         tokens = own[kept].tolist()
@@ -36,7 +36,7 @@ def random(evidence: Evidence, seed: int = 0) -> Tensor:
 
 
 @register("position", family="baseline", source="-")
-def position(evidence: Evidence, first: bool = False) -> Tensor:
+def position(context: MethodContext, first: bool = False) -> Tensor:
     """How many tokens stand before a token; with `first` how many stand after it.
 
     Cost: that of the prediction. Shows how far a ranking may be had from where tokens stand alone:
@@ -44,20 +44,20 @@ def position(evidence: Evidence, first: bool = False) -> Tensor:
     """
     if not isinstance(first, bool):
         raise OptionError(f"first must be True or False, got {first!r}.")
-    evidence.unsigned = "nearer to the beginning" if first else "nearer to the end"
-    mask = evidence.mask.long()
+    context.unsigned = "nearer to the beginning" if first else "nearer to the end"
+    mask = context.mask.long()
     order = mask.flip(-1).cumsum(-1).flip(-1) if first else mask.cumsum(-1)
     return (order - 1).float()[:, :, None]
 
 
 @register("frequency", family="baseline", serves="texts", source="-")
-def frequency(evidence: Evidence, counts: Mapping[Any, Any] | None = None) -> Tensor:
+def frequency(context: MethodContext, counts: Mapping[Any, Any] | None = None) -> Tensor:
     """-log((count + 1) / (total + n + 1)): how rare a token is, by the counts of n tokens.
 
     Cost: that of the prediction. Shows how far a ranking may be had from rarity alone.
 
     Args:
-        evidence: what one forward pass gave.
+        context: what one forward pass gave.
         counts: how often each token occurs, by its id (a number, or its digits, as keys of JSON
             are); `Explainer.token_counts` counts a corpus.
 
@@ -71,10 +71,10 @@ def frequency(evidence: Evidence, counts: Mapping[Any, Any] | None = None) -> Te
             "frequency needs counts, a dict with how often each token id occurs; got "
             f"{counts!r:.80} ({error}). explainer.token_counts(texts) makes one from a corpus."
         ) from error
-    if evidence.ids is None:
+    if context.ids is None:
         raise UnsupportedHeadError("frequency counts tokens, and images and sounds have none.")
-    evidence.unsigned = "rarer token"
-    unique, index = torch.unique(evidence.ids, return_inverse=True)
+    context.unsigned = "rarer token"
+    unique, index = torch.unique(context.ids, return_inverse=True)
     found = torch.tensor([known.get(i, 0) for i in unique.tolist()], dtype=torch.float64)
     rarity = -((found + 1) / (sum(known.values()) + len(known) + 1)).log()
     return rarity.float().to(index.device)[index][:, :, None]

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from normxlogit.errors import OptionError
-from normxlogit.evidence import Evidence
-from normxlogit.methods import register
-from normxlogit.passes import Passes
+from normxlogit.methods.context import MethodContext
+from normxlogit.methods.registry import register
+from normxlogit.model.reruns import Reruns
 
 COST = "2 forwards, 1 backward a target"
 SERVES = "texts"
@@ -25,7 +25,9 @@ SERVES = "texts"
     source="Simonyan et al. 2014; Li et al. 2016 for texts",
     of_output=True,
 )
-def gradient_norm(evidence: Evidence, norm: str | None = None, compat: str | None = None) -> Tensor:
+def gradient_norm(
+    context: MethodContext, norm: str | None = None, compat: str | None = None
+) -> Tensor:
     """||df(x)/dx_i||_p of the model's output f at word embedding x_i.
 
     Simonyan et al. 2014, Deep Inside Convolutional Networks; Li et al. 2016, Visualizing and
@@ -35,21 +37,21 @@ def gradient_norm(evidence: Evidence, norm: str | None = None, compat: str | Non
     strongly the output answers to small changes of a token, not for or against what.
 
     Args:
-        evidence: what one forward pass gave.
+        context: what one forward pass gave.
         norm: "l2", if not given, or "l1".
         compat: "paper" for the way of the NormXLogit paper's notebook: L1, of twice embedded texts.
     """
-    passes = passes_of(evidence, compat)
+    reruns = reruns_of(context, compat)
     norm = norm or ("l1" if compat else "l2")
     if norm not in ("l1", "l2"):
         raise OptionError(f"norm must be one of l1, l2; got {norm!r}.")
-    evidence.unsigned, order = "larger gradient", 1 if norm == "l1" else 2
+    context.unsigned, order = "larger gradient", 1 if norm == "l1" else 2
 
     def length(gradient: Tensor, _embedding: Tensor) -> Tensor:
         found: Tensor = torch.linalg.vector_norm(gradient, ord=order, dim=-1)
         return found
 
-    return evidence.of_rows(passes.gradients(length))[:, :, None]
+    return context.of_rows(reruns.gradients(length))[:, :, None]
 
 
 @register(
@@ -61,7 +63,7 @@ def gradient_norm(evidence: Evidence, norm: str | None = None, compat: str | Non
     of_output=True,
 )
 def gradient_x_input(
-    evidence: Evidence, reduce: str | None = None, compat: str | None = None
+    context: MethodContext, reduce: str | None = None, compat: str | None = None
 ) -> Tensor:
     """Sum over the width of x_i * df(x)/dx_i, at word embedding x_i.
 
@@ -72,16 +74,16 @@ def gradient_x_input(
     token exactly; of others a first guess, noisy where the output saturates.
 
     Args:
-        evidence: what one forward pass gave.
+        context: what one forward pass gave.
         reduce: "sum", if not given, keeps the sign; "l1" sums absolute values, as the NormXLogit
             paper's experiments do.
         compat: "paper" for the way of the NormXLogit paper's notebook: L1, of twice embedded texts.
     """
-    passes, reduced = passes_of(evidence, compat), reducer(evidence, reduce, compat)
-    return evidence.of_rows(passes.gradients(lambda g, x: reduced(g * x)))[:, :, None]
+    reruns, reduced = reruns_of(context, compat), reducer(context, reduce, compat)
+    return context.of_rows(reruns.gradients(lambda g, x: reduced(g * x)))[:, :, None]
 
 
-def passes_of(evidence: Evidence, compat: str | None) -> Passes:
+def reruns_of(context: MethodContext, compat: str | None) -> Reruns:
     """The passes whose gradients are meant.
 
     Raises:
@@ -89,11 +91,11 @@ def passes_of(evidence: Evidence, compat: str | None) -> Passes:
     """
     if compat not in (None, "paper"):
         raise OptionError(f"compat must be 'paper' or None, got {compat!r}.")
-    return evidence.twice_embedded if compat else evidence.passes
+    return context.notebook_reruns if compat else context.reruns
 
 
 def reducer(
-    evidence: Evidence, reduce: str | None, compat: str | None
+    context: MethodContext, reduce: str | None, compat: str | None
 ) -> Callable[[Tensor], Tensor]:
     """What makes one number of each token's vector, [..., width] -> [...]: "sum" or "l1"."""
     reduce = reduce or ("l1" if compat else "sum")
@@ -101,5 +103,5 @@ def reducer(
         raise OptionError(f"reduce must be one of sum, l1; got {reduce!r}.")
     if reduce == "sum":
         return lambda values: values.sum(-1)
-    evidence.unsigned = "larger share, for or against"
+    context.unsigned = "larger share, for or against"
     return lambda values: values.abs().sum(-1)

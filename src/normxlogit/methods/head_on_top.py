@@ -2,8 +2,8 @@
 
 from torch import Tensor
 
-from normxlogit.evidence import Evidence
-from normxlogit.methods import register
+from normxlogit.methods.context import MethodContext
+from normxlogit.methods.registry import register
 
 SOURCE = "Abbasi et al. 2025"
 
@@ -16,7 +16,7 @@ SOURCE = "Abbasi et al. 2025"
     source=SOURCE,
     has_layers=True,
 )
-def normxlogit(evidence: Evidence, norm: str = "embedding") -> Tensor:
+def normxlogit(context: MethodContext, norm: str = "embedding") -> Tensor:
     """||x_i^0||_2 * HoT(x_i^L)[target].
 
     Cost: one forward pass. Trust it to rank what a prediction rests on about as well as gradient
@@ -24,33 +24,33 @@ def normxlogit(evidence: Evidence, norm: str = "embedding") -> Tensor:
     many passes.
 
     Args:
-        evidence: what one forward pass gave.
+        context: what one forward pass gave.
         norm: "embedding" for hidden_states[0], the embedding layer's output, as in the authors'
             code; "word" for the bare word embedding.
     """
-    return evidence.norms(norm) * evidence.values
+    return context.norms(norm) * context.values
 
 
 @register(
     "logat", family="head on top", cost="1 forward", serves="all", source=SOURCE, has_layers=True
 )
-def logat(evidence: Evidence) -> Tensor:
+def logat(context: MethodContext) -> Tensor:
     """HoT(x_i^L)[target], the model's head on each token's final representation.
 
     Cost: one forward pass.
     """
-    return evidence.values
+    return context.values
 
 
 @register(
     "norm", family="head on top", cost="1 forward", serves="all", source=SOURCE, has_layers=True
 )
-def norm(evidence: Evidence, norm: str = "embedding") -> Tensor:
+def norm(context: MethodContext, norm: str = "embedding") -> Tensor:
     """||x_i^0||_2 (after Oyama et al. 2023); of a layer l that is asked for ||x_i^l||_2.
 
     Cost: one forward pass. Never negative, and the same for every target: how much a token carries,
     but not for what.
     """
-    states = evidence.state_norms()
-    evidence.unsigned = "longer embedding" if states is None else "longer state"
-    return evidence.norms(norm) if states is None else states
+    states = context.state_norms()
+    context.unsigned = "longer embedding" if states is None else "longer state"
+    return context.norms(norm) if states is None else states

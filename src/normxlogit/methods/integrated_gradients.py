@@ -6,11 +6,11 @@ import torch
 from torch import Tensor
 
 from normxlogit.errors import MissingExtraError, OptionError
-from normxlogit.evidence import Evidence
-from normxlogit.methods import register
-from normxlogit.methods.gradients import SERVES, passes_of, reducer
-from normxlogit.passes import Passes, check_finite, differentiable
-from normxlogit.wording import NO_TEXT
+from normxlogit.methods.context import MethodContext
+from normxlogit.methods.gradients import SERVES, reducer, reruns_of
+from normxlogit.methods.registry import register
+from normxlogit.model.reruns import Reruns, check_finite, differentiable
+from normxlogit.text.token_lookup import NO_TEXT
 
 PACE = 6
 """The point at step t of [0, 1] is t to this power of the way from the baseline. The integral is
@@ -27,7 +27,7 @@ the same, and most steps are taken where models with RMSNorm change most: just a
     of_output=True,
 )
 def integrated_gradients(
-    evidence: Evidence,
+    context: MethodContext,
     n_steps: int = 50,
     baseline: Any = "zero",
     reduce: str | None = None,
@@ -44,7 +44,7 @@ def integrated_gradients(
     seen zeros, and more often a mask.
 
     Args:
-        evidence: what one forward pass gave.
+        context: what one forward pass gave.
         n_steps: how many points on the line.
         baseline: where the line begins: "zero"; "mask" or "pad" for the embedding of that token, or
             a token's id; or a vector [width], or for tensors without text [batch, sequence, width].
@@ -66,36 +66,36 @@ def integrated_gradients(
         ) from None
     if not isinstance(n_steps, int) or isinstance(n_steps, bool) or n_steps < 1:
         raise OptionError(f"n_steps must be a number from 1, got {n_steps!r}.")
-    passes, reduced = passes_of(evidence, compat), reducer(evidence, reduce, compat)
+    reruns, reduced = reruns_of(context, compat), reducer(context, reduce, compat)
     pace = 1 if compat else PACE
     if compat and not (isinstance(baseline, str) and baseline == "zero"):
         raise OptionError("compat='paper' begins at zero. Leave baseline out.")
     found, gaps = [], []
     with differentiable():
-        embeddings = passes.embeddings
-        start = _baseline(baseline, evidence, passes, embeddings)
-        start = torch.where(passes.mask.clone()[..., None], start, embeddings)
-        rows, whole = passes.everything.clone(), torch.ones_like(embeddings)
-        at_once = max(len(rows), passes.at_once)
+        embeddings = reruns.embeddings
+        start = _baseline(baseline, context, reruns, embeddings)
+        start = torch.where(reruns.mask.clone()[..., None], start, embeddings)
+        rows, whole = reruns.all_rows.clone(), torch.ones_like(embeddings)
+        at_once = max(len(rows), reruns.at_once)
         with torch.no_grad():
             ends = [
                 torch.cat(
                     [
-                        passes.values_of_embeddings(end[some], rows[some])
-                        for some in passes.batches(len(rows))
+                        reruns.values_of_embeddings(end[some], rows[some])
+                        for some in reruns.batches(len(rows))
                     ]
                 )
                 for end in (embeddings, start)
             ]
-        passes.check(ends[0], rows)
+        reruns.check(ends[0], rows)
         moved = ends[0] - ends[1]
-        for n in range(passes.targets):
+        for n in range(reruns.targets):
 
             def output(steps: Tensor, rows: Tensor, n: int = n) -> Tensor:
                 given = start[rows] + steps**pace * (embeddings - start)[rows]
-                return passes.values_of_embeddings(given, rows)[:, n]
+                return reruns.values_of_embeddings(given, rows)[:, n]
 
-            with passes.differentiating():
+            with reruns.differentiating():
                 parts = IntegratedGradients(output).attribute(
                     whole,
                     torch.zeros_like(whole),
@@ -107,17 +107,17 @@ def integrated_gradients(
             gaps.append((parts.sum((1, 2)) - moved[:, n]).abs())
             found.append(reduced(parts.detach().float()))
     gap = torch.stack(gaps, 1) / moved.abs().clamp_min(1e-12)
-    evidence.notes["completeness_gap"] = evidence.of_rows(gap[..., None])[..., 0]
-    return evidence.of_rows(torch.stack(found, 1))[:, :, None]
+    context.notes["completeness_gap"] = context.of_rows(gap[..., None])[..., 0]
+    return context.of_rows(torch.stack(found, 1))[:, :, None]
 
 
-def _baseline(baseline: Any, evidence: Evidence, passes: Passes, embeddings: Tensor) -> Tensor:
+def _baseline(baseline: Any, context: MethodContext, reruns: Reruns, embeddings: Tensor) -> Tensor:
     """Embeddings to begin at, [rows, sequence, width]."""
     if isinstance(baseline, str) and baseline == "zero":
         return torch.zeros_like(embeddings)
     if isinstance(baseline, Tensor) and baseline.is_floating_point():
         given = baseline.to(embeddings)
-        shapes = [embeddings.shape[-1:]] + [embeddings.shape] * (evidence.wording is NO_TEXT)
+        shapes = [embeddings.shape[-1:]] + [embeddings.shape] * (context.lookup is NO_TEXT)
         if given.shape in shapes and given.isfinite().all():
             return given.expand_as(embeddings)
         raise OptionError(
@@ -125,10 +125,10 @@ def _baseline(baseline: Any, evidence: Evidence, passes: Passes, embeddings: Ten
             f"text {list(embeddings.shape)}; got {list(baseline.shape)}."
         )
     if isinstance(baseline, str) and baseline in ("mask", "pad"):
-        baseline = evidence.wording.token(baseline)
+        baseline = context.lookup.token(baseline)
     if isinstance(baseline, bool) or not isinstance(baseline, int):
         raise OptionError(
             f"baseline must be 'zero', 'mask', 'pad', a token's id or a tensor; got {baseline!r}."
         )
-    passes.check_token(baseline)
-    return passes.embedding_of(baseline).expand_as(embeddings)
+    reruns.check_token(baseline)
+    return reruns.embedding_of(baseline).expand_as(embeddings)

@@ -3,8 +3,8 @@
 from torch import Tensor
 
 from normxlogit.errors import OptionError
-from normxlogit.evidence import Evidence
-from normxlogit.methods import register
+from normxlogit.methods.context import MethodContext
+from normxlogit.methods.registry import register
 
 BLOCKS = 3
 
@@ -17,7 +17,7 @@ BLOCKS = 3
     source="Ali et al. 2022, begun late: docs/single-pass.md",
     of_output=True,
 )
-def late_lrp(evidence: Evidence, blocks: int | None = None, reduce: str = "sum") -> Tensor:
+def late_lrp(context: MethodContext, blocks: int | None = None, reduce: str = "sum") -> Tensor:
     """Sum over the width of h_i * df(x)/dh_i, at token i's state h_i before the last blocks.
 
     Ali et al. 2022, XAI for Transformers: Better Explanations through Conservative Propagation
@@ -29,7 +29,7 @@ def late_lrp(evidence: Evidence, blocks: int | None = None, reduce: str = "sum")
     Scores have a sign; for a regression whose value may move either way, take `reduce="abs"`.
 
     Args:
-        evidence: what one forward pass gave.
+        context: what one forward pass gave.
         blocks: how many blocks are gone through, from the last; 3, if not given, or all if there
             are fewer.
         reduce: "sum" keeps the sign; "abs" is the sum's absolute value, for a regression of which
@@ -39,14 +39,14 @@ def late_lrp(evidence: Evidence, blocks: int | None = None, reduce: str = "sum")
         OptionError: there are not as many blocks, or no such `reduce`.
         UnsupportedHeadError: the model has no such blocks, attention or norms.
     """
-    most = evidence.depth
+    most = context.depth
     if blocks is not None and (type(blocks) is not int or not 1 <= blocks <= (most or blocks)):
         raise OptionError(f"blocks must be a whole number from 1 to {most}, got {blocks!r}.")
     if reduce not in ("sum", "abs"):
         raise OptionError(f"reduce must be one of sum, abs; got {reduce!r}.")
     last = min(blocks or BLOCKS, most)
-    passes = evidence.conservative(last)
-    found = passes.gradients(lambda gradients, states: (gradients * states).sum(-1))
+    reruns = context.conservative(last)
+    found = reruns.gradients(lambda gradients, states: (gradients * states).sum(-1))
     if reduce == "abs":
-        evidence.unsigned, found = "larger part, for or against", found.abs()
-    return evidence.of_rows(found)[:, :, None]
+        context.unsigned, found = "larger part, for or against", found.abs()
+    return context.of_rows(found)[:, :, None]

@@ -5,8 +5,8 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from normxlogit.errors import UnsupportedHeadError
-from normxlogit.evidence import Evidence
-from normxlogit.methods import register
+from normxlogit.methods.context import MethodContext
+from normxlogit.methods.registry import register
 
 
 @register(
@@ -18,7 +18,7 @@ from normxlogit.methods import register
     of_output=True,
     has_layers=True,
 )
-def progressive_inference(evidence: Evidence) -> Tensor:
+def progressive_inference(context: MethodContext) -> Tensor:
     """HoT(x_i^L)[target] - HoT(x_{i-1}^L)[target], the first token's being HoT(x_1^L)[target].
 
     Kariyappa et al. 2024, Progressive Inference: Explaining Decoder-Only Sequence Classification
@@ -33,18 +33,18 @@ def progressive_inference(evidence: Evidence) -> Tensor:
     Raises:
         UnsupportedHeadError: the model reads what follows a token too, or its head several tokens.
     """
-    if not evidence.hides_what_follows:
+    if not context.hides_what_follows:
         raise UnsupportedHeadError(
             "progressive inference reads a causal model's head at every position, and this "
             "model's states know what follows them. method='normxlogit' serves such models."
         )
-    read = evidence.of_rows(evidence.read_weights())[:, :, None]
+    read = context.of_rows(context.read_weights())[:, :, None]
     if (read.amax(-1) < 1).any():
         raise UnsupportedHeadError(
             "progressive inference needs a head that reads one token, and this one reads several "
             "together. method='normxlogit' serves such models."
         )
-    values = evidence.values.nan_to_num()
+    values = context.values.nan_to_num()
     differences = values - pad(values, (1, 0))[..., :-1]
     after = read.cumsum(-1) - read
     return differences.masked_fill(after > 0, torch.nan)

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from normxlogit.generated import GenerationAttribution
-from normxlogit.result import Floats
-from normxlogit.show import view
-from normxlogit.show.exhibit import WORDS, Exhibit
+from normxlogit.results.base import Floats
+from normxlogit.results.generation import GenerationAttribution
+from normxlogit.show import phrases
+from normxlogit.show.generation_layout import WORDS, Exhibit
 from normxlogit.show.markup import legend, look, signed, track
-from normxlogit.words import sentence_spans
+from normxlogit.text.words import sentence_spans
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -35,10 +35,12 @@ def body(result: GenerationAttribution) -> str:
     """HTML of a generation: prompt, answer, and the words that it rests on."""
     shown = Exhibit(result)
     scores = shown.summed(shown.whole)
-    meaning = view.meaning(shown.words, "the answer, or what is selected of it")
+    meaning = phrases.meaning(shown.words, "the answer, or what is selected of it")
     layers = result.layers
     note = (
-        f" Shown is layer {layers[-1]}, of {view.layer_names(layers)}." if len(layers) > 1 else ""
+        f" Shown is layer {layers[-1]}, of {phrases.layer_names(layers)}."
+        if len(layers) > 1
+        else ""
     )
     data = _json(_data(shown))
     return (
@@ -47,7 +49,7 @@ def body(result: GenerationAttribution) -> str:
         "they rest on.<span> With the keyboard: arrows move, Shift+arrows extend, Esc shows the "
         "whole answer.</span></p>\n"
         f"{_prompt(shown, scores)}{_answer(shown, scores)}"
-        f"{legend(meaning, f'{meaning.sentence} {view.unit_note(shown.words)}{note}')}"
+        f"{legend(meaning, f'{meaning.sentence} {phrases.unit_note(shown.words)}{note}')}"
         "</div>\n"
         f'<aside class="nx-panel">{_panel(shown, scores)}</aside>\n</div>\n'
         f'<script type="application/json">{data}</script>\n'
@@ -72,7 +74,7 @@ def _prompt(shown: Exhibit, scores: Floats) -> str:
             content, at = _region(words.prompt[: message.end], at, marks)
             inner += _frame(frame)
             inner += (
-                f'<section class="nx-message"><h4>{escape(view.visible(message.role))}</h4>'
+                f'<section class="nx-message"><h4>{escape(phrases.visible(message.role))}</h4>'
                 f'<div class="nx-text" dir="auto">{content}</div></section>\n'
             )
         inner += _frame(_region(words.prompt, at, marks)[0])
@@ -105,10 +107,10 @@ def _placed(words: GenerationAttribution) -> Iterator[tuple[int, int, int, str]]
             name, space = words.tokens[column], len(prompt[at:]) - len(prompt[at:].lstrip())
             found = next((p for p in (at, at + space) if prompt.startswith(name, p)), None)
             start, end = (at, at) if found is None else (found, found + len(name))
-            text = view.one_line(name)
+            text = phrases.one_line(name)
         else:
             start = max(at, end - len(prompt[start:end].lstrip()))
-            text = view.visible(prompt[start:end])
+            text = phrases.visible(prompt[start:end])
         at = max(at, end)
         yield column, start, end, text
 
@@ -127,9 +129,9 @@ def _region(text: str, at: int, marks: Sequence[tuple[int, int, str]]) -> tuple[
     html, begin = "", at
     for start, end, mark in marks:
         if begin <= start < len(text) or (start == end == len(text) and start >= at):
-            html += escape(view.visible(text[at:start])) + mark
+            html += escape(phrases.visible(text[at:start])) + mark
             at = max(at, end)
-    return html + escape(view.visible(text[at:])), max(at, len(text))
+    return html + escape(phrases.visible(text[at:])), max(at, len(text))
 
 
 def _answer(shown: Exhibit, scores: Floats) -> str:
@@ -138,13 +140,13 @@ def _answer(shown: Exhibit, scores: Floats) -> str:
     for column in np.flatnonzero((words.segments == 1) & ~words.special).tolist():
         start, end = map(int, words.offsets[column])
         if at <= start < end <= shown.cells[0].span[0]:
-            mark = _mark(shown, column, view.visible(answer[start:end]), scores, largest)
-            html += escape(view.visible(answer[at:start])) + mark
+            mark = _mark(shown, column, phrases.visible(answer[start:end]), scores, largest)
+            html += escape(phrases.visible(answer[at:start])) + mark
             at = end
     last = max((n for n, cell in enumerate(shown.cells) if cell.targets[-1] in shown.whole))
     for number, cell in enumerate(shown.cells):
         start, end = cell.span
-        html += escape(view.visible(answer[at:start])) if start > at else ""
+        html += escape(phrases.visible(answer[at:start])) if start > at else ""
         score = float(scores[cell.column]) if cell.column >= 0 else 0.0
         share = 0.0 if np.isnan(score) or number >= last else score / largest
         names = ["nx-special"] * cell.special + ["nx-explained"] * (explained != WHOLE)
@@ -152,9 +154,9 @@ def _answer(shown: Exhibit, scores: Floats) -> str:
         html += f'<mark data-cell="{number}"{looks}>{escape(cell.text)}</mark>'
         part = answer[start:end]
         trailing = part[len(part.rstrip()) :]
-        html += escape(view.visible(trailing))
+        html += escape(phrases.visible(trailing))
         at = max(at, end)
-    html += escape(view.visible(answer[at:]))
+    html += escape(phrases.visible(answer[at:]))
     return (
         f'<h3>Answer</h3>\n<div class="nx-text nx-answer" dir="auto" aria-label="Answer">{html}'
         '</div>\n<p class="nx-live" aria-live="polite"></p>\n'
@@ -167,15 +169,15 @@ def _panel(shown: Exhibit, scores: Floats) -> str:
     low, high = float(-listed.min(initial=0.0)), float(listed.max(initial=0.0))
     largest = shown.scale(scores)
     words = "".join(
-        f'<tr><th scope="row" dir="auto">{escape(view.one_line(shown.words.tokens[row]))}</th>'
+        f'<tr><th scope="row" dir="auto">{escape(phrases.one_line(shown.words.tokens[row]))}</th>'
         f'<td class="nx-number">{signed(score, largest)}</td>{track(score, low, high)}</tr>\n'
         for row, score in zip(rows, listed.tolist(), strict=True)
     )
     sums = np.array([float(part.scores[shown.whole].sum()) for part in shown.parts])
     low, high = float(-sums.min(initial=0.0)), float(sums.max(initial=0.0))
     parts = "".join(
-        f'<tr><th scope="row">{escape(view.one_line(part.name))}</th>'
-        f'<td class="nx-number">{signed(score, view.scale(sums))}</td>'
+        f'<tr><th scope="row">{escape(phrases.one_line(part.name))}</th>'
+        f'<td class="nx-number">{signed(score, phrases.scale(sums))}</td>'
         f"{track(score, low, high)}</tr>\n"
         for part, score in zip(shown.parts, sums.tolist(), strict=True)
     )
@@ -202,7 +204,7 @@ def _explained(shown: Exhibit) -> str:
     if not (answer[:start].strip() or answer[end:].strip()):
         return WHOLE
     text = answer[start:end].strip()
-    return f"“{view.shortened(view.one_line(text)) or shown.cells[0].text}”"
+    return f"“{phrases.shortened(phrases.one_line(text)) or shown.cells[0].text}”"
 
 
 def _rest_name(shown: Exhibit) -> str:
@@ -229,7 +231,7 @@ def _data(shown: Exhibit) -> dict[str, Any]:
             row.pop()
         rows.append(row)
     return {
-        "names": [view.one_line(token) for token in shown.words.tokens],
+        "names": [phrases.one_line(token) for token in shown.words.tokens],
         "columns": columns,
         "cells": [[cell.column, int(cell.special)] for cell in shown.cells],
         "chances": chances,
@@ -239,7 +241,7 @@ def _data(shown: Exhibit) -> dict[str, Any]:
             for part in shown.parts
         ],
         "rest": [_rounded(float(shown.rest[cell.targets].sum())) for cell in shown.cells],
-        "part_names": [view.one_line(part.name) for part in shown.parts],
+        "part_names": [phrases.one_line(part.name) for part in shown.parts],
     }
 
 
@@ -274,20 +276,20 @@ class Report:
         from normxlogit.show.terminal import DIM, LABEL, field, legend
 
         shown = Exhibit(self.result)
-        prompt = " ".join(view.visible(_asked(shown.words)).split())
-        yield field("Prompt", Text(view.shortened(prompt, 2 * options.max_width - 30)))
+        prompt = " ".join(phrases.visible(_asked(shown.words)).split())
+        yield field("Prompt", Text(phrases.shortened(prompt, 2 * options.max_width - 30)))
         yield field(
-            "Answer", Text(view.visible(shown.words.answer.strip()), LABEL, overflow="fold")
+            "Answer", Text(phrases.visible(shown.words.answer.strip()), LABEL, overflow="fold")
         )
         spans = [s for s in sentence_spans(shown.words.answer) if shown.targets_within(*s)]
         several, room = len(spans) > 1, max(20, options.max_width - 20)
         for start, end in spans[:SENTENCES] if several else [(0, 0)]:
             targets = shown.targets_within(start, end) if several else shown.whole
-            what = " ".join(view.visible(shown.words.answer[start:end]).split())
+            what = " ".join(phrases.visible(shown.words.answer[start:end]).split())
             yield Text()
             if several:
                 yield Text.assemble(
-                    (f"“{view.shortened(what, room)}”", LABEL), (" rests most on", DIM)
+                    (f"“{phrases.shortened(what, room)}”", LABEL), (" rests most on", DIM)
                 )
             else:
                 yield Text("rests most on", DIM)
@@ -296,10 +298,10 @@ class Report:
             yield Text()
             yield Text(f"The first {SENTENCES} of {len(spans)} sentences.", DIM)
         yield Text()
-        yield from legend(view.meaning(shown.words, "it"), "")
+        yield from legend(phrases.meaning(shown.words, "it"), "")
         yield Text()
         made = shown.words.provenance
-        yield Text(f"{view.how(shown.words)}; model {view.visible(made.model)}", DIM)
+        yield Text(f"{phrases.how(shown.words)}; model {phrases.visible(made.model)}", DIM)
 
 
 def _asked(words: GenerationAttribution) -> str:
@@ -318,11 +320,11 @@ def _lines(shown: Exhibit, targets: Sequence[int], width: int, count: int) -> "I
 
     scores = shown.summed(targets)
     rows = shown.top(scores, count)
-    names = [view.one_line(shown.words.tokens[row]) for row in rows]
+    names = [phrases.one_line(shown.words.tokens[row]) for row in rows]
     yield from bar_lines(names, scores[rows], width, [False] * len(rows))
     sums = np.array([part.scores[list(targets)].sum() for part in shown.parts])
     told = [
-        f"{view.one_line(part.name)} {view.number(score, view.scale(sums))}"
+        f"{phrases.one_line(part.name)} {phrases.number(score, phrases.scale(sums))}"
         for part, score in zip(shown.parts, sums.tolist(), strict=True)
     ]
     yield Text(f"  Sums: {', '.join(told)}", DIM)
@@ -344,20 +346,20 @@ def figure(result: GenerationAttribution) -> "Figure":
     kept = list(range(len(cells)))
     if len(kept) > PLOT[0]:
         notes.append(f"the {PLOT[0]} strongest of the answer's {len(kept)} tokens")
-        kept = view.strongest(np.nan_to_num(scores[:, columns]).T, kept, PLOT[0])
+        kept = phrases.strongest(np.nan_to_num(scores[:, columns]).T, kept, PLOT[0])
     if len(columns) > PLOT[1]:
         notes.append(f"the {PLOT[1]} strongest of the prompt's {len(columns)} words")
-        columns = view.strongest(np.nan_to_num(scores[kept]), columns, PLOT[1])
+        columns = phrases.strongest(np.nan_to_num(scores[kept]), columns, PLOT[1])
     part = scores[np.ix_(kept, columns)]
     drawn = new_figure(3.0 + 0.19 * max(len(columns), 10), 2.2 + 0.19 * max(len(kept), 4))
     axes = drawn.subplots()
-    draw_heat(axes, part, view.scale(np.nan_to_num(part)))
-    names = [view.shortened(view.one_line(shown.words.tokens[i]), 24) for i in columns]
+    draw_heat(axes, part, phrases.scale(np.nan_to_num(part)))
+    names = [phrases.shortened(phrases.one_line(shown.words.tokens[i]), 24) for i in columns]
     axes.set_xticks(range(len(columns)), names, rotation=90, fontsize=8, parse_math=False)
-    labels = [view.shortened(cells[i].text.replace("\n", "↵"), 24) for i in kept]
+    labels = [phrases.shortened(cells[i].text.replace("\n", "↵"), 24) for i in kept]
     axes.set_yticks(range(len(kept)), labels, fontsize=8, parse_math=False)
     axes.set_ylabel("token of the answer")
-    meaning = view.meaning(shown.words, "the token")
+    meaning = phrases.meaning(shown.words, "the token")
     lines = ["word of the prompt", signs(meaning), *notes]
     axes.set_xlabel("\n".join(lines), parse_math=False)
     return drawn

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from html import escape
 from importlib.resources import files
 
-from normxlogit.attribution import Failure
-from normxlogit.result import Result
-from normxlogit.show import kinds, view
+from normxlogit.results.base import Result
+from normxlogit.results.text import Failure
+from normxlogit.show import dispatch, phrases
 
 
 def page(items: Sequence[Result | Failure], *, special: bool = False) -> str:
@@ -27,7 +27,7 @@ def page(items: Sequence[Result | Failure], *, special: bool = False) -> str:
         if isinstance(item, Failure):
             parts.append(_failure(item))
         else:
-            parts += [kinds.body(item, special), _made_by(item, folded=several)]
+            parts += [dispatch.body(item, special), _made_by(item, folded=several)]
         parts.append("</article>\n")
     style, script = _assets([item for item in items if isinstance(item, Result)])
     return document(_title(items), "".join(parts), style, script)
@@ -50,7 +50,7 @@ def fragment(result: Result, *, special: bool = False) -> str:
     style, script = _assets([result])
     return (
         f"<style>{style}</style>\n{_opening(result)}"
-        f"{kinds.body(result, special)}{_made_by(result)}{_caveat()}</article>\n{script}"
+        f"{dispatch.body(result, special)}{_made_by(result)}{_caveat()}</article>\n{script}"
     )
 
 
@@ -61,7 +61,7 @@ def _opening(item: Result | Failure) -> str:
 
 def _assets(results: Sequence[Result]) -> tuple[str, str]:
     """The style, and the script in its element, of these kinds of results."""
-    names = kinds.assets(results)
+    names = dispatch.assets(results)
     style = "".join(asset(name) for name in ("fragment.css", *names) if name.endswith(".css"))
     code = "".join(asset(name) for name in names if name.endswith(".js"))
     return style, f"<script>\n{code}</script>\n" if code else ""
@@ -75,18 +75,20 @@ def asset(name: str) -> str:
 def _title(items: Sequence[Result | Failure]) -> str:
     if len(items) != 1 or isinstance(items[0], Failure):
         return "normxlogit"
-    said, _ = view.said(items[0])
+    said, _ = phrases.said(items[0])
     labels = ", ".join(" ".join(pair) for pair in said) or "no label"
-    text = " ".join(view.visible(getattr(items[0], "text", "")).split())
+    text = " ".join(phrases.visible(getattr(items[0], "text", "")).split())
     return f"{labels:.80}: {text:.60} - normxlogit" if text else f"{labels:.80} - normxlogit"
 
 
 def _failure(failure: Failure) -> str:
     item = failure.item if isinstance(failure.item, tuple) else (failure.item,)
-    text = "\n".join(view.visible(part if isinstance(part, str) else repr(part)) for part in item)
+    text = "\n".join(
+        phrases.visible(part if isinstance(part, str) else repr(part)) for part in item
+    )
     return (
         "<h2><strong>Not explained</strong></h2>\n"
-        f"<p>{escape(view.visible(str(failure.error)))}</p>\n"
+        f"<p>{escape(phrases.visible(str(failure.error)))}</p>\n"
         f'<p class="nx-text nx-quiet" dir="auto">{escape(text)}</p>\n'
     )
 
@@ -96,19 +98,21 @@ def _made_by(result: Result, *, folded: bool = False) -> str:
     targets = (
         ""
         if result.kind == "generation"
-        else ", ".join(view.named(result, target) for target in result.targets)
+        else ", ".join(phrases.named(result, target) for target in result.targets)
     )
     facts = (
         ("Model", made.model),
         ("Revision", made.revision),
         ("Class", f"{made.architecture}, {made.dtype}"),
-        ("Method", view.how(result)),
+        ("Method", phrases.how(result)),
         ("Target", targets),
-        ("Contrast", view.foil_name(result)),
+        ("Contrast", phrases.foil_name(result)),
         ("Versions", ", ".join(f"{name} {version}" for name, version in made.versions.items())),
     )
     rows = "".join(
-        f"<dt>{name}</dt><dd>{escape(view.visible(value))}</dd>\n" for name, value in facts if value
+        f"<dt>{name}</dt><dd>{escape(phrases.visible(value))}</dd>\n"
+        for name, value in facts
+        if value
     )
     if folded:
         return f"<details><summary>What made this</summary><dl>{rows}</dl></details>\n"
@@ -116,4 +120,4 @@ def _made_by(result: Result, *, folded: bool = False) -> str:
 
 
 def _caveat() -> str:
-    return f'<p class="nx-quiet">{escape(view.CAVEAT)}</p>\n'
+    return f'<p class="nx-quiet">{escape(phrases.CAVEAT)}</p>\n'

@@ -2,13 +2,13 @@
 
 from html import escape
 
-from normxlogit.result import Result
-from normxlogit.show import view
+from normxlogit.results.base import Result
+from normxlogit.show import phrases
 
 
 def prediction(result: Result) -> str:
     """The heading: what the model said, and what it would have said next."""
-    said, more = view.said(result)
+    said, more = phrases.said(result)
     shown = ", ".join(
         f"<strong>{escape(amount)}</strong>"
         if name == "the value"
@@ -16,14 +16,14 @@ def prediction(result: Result) -> str:
         for name, amount in said
     )
     shown += f" and {more} more" if more else ""
-    rest = ", ".join(f"{name} {amount}" for name, amount in view.runners_up(result))
+    rest = ", ".join(f"{name} {amount}" for name, amount in phrases.runners_up(result))
     return (
         f"<h2>Prediction: {shown or '<strong>no label</strong>'} "
         f'<span class="nx-quiet">{escape(f"next {rest}" if rest else "")}</span></h2>\n'
     )
 
 
-def legend(meaning: view.Meaning, note: str) -> str:
+def legend(meaning: phrases.Meaning, note: str) -> str:
     """What the colours say, and what the scores are."""
     signs = (("", "+", meaning.positive), (' class="nx-against"', "−", meaning.negative))
     keys = "".join(
@@ -55,4 +55,4 @@ def track(score: float, low: float, high: float) -> str:
 
 def signed(score: float, largest: float) -> str:
     """A score with its sign, with three figures for the largest."""
-    return view.number(score, largest).replace("-", "−")
+    return phrases.number(score, largest).replace("-", "−")

@@ -2,10 +2,10 @@
 
 from typing import TYPE_CHECKING
 
-from normxlogit.attribution import Attribution
 from normxlogit.errors import MissingExtraError
-from normxlogit.result import Floats, Result
-from normxlogit.show import kinds, view
+from normxlogit.results.base import Floats, Result
+from normxlogit.results.text import Attribution
+from normxlogit.show import dispatch, phrases
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -22,7 +22,7 @@ def figure(result: Result, *, special: bool = False) -> "Figure":
     Raises:
         MissingExtraError: matplotlib is not installed.
     """
-    return kinds.figure(result, special)
+    return dispatch.figure(result, special)
 
 
 def new_figure(width: float, height: float) -> "Figure":
@@ -48,7 +48,7 @@ def bars(attribution: Attribution, *, special: bool = False) -> "Figure":
     Raises:
         MissingExtraError: matplotlib is not installed.
     """
-    rows = view.shown(attribution, special)
+    rows = phrases.shown(attribution, special)
     by_layer = len(attribution.layers) > 1
     panels = len(attribution.targets)
     width = max(5.0, 2.0 + 0.6 * len(attribution.layers)) if by_layer else 5.0
@@ -58,8 +58,8 @@ def bars(attribution: Attribution, *, special: bool = False) -> "Figure":
     for number, panel in enumerate(axes):
         part = attribution.at(number)
         (_draw_layers if by_layer else _draw_bars)(panel, part, rows)
-        panel.set_title(view.explained(part), parse_math=False)
-        names = [view.one_line(attribution.tokens[i]) for i in rows]
+        panel.set_title(phrases.explained(part), parse_math=False)
+        names = [phrases.one_line(attribution.tokens[i]) for i in rows]
         panel.set_yticks(range(len(rows)), names, parse_math=False)
     return drawn
 
@@ -69,8 +69,8 @@ def _draw_bars(axes: "Axes", attribution: Attribution, rows: list[int]) -> None:
     scores = part.scores[rows]
     colors = [_FOR if score > 0 else _AGAINST for score in scores]
     drawn = axes.barh(range(len(rows)), scores, color=colors)
-    largest = view.scale(scores)
-    axes.bar_label(drawn, [view.number(score, largest) for score in scores.tolist()], padding=3)
+    largest = phrases.scale(scores)
+    axes.bar_label(drawn, [phrases.number(score, largest) for score in scores.tolist()], padding=3)
     axes.axvline(0, color="#57606a", linewidth=0.8)
     axes.margins(x=0.18)
     axes.invert_yaxis()
@@ -80,7 +80,7 @@ def _draw_bars(axes: "Axes", attribution: Attribution, rows: list[int]) -> None:
 
 
 def _draw_layers(axes: "Axes", attribution: Attribution, rows: list[int]) -> None:
-    draw_heat(axes, attribution.scores[:, rows].T, view.color_scale(attribution))
+    draw_heat(axes, attribution.scores[:, rows].T, phrases.color_scale(attribution))
     axes.set_xticks(range(len(attribution.layers)), [str(layer) for layer in attribution.layers])
     axes.set_xlabel(f"layer\n{_axis(attribution)}", parse_math=False)
 
@@ -95,10 +95,10 @@ def draw_heat(axes: "Axes", scores: Floats, full: float) -> None:
 
 
 def _axis(attribution: Attribution) -> str:
-    return signs(view.meaning(attribution))
+    return signs(phrases.meaning(attribution))
 
 
-def signs(meaning: view.Meaning) -> str:
+def signs(meaning: phrases.Meaning) -> str:
     """What the signs say, on one line."""
     sides = (("+", meaning.positive), ("−", meaning.negative))
     return ", ".join(f"{sign} {says}" for sign, says in sides if says is not None)

@@ -9,9 +9,9 @@ from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.style import Style
 from rich.text import Text
 
-from normxlogit.attribution import Attribution
-from normxlogit.result import Floats, Result
-from normxlogit.show import kinds, view
+from normxlogit.results.base import Floats, Result
+from normxlogit.results.text import Attribution
+from normxlogit.show import dispatch, phrases
 
 ROWS = 20
 """How many rows a table has at most."""
@@ -32,7 +32,7 @@ def render(result: Result, *, special: bool = False) -> RenderableType:
         result: of any kind and unit, with any number of targets and layers.
         special: of texts, list special tokens too.
     """
-    return kinds.render(result, special)
+    return dispatch.render(result, special)
 
 
 def plain(result: Result, *, special: bool = False) -> str:
@@ -60,8 +60,8 @@ class Report:
         yield prediction(whole)
         for number in range(len(whole.targets)):
             part = whole.at(number)
-            if not view.is_plain(whole):
-                yield field("Explained", Text(view.explained(part)))
+            if not phrases.is_plain(whole):
+                yield field("Explained", Text(phrases.explained(part)))
             yield Text()
             yield from _texts(part.select(layer=part.layers[-1]))
             yield Text()
@@ -70,7 +70,7 @@ class Report:
             else:
                 yield from _bars(part.only(), self.special, options.max_width)
             yield Text()
-        yield Text(f"{view.how(whole)}; model {view.visible(whole.provenance.model)}", DIM)
+        yield Text(f"{phrases.how(whole)}; model {phrases.visible(whole.provenance.model)}", DIM)
 
 
 def field(name: str, value: Text) -> Text:
@@ -80,7 +80,7 @@ def field(name: str, value: Text) -> Text:
 
 def prediction(result: Result) -> Text:
     """What the model said, and what it would have said next."""
-    found, more = view.said(result)
+    found, more = phrases.said(result)
     said = Text(", ").join(
         Text.assemble((name, LABEL), f" {amount}") if name != "the value" else Text(amount, LABEL)
         for name, amount in found
@@ -89,22 +89,22 @@ def prediction(result: Result) -> Text:
         said.append(f" and {more} more", DIM)
     if not said:
         said = Text("no label", LABEL)
-    if rest := view.runners_up(result):
+    if rest := phrases.runners_up(result):
         said.append("   next " + ", ".join(" ".join(pair) for pair in rest), DIM)
     return field("Prediction", said)
 
 
 def _texts(attribution: Attribution) -> Iterator[Text]:
     """The text, or both of a pair, each word in its colour."""
-    largest = view.color_scale(attribution)
+    largest = phrases.color_scale(attribution)
     for segment in range(len(attribution.texts)):
         line = Text(overflow="fold")
         if len(attribution.texts) > 1:
             line.append(f"Text {segment + 1}  ", DIM)
-        for piece in view.pieces(attribution, segment):
+        for piece in phrases.pieces(attribution, segment):
             style = None if piece.score is None else _style(piece.score / largest)
             style = DIM if piece.special else style
-            line.append(view.visible(piece.text), style)
+            line.append(phrases.visible(piece.text), style)
         yield line
 
 
@@ -124,22 +124,22 @@ def _bars(attribution: Attribution, special: bool, width: int) -> Iterator[Text]
     """A row for each word: its name, its score, and a bar to either side of a zero line."""
     rows, note = _chosen(attribution, special)
     scores = attribution.scores
-    names = [view.one_line(attribution.tokens[i]) for i in rows]
+    names = [phrases.one_line(attribution.tokens[i]) for i in rows]
     lines = bar_lines(names, scores[rows], width, [bool(attribution.special[i]) for i in rows])
     for i, line in enumerate(lines):
         if len(attribution.texts) > 1:
             yield from _heading(attribution, rows, i)
         yield line
     yield Text()
-    yield from legend(view.meaning(attribution), note)
+    yield from legend(phrases.meaning(attribution), note)
 
 
 def bar_lines(
     names: Sequence[str], scores: Floats, width: int, dim: Sequence[bool]
 ) -> Iterator[Text]:
     """A line for each name: its score, and a bar to either side of a zero line."""
-    largest = view.scale(scores)
-    numbers = [view.number(score, largest) for score in scores.tolist()]
+    largest = phrases.scale(scores)
+    numbers = [phrases.number(score, largest) for score in scores.tolist()]
     name_width = min(max(map(cell_len, names), default=0), max(8, width // 3))
     number_width = max(map(len, numbers), default=0)
     room = min(44, max(8, width - name_width - number_width - 6))
@@ -169,10 +169,10 @@ def bar_lines(
 def _heat_map(attribution: Attribution, special: bool, width: int) -> Iterator[Text]:
     """Words by layers, in as many blocks of layers as the width asks for."""
     rows, note = _chosen(attribution, special)
-    largest, full = view.scale(attribution.scores[:, rows]), view.color_scale(attribution)
-    names = {i: view.one_line(attribution.tokens[i]) for i in rows}
+    largest, full = phrases.scale(attribution.scores[:, rows]), phrases.color_scale(attribution)
+    names = {i: phrases.one_line(attribution.tokens[i]) for i in rows}
     name_width = min(max(map(cell_len, names.values()), default=0), max(8, width // 4))
-    cell = max(len(view.number(float(s), largest)) for s in attribution.scores[:, rows].flat) + 1
+    cell = max(len(phrases.number(float(s), largest)) for s in attribution.scores[:, rows].flat) + 1
     cell = max(cell, len(str(attribution.layers[-1])) + 2)
     per_block = max(1, (width - name_width - 3) // cell)
     for start in range(0, len(attribution.layers), per_block):
@@ -185,21 +185,21 @@ def _heat_map(attribution: Attribution, special: bool, width: int) -> Iterator[T
             line = Text(f"  {_fitted(names[row], name_width)} ", no_wrap=True, overflow="crop")
             for n in block:
                 score = float(attribution.scores[n, row])
-                shown = view.number(score, largest)
+                shown = phrases.number(score, largest)
                 line.append(" " * (cell - len(shown)))
                 line.append(shown, _style(max(-1.0, min(1.0, score / full))))
             yield line
         yield Text()
-    yield from legend(view.meaning(attribution), note)
+    yield from legend(phrases.meaning(attribution), note)
     yield Text(f"The text above shows layer {attribution.layers[-1]}.", DIM)
 
 
 def _chosen(attribution: Attribution, special: bool) -> tuple[list[int], str]:
     """The tokens that the table lists, and a note if that is not all of them."""
-    rows = view.shown(attribution, special)
+    rows = phrases.shown(attribution, special)
     if len(rows) <= ROWS:
         return rows, ""
-    chosen = view.strongest(attribution.scores, rows, ROWS)
+    chosen = phrases.strongest(attribution.scores, rows, ROWS)
     return chosen, f"The table lists the {ROWS} strongest of {len(rows)}, in text order."
 
 
@@ -210,7 +210,7 @@ def _heading(attribution: Attribution, rows: Sequence[int], at: int) -> Iterator
         yield Text(f"  Text {segments[-1] + 1}", DIM)
 
 
-def legend(meaning: view.Meaning, note: str) -> Iterator[Text]:
+def legend(meaning: phrases.Meaning, note: str) -> Iterator[Text]:
     """What the signs say, and a note."""
     signs = (("+", FOR, meaning.positive), ("-", AGAINST, meaning.negative))
     yield Text("   ").join(

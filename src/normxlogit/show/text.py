@@ -4,8 +4,8 @@ from collections.abc import Iterator, Sequence
 from html import escape
 from typing import TYPE_CHECKING
 
-from normxlogit.attribution import Attribution
-from normxlogit.show import view
+from normxlogit.results.text import Attribution
+from normxlogit.show import phrases
 from normxlogit.show.markup import legend, look, prediction, signed, track
 
 if TYPE_CHECKING:
@@ -22,11 +22,11 @@ def body(attribution: Attribution, *, special: bool = False) -> str:
     parts = [prediction(attribution)]
     for number in range(len(attribution.targets)):
         part = attribution.at(number)
-        if not view.is_plain(attribution):
-            parts.append(f"<h3>Explained: {escape(view.explained(part))}</h3>\n")
+        if not phrases.is_plain(attribution):
+            parts.append(f"<h3>Explained: {escape(phrases.explained(part))}</h3>\n")
         parts += _texts(part.select(layer=part.layers[-1]))
-        meaning = view.meaning(part)
-        parts.append(legend(meaning, f"{meaning.sentence} {view.unit_note(part)}"))
+        meaning = phrases.meaning(part)
+        parts.append(legend(meaning, f"{meaning.sentence} {phrases.unit_note(part)}"))
         if len(part.layers) > 1:
             parts.append(_heat_map(part, special))
         else:
@@ -50,18 +50,18 @@ def figure(attribution: Attribution, *, special: bool = False) -> "Figure":
 
 
 def _texts(attribution: Attribution) -> Iterator[str]:
-    largest = view.color_scale(attribution)
-    target = view.label(attribution, attribution.target)
+    largest = phrases.color_scale(attribution)
+    target = phrases.label(attribution, attribution.target)
     for segment in range(len(attribution.texts)):
         if len(attribution.texts) > 1:
             yield f"<h4>Text {segment + 1}</h4>\n"
         body = ""
-        for piece in view.pieces(attribution, segment):
-            text = escape(view.visible(piece.text))
+        for piece in phrases.pieces(attribution, segment):
+            text = escape(phrases.visible(piece.text))
             if piece.score is None:
                 body += text
             else:
-                title = f"{view.number(piece.score, largest)}, {target}"
+                title = f"{phrases.number(piece.score, largest)}, {target}"
                 looks = look(piece.score / largest)
                 if piece.special:
                     looks, title = ' class="nx-special"', f"{title}, not coloured: a sink"
@@ -70,14 +70,14 @@ def _texts(attribution: Attribution) -> Iterator[str]:
 
 
 def _bars(attribution: Attribution, special: bool) -> str:
-    rows = view.shown(attribution, special)
+    rows = phrases.shown(attribution, special)
     note = ""
     if len(rows) > ROWS:
         note = f" The {ROWS} strongest of {len(rows)}."
-        rows = view.strongest(attribution.scores, rows, ROWS)
+        rows = phrases.strongest(attribution.scores, rows, ROWS)
     scores = attribution.scores[rows]
     low, high = float(-scores.min(initial=0.0)), float(scores.max(initial=0.0))
-    largest, body = view.scale(scores), ""
+    largest, body = phrases.scale(scores), ""
     for row, score in zip(rows, scores.tolist(), strict=True):
         body += (
             f"{_heading(attribution, rows, row, 3)}<tr>{_name(attribution, row)}"
@@ -93,14 +93,14 @@ def _numbers(attribution: Attribution) -> str:
     readout = (attribution.provenance.readout or "readout").capitalize()
     factors = {"Norm": attribution.norms, readout: attribution.logits}
     present = {name: values for name, values in factors.items() if values is not None}
-    largest = view.scale(attribution.scores)
+    largest = phrases.scale(attribution.scores)
     head = "".join(f'<th scope="col" class="nx-number">{name}</th>' for name in ("Score", *present))
     rows = range(len(attribution))
     body = ""
     for row in rows:
         cells = [signed(float(attribution.scores[row]), largest)]
         for name, values in present.items():
-            cell = signed(float(values[row]), view.scale(values))
+            cell = signed(float(values[row]), phrases.scale(values))
             cells.append(cell.removeprefix("+") if name == "Norm" else cell)
         body += (
             f"{_heading(attribution, rows, row, 1 + len(cells))}<tr>{_name(attribution, row)}"
@@ -115,9 +115,9 @@ def _numbers(attribution: Attribution) -> str:
 
 
 def _heat_map(attribution: Attribution, special: bool) -> str:
-    rows = view.shown(attribution, special)
-    full = view.color_scale(attribution)
-    largest = view.scale(attribution.scores[:, rows])
+    rows = phrases.shown(attribution, special)
+    full = phrases.color_scale(attribution)
+    largest = phrases.scale(attribution.scores[:, rows])
     head = "".join(f'<th scope="col" class="nx-number">{n}</th>' for n in attribution.layers)
     body = ""
     for row in rows:
@@ -146,7 +146,7 @@ def _heading(attribution: Attribution, rows: Sequence[int], row: int, columns: i
 
 
 def _name(attribution: Attribution, row: int) -> str:
-    name = escape(view.one_line(attribution.tokens[row]))
+    name = escape(phrases.one_line(attribution.tokens[row]))
     if attribution.special[row]:
         return f'<th scope="row" class="nx-special">{name} (special)</th>'
     return f'<th scope="row" dir="auto">{name}</th>'

@@ -10,8 +10,8 @@ from enum import Enum
 from typing import Any, Protocol
 
 from normxlogit.errors import NormXLogitError
-from normxlogit.result import Result
-from normxlogit.tensors import Query
+from normxlogit.query import Query
+from normxlogit.results.base import Result
 
 
 class Task(str, Enum):

@@ -9,8 +9,6 @@ from typing import Any, TypeVar
 import torch
 from transformers import PreTrainedModel
 
-from normxlogit.attribution import Attribution
-from normxlogit.encode import Encoded, Encoder, Window
 from normxlogit.errors import (
     ModelError,
     NormXLogitError,
@@ -19,9 +17,11 @@ from normxlogit.errors import (
     without_traceback,
 )
 from normxlogit.methods import find_method
+from normxlogit.query import Query
+from normxlogit.results.text import Attribution
 from normxlogit.tasks import Reading
 from normxlogit.tasks.padding import Padding
-from normxlogit.tensors import Query
+from normxlogit.text.encoder import Encoded, Encoder, Window
 
 Found = Attribution | NormXLogitError
 Answer = TypeVar("Answer")

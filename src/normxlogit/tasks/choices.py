@@ -9,16 +9,16 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from normxlogit.assemble import assemble, provenance_of, rows_of
-from normxlogit.attribution import Attribution
-from normxlogit.encode import Encoded, Encoder
 from normxlogit.errors import InputError, NormXLogitError, OptionError, without_traceback
-from normxlogit.evidence import ForwardPass
-from normxlogit.result import Prediction, Target
-from normxlogit.targets import Asked, target_id
+from normxlogit.model.forward import ForwardPass
+from normxlogit.model.targets import Asked, target_id
+from normxlogit.query import Query, TensorAttribution
+from normxlogit.results.assemble import assemble, provenance_of, rows_of
+from normxlogit.results.base import Prediction, Target
+from normxlogit.results.text import Attribution
 from normxlogit.tasks import Reading
 from normxlogit.tasks.batches import Found
-from normxlogit.tensors import Query, TensorAttribution
+from normxlogit.text.encoder import Encoded, Encoder
 
 
 @dataclass(frozen=True)
@@ -93,8 +93,8 @@ class MultipleChoice:
         foil = None if query.contrast is None else _number_of(query.contrast, names)
         query = replace(query, contrast=None)
         forward = ForwardPass.run(self.model, inputs, layer=query.layer)
-        wording = self.encoder.wording([(p, p.windows[0]) for p in item.pairs], "right")
-        answer = query.answer(forward, asked := query.asked(forward), wording)
+        lookup = self.encoder.lookup([(p, p.windows[0]) for p in item.pairs], "right")
+        answer = query.answer(forward, asked := query.asked(forward), lookup)
         chosen = int(asked.ids[0, 0])
         if foil is not None and answer.readout is None:
             raise OptionError(
@@ -104,7 +104,7 @@ class MultipleChoice:
         if foil is not None:
             answer = _less(
                 answer,
-                query.answer(forward, Asked(asked.ids.new_full((1, 1), foil)), wording),
+                query.answer(forward, Asked(asked.ids.new_full((1, 1), foil)), lookup),
                 _shared(item.pairs[chosen], item.pairs[foil], names[chosen], foil == chosen),
             )
         logits = forward.prediction[0].float()

@@ -6,15 +6,15 @@ from typing import Any
 
 import torch
 
-from normxlogit.assemble import assemble, prediction_of, provenance_of, rows_of
-from normxlogit.attribution import Attribution
-from normxlogit.encode import Encoded
 from normxlogit.errors import OptionError, UnsupportedHeadError
-from normxlogit.evidence import ForwardPass
-from normxlogit.targets import Asked, is_several
+from normxlogit.model.forward import ForwardPass
+from normxlogit.model.targets import Asked, is_several
+from normxlogit.query import Query
+from normxlogit.results.assemble import assemble, prediction_of, provenance_of, rows_of
+from normxlogit.results.text import Attribution
 from normxlogit.tasks import Reading
 from normxlogit.tasks.batches import Texts, chunks
-from normxlogit.tensors import Query
+from normxlogit.text.encoder import Encoded
 
 
 class Classification(Texts):
@@ -54,7 +54,7 @@ class Classification(Texts):
         for run, forward in zip(runs, forwards, strict=True):
             whose = owners[done : done + len(run)]
             parts = [(texts[n], window) for n, window in zip(whose, run, strict=True)]
-            answer = query.answer(forward, Asked(targets[whose]), self.encoder.wording(parts, side))
+            answer = query.answer(forward, Asked(targets[whose]), self.encoder.lookup(parts, side))
             rows += rows_of(answer, [len(window) for window in run], side)
             done += len(run)
         if answer.reads_decoder:

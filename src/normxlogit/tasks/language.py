@@ -6,15 +6,15 @@ from typing import Any
 
 from transformers import PreTrainedModel
 
-from normxlogit.attribution import Attribution
-from normxlogit.chat import is_chat
-from normxlogit.encode import Encoded, Encoder
 from normxlogit.errors import InputError, NormXLogitError, OptionError, without_traceback
 from normxlogit.generation.texts import Generator
+from normxlogit.query import Query
+from normxlogit.results.text import Attribution
 from normxlogit.tasks import Reading
 from normxlogit.tasks.batches import Found
-from normxlogit.tasks.tokens import Masks, PerToken
-from normxlogit.tensors import Query
+from normxlogit.tasks.per_token import Masks, PerToken
+from normxlogit.text.chat import is_chat
+from normxlogit.text.encoder import Encoded, Encoder
 
 
 class Causal(Masks):

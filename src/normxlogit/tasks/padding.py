@@ -5,10 +5,10 @@ from collections.abc import Sequence
 import torch
 from transformers import PreTrainedModel
 
-from normxlogit.encode import Encoder, Window
 from normxlogit.errors import NormXLogitError
-from normxlogit.evidence import ForwardPass
-from normxlogit.numerics import agree
+from normxlogit.model.forward import ForwardPass
+from normxlogit.model.numerics import agree
+from normxlogit.text.encoder import Encoder, Window
 
 
 class Padding:

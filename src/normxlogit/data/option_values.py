@@ -1,0 +1,13 @@
+"""Values of options that are given as text."""
+
+import json
+from typing import Any
+
+
+def parse_option(text: str) -> Any:
+    """Parse `text` as JSON if possible, else return it unchanged; true/false match any case."""
+    word = text.lower()
+    try:
+        return json.loads(word if word in ("true", "false") else text)
+    except ValueError:
+        return text

@@ -1,0 +1,266 @@
+"""Plausibility: how far scores agree with evidence that is known, or with people's rationales.
+
+It says whether an explanation points to where a reader would look, and not whether the model looks
+there: report it beside faithfulness, never as a part of it.
+
+Evidence, or a rationale, is a bool for each token; below, E is the set of tokens where it holds.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from normxlogit.errors import InputError, OptionError
+from normxlogit.results.text import Attribution
+from normxlogit.text.words import Span
+
+Floats = NDArray[np.float64]
+Mask = NDArray[np.bool_]
+
+
+def dot_product(scores: ArrayLike, evidence: ArrayLike, normalise: str = "softmax") -> float:
+    """sum of p_i over i in E: the share of the scores' mass that the evidence has.
+
+    Abbasi et al. 2025, section on evidence alignment: p is softmax(s) for scores with a sign, such
+    as logits and what is made from them, and s / sum(s) for the others. Scores that are zero
+    everywhere tell no token from another, and count as equal.
+
+    Args:
+        scores: s, one number for each token, [tokens].
+        evidence: E, bool [tokens]; some tokens, and not all.
+        normalise: "softmax" or "sum".
+
+    Returns:
+        From 0 to 1; |E| / tokens if all scores are equal.
+
+    Raises:
+        InputError: lengths differ, no token or every one is evidence, a score is no finite number,
+            or for "sum" below zero.
+        OptionError: there is no such `normalise`.
+    """
+    scores, evidence = _checked(scores, evidence)
+    if normalise == "softmax":
+        mass = np.exp(scores - scores.max())
+    elif normalise == "sum":
+        if scores.min() < 0:
+            raise InputError(
+                f"scores below zero ({scores.min():.4g}) are no shares of their sum: "
+                "take normalise='softmax'."
+            )
+        top = scores.max()
+        mass = scores / top if top > 0 else np.ones(len(scores))
+    else:
+        raise OptionError(f"normalise must be one of softmax, sum; got {normalise!r}.")
+    return float(mass[evidence].sum() / mass.sum())
+
+
+def average_precision(scores: ArrayLike, evidence: ArrayLike) -> float:
+    """sum over n of (R_n - R_(n-1)) P_n, where R_n and P_n are recall and precision of the tokens
+    that score at least as high as the n-th highest score that there is.
+
+    The step-wise area under the curve of precision and recall, as in Abbasi et al. 2025 and
+    scikit-learn's `average_precision_score`. Tokens with the same score come in together, so their
+    order does not matter; if all are equal it is |E| / tokens.
+
+    Args, raises: as `dot_product`, but that scores may have any sign.
+    """
+    precision, recall = _curve(*_checked(scores, evidence))
+    return float(np.sum(np.diff(recall, prepend=0) * precision))
+
+
+def auprc(scores: ArrayLike, evidence: ArrayLike) -> float:
+    """sum over n of (R_n - R_(n-1)) (P_n + P_(n-1)) / 2, with R_0 = 0 and P_0 = 1.
+
+    The area under the same curve with straight lines between its points, which flatters somewhat;
+    it is what ERASER reports for scores (DeYoung et al. 2020, section 4).
+
+    Args, raises: as `average_precision`.
+    """
+    precision, recall = _curve(*_checked(scores, evidence))
+    height = precision + np.append(1, precision[:-1])
+    return float(np.sum(np.diff(recall, prepend=0) * height) / 2)
+
+
+def token_f1(scores: ArrayLike, rationale: ArrayLike, top: int) -> float:
+    """2 |S & E| / (|S| + |E|), S being the tokens with the `top` highest scores.
+
+    DeYoung et al. 2020, ERASER, section 4. They take for `top` the mean length of the data set's
+    rationales, as `agreement` does; |E| of the text itself tells the method what it cannot know.
+    Of tokens with the same score those that come first are taken.
+
+    Args:
+        scores: [tokens].
+        rationale: E, bool [tokens]; some tokens, and not all.
+        top: how many tokens to select, from 1 to all.
+
+    Raises:
+        InputError: as of `average_precision`.
+        OptionError: there are fewer tokens than `top`, or it is no number from 1.
+    """
+    selected, rationale = _selected(scores, rationale, top)
+    return float(2 * (selected & rationale).sum() / (selected.sum() + rationale.sum()))
+
+
+def iou(scores: ArrayLike, rationale: ArrayLike, top: int) -> float:
+    """|S & E| / |S | E|, intersection over union of tokens, with S, args and errors of `token_f1`.
+
+    ERASER computes it of spans, and counts those over one half; scores select tokens rather than
+    spans, so here it is of tokens.
+    """
+    selected, rationale = _selected(scores, rationale, top)
+    return float((selected & rationale).sum() / (selected | rationale).sum())
+
+
+def rationale_mask(attribution: Attribution, spans: Sequence[Sequence[Span]]) -> Mask:
+    """Which tokens, or words, of an attribution stand in spans of its texts.
+
+    A token is in a span if they share a character that is no space. Special tokens are in none;
+    attention sinks, which count as special and are of the text, may be.
+
+    Args:
+        attribution: of tokens, words, sentences or lines.
+        spans: for each text its spans, each the first character and last + 1.
+
+    Returns:
+        bool [tokens].
+
+    Raises:
+        InputError: there are spans for more or fewer texts than there are; a span is empty or
+            outside of its text, or holds no token, as of a text that was truncated.
+        OptionError: the attribution is of parts that need not be in one piece.
+    """
+    if attribution.unit not in ("token", "word", "sentence", "line"):
+        raise OptionError(
+            f"an attribution of {attribution.unit}s has no place for spans. Take that of its "
+            "tokens, or its words()."
+        )
+    if len(spans) != len(attribution.texts):
+        raise InputError(
+            f"got spans for {len(spans)} texts, and the attribution has {len(attribution.texts)}: "
+            "give a list of spans for each text, [] for one without."
+        )
+    mask = np.zeros(len(attribution), np.bool_)
+    for segment, (text, own) in enumerate(zip(attribution.texts, spans, strict=True)):
+        visible = np.array([not character.isspace() for character in text], np.bool_)
+        tokens = np.flatnonzero(attribution.segments == segment)
+        for start, end in own:
+            if not 0 <= start < end <= len(text):
+                raise InputError(f"span ({start}, {end}) is not inside a text of {len(text)}.")
+            inside = np.zeros(len(text), np.bool_)
+            inside[start:end] = visible[start:end]
+            held = [i for i in tokens if inside[slice(*attribution.offsets[i])].any()]
+            if not held:
+                raise InputError(
+                    f"span ({start}, {end}) ({text[start:end]!r:.60}) holds no token. If the text "
+                    "was truncated, leave out what is not in it."
+                )
+            mask[held] = True
+    return mask
+
+
+@dataclass(frozen=True, eq=False)
+class Agreement:
+    """How far explanations of texts agree with rationales; each figure float64 [texts].
+
+    Attributes:
+        token_f1, iou, auprc, average_precision: see the functions of these names.
+        top: how many tokens `token_f1` and `iou` selected, or all of a text that has fewer.
+    """
+
+    token_f1: Floats
+    iou: Floats
+    auprc: Floats
+    average_precision: Floats
+    top: int
+
+
+def agreement(
+    attributions: Iterable[Attribution],
+    rationales: Iterable[Sequence[Sequence[Span]]],
+    top: int | None = None,
+) -> Agreement:
+    """How far explanations agree with the rationales of people, of any data set that has spans.
+
+    Special tokens, sinks among them, are left out.
+
+    Args:
+        attributions: of one target and layer each.
+        rationales: for each attribution its rationale, as `rationale_mask` takes it.
+        top: how many tokens to select for `token_f1` and `iou`. None is the mean length of these
+            rationales, rounded, as in ERASER (DeYoung et al. 2020).
+
+    Raises:
+        InputError: there are no texts, or not as many rationales; or one of them cannot be
+            compared, as in `rationale_mask` and `average_precision`. The error says which.
+        OptionError: as in `rationale_mask` and `token_f1`.
+    """
+    known, scored = list(rationales), list[tuple[Floats, Mask]]()
+    for number, attribution in enumerate(attributions):
+        if number == len(known):
+            raise InputError(f"there are {len(known)} rationales, and more attributions.")
+        try:
+            mask, kept = rationale_mask(attribution, known[number]), ~attribution.special
+            scored.append(_checked(attribution.only().scores[kept], mask[kept]))
+        except InputError as error:
+            raise InputError(f"text {number}: {error}") from error
+    if not scored or len(scored) < len(known):
+        raise InputError(f"there are {len(scored)} attributions, and {len(known)} rationales.")
+    if top is None:
+        top = max(1, round(float(np.mean([mask.sum() for _, mask in scored]))))
+    selecting = [(scores, mask, min(top, len(scores))) for scores, mask in scored]
+    return Agreement(
+        token_f1=np.array([token_f1(*one) for one in selecting]),
+        iou=np.array([iou(*one) for one in selecting]),
+        auprc=np.array([auprc(*one) for one in scored]),
+        average_precision=np.array([average_precision(*one) for one in scored]),
+        top=top,
+    )
+
+
+def _checked(scores: ArrayLike, evidence: ArrayLike) -> tuple[Floats, Mask]:
+    """Both as arrays, if figures of them mean anything."""
+    values, mask = np.asarray(scores, np.float64), np.asarray(evidence)
+    if mask.dtype != np.bool_:
+        raise InputError(
+            f"evidence is a bool for each token, and this is {mask.dtype}. If these are the "
+            "numbers of tokens, make it np.isin(range(len(scores)), numbers)."
+        )
+    if values.ndim != 1 or values.shape != mask.shape:
+        raise InputError(
+            f"scores and evidence must be of the same tokens, [tokens]; got {list(values.shape)} "
+            f"and {list(mask.shape)}."
+        )
+    if not np.isfinite(values).all():
+        raise InputError(
+            f"{(~np.isfinite(values)).sum()} of {len(values)} scores are nan or infinite. Leave "
+            "out tokens that have no score, such as special ones."
+        )
+    if not mask.any() or mask.all():
+        raise InputError(
+            f"{'every' if mask.any() else 'no'} token of {len(mask)} is evidence, so there is "
+            "nothing to tell apart. Leave this text out."
+        )
+    return values, mask
+
+
+def _curve(scores: Floats, evidence: Mask) -> tuple[Floats, Floats]:
+    """Precision and recall of the tokens down to each score that there is, from the highest."""
+    order = np.argsort(-scores, kind="stable")
+    last = np.append(np.flatnonzero(np.diff(scores[order])), len(scores) - 1)
+    hits = np.cumsum(evidence[order])[last]
+    return hits / (last + 1), hits / evidence.sum()
+
+
+def _selected(scores: ArrayLike, rationale: ArrayLike, top: Any) -> tuple[Mask, Mask]:
+    """The tokens with the highest scores, and the rationale."""
+    values, mask = _checked(scores, rationale)
+    if isinstance(top, bool) or not isinstance(top, (int, np.integer)):
+        raise OptionError(f"top must be a number of tokens, got {top!r}.")
+    if not 1 <= top <= len(values):
+        raise OptionError(f"top must be from 1 to the text's {len(values)} tokens, got {top}.")
+    selected = np.zeros(len(values), np.bool_)
+    selected[np.argsort(-values, kind="stable")[:top]] = True
+    return selected, mask

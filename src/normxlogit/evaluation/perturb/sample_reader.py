@@ -1,0 +1,159 @@
+"""From the rows of a source to samples: texts that the model has read, with their labels."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import PreTrainedModel
+
+from normxlogit.data.rows import Bad, Row
+from normxlogit.errors import InputError, ModelError, OptionError, UnsupportedHeadError
+from normxlogit.evaluation.perturb.predictions import AT_ONCE, Outputs
+from normxlogit.evaluation.perturb.presets import Preset
+from normxlogit.evaluation.perturb.samples import Sample
+from normxlogit.model.forward import ForwardPass
+from normxlogit.model.targets import Problem, label_names, target_id
+from normxlogit.query import TensorAttribution, attribute
+from normxlogit.tasks.batches import Room, by_halves, by_length
+from normxlogit.text.encoder import Encoded, Encoder, Window
+
+
+@dataclass
+class Left:
+    """Rows that are left out.
+
+    Attributes:
+        errors: how many, by kind.
+        first: what was wrong with the first of them.
+    """
+
+    errors: dict[str, int] = field(default_factory=dict)
+    first: list[str] = field(default_factory=list)
+
+    def add(self, row: object, kind: str, why: str) -> None:
+        """Leave out a row."""
+        self.errors[kind] = self.errors.get(kind, 0) + 1
+        if len(self.first) < 5:
+            self.first.append(f"{row}: {why.rstrip('.')}")
+
+
+class Reader:
+    """Reads rows for a classifier.
+
+    Attributes:
+        problem: what the classifier's outputs mean.
+        labels: their names.
+        has_mask: whether the tokenizer has a mask token.
+    """
+
+    def __init__(self, model: PreTrainedModel, encoder: Encoder, preset: Preset, long: str) -> None:
+        """Take a classifier.
+
+        Raises:
+            ModelError: its outputs are of another kind than one class or one value.
+        """
+        self._model, self._encoder, self._preset, self._long = model, encoder, preset, long
+        self._room, self.has_mask = Room(), encoder.mask_token is not None
+        window = encoder.encode("a").windows[0]
+        with torch.inference_mode():
+            forward = ForwardPass.run(model, encoder.batch([window], "right"))
+        outputs = forward.prediction.shape[-1]
+        self.problem = Problem.of(model.config, outputs)
+        self.labels = label_names(model.config, self.problem, outputs)
+        is_one_value = self.problem is Problem.REGRESSION and outputs == 1
+        if self.problem is not Problem.SINGLE_LABEL and not is_one_value:
+            raise ModelError(
+                "evaluate is for models that choose one class or give one value; this one is a "
+                f"{self.problem.value} of {outputs} outputs."
+            )
+
+    def samples(self, rows: Sequence[Row], left: Left) -> list[Sample]:
+        """The samples of rows that can be evaluated; the others are noted in `left`."""
+        read: dict[int, tuple[Row, Encoded, float | None]] = {}
+        for row in rows:
+            try:
+                if row.bad is not None:
+                    raise _Unusable(row.bad.kind.value, row.bad.why)
+                read[row.number] = row, self._encoded(row), self._label(row)
+            except _Unusable as error:
+                left.add(row, error.kind, str(error))
+        whole = self._whole({number: encoded for number, (_, encoded, _) in read.items()})
+        samples = []
+        for number, (row, encoded, label) in read.items():
+            output, position = whole[number]
+            units = self._preset.units(encoded, position)
+            if units.max(initial=-1) < 0:
+                left.add(row, "input", "there is nothing in it that could be hidden")
+                continue
+            item = self._preset.item(row.item)
+            samples.append(Sample(number, item, encoded, units, output, label))
+        return samples
+
+    def _encoded(self, row: Row) -> Encoded:
+        try:
+            return self._encoder.encode(
+                self._preset.item(row.item), long=self._long, has_windows=False
+            )
+        except InputError as error:
+            bad = Bad.of(error)
+            raise _Unusable(bad.kind.value, bad.why) from error
+
+    def _label(self, row: Row) -> float | None:
+        """The class by its id, or the value."""
+        if row.label is None:
+            return None
+        if self.problem is Problem.REGRESSION:
+            try:
+                value = float(row.label)
+            except ValueError:
+                value = float("nan")
+            if not np.isfinite(value):
+                raise _Unusable("label", f"its label {row.label!r:.60} is no number")
+            return value
+        try:
+            number = row.label.removesuffix(".0")
+            named = row.label in self.labels or not number.isdecimal()
+            return float(target_id(row.label if named else int(number), self.labels))
+        except OptionError as error:
+            raise _Unusable("label", str(error)) from error
+
+    def _whole(self, texts: dict[int, Encoded]) -> dict[int, tuple[Outputs, int]]:
+        """What the model says of each text, and the position that it reads, -1 for several."""
+        found: dict[int, tuple[Outputs, int]] = {}
+
+        def length(number: int) -> int:
+            return len(texts[number])
+
+        for numbers in by_length(sorted(texts, key=length), length, self._fits, padded=0):
+            windows = [texts[number].windows[0] for number in numbers]
+            found.update(zip(numbers, by_halves(windows, self._read, self._room), strict=True))
+        return found
+
+    def _fits(self, rows: int, longest: int) -> bool:
+        return self._room.fits(rows, longest, AT_ONCE)
+
+    @torch.inference_mode()
+    def _read(self, windows: Sequence[Window]) -> list[tuple[Outputs, int]]:
+        """The same of texts of one length."""
+        answer = self._attribution(self._encoder.batch(windows, "right"))
+        outputs = self.problem.probabilities(answer.prediction).double().cpu().numpy()
+        positions = np.full(len(windows), -1)
+        if answer.read_position is not None and not answer.reads_decoder:
+            positions = answer.read_position.cpu().numpy()
+        return list(zip(outputs, positions.tolist(), strict=True))
+
+    def _attribution(self, inputs: Any) -> TensorAttribution:
+        try:
+            return attribute(self._model, inputs, target=0, method="logat")
+        except UnsupportedHeadError:
+            return attribute(self._model, inputs, target=0, method="random")
+
+
+class _Unusable(Exception):  # noqa: N818
+    """A row cannot be evaluated."""
+
+    def __init__(self, kind: str, why: str) -> None:
+        super().__init__(why)
+        self.kind = kind

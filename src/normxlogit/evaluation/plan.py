@@ -1,0 +1,150 @@
+"""What is to be evaluated, and how."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from types import NoneType
+from typing import Any
+
+from normxlogit.errors import OptionError
+from normxlogit.evaluation.method_specs import Candidate, candidates
+from normxlogit.evaluation.perturb.presets import RATIOS, Corrected, Paper, Preset
+from normxlogit.text.encoder import check_long
+
+METHODS = (
+    "normxlogit",
+    "late_lrp",
+    "gradient_x_input",
+    "integrated_gradients",
+    "occlusion",
+    "random",
+)
+UNITS = ("word", "token", "sentence")
+FURTHER = ("curves", "naopc", "loo_tau", "soft", "sanity")
+"""What is measured beside comprehensiveness and sufficiency, a pass for each unit or more."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is done with each text.
+
+    Attributes:
+        candidates: the methods.
+        preset: how texts are cut, hidden and counted.
+        unit: what is ranked.
+        operator: how units are hidden, see `operators`; None for the mask token.
+        ratios: which shares of a text are hidden.
+        further: which of `FURTHER` are computed.
+        seed: of random orders and resamples.
+        long: what is done with a text over the model's limit: "error" or "truncate".
+        max_length: a limit below the model's, in tokens, if there is one.
+        limit: how many rows are read; None for all.
+    """
+
+    candidates: Sequence[Candidate]
+    preset: Preset
+    unit: str
+    operator: str | None
+    ratios: tuple[float, ...]
+    further: tuple[str, ...]
+    seed: int
+    long: str
+    max_length: int | None
+    limit: int | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        return {
+            "preset": self.preset.name,
+            "unit": self.unit,
+            "operator": self.operator,
+            "ratios": list(self.ratios),
+            "candidates": [candidate.to_dict() for candidate in self.candidates],
+            "metrics": list(self.further),
+            "draws": self.preset.draws,
+            "seed": self.seed,
+            "limit": self.limit,
+            "long": self.long,
+            "max_length": self.max_length,
+        }
+
+
+def plan_of(
+    *,
+    methods: Sequence[str | Mapping[str, Any]] = METHODS,
+    preset: str = "corrected",
+    unit: str | None = None,
+    operator: str | None = None,
+    ratios: Sequence[float] = RATIOS,
+    metrics: Sequence[str] = (),
+    draws: int | None = None,
+    seed: int = 0,
+    long: str = "error",
+    max_length: int | None = None,
+    limit: int | None = None,
+    **unknown: object,
+) -> Plan:
+    """The plan that these arguments of `Explainer.evaluate` make.
+
+    Raises:
+        OptionError: one of them does not exist or does not fit.
+    """
+    if unknown:
+        raise OptionError(f"evaluate has no option {next(iter(unknown))!r}.")
+    if preset not in ("corrected", "paper"):
+        raise OptionError(f"preset must be 'corrected' or 'paper', got {preset!r}.")
+    if preset == "paper" and (unit is not None or draws is not None):
+        raise OptionError("preset 'paper' ranks tokens, once at random. Leave out unit and draws.")
+    if unit is not None and unit not in UNITS:
+        raise OptionError(f"unit must be one of {', '.join(UNITS)}; got {unit!r}.")
+    check_long(long)
+    if long == "window":
+        raise OptionError(
+            "long must be 'error' or 'truncate' here: what a model says of windows is no single "
+            "output that words could be taken away from."
+        )
+    check_number("draws", draws, optional=True)
+    check_number("limit", limit, optional=True)
+    check_number("max_length", max_length, optional=True)
+    check_number("seed", seed, least=0)
+    if not isinstance(operator, (str, NoneType)):
+        raise OptionError(f"operator must be a name or the text of a token, got {operator!r}.")
+    shares = tuple(ratios) if isinstance(ratios, Sequence) else ()
+    if not shares or not all(_is_share(k) for k in shares):
+        raise OptionError(f"ratios must be a list of shares from 0 to 1, got {ratios!r}.")
+    is_list = isinstance(metrics, Sequence) and not isinstance(metrics, str)
+    if not is_list or not all(name in FURTHER for name in metrics):
+        raise OptionError(
+            f"metrics must be a list of any of {', '.join(FURTHER)}, which come beside "
+            f"comprehensiveness and sufficiency; got {metrics!r}."
+        )
+    if preset == "paper" and "soft" in metrics:
+        raise OptionError(
+            "metric 'soft' keeps special tokens whole, and preset 'paper' counts them. Leave soft "
+            "out, or take preset 'corrected'."
+        )
+    unit = unit or ("token" if preset == "paper" else "word")
+    return Plan(
+        candidates=candidates(methods),
+        preset=Paper() if preset == "paper" else Corrected(unit, 20 if draws is None else draws),
+        unit=unit,
+        operator=operator,
+        ratios=shares,
+        further=tuple(name for name in FURTHER if name in metrics),
+        seed=seed,
+        long=long,
+        max_length=max_length,
+        limit=limit,
+    )
+
+
+def check_number(name: str, number: object, *, least: int = 1, optional: bool = False) -> None:
+    """Raise `OptionError` for an option that is no whole number from the least on, nor None where
+    it may be left out.
+    """
+    is_left_out = optional and number is None
+    if not is_left_out and (type(number) is not int or number < least):
+        raise OptionError(f"{name} must be a whole number from {least}, got {number!r}.")
+
+
+def _is_share(given: object) -> bool:
+    return isinstance(given, (int, float)) and not isinstance(given, bool) and 0 <= given <= 1

@@ -1,0 +1,103 @@
+"""Faithfulness curves: a metric over the share of words."""
+
+from typing import TYPE_CHECKING
+
+from normxlogit.evaluation.report.findings import Findings, title
+from normxlogit.evaluation.report.plots.label_placement import spread
+from normxlogit.evaluation.report.plots.style import (
+    SIZE,
+    Figure,
+    families,
+    family_key,
+    looks,
+    panel,
+    rows_of,
+    saved,
+    text_width,
+)
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+_WIDTH, _LEFT, _TOP, _LINE = 2.3, 0.55, 0.3, 0.17
+
+
+def curve(found: Findings, metric: str, names: list[str]) -> Figure | None:
+    """A metric's figure, a line for each method; None if nothing is known by share."""
+    lines = {
+        name: figure["by_ratio"]
+        for name in names
+        if (figure := found.figure(name, metric)) is not None and figure["by_ratio"]
+    }
+    if not lines:
+        return None
+    drawn = looks(found, list(names))
+    key = families(found, list(lines))
+    right = 0.47 + max(text_width(drawn[name].label, strong=drawn[name].strong) for name in lines)
+    bottom = 0.62 + 0.16 * rows_of(key, _LEFT + _WIDTH + right - 0.1)
+    height = max(2.6, _LINE * len(lines))
+    drawing, axes = panel(_WIDTH, height, _LEFT, right, bottom, _TOP)
+    shares = [100 * ratio for ratio in found.settings["ratios"]]
+    for name in reversed(lines):
+        look = drawn[name]
+        (line,) = axes.plot(
+            shares,
+            lines[name],
+            color=look.color,
+            linewidth=look.width,
+            marker=look.marker if len(shares) == 1 else None,
+            zorder=3 if look.strong else 2,
+        )
+        if look.dashes:
+            line.set_dashes(look.dashes)
+    axes.grid(visible=True)
+    axes.set_xlabel(_share(found, metric))
+    better = "higher" if found.metrics[metric]["higher_is_better"] else "lower"
+    axes.set_title(f"{title(metric)}: {better} is better", loc="left")
+    _name(axes, {drawn[name].label: values[-1] for name, values in lines.items()}, height)
+    for name, text in zip(lines, axes.texts, strict=True):
+        look = drawn[name]
+        text.set_fontweight("bold" if look.strong else "normal")
+        x, y = text.get_position()
+        last = _fraction(axes, lines[name][-1])
+        own = [(_end(axes, shares[-1]), last), (x - 0.02, y)]
+        axes.plot(
+            *zip(*own, strict=True),
+            color=look.color,
+            linewidth=0.7,
+            transform=axes.transAxes,
+            clip_on=False,
+        )
+    family_key(drawing, key, 0.1)
+    return saved(drawing, metric, _caption(found, metric))
+
+
+def _name(axes: "Axes", ends: dict[str, float], height: float) -> None:
+    """Put names to the right of where lines end."""
+    axes.set_xlim(axes.get_xlim())
+    axes.set_ylim(axes.get_ylim())
+    places = [_fraction(axes, value) for value in ends.values()]
+    line = _LINE / height
+    for label, place in zip(ends, spread(places, line, 0.0, 1 - line / 2), strict=True):
+        axes.text(
+            1 + 0.3 / _WIDTH, place, label, transform=axes.transAxes, va="center", fontsize=SIZE
+        )
+
+
+def _fraction(axes: "Axes", value: float) -> float:
+    low, high = axes.get_ylim()
+    return (value - low) / (high - low)
+
+
+def _end(axes: "Axes", share: float) -> float:
+    low, high = axes.get_xlim()
+    return (share - low) / (high - low)
+
+
+def _share(found: Findings, metric: str) -> str:
+    done = "kept" if metric.startswith("sufficiency") else "hidden"
+    return f"{found.units} {done}, the highest-ranked first (%)"
+
+
+def _caption(found: Findings, metric: str) -> str:
+    return f"{title(metric)}: {found.metrics[metric]['about'].rstrip('.')}."

@@ -1,0 +1,112 @@
+"""The attribution methods, behind one registry.
+
+A method is a function from `MethodContext` to scores, registered under its name:
+
+    @register("norm", family="head on top", cost="1 forward", serves="all", source="...")
+    def norm(context: MethodContext) -> Tensor: ...
+
+Its keyword arguments are its options, which `explain` and `attribute` pass on.
+"""
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from normxlogit.errors import OptionError
+from normxlogit.methods.context import MethodContext
+
+Score = Callable[..., Tensor]
+
+
+ONE_PASS = "1 forward"
+
+
+@dataclass(frozen=True)
+class Method:
+    """An attribution method.
+
+    Attributes:
+        name: what users call it.
+        family: the kind of method it is.
+        cost: forward and backward passes of the model, that of the prediction with them; n stands
+            for tokens.
+        serves: the heads and architectures that it can explain.
+        source: the publication that it comes from.
+        score: takes a `MethodContext` and the method's options, and returns scores that broadcast
+            to [batch, targets, layers, sequence]. What it gives at padding is not looked at.
+        of_output: whether what is explained is the model's own output, rather than what the head
+            says of each token's state.
+        has_layers: whether it reads the layers that are asked for.
+    """
+
+    name: str
+    family: str
+    cost: str
+    serves: str
+    source: str
+    score: Score
+    of_output: bool
+    has_layers: bool
+
+    @property
+    def runs_again(self) -> bool:
+        """Whether it takes more passes than that of the prediction."""
+        return self.cost != ONE_PASS
+
+    @property
+    def options(self) -> list[str]:
+        """The names of the method's options."""
+        return list(inspect.signature(self.score).parameters)[1:]
+
+    def check(self, options: Mapping[str, Any], layer: Any) -> None:
+        """Raise `OptionError` for an option or a layer that the method does not have."""
+        for name in options:
+            if name not in self.options:
+                raise OptionError(
+                    f"method {self.name!r} has no option {name!r}. "
+                    f"Its options: {', '.join(self.options) or 'none'}."
+                )
+        if layer is not None and not self.has_layers:
+            others = ", ".join(method.name for method in METHODS.values() if method.has_layers)
+            raise OptionError(
+                f"method {self.name!r} explains the model as a whole and has no layers. Leave "
+                f"layer out, or choose one of: {others}."
+            )
+
+    def __call__(self, context: MethodContext, **options: Any) -> Tensor:
+        """Score every token."""
+        return self.score(context, **options)
+
+
+METHODS: dict[str, Method] = {}
+
+
+def register(
+    name: str,
+    *,
+    family: str,
+    source: str,
+    cost: str = ONE_PASS,
+    serves: str = "all",
+    of_output: bool = False,
+    has_layers: bool = False,
+) -> Callable[[Score], Score]:
+    """Make a function a method that `explain(..., method=name)` finds; see `Method`."""
+
+    def add(score: Score) -> Score:
+        if name in METHODS:
+            raise OptionError(f"a method named {name!r} is registered already.")
+        METHODS[name] = Method(name, family, cost, serves, source, score, of_output, has_layers)
+        return score
+
+    return add
+
+
+def find_method(name: str) -> Method:
+    """The method of that name, or `OptionError` with the names there are."""
+    if not isinstance(name, str) or name not in METHODS:
+        raise OptionError(f"there is no method {name!r}. The methods: {', '.join(METHODS)}.")
+    return METHODS[name]

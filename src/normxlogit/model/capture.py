@@ -1,0 +1,394 @@
+"""One forward pass: the prediction, and ||x^0|| and x^L of every token."""
+
+import inspect
+from collections.abc import Callable, Container, Mapping
+from dataclasses import dataclass, replace
+from functools import cache, cached_property
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+from transformers.utils.generic import ModelOutput
+
+from normxlogit.errors import ModelError, UnsupportedHeadError
+from normxlogit.model.clone import Anatomy, ModelClone
+from normxlogit.model.numerics import agree
+from normxlogit.model.trace import ForwardTrace, LookedUp, Stack, TracedOps, norms_of
+from normxlogit.model.vocabulary import Vocabulary
+
+
+@dataclass(frozen=True)
+class States:
+    """Final hidden states of one side of a model, and where they came from.
+
+    Attributes:
+        raw: as the trunk returned them, [rows, sequence, hidden] or [rows, hidden, ...].
+        stack: what was seen of the blocks that made them; None if no stack fits.
+        time_first: whether these work on [sequence, rows, hidden].
+        zero: what a second forward pass calls their first layer's input.
+        again: makes that second pass, for where no stack fits.
+    """
+
+    raw: Tensor
+    stack: Stack | None
+    time_first: bool
+    zero: str
+    again: Callable[[], ModelOutput]
+
+    @property
+    def tokens(self) -> Tensor:
+        """x^L, [rows, sequence, hidden]; a map of [hidden, ...] is read row by row."""
+        return self.raw if self.raw.dim() == 3 else self.raw.flatten(2).mT
+
+    def peaks(self, mask: Tensor) -> Tensor:
+        """How large each token's state becomes in the layers that were watched: its norm over the
+        median of the row's tokens, [rows, sequence]; 0 where none was.
+
+        `mask` says which positions hold tokens, bool [rows, sequence].
+        """
+        trail = self.stack.trail if self.stack is not None else []
+        placed = [(norms.T if self.time_first else norms).to(mask.device) for norms in trail]
+        placed = [norms for norms in placed if norms.shape == mask.shape]
+        if not placed:
+            return torch.zeros(mask.shape, device=mask.device)
+        norms = torch.stack(placed)
+        median = norms.masked_fill(~mask, torch.nan).nanmedian(-1, keepdim=True).values
+        return (norms / median).amax(0).masked_fill(~mask, 0.0)
+
+    def rows(self, index: Tensor) -> "States":
+        """Of some rows."""
+        stack, norms = self.stack, self.norms
+        if stack is not None and norms is not None:
+            stack = replace(stack, norms=norms[index])
+        return replace(self, raw=self.raw[index], stack=stack, time_first=False)
+
+    def to(self, place: torch.device) -> "States":
+        """On another device, for parts of a model may be on several."""
+        return replace(self, raw=self.raw.to(place))
+
+    def stands_beside(self, others: "States") -> bool:
+        """Whether a head that reads `others` can be put on these, token by token."""
+        return (
+            self.raw.dim() == others.raw.dim() == 3
+            and self.raw.shape[-1] == others.raw.shape[-1]
+            and self.norms is not None
+        )
+
+    @cached_property
+    def norms(self) -> Tensor | None:
+        """||x^0||_2 in float32, [rows, sequence]; None where x^0 has other positions than x^L."""
+        if self.stack is not None:
+            norms = self.stack.norms.to(self.raw.device)
+            return norms.T if self.time_first else norms
+        if self.raw.dim() != 3:
+            return None
+        # For the few trunks whose blocks work on other positions than they give: padded to the
+        # width of an attention window (Longformer), or with channels first (SqueezeBERT).
+        states = self.again().get(self.zero)
+        if not states or states[0].shape[:2] != self.raw.shape[:2]:
+            return None
+        return norms_of(states[0]).to(self.raw.device)
+
+
+@dataclass(frozen=True)
+class Capture:
+    """What one forward pass gave.
+
+    Attributes:
+        clone: the copy of the model that ran; the head is replayed on it.
+        trunk: the clone's module that computed `states`.
+        trunk_returns: the class of what the trunk returned.
+        towers: further sub-models that ran before it, and what they returned.
+        inputs: what the model was given.
+        choices: how many rows make one example of multiple choice; None for other heads.
+        logits: the model's own output: [rows, outputs] of a head that reads a row as a whole,
+            [rows, sequence, outputs] of one that reads each token; if `gathered`, only of the
+            positions that were asked for.
+        is_span: whether these are the starts and ends of an answer.
+        gathered: whether `logits` are of the positions asked for.
+        vocabulary: the output embeddings, if the head is a language model's.
+        states: what the head reads.
+        source: the encoder's, if the model is an encoder-decoder.
+        looked_up: the last use of the word embeddings, the decoder's if there is one; or None.
+        depth: how many layers there are.
+        layers: hidden states as the head would read them, [rows, sequence, hidden], of those
+            layers that were asked for; layer 1 is the first block's output, the last is x^L.
+        derived: how further tensors of the trunk's output came from x^L.
+    """
+
+    clone: ModelClone
+    trunk: nn.Module
+    trunk_returns: type[ModelOutput]
+    towers: list[tuple[nn.Module, ModelOutput]]
+    inputs: dict[str, Any]
+    choices: int | None
+    logits: Tensor
+    is_span: bool
+    gathered: bool
+    vocabulary: Vocabulary | None
+    states: States
+    source: States | None
+    looked_up: LookedUp | None
+    depth: int
+    layers: dict[int, Tensor]
+    derived: dict[str, TracedOps]
+
+    @property
+    def reads_decoder(self) -> bool:
+        """Whether the positions are a decoder's."""
+        return self.source is not None
+
+
+def capture(
+    model: PreTrainedModel,
+    inputs: Mapping[str, Any],
+    *,
+    layers: Container[int] = (),
+    read: Tensor | None = None,
+) -> Capture:
+    """Run `model` once on `inputs` and keep what an explanation needs.
+
+    Args:
+        model: any transformers model with a head; it is not changed.
+        inputs: what the model's forward takes, on the model's device.
+        layers: the layers whose hidden states to keep.
+        read: positions of a language model whose logits are needed, int64 [rows, positions].
+
+    Raises:
+        ModelError: the model's own forward fails on these inputs.
+        UnsupportedHeadError: the model does not show where its head's input, or that of a layer,
+            comes from.
+    """
+    anatomy = Anatomy.of(model)
+    trace = ForwardTrace(model, anatomy, layers, trails=read is not None)
+    arguments = _arguments(model, inputs, trace.clone)
+    vocabulary = Vocabulary.of(model, anatomy, trace.clone)
+    try:
+        if vocabulary is None or read is None:
+            outputs = trace.run(arguments)
+        else:
+            with vocabulary.reading(read):
+                outputs = trace.run(arguments)
+    except torch.OutOfMemoryError:
+        raise
+    except Exception as error:
+        raise ModelError(
+            f"{type(model).__name__} could not run on these inputs: {type(error).__name__}: {error}"
+        ) from error
+    return seen(model, trace, arguments, outputs, vocabulary, layers)
+
+
+def seen(
+    model: PreTrainedModel,
+    trace: ForwardTrace,
+    arguments: dict[str, Any],
+    outputs: Any,
+    vocabulary: Vocabulary | None,
+    layers: Container[int] = (),
+) -> Capture:
+    """What a trace saw of a forward pass with these arguments, and what came out of it.
+
+    Raises as `capture`.
+    """
+    ids = arguments.get("input_ids")
+    choices = ids.shape[1] if isinstance(ids, Tensor) and ids.dim() == 3 else None
+    logits = logits_of(outputs, choices)
+    if logits is None or logits.dim() not in (2, 3):
+        found = "no logits" if logits is None else f"logits of shape {list(logits.shape)}"
+        raise UnsupportedHeadError(
+            f"{type(model).__name__} returned {found}; a head that can be explained returns "
+            "[batch, classes] or [batch, sequence, classes]. Load the model with the auto class of "
+            "its task, such as AutoModelForSequenceClassification."
+        )
+    trunk, output = trace.trunk()
+    root, hidden = trace.clone.root, output["last_hidden_state"]
+    name = "encoder_last_hidden_state"
+    encoded = outputs.get(name, output.get(name))
+    again = _second_pass(model, arguments)
+    if encoded is None:
+        states = _states(model, arguments, trace, trunk, hidden, "hidden_states", again)
+        source = None
+    else:
+        part = trunk.get_decoder() if name in output else trunk  # type: ignore[operator]
+        states = _states(model, arguments, trace, part, hidden, "decoder_hidden_states", again)
+        part = _encoder(root)
+        source = _states(model, arguments, trace, part, encoded, "encoder_hidden_states", again)
+    return Capture(
+        clone=trace.clone,
+        trunk=trunk,
+        trunk_returns=type(output),
+        towers=trace.towers(),
+        inputs=arguments,
+        choices=choices,
+        logits=logits,
+        is_span="start_logits" in outputs,
+        gathered=vocabulary is not None and vocabulary.called,
+        vocabulary=vocabulary,
+        states=states.to(logits.device),
+        source=None if source is None else source.to(logits.device),
+        looked_up=trace.looked_up,
+        depth=0 if states.stack is None else states.stack.depth,
+        layers={i: s.to(logits.device) for i, s in _finished(trace, states).items()}
+        if layers
+        else {},
+        derived=_derived(trace, output, hidden),
+    )
+
+
+def _encoder(root: Any) -> nn.Module:
+    """The encoder of an encoder-decoder; all of it where transformers cannot tell."""
+    try:
+        part: nn.Module = root.get_encoder()
+    except TypeError:
+        return root  # type: ignore[no-any-return]
+    return part
+
+
+def logits_of(outputs: Any, choices: int | None) -> Tensor | None:
+    """The model's own output, [rows, outputs] or [rows, sequence, outputs].
+
+    A question answering head has three outputs: start, end, and the span, which is their sum. Of
+    multiple choice, every choice is a row with one output.
+    """
+    if not isinstance(outputs, ModelOutput):
+        return None
+    start, end = outputs.get("start_logits"), outputs.get("end_logits")
+    if start is not None and end is not None:
+        return torch.stack([start, end, start + end], -1)
+    logits = outputs.get("logits")
+    if not isinstance(logits, Tensor):
+        return None
+    return logits if choices is None else logits.reshape(-1, 1)
+
+
+def _arguments(
+    model: PreTrainedModel, inputs: Mapping[str, Any], clone: ModelClone
+) -> dict[str, Any]:
+    """The inputs without labels, of which a forward would learn a problem type, and without a cache
+    that nobody reads; with a pad token where rows are full.
+
+    Last-token heads refuse a batch when no pad token is defined, for they could not find the last
+    token. In rows without padding it is the last position, so an id that no token has will do.
+    """
+    own = (
+        "labels",
+        "start_positions",
+        "end_positions",
+        "logits_to_keep",
+        "return_dict",
+        "output_hidden_states",
+        "output_attentions",
+    )
+    arguments = {key: value for key, value in inputs.items() if key not in own}
+    if _takes_cache(type(model).forward):
+        arguments.setdefault("use_cache", False)
+    mask = inputs.get("attention_mask")
+    no_pad_token = getattr(model.config.get_text_config(), "pad_token_id", None) is None
+    if no_pad_token and (mask is None or bool(mask.all())):
+        clone.set_pad_token_id(-1)
+    return arguments
+
+
+def _states(
+    model: PreTrainedModel,
+    inputs: Mapping[str, Any],
+    trace: ForwardTrace,
+    part: nn.Module,
+    hidden: Tensor,
+    zero: str,
+    again: Callable[[], ModelOutput],
+) -> States:
+    if hidden.dim() not in (3, 4):
+        raise UnsupportedHeadError(
+            f"the trunk of {type(model).__name__} returned hidden states of shape "
+            f"{list(hidden.shape)}; only [batch, sequence, hidden] and [batch, hidden, height, "
+            "width] are supported."
+        )
+    stack = trace.main_stack(part, hidden)
+    time_first = stack is not None and _is_time_first(stack, trace, hidden, model, inputs)
+    return States(hidden, stack, time_first, zero, again)
+
+
+def _derived(trace: ForwardTrace, output: ModelOutput, hidden: Tensor) -> dict[str, TracedOps]:
+    """How further tensors of the trunk's output came from x^L, for those that can be made again."""
+    found = {}
+    for key, value in output.items():
+        if isinstance(value, Tensor) and value is not hidden:
+            ways = (way for way in trace.candidate_ops(value, hidden) if _gives(way, hidden, value))
+            if (derived := next(ways, None)) is not None:
+                found[key] = derived
+    return found
+
+
+def _gives(derived: TracedOps, hidden: Tensor, value: Tensor) -> bool:
+    try:
+        made = derived(hidden)
+    except Exception:
+        return False
+    return made.shape == value.shape and agree(made, value)
+
+
+@cache
+def _takes_cache(forward: Callable[..., Any]) -> bool:
+    return "use_cache" in inspect.signature(forward).parameters
+
+
+def _second_pass(model: PreTrainedModel, arguments: Mapping[str, Any]) -> Callable[[], ModelOutput]:
+    @cache
+    def run() -> ModelOutput:
+        root = ModelClone(Anatomy.of(model)).root
+        outputs: ModelOutput = root(**arguments, output_hidden_states=True, return_dict=True)
+        return outputs
+
+    return run
+
+
+def _is_time_first(
+    stack: Stack,
+    trace: ForwardTrace,
+    hidden: Tensor,
+    model: PreTrainedModel,
+    inputs: Mapping[str, Any],
+) -> bool:
+    """Whether blocks work on [sequence, batch, hidden], the trunk giving [batch, sequence, hidden].
+
+    A batch as large as it is long does not show it; then the ids that were looked up may, and else
+    a second forward pass of one row alone does.
+    """
+    batch, sequence = hidden.shape[:2]
+    if batch != sequence or batch == 1:
+        return stack.shape[0] != batch
+    ids = inputs.get("decoder_input_ids", inputs.get("input_ids"))
+    read = None if trace.looked_up is None else trace.looked_up.ids
+    if isinstance(ids, Tensor) and read is not None and not torch.equal(ids, ids.mT):
+        return not torch.equal(read, ids)
+    row = {
+        key: value[:1] if isinstance(value, Tensor) and value.shape[:1] == (batch,) else value
+        for key, value in inputs.items()
+    }
+    alone = ForwardTrace(model, Anatomy.of(model))
+    alone.run(_arguments(model, row, alone.clone))
+    trunk, output = alone.trunk()
+    stack_alone = alone.main_stack(trunk, output["last_hidden_state"])
+    return stack_alone is not None and stack_alone.shape[0] != 1
+
+
+def _finished(trace: ForwardTrace, states: States) -> dict[int, Tensor]:
+    """Hidden states of layers, with what the trunk does to its last block's (a final norm)."""
+    stack, hidden = states.stack, states.raw
+    if stack is None:
+        return {}
+    expected = hidden.transpose(0, 1) if states.time_first else hidden
+    finish = None
+    if (last := stack.last) is not None:
+        ways = (way for way in trace.candidate_ops(hidden, last) if _gives(way, last, expected))
+        finish = next(ways, TracedOps() if _gives(TracedOps(), last, expected) else None)
+    if finish is None:
+        raise UnsupportedHeadError(
+            f"how {type(trace.clone.root).__name__} makes its final hidden state from its last "
+            "block's output could not be seen, so what its head would read at another layer is not "
+            "known. Leave `layer` out to explain the final layer."
+        )
+    finished = {index: finish(state) for index, state in stack.kept.items()}
+    return {i: s.transpose(0, 1) if states.time_first else s for i, s in finished.items()}

@@ -1,0 +1,406 @@
+"""What hooks on a clone see during one forward pass.
+
+Nothing here depends on an architecture. The trunk is the outermost sub-model that returned a
+`last_hidden_state` last; x^0 is the input of the first block of the trunk's main stack; how x^L
+came from the last block's output (a final norm), and how further outputs came from x^L (a pooler),
+is read off the calls of the modules around the blocks. Of activations only those asked for are
+kept; of the others norms, addresses and counts.
+"""
+
+from collections.abc import Callable, Container, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
+from transformers import PreTrainedModel
+from transformers.utils.generic import ModelOutput
+
+from normxlogit.errors import UnsupportedHeadError
+from normxlogit.model.clone import Anatomy, ModelClone
+
+
+@dataclass(frozen=True)
+class TracedOps:
+    """How modules made a tensor, one after the other, from a view of the hidden states.
+
+    Attributes:
+        modules: in the order in which they were called; none means the tensor is the view itself.
+        view: what the first module was given; None means the hidden states as they are.
+        position: the position that the view takes, where it takes one.
+    """
+
+    modules: tuple[nn.Module, ...] = ()
+    view: Callable[[Tensor], Tensor] | None = None
+    position: int | None = None
+
+    def __call__(self, hidden: Tensor, *, position: int | None = None) -> Tensor:
+        """Make the tensor anew from other hidden states.
+
+        `position` is read in place of the recorded one, where one position is read.
+        """
+        value = hidden
+        if self.position is not None:
+            value = hidden[:, self.position if position is None else position]
+        elif self.view is not None:
+            value = self.view(hidden)
+        for module in self.modules:
+            value = first_tensor(module(value))
+        return value
+
+
+def transposed(hidden: Tensor) -> Tensor:
+    """[batch, sequence, hidden] -> [batch, hidden, sequence]."""
+    return hidden.transpose(1, 2)
+
+
+def mean(hidden: Tensor) -> Tensor:
+    """The mean over the positions of [batch, sequence, hidden] or [batch, hidden, ...]."""
+    return hidden.mean(1) if hidden.dim() == 3 else hidden.flatten(2).mean(2)
+
+
+def mean_but_first(hidden: Tensor) -> Tensor:
+    """The mean over all positions but the first."""
+    return hidden[:, 1:].mean(1)
+
+
+def first(hidden: Tensor) -> Tensor:
+    """The first position."""
+    return hidden[:, 0]
+
+
+def last(hidden: Tensor) -> Tensor:
+    """The last position."""
+    return hidden[:, -1]
+
+
+def mean_of_two(hidden: Tensor) -> Tensor:
+    """The mean over the first two positions."""
+    return hidden[:, :2].mean(1)
+
+
+POOLINGS = (mean, mean_but_first, first, last, mean_of_two)
+"""What trunks pool with by plain functions, that no call of a module shows."""
+
+
+@dataclass
+class Stack:
+    """What was seen of one list of blocks.
+
+    Attributes:
+        blocks: the list.
+        shape: of x^0, the first block's input.
+        norms: ||x^0||_2 in float32, without the last dimension of `shape`.
+        began, ended: when a block was first and last called.
+        depth: how many calls of blocks there were.
+        trail: the norms of the input of the blocks at a quarter, half and three quarters of the
+            list, like `norms`, if they are wanted.
+        last: the last output of a block, if layers are kept.
+        kept: the outputs that were asked for; 1 is the first.
+    """
+
+    blocks: nn.Module
+    shape: torch.Size
+    norms: Tensor
+    began: int
+    ended: int
+    depth: int = 0
+    trail: list[Tensor] = field(default_factory=list)
+    last: Tensor | None = None
+    kept: dict[int, Tensor] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class LookedUp:
+    """A use of the word embeddings: the module, and the ids it was given, [batch, sequence]."""
+
+    module: nn.Module
+    ids: Tensor
+
+    def norms(self) -> Tensor:
+        """||word embedding||_2 in float32, [batch, sequence]."""
+        return norms_of(first_tensor(self.module(self.ids)))
+
+
+@dataclass(frozen=True)
+class _Call:
+    """A module's call, by the places in memory of what it took and what it gave."""
+
+    module: nn.Module
+    address: int
+    shape: torch.Size
+    stride: tuple[int, ...]
+    result: int
+
+
+class ForwardTrace:
+    """A clone whose sub-models, blocks and modules around the blocks are watched.
+
+    Attributes:
+        clone: `run` runs its root.
+        looked_up: the last use of the word embeddings, the decoder's if there is one.
+    """
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        anatomy: Anatomy,
+        layers: Container[int] = (),
+        *,
+        trails: bool = False,
+    ) -> None:
+        self.looked_up: LookedUp | None = None
+        self._handles: list[RemovableHandle] = []
+        self._layers = layers
+        self._clock = 0
+        self._open: list[int] = []
+        self._trunks: list[tuple[nn.Module, ModelOutput]] = []
+        self._part: tuple[nn.Module, ModelOutput] | None = None
+        self._stacks: dict[nn.Module, Stack] = {}
+        self._calls: list[_Call] = []
+
+        self.clone = ModelClone(anatomy)
+        of = self.clone.of
+        for module in anatomy.outside_stacks:
+            if not isinstance(module, PreTrainedModel):
+                self._after(of[module], self._on_call)
+                self._after(of[module], self._on_part)
+            elif module is not model:
+                self._before(of[module], self._on_enter)
+                self._after(of[module], self._on_leave)
+        for blocks in anatomy.stacks:
+            inner = list(_blocks(blocks))
+            some = {len(inner) * n // 4 for n in (1, 2, 3)} if trails else set()
+            for number, block in enumerate(inner):
+                self._before(of[block], partial(self._on_block_input, of[blocks], number in some))
+                if layers:
+                    self._after(of[block], partial(self._on_block_output, of[blocks]))
+        self._embedding = {of[module] for module in word_embeddings(model, anatomy)}
+        for module in self._embedding:
+            self._after(module, self._on_words)
+
+    def run(self, arguments: Mapping[str, Any]) -> Any:
+        """The model's output, watched once; the hooks come off, so that nothing refers back."""
+        try:
+            return self.clone.root(**arguments, return_dict=True)
+        finally:
+            self.release()
+
+    def release(self) -> None:
+        """Take the hooks off."""
+        for handle in self._handles:
+            handle.remove()
+
+    def trunk(self) -> tuple[nn.Module, ModelOutput]:
+        """The module whose output the head reads, and that output."""
+        if not self._trunks and self._part is not None:
+            return self._part
+        if not self._trunks:
+            raise UnsupportedHeadError(
+                f"no sub-model of {type(self.clone.root).__name__} returned a last_hidden_state, "
+                "so its head cannot be told from its trunk."
+            )
+        return self._trunks[-1]
+
+    def towers(self) -> list[tuple[nn.Module, ModelOutput]]:
+        """The outermost sub-models that ran before the trunk, and what they returned."""
+        return self._trunks[:-1]
+
+    def main_stack(self, part: nn.Module, hidden: Tensor) -> Stack | None:
+        """The blocks inside `part` that made `hidden`, [batch, sequence, hidden]: the largest stack
+        whose x^0 has its positions.
+
+        Of stacks that ran interleaved with it the first, whose input is x^0. None if no stack fits.
+        """
+        if hidden.dim() != 3:
+            return None
+        batch, sequence, _ = hidden.shape
+        inside = set(Anatomy.of(part).stacks)
+        fitting = {
+            blocks: stack
+            for blocks, stack in self._stacks.items()
+            if blocks in inside
+            and len(stack.shape) == 3
+            and stack.shape[:2] in ((batch, sequence), (sequence, batch))
+        }
+        if not fitting:
+            return None
+        if len(fitting) > 1:
+            inner = self._around_words(part)
+            fitting = {b: s for b, s in fitting.items() if b in inner} or fitting
+        if len(fitting) == 1:
+            return next(iter(fitting.values()))
+        main = fitting[max(fitting, key=_size)]
+        interleaved = [
+            s for s in fitting.values() if s.began <= main.ended and main.began <= s.ended
+        ]
+        return min(interleaved, key=lambda stack: stack.began)
+
+    def candidate_ops(self, value: Tensor, source: Tensor) -> Iterator[TracedOps]:
+        """Ways in which `value` may have come from `source` by calls of modules, likeliest first.
+
+        Addresses of freed tensors are used anew and plain functions leave no trace, so a way is
+        only to be believed if it gives the value.
+        """
+        address, end, modules = value.data_ptr(), len(self._calls), list[nn.Module]()
+        if address == source.data_ptr() and value.shape == source.shape:
+            yield TracedOps()
+            return
+        taken: torch.Size | None = value.shape
+        while taken is not None:
+            yield from (
+                TracedOps(tuple(modules), pooling)
+                for pooling in POOLINGS
+                if _is_pooled(taken, source.shape)
+            )
+            calls = (i for i in reversed(range(end)) if self._calls[i].result == address)
+            if (end := next(calls, -1)) < 0:
+                return
+            call = self._calls[end]
+            modules.insert(0, call.module)
+            address, taken = call.address, call.shape
+            if address == source.data_ptr() and taken == source.shape:
+                yield TracedOps(tuple(modules))
+                return
+            if address == source.data_ptr() and taken == source.mT.shape:
+                yield TracedOps(tuple(modules), transposed)
+                return
+            offset = (address - source.data_ptr()) // source.element_size()
+            if (
+                source.dim() == 3
+                and taken == (source.shape[0], source.shape[2])
+                and call.stride[0] == source.stride(0)
+                and 0 <= offset < source.stride(0)
+            ):
+                yield TracedOps(tuple(modules), position=offset // source.stride(1))
+                return
+
+    def _around_words(self, part: nn.Module) -> set[nn.Module]:
+        """The modules of the innermost sub-model that holds the word embeddings."""
+        holders = [
+            set(module.modules())
+            for module in Anatomy.of(part).modules
+            if isinstance(module, PreTrainedModel)
+            and not self._embedding.isdisjoint(module.modules())
+        ]
+        return min(holders, key=len, default=set())
+
+    def _before(self, module: nn.Module, hook: Callable[..., None]) -> None:
+        self._handles.append(module.register_forward_pre_hook(hook, with_kwargs=True))
+
+    def _after(self, module: nn.Module, hook: Callable[..., None]) -> None:
+        self._handles.append(module.register_forward_hook(hook, with_kwargs=True))
+
+    def _on_enter(self, _module: nn.Module, _args: Any, _kwargs: Any) -> None:
+        self._open.append(len(self._trunks))
+
+    def _on_leave(self, module: nn.Module, _args: Any, _kwargs: Any, output: Any) -> None:
+        began = self._open.pop()
+        if isinstance(output, ModelOutput) and output.get("last_hidden_state") is not None:
+            self._trunks[began:] = [(module, output)]
+
+    def _on_part(self, module: nn.Module, _args: Any, _kwargs: Any, output: Any) -> None:
+        if isinstance(output, ModelOutput) and output.get("last_hidden_state") is not None:
+            self._part = (module, output)
+
+    def _on_block_input(
+        self, blocks: nn.Module, is_on_trail: bool, _block: nn.Module, args: Any, kwargs: Any
+    ) -> None:
+        self._clock += 1
+        stack = self._stacks.get(blocks)
+        hidden = first_tensor((*args, *kwargs.values())) if stack is None or is_on_trail else None
+        if stack is None:
+            if hidden is None:
+                return
+            stack = Stack(blocks, hidden.shape, norms_of(hidden), self._clock, self._clock)
+            self._stacks[blocks] = stack
+        elif hidden is not None:
+            stack.trail.append(norms_of(hidden))
+        stack.ended = self._clock
+        stack.depth += 1
+
+    def _on_block_output(
+        self, blocks: nn.Module, _block: nn.Module, _args: Any, _kwargs: Any, output: Any
+    ) -> None:
+        if (stack := self._stacks.get(blocks)) is None:
+            return
+        stack.last = first_tensor(output)
+        if stack.depth in self._layers and stack.last is not None:
+            stack.kept[stack.depth] = stack.last
+
+    def _on_call(self, module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
+        if not self._open:
+            return
+        source, result = first_tensor((*args, *kwargs.values())), first_tensor(output)
+        if source is not None and result is not None:
+            self._calls.append(
+                _Call(module, source.data_ptr(), source.shape, source.stride(), result.data_ptr())
+            )
+
+    def _on_words(self, module: nn.Module, args: Any, kwargs: Any, _output: Any) -> None:
+        ids = next(iter((*args, *kwargs.values())), None)
+        if isinstance(ids, Tensor) and not ids.is_floating_point():
+            self.looked_up = LookedUp(module, ids)
+
+
+def _is_pooled(shape: torch.Size, source: torch.Size) -> bool:
+    """Whether a tensor has one vector for each row of the hidden states."""
+    return tuple(shape) == ((source[0], source[2]) if len(source) == 3 else tuple(source[:2]))
+
+
+def _blocks(stack: nn.Module) -> Iterator[nn.Module]:
+    """The blocks of a stack, or of the stacks in it."""
+    for block in stack.children():
+        if isinstance(block, nn.ModuleList):
+            yield from _blocks(block)
+        else:
+            yield block
+
+
+def norms_of(hidden: Tensor) -> Tensor:
+    """The L2 norms of vectors in the last dimension, in float32."""
+    wide = torch.float64 if hidden.dtype == torch.float64 else torch.float32
+    norms: Tensor = torch.linalg.vector_norm(hidden, dim=-1, dtype=wide)
+    return norms.float()
+
+
+def first_tensor(values: Any) -> Any:
+    """The first floating-point tensor of a module's arguments or output; None if there is none."""
+    if isinstance(values, Tensor):
+        return values if values.is_floating_point() else None
+    if isinstance(values, ModelOutput):
+        values = values.to_tuple()
+    if isinstance(values, (tuple, list)):
+        return next((v for v in values if isinstance(v, Tensor) and v.is_floating_point()), None)
+    return None
+
+
+def word_embeddings(model: PreTrainedModel, anatomy: Anatomy) -> list[nn.Module]:
+    """The modules around the blocks whose weights are the word embeddings, which encoder and
+    decoder may share; where these are offloaded, and so no longer the same tensor, those that have
+    its measures.
+    """
+    try:
+        words = model.get_input_embeddings()
+    except (AttributeError, NotImplementedError):
+        return []
+    table = words._parameters.get("weight") if isinstance(words, nn.Module) else None
+    if table is None:
+        return []
+    names = ("num_embeddings", "embedding_dim", "padding_idx")
+
+    def embeds(module: nn.Module) -> bool:
+        weight = module._parameters.get("weight")
+        if weight is None or not table.is_meta:
+            return weight is table
+        return isinstance(module, nn.Embedding) and all(
+            getattr(module, name) == getattr(words, name, None) for name in names
+        )
+
+    return [module for module in anatomy.outside_stacks if embeds(module)]
+
+
+def _size(module: nn.Module) -> int:
+    return sum(p.numel() for p in module.parameters())

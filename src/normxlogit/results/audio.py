@@ -1,0 +1,112 @@
+"""The result for sounds: stretches of time and their scores."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from normxlogit.errors import InputError
+from normxlogit.results.base import Floats, Result, plain
+
+
+@dataclass(frozen=True, eq=False, repr=False, kw_only=True)
+class AudioAttribution(Result, kind="audio"):
+    """How much each stretch of a sound speaks for what a model said of it.
+
+    Attributes:
+        scores, norms, logits: as in `Result`, the last dimension being the positions.
+        special: which positions are no part of the sound, bool [positions]: CLS and its like, and
+            the silence that a fixed window is filled up with.
+        seconds: where each position begins and ends, float32 [positions, 2], nan for those that
+            lie nowhere in time; None if it is not known.
+        duration: of the sound, in seconds.
+        sampling_rate: of the sound, in samples a second.
+        grid: of models that cut a spectrogram into patches, how many bands of frequency and how
+            many steps in time there are; band by band, the lowest first. Else None.
+        note: why `seconds` is not known.
+        name: the name of the sound's file, if it came from one.
+        envelope: the loudest sample of each of so many equal parts, float32 [parts], to draw.
+    """
+
+    special: NDArray[np.bool_]
+    seconds: Floats | None
+    duration: float
+    sampling_rate: int
+    grid: tuple[int, int] | None = None
+    note: str = ""
+    name: str = ""
+    envelope: Floats
+
+    def patches(self) -> Floats:
+        """Scores float32 [..., bands, steps], of models that cut a spectrogram into patches.
+
+        Raises:
+            InputError: the model has no bands.
+        """
+        if self.grid is None:
+            raise InputError("this model does not cut a spectrogram into bands of frequency.")
+        kept = self.scores[..., ~self.special]
+        return kept.reshape(*self.scores.shape[:-1], self.grid[0], -1)
+
+    def track(self) -> Floats:
+        """Scores float32 [..., steps] over the time of the sound, summed over bands of frequency.
+
+        `times` says where the steps are.
+        """
+        return self.scores[..., ~self.special] if self.grid is None else self.patches().sum(-2)
+
+    def times(self) -> Floats:
+        """Where each step of `track` begins and ends in seconds, float32 [steps, 2].
+
+        Raises:
+            InputError: it is not known.
+        """
+        if self.seconds is None:
+            raise InputError(f"when each position of this sound is, is not known: {self.note}")
+        kept = self.seconds[~self.special]
+        return kept if self.grid is None else kept[: len(kept) // self.grid[0]]
+
+    def top(self, count: int = 5) -> list[tuple[tuple[float, float], float]]:
+        """Beginning and end in seconds of the steps that speak most for the target, and scores.
+
+        Raises:
+            InputError: where they are is not known.
+        """
+        scores, times = self.only().track(), self.times()
+        order = np.argsort(-scores, kind="stable")[:count]
+        return [((float(times[i, 0]), float(times[i, 1])), float(scores[i])) for i in order]
+
+    def __repr__(self) -> str:
+        targets = ", ".join(map(str, self.targets))
+        return f"<AudioAttribution of {targets} to {len(self)} positions of {self.duration:.2f} s>"
+
+    def _own_to_dict(self) -> dict[str, Any]:
+        return {
+            "special": self.special.tolist(),
+            "seconds": plain(self.seconds),
+            "duration": self.duration,
+            "sampling_rate": self.sampling_rate,
+            "grid": None if self.grid is None else list(self.grid),
+            "note": self.note,
+            "name": self.name,
+            "envelope": plain(self.envelope),
+        }
+
+    @classmethod
+    def _own_from_dict(cls, data: Mapping[str, Any]) -> dict[str, Any]:
+        grid, seconds = data["grid"], data["seconds"]
+        if grid is not None:
+            bands, steps = map(int, grid)
+            grid = (bands, steps)
+        return {
+            "special": np.array(data["special"], np.bool_),
+            "seconds": None if seconds is None else np.array(seconds, np.float32).reshape(-1, 2),
+            "duration": float(data["duration"]),
+            "sampling_rate": int(data["sampling_rate"]),
+            "grid": grid,
+            "note": str(data["note"]),
+            "name": str(data["name"]),
+            "envelope": np.array(data["envelope"], np.float32),
+        }

@@ -1,0 +1,367 @@
+"""What every explanation has: scores, what they explain, and what made them."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from normxlogit.data.files import write_whole
+from normxlogit.errors import InputError, OptionError
+from normxlogit.results.display import DISPLAYS, Displayed, ResultDisplay
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+SCHEMA = "normxlogit/attribution/1"
+
+Floats = NDArray[np.float32]
+
+AnyResult = TypeVar("AnyResult", bound="Result")
+
+
+@dataclass(frozen=True)
+class Target:
+    """An output of the model.
+
+    Attributes:
+        label: its name.
+        id: its number.
+        logit: what the model's head gave; the value itself if the model is a regression.
+        probability: by softmax, or sigmoid if several labels may hold; None in a regression.
+        position: where among the tokens it is read, of a head that gives outputs for every token.
+            Of a causal language model that is the token before the one it predicts; of an answer,
+            its first token.
+    """
+
+    label: str
+    id: int
+    logit: float
+    probability: float | None
+    position: int | None = None
+
+    @property
+    def value(self) -> float:
+        """The probability, or the value of a regression."""
+        return self.logit if self.probability is None else self.probability
+
+    def __str__(self) -> str:
+        return f"{self.label} {self.value:.3f}"
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What the model said.
+
+    Attributes:
+        problem: what the outputs mean: "single_label_classification", "multi_label_classification",
+            "regression", "multiple_choice", "span" (an answer in a text) or "token".
+        predicted: the outputs that count as predicted: the largest, or with several labels those
+            over the threshold (there may be none), or every value of a regression; of a tagger the
+            tag of every word; of generated text every token.
+        outputs: those it chose from at one position: every one, in the order of their ids, but of a
+            vocabulary the most probable ones and those that were asked for. Empty where several
+            positions are read.
+    """
+
+    problem: str
+    predicted: tuple[Target, ...]
+    outputs: tuple[Target, ...]
+
+    @property
+    def top(self) -> Target:
+        """The output with the largest logit."""
+        return max(self.outputs or self.predicted, key=lambda output: output.logit)
+
+    @property
+    def label(self) -> str:
+        """The label of `top`."""
+        return self.top.label
+
+    @property
+    def id(self) -> int:
+        """The id of `top`."""
+        return self.top.id
+
+    @property
+    def probability(self) -> float | None:
+        """The probability of `top`, the model's confidence; None in a regression."""
+        return self.top.probability
+
+    def __str__(self) -> str:
+        return ", ".join(map(str, self.predicted)) or "no label"
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """What made an attribution.
+
+    Attributes:
+        model: the name or folder that the model came from.
+        revision: the commit of the Hub repository, if known.
+        architecture: the model's class.
+        dtype: of its weights.
+        method, readout, contrast, options: what was asked; the contrast by its label; no readout if
+            the method uses none.
+        of_output: whether the readout is of the model's own output, rather than of what the head
+            says of each token.
+        unsigned: of scores that speak neither for nor against the target, what a high one says.
+        reads_layers: whether the scores are those of the result's layers.
+        versions: of normxlogit, torch and transformers.
+    """
+
+    model: str
+    revision: str | None
+    architecture: str
+    dtype: str
+    method: str
+    readout: str | None
+    of_output: bool
+    unsigned: str | None
+    reads_layers: bool
+    contrast: str | None
+    options: Mapping[str, Any]
+    versions: Mapping[str, str]
+
+
+@dataclass(frozen=True, eq=False, repr=False, kw_only=True)
+class Result(Displayed):
+    """An explanation, of whatever kind of input.
+
+    Attributes:
+        scores: float32 [positions]; positive speaks for the target. With several targets
+            [targets, positions], with all layers [layers, positions], with both
+            [targets, layers, positions].
+        axes: the names of the dimensions of `scores` before the last: "target", "layer".
+        targets: what is explained.
+        layers: the layers that the head was put on.
+        prediction: what the model said.
+        norms: ||x_i^0||_2, float32 [positions]; None where not defined.
+        logits: what the readout gave, like `scores`; None if the method does not read the head.
+        provenance: what made it.
+        notes: what the method says of its own scores, a number for each target by name, such as the
+            "completeness_gap" of integrated gradients.
+    """
+
+    kind: ClassVar[str]
+    display_name = "result"
+
+    scores: Floats
+    axes: tuple[str, ...]
+    targets: tuple[Target, ...]
+    layers: tuple[int, ...]
+    prediction: Prediction
+    provenance: Provenance
+    norms: Floats | None = None
+    logits: Floats | None = None
+    notes: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+
+    def __init_subclass__(cls, *, kind: str | None = None) -> None:
+        """Name the kind by which `from_dict` and `load` know the class; see `_HOMES`."""
+        if kind is not None:
+            cls.kind = kind
+
+    def __len__(self) -> int:
+        return int(self.scores.shape[-1])
+
+    @property
+    def target(self) -> Target:
+        """What is explained.
+
+        Raises:
+            OptionError: it explains several targets; `targets` has them.
+        """
+        if len(self.targets) != 1:
+            names = ", ".join(t.label for t in self.targets)
+            raise OptionError(
+                f"this attribution explains {len(self.targets)} targets ({names}). "
+                "Use a.targets, or a.select(target=...) for one of them."
+            )
+        return self.targets[0]
+
+    def select(
+        self: AnyResult, *, target: str | int | None = None, layer: int | None = None
+    ) -> AnyResult:
+        """The part that explains one target (by label or id), at one layer."""
+        part = self
+        if target is not None:
+            keys = [key for t in self.targets for key in (t.label, t.id)]
+            if target not in keys:
+                raise OptionError(f"target {target!r} is not among {', '.join(map(str, keys))}.")
+            part = part.at(keys.index(target) // 2)
+        if layer is not None:
+            if layer not in self.layers:
+                raise OptionError(f"layer {layer!r} is not among {self.layers}.")
+            part = part._take("layer", self.layers.index(layer), layers=(layer,))
+        return part
+
+    def at(self: AnyResult, number: int) -> AnyResult:
+        """The part that explains the target of that number in `targets`."""
+        notes = {name: (values[number],) for name, values in self.notes.items()}
+        return self._take("target", number, targets=(self.targets[number],), notes=notes)
+
+    def single(self: AnyResult) -> Iterator[AnyResult]:
+        """One attribution, of scores [positions], for each target and layer."""
+        for number in range(len(self.targets)):
+            for layer in self.layers:
+                yield self.at(number).select(layer=layer)
+
+    def only(self: AnyResult) -> AnyResult:
+        """This attribution, if its scores are of one target and layer.
+
+        Raises:
+            OptionError: they are of several.
+        """
+        if self.axes and self.scores[..., 0].size > 1:
+            raise OptionError(
+                f"these scores have the axes {', '.join(self.axes)} besides the tokens. "
+                "Use a.select(target=..., layer=...) for one of each."
+            )
+        return replace(self, scores=self.scores.reshape(-1), axes=())
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON, as docs/json.md describes it."""
+        return {
+            "schema": SCHEMA,
+            "kind": self.kind,
+            **self._own_to_dict(),
+            "prediction": {
+                "problem": self.prediction.problem,
+                "predicted": [asdict(target) for target in self.prediction.predicted],
+                "outputs": [asdict(target) for target in self.prediction.outputs],
+            },
+            "targets": [asdict(target) for target in self.targets],
+            "layers": list(self.layers),
+            "axes": list(self.axes),
+            "scores": plain(self.scores),
+            "norms": plain(self.norms),
+            "logits": plain(self.logits),
+            "notes": {name: list(values) for name, values in self.notes.items()},
+            "provenance": asdict(self.provenance),
+        }
+
+    @classmethod
+    def from_dict(cls: type[AnyResult], data: Mapping[str, Any]) -> AnyResult:
+        """The reverse of `to_dict`; the class of the result is that of the data's kind.
+
+        Raises:
+            InputError: the data is of another schema or version, or incomplete, or of a kind that
+                is not this class.
+        """
+        if data.get("schema") != SCHEMA:
+            raise InputError(
+                f"expected data of the schema {SCHEMA!r}, got {data.get('schema')!r}. "
+                "It may be of another version of normxlogit."
+            )
+        made = _class_of(data.get("kind"))
+        if made is None or not issubclass(made, cls):
+            raise InputError(f"expected an {cls.__name__}, got the kind {data.get('kind')!r}.")
+        try:
+            prediction = data["prediction"]
+            result: AnyResult = made(
+                **made._own_from_dict(data),
+                scores=np.array(data["scores"], np.float32),
+                axes=tuple(data["axes"]),
+                targets=_targets(data["targets"]),
+                layers=tuple(data["layers"]),
+                prediction=Prediction(
+                    problem=prediction["problem"],
+                    predicted=_targets(prediction["predicted"]),
+                    outputs=_targets(prediction["outputs"]),
+                ),
+                provenance=Provenance(**data["provenance"]),
+                norms=_floats(data["norms"]),
+                logits=_floats(data["logits"]),
+                notes={name: tuple(values) for name, values in data["notes"].items()},
+            )
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise InputError(f"this is not a whole attribution: {error!r}.") from error
+        return result
+
+    def save(self, path: str | Path) -> None:
+        """Write it as JSON; the file appears whole or not at all."""
+        write_whole(path, json.dumps(self.to_dict(), ensure_ascii=False) + "\n")
+
+    @classmethod
+    def load(cls: type[AnyResult], path: str | Path) -> AnyResult:
+        """Read what `save` wrote."""
+        try:
+            data = json.loads(Path(path).read_text("utf-8"))
+        except (OSError, ValueError) as error:
+            raise InputError(f"cannot read an attribution from {path}: {error}.") from error
+        if not isinstance(data, dict):
+            raise InputError(f"{path} holds JSON that is not an attribution.")
+        return cls.from_dict(data)
+
+    def plot(self) -> "Figure":
+        """Return the scores as a matplotlib figure (extra `plot`): signed bars over a text, a heat
+        map of generated text, the image under its scores, or a track over time.
+        """
+        return self._display().figure(self)
+
+    def _repr_html_(self) -> str:
+        return self._display().fragment(self)
+
+    def _display(self) -> ResultDisplay:
+        display: ResultDisplay = DISPLAYS[self.display_name]()
+        return display
+
+    def _own_to_dict(self) -> dict[str, Any]:
+        """What the kind has of its own, as plain data."""
+        raise NotImplementedError
+
+    @classmethod
+    def _own_from_dict(cls, data: Mapping[str, Any]) -> dict[str, Any]:
+        """The reverse of `_own_to_dict`: arguments of the class."""
+        raise NotImplementedError
+
+    def _take(self: AnyResult, axis: str, index: int, **changes: Any) -> AnyResult:
+        if axis not in self.axes:
+            return self
+        at = self.axes.index(axis)
+        return replace(
+            self,
+            scores=np.take(self.scores, [index], axis=at).squeeze(at),
+            logits=None
+            if self.logits is None
+            else np.take(self.logits, [index], axis=at).squeeze(at),
+            axes=tuple(a for a in self.axes if a != axis),
+            **changes,
+        )
+
+
+_HOMES = {
+    "text": ("text", "Attribution"),
+    "generation": ("generation", "GenerationAttribution"),
+    "image": ("image", "ImageAttribution"),
+    "audio": ("audio", "AudioAttribution"),
+}
+"""The module and class of each kind of result, imported when one is read."""
+
+
+def _class_of(kind: Any) -> Any:
+    if kind not in _HOMES:
+        return None
+    module, name = _HOMES[kind]
+    return getattr(import_module(f".{module}", __package__), name)
+
+
+def plain(values: Floats | None) -> Any:
+    """Nested lists of numbers; None for what is not a number."""
+    if values is None or not np.isnan(values).any():
+        return None if values is None else values.tolist()
+    objects = values.astype(object)
+    objects[np.isnan(values)] = None
+    return objects.tolist()
+
+
+def _floats(values: Any) -> Floats | None:
+    return None if values is None else np.array(values, np.float32)
+
+
+def _targets(values: Sequence[Mapping[str, Any]]) -> tuple[Target, ...]:
+    return tuple(Target(**target) for target in values)

@@ -1,0 +1,140 @@
+"""The result for generated text: every new token with its scores over all tokens before it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from normxlogit.errors import InputError, OptionError
+from normxlogit.results.base import Floats, Prediction, Target
+from normxlogit.results.text import Attribution
+from normxlogit.text.words import Span
+
+
+@dataclass(frozen=True, eq=False, repr=False, kw_only=True)
+class GenerationAttribution(Attribution, kind="generation"):
+    """What each token of an answer rests on.
+
+    It is an `Attribution` whose targets are the tokens of the answer, one after the other, and
+    whose tokens are those of the prompt (of an encoder-decoder the source, and what the decoder
+    starts with) and then those of the answer. `words()`, `by(...)` and the like sum over tokens
+    that are scored; `span(...)` and `whole()` over tokens of the answer that are explained.
+
+    Attributes:
+        texts: the prompt and the answer.
+        segments: 0 for tokens of the prompt, 1 for those of the answer, -1 for special ones.
+        scores: float32 [answer, tokens] (with all layers [answer, layers, tokens]), nan for
+            tokens that are not before the one that is explained.
+        answer_offsets: first character and last + 1 of each of the answer's tokens in the answer,
+            int32 [answer, 2].
+        answer_special: whether it is a special token, such as the end of the text, bool [answer].
+    """
+
+    answer_offsets: NDArray[np.int32]
+    answer_special: NDArray[np.bool_]
+
+    @property
+    def prompt(self) -> str:
+        """The prompt as the model got it; of an encoder-decoder, the source."""
+        return self.texts[0]
+
+    @property
+    def answer(self) -> str:
+        """The generated, or given, text."""
+        return self.texts[1]
+
+    def at(self, number: int) -> "GenerationAttribution":
+        """The part that explains the token of that number in the answer."""
+        return replace(
+            super().at(number),
+            answer_offsets=self.answer_offsets[[number]],
+            answer_special=self.answer_special[[number]],
+        )
+
+    def whole(self) -> Attribution:
+        """What the answer as a whole rests on: the sum over its tokens, special ones left out."""
+        explained = np.flatnonzero(~self.answer_special)
+        return self._joined(explained if len(explained) else np.arange(len(self.targets)))
+
+    def span(self, part: str | Span) -> Attribution:
+        """What a part of the answer rests on: the sum over its tokens.
+
+        Args:
+            part: text that occurs once in the answer, or its first character and last + 1.
+
+        Raises:
+            InputError: there is no such part, or it holds no token.
+            OptionError: the text occurs several times.
+        """
+        if isinstance(part, str):
+            count = self.answer.count(part) if part else 0
+            if count > 1:
+                raise OptionError(
+                    f"{part!r} occurs {count} times in the answer: give its first character and "
+                    "last + 1."
+                )
+            if not count:
+                raise InputError(f"{part!r} does not occur in the answer {self.answer!r:.80}.")
+            start = self.answer.index(part)
+            part = (start, start + len(part))
+        start, end = part
+        if not 0 <= start < end <= len(self.answer):
+            raise InputError(f"span ({start}, {end}) is not inside {len(self.answer)} characters.")
+        a, b = self.answer_offsets.T
+        inside = np.flatnonzero((a < end) & (b > start) & (b > a))
+        if not len(inside):
+            raise InputError(f"span ({start}, {end}) of the answer holds no token.")
+        return self._joined(inside)
+
+    def _joined(self, explained: NDArray[np.intp]) -> Attribution:
+        """The sum over these targets, for the tokens before the last of them."""
+        targets = [self.targets[n] for n in explained]
+        known = ~np.isnan(self.scores[explained[-1]]).reshape(-1, len(self)).any(0)
+        begin, end = self.answer_offsets[explained[0], 0], self.answer_offsets[explained[-1], 1]
+        probabilities = [t.probability for t in targets if t.probability is not None]
+        joint = Target(
+            label=self.answer[begin:end] or targets[0].label,
+            id=targets[0].id,
+            logit=float(sum(t.logit for t in targets)),
+            probability=float(np.prod(probabilities)) if probabilities else None,
+            position=targets[0].position,
+        )
+
+        def summed(values: Floats | None) -> Floats | None:
+            return None if values is None else np.nansum(values[explained], 0)[..., known]
+
+        scores = summed(self.scores)
+        assert scores is not None
+        return Attribution(
+            texts=self.texts,
+            tokens=tuple(t for t, is_known in zip(self.tokens, known, strict=True) if is_known),
+            scores=scores,
+            special=self.special[known],
+            offsets=self.offsets[known],
+            segments=self.segments[known],
+            word_numbers=self.word_numbers[known],
+            unit=self.unit,
+            messages=self.messages,
+            axes=self.axes[1:],
+            targets=(joint,),
+            layers=self.layers,
+            prediction=Prediction(self.prediction.problem, (joint,), ()),
+            provenance=self.provenance,
+            norms=None if self.norms is None else self.norms[known],
+            logits=summed(self.logits),
+        )
+
+    def _own_to_dict(self) -> dict[str, Any]:
+        return super()._own_to_dict() | {
+            "answer_offsets": self.answer_offsets.tolist(),
+            "answer_special": self.answer_special.tolist(),
+        }
+
+    @classmethod
+    def _own_from_dict(cls, data: Mapping[str, Any]) -> dict[str, Any]:
+        return super()._own_from_dict(data) | {
+            "answer_offsets": np.array(data["answer_offsets"], np.int32).reshape(-1, 2),
+            "answer_special": np.array(data["answer_special"], np.bool_),
+        }

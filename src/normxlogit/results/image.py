@@ -1,0 +1,263 @@
+"""The result for pictures: patches and their scores."""
+
+import base64
+import binascii
+import io
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from normxlogit.errors import InputError, MissingExtraError
+from normxlogit.results.base import Floats, Result
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+LONGEST_SIDE = 512
+"""Of the copy of a picture that a result keeps to draw itself."""
+
+FOR, AGAINST = (26, 102, 204), (217, 102, 10)
+
+_PNG = b"\x89PNG\r\n\x1a\n"
+
+
+@dataclass(frozen=True, eq=False, repr=False, kw_only=True)
+class ImageAttribution(Result, kind="image"):
+    """How much each patch of a picture speaks for what a model said of it.
+
+    Attributes:
+        scores, norms, logits: as in `Result`, the last dimension being the positions: those that
+            lie nowhere in the picture (CLS, registers), then the patches row by row.
+        special: which positions lie nowhere in the picture, bool [positions].
+        size: height and width of the picture as the model saw it.
+        original: height and width of the picture that was given, turned as its EXIF data says.
+        grid: rows and columns of the patches; None if they are not known.
+        box: left, upper, right and lower edge of the grid in pixels of the original; it lies
+            outside of the original where the picture was padded. None if it is not known.
+        note: why the grid or the box is not known.
+        name: the name of the picture's file, if it came from one.
+        thumbnail: the picture as PNG, its longest side at most 512; or None.
+    """
+
+    special: NDArray[np.bool_]
+    size: tuple[int, int]
+    original: tuple[int, int]
+    grid: tuple[int, int] | None = None
+    box: tuple[float, float, float, float] | None = None
+    note: str = ""
+    name: str = ""
+    thumbnail: bytes | None = None
+
+    @property
+    def picture(self) -> "Image | None":
+        """The copy of the picture, its longest side at most 512 pixels.
+
+        Raises:
+            MissingExtraError: Pillow is not installed.
+        """
+        if self.thumbnail is None:
+            return None
+        picture: Image = pillow().open(io.BytesIO(self.thumbnail)).convert("RGB")
+        return picture
+
+    def patches(self) -> Floats:
+        """Scores float32 [..., rows, columns] without the positions that lie nowhere.
+
+        Raises:
+            InputError: the grid is not known.
+        """
+        if self.grid is None:
+            raise InputError(f"the scores of this picture have no rows and columns: {self.note}")
+        return self.scores[..., ~self.special].reshape(*self.scores.shape[:-1], *self.grid)
+
+    def cell(self, row: int, column: int) -> tuple[float, float, float, float]:
+        """Left, upper, right and lower edge of a patch in pixels of the original.
+
+        Raises:
+            InputError: they are not known.
+        """
+        left, upper, right, lower = self._placed()
+        rows, columns = self.grid or (1, 1)
+        width, height = (right - left) / columns, (lower - upper) / rows
+        x, y = left + column * width, upper + row * height
+        return x, y, x + width, y + height
+
+    def heatmap(self, *, smooth: bool = False) -> Floats:
+        """Scores float32 [..., height, width] for each pixel of the original.
+
+        Args:
+            smooth: between the centres of patches go evenly from one score to the next. This looks
+                finer than what is known.
+
+        Returns:
+            Each pixel has its patch's score; nan where none lies.
+
+        Raises:
+            InputError: where the patches lie is not known.
+        """
+        left, upper, right, lower = self._placed()
+        patches = self.patches()
+        rows, columns = patches.shape[-2:]
+        down = _weights(self.original[0], rows, upper, lower, smooth)
+        across = _weights(self.original[1], columns, left, right, smooth)
+        return (down @ patches.astype(np.float64) @ across.T).astype(np.float32)
+
+    def overlay(
+        self, picture: "Image | None" = None, *, smooth: bool = False, strength: float = 0.7
+    ) -> "Image":
+        """The picture in grey with the scores over it: blue speaks for the target, orange against.
+
+        Args:
+            picture: the picture that was explained, in any resolution; if not given, the copy that
+                the result keeps.
+            smooth: as in `heatmap`.
+            strength: how much of the picture the strongest colour hides, from 0 to 1.
+
+        Returns:
+            An image as large as `picture`. What lies under no patch is pale.
+
+        Raises:
+            InputError: where the patches lie is not known, there is no picture, or the picture has
+                other proportions.
+            OptionError: the scores are of several targets or layers.
+            MissingExtraError: Pillow is not installed.
+        """
+        image = pillow()
+        picture = self.picture if picture is None else picture
+        if picture is None:
+            raise InputError("this result keeps no copy of its picture: give overlay the picture.")
+        height, width = self.original
+        if abs(picture.width * height - picture.height * width) > 2 * max(height, width):
+            raise InputError(
+                f"the picture that was explained is {width} x {height} pixels (width x height), "
+                f"and the one to draw on {picture.width} x {picture.height}: it has other "
+                "proportions."
+            )
+        scores = self.only().heatmap(smooth=smooth)
+        rows = np.minimum((np.arange(picture.height) + 0.5) * height / picture.height, height - 1)
+        columns = np.minimum((np.arange(picture.width) + 0.5) * width / picture.width, width - 1)
+        scores = scores[rows.astype(int)[:, None], columns.astype(int)]
+        grey = np.asarray(picture.convert("L"), np.float32)[..., None].repeat(3, -1)
+        share = np.abs(scores) / (float(np.abs(self.only().patches()).max()) or 1.0)
+        color = np.where(
+            (scores > 0)[..., None], np.array(FOR, np.float32), np.array(AGAINST, np.float32)
+        )
+        alpha = np.nan_to_num(share * strength)[..., None]
+        drawn = (1 - alpha) * grey + alpha * color
+        drawn = np.where(np.isnan(scores)[..., None], 0.3 * grey + 0.7 * 255, drawn)
+        made: Image = image.fromarray(np.rint(drawn).clip(0, 255).astype(np.uint8))
+        return made
+
+    def top(self, count: int = 5) -> list[tuple[tuple[int, int], float]]:
+        """The row and column of the patches that speak most for the target with their scores.
+
+        Raises:
+            InputError: the grid is not known.
+        """
+        patches = self.only().patches()
+        order = np.argsort(-patches.ravel(), kind="stable")[:count]
+        found = [divmod(int(i), patches.shape[1]) for i in order]
+        return [(cell, float(patches[cell])) for cell in found]
+
+    def __repr__(self) -> str:
+        targets = ", ".join(map(str, self.targets))
+        height, width = self.original
+        return f"<ImageAttribution of {targets} to {len(self)} positions of {width} x {height}>"
+
+    def _placed(self) -> tuple[float, float, float, float]:
+        if self.box is None or self.grid is None:
+            raise InputError(f"where the patches lie on the picture is not known: {self.note}")
+        return self.box
+
+    def _own_to_dict(self) -> dict[str, Any]:
+        picture = self.thumbnail
+        return {
+            "special": self.special.tolist(),
+            "size": list(self.size),
+            "original": list(self.original),
+            "grid": None if self.grid is None else list(self.grid),
+            "box": None if self.box is None else list(self.box),
+            "note": self.note,
+            "name": self.name,
+            "picture": None if picture is None else base64.b64encode(picture).decode("ascii"),
+        }
+
+    @classmethod
+    def _own_from_dict(cls, data: Mapping[str, Any]) -> dict[str, Any]:
+        grid, box, picture = data["grid"], data["box"], data.get("picture")
+        special = np.array(data["special"], np.bool_)
+        if grid is not None:
+            rows, columns = map(int, grid)
+            if rows * columns != int((~special).sum()):
+                raise ValueError(f"a grid of {rows} x {columns} does not fit the positions")
+            grid = (rows, columns)
+        if box is not None:
+            left, upper, right, lower = map(float, box)
+            box = (left, upper, right, lower)
+        return {
+            "special": special,
+            "size": _pair(data["size"]),
+            "original": _pair(data["original"]),
+            "grid": grid,
+            "box": box,
+            "note": str(data["note"]),
+            "name": str(data["name"]),
+            "thumbnail": None if picture is None else _png(picture),
+        }
+
+
+def pillow() -> Any:
+    """The module PIL.Image.
+
+    Raises:
+        MissingExtraError: Pillow is not installed.
+    """
+    try:
+        from PIL import Image
+    except ImportError as error:
+        raise MissingExtraError(
+            'pictures need Pillow. Install it with: pip install "normxlogit[image]"'
+        ) from error
+    return Image
+
+
+def thumbnail(picture: "Image") -> bytes:
+    """A copy as PNG, its longest side at most 512 pixels."""
+    small = picture.copy()
+    small.thumbnail((LONGEST_SIDE, LONGEST_SIDE))
+    file = io.BytesIO()
+    small.save(file, "PNG", optimize=True)
+    return file.getvalue()
+
+
+def _weights(
+    length: int, count: int, start: float, end: float, smooth: bool
+) -> NDArray[np.float64]:
+    """What cells between two points contribute to the pixels of a line, [length, count]."""
+    where = (np.arange(length) + 0.5 - start) * count / (end - start)
+    inside = (where >= 0) & (where < count)
+    centres = np.clip(where - 0.5, 0, count - 1) if smooth else np.floor(where)
+    distance = np.abs(centres[:, None] - np.arange(count))
+    weights: NDArray[np.float64] = np.maximum(0.0, 1 - distance)
+    weights[~inside] = np.nan
+    return weights
+
+
+def _pair(values: Any) -> tuple[int, int]:
+    first, second = map(int, values)
+    if min(first, second) < 1:
+        raise ValueError(f"a picture of {first} x {second} pixels")
+    return first, second
+
+
+def _png(text: str) -> bytes:
+    try:
+        data = base64.b64decode(text, validate=True)
+    except (binascii.Error, TypeError) as error:
+        raise ValueError("the picture is not base64") from error
+    if not data.startswith(_PNG):
+        raise ValueError("the picture is not a PNG")
+    return data

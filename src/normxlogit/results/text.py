@@ -1,0 +1,285 @@
+"""The result for texts: tokens and their scores."""
+
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from normxlogit.errors import InputError, NormXLogitError, OptionError
+from normxlogit.results.base import Floats, Result, Target
+from normxlogit.text.message import Message
+from normxlogit.text.words import Span, inside_characters, owners, sentence_spans
+
+Text = TypeVar("Text", bound="Attribution")
+
+
+@dataclass(frozen=True, eq=False, repr=False, kw_only=True)
+class Attribution(Result, kind="text"):
+    """How much each token of a text speaks for what a model said of it.
+
+    Attributes:
+        texts: the text, or the two of a pair.
+        tokens: as the tokenizer spells them; after `words()` and the like, as the text does.
+        scores, norms, logits: as in `Result`, the last dimension being the tokens; norms and logits
+            are None after summing.
+        special: whether a token was put there by the tokenizer, bool [tokens].
+        offsets: first character and last + 1 of each token in its text, int32 [tokens, 2].
+        segments: the number of the text that each token is from, int32 [tokens]; -1 for special
+            ones.
+        word_numbers: the number of each token's word, int32 [tokens]; -1 for special ones.
+        unit: "token", "word", "sentence", "line", "message", "role" or "span".
+        messages: where the messages of a chat are in its first text; empty if it is none.
+    """
+
+    texts: tuple[str, ...]
+    tokens: tuple[str, ...]
+    special: NDArray[np.bool_]
+    offsets: NDArray[np.int32]
+    segments: NDArray[np.int32]
+    word_numbers: NDArray[np.int32]
+    unit: str = "token"
+    messages: tuple[Message, ...] = ()
+
+    @property
+    def text(self) -> str:
+        """The text, or the first of a pair."""
+        return self.texts[0]
+
+    @property
+    def sinks(self) -> list[int]:
+        """The numbers of tokens of the text that count as special because they are sinks.
+
+        Decoders park attention on the first token; see docs/method.md.
+        """
+        return [int(i) for i in np.flatnonzero(self.special) if self.segments[i] >= 0]
+
+    def words(self: Text) -> Text:
+        """Scores summed over the tokens of each word; special tokens stay as they are.
+
+        A word does not reach out of a chat's message.
+        """
+        message = [-1] * len(self)
+        if self.messages:
+            spans = [(m.start, m.end) for m in self.messages]
+            for number, own in enumerate(self._within(spans, 0)):
+                for i in own:
+                    message[i] = number
+        groups: dict[tuple[int, int], list[int]] = {}
+        keys = zip(self.word_numbers.tolist(), message, strict=True)
+        for i, (key, is_special) in enumerate(zip(keys, self.special.tolist(), strict=True)):
+            if not is_special and key[0] >= 0:
+                groups.setdefault(key, []).append(i)
+        return self._sum(list(groups.values()), "word")
+
+    def sentences(self: Text) -> Text:
+        """Scores summed over each sentence (see `normxlogit.text.words.sentence_spans`)."""
+        groups = []
+        for segment, text in enumerate(self.texts):
+            parts = [] if segment else [(m.start, m.end) for m in self.messages]
+            groups += self._within(sentence_spans(text, parts), segment)
+        return self._sum([group for group in groups if len(group)], "sentence")
+
+    def by(self: Text, parts: str | Sequence[Span], *, segment: int = 0) -> Text:
+        """Scores summed over parts of the text.
+
+        A token belongs to the first part that holds its first character that is no space; tokens in
+        no part are left out, special ones too.
+
+        Args:
+            parts: "word", "sentence", "line"; of a chat "message" or "role", where the answer, if
+                there is one, is a message of the assistant; or the first character and last + 1 of
+                each part, in the order wanted.
+            segment: which of the texts the characters are of.
+
+        Raises:
+            InputError: a span is empty or outside of the text, or holds no token.
+            OptionError: there are no such parts.
+        """
+        if not isinstance(parts, str):
+            return self._sum(self._checked_groups(parts, segment), "span", keep_special=False)
+        if parts == "word":
+            return self.words()
+        if parts == "sentence":
+            return self.sentences()
+        if parts == "line":
+            groups = [g for n, text in enumerate(self.texts) for g in self._within(_lines(text), n)]
+            return self._sum([g for g in groups if len(g)], "line")
+        if parts not in ("message", "role"):
+            raise OptionError(
+                f"parts must be word, sentence, line, message, role, or spans of characters; got "
+                f"{parts!r}."
+            )
+        if not self.messages:
+            raise OptionError(f"by({parts!r}) needs a chat, and this text has no messages.")
+        groups = self._within([(m.start, m.end) for m in self.messages], 0)
+        roles = [message.role for message in self.messages]
+        if len(self.texts) > 1:
+            groups.append(np.flatnonzero((self.segments == 1) & ~self.special))
+            roles.append("assistant")
+        named = [(role, g) for role, g in zip(roles, groups, strict=True) if len(g)]
+        if parts == "role":
+            of_role = {r: np.concatenate([g for s, g in named if s == r]) for r, _ in named}
+            named = list(of_role.items())
+        summed = self._sum([group for _, group in named], parts, keep_special=False)
+        if parts == "role":
+            summed = replace(summed, tokens=tuple(role for role, _ in named))
+        return summed
+
+    def top(self, count: int = 5, *, special: bool = False) -> list[tuple[str, float]]:
+        """The tokens that speak most for the target with their scores, the highest first.
+
+        Special tokens only take part if `special`.
+        """
+        scores = self.only().scores
+        shown = ~np.isnan(scores) & (special | ~self.special)
+        order = [int(i) for i in np.argsort(-scores, kind="stable") if shown[i]]
+        return [(self.tokens[i], float(scores[i])) for i in order[:count]]
+
+    def __repr__(self) -> str:
+        targets = ", ".join(map(str, self.targets))
+        return f"<Attribution of {targets} to {len(self)} {self.unit}s of {self.text!r:.60}>"
+
+    def _own_to_dict(self) -> dict[str, Any]:
+        return {
+            "unit": self.unit,
+            "texts": list(self.texts),
+            "tokens": list(self.tokens),
+            "special": self.special.tolist(),
+            "offsets": self.offsets.tolist(),
+            "segments": self.segments.tolist(),
+            "word_numbers": self.word_numbers.tolist(),
+            "messages": [asdict(message) for message in self.messages],
+        }
+
+    @classmethod
+    def _own_from_dict(cls, data: Mapping[str, Any]) -> dict[str, Any]:
+        return {
+            "unit": data["unit"],
+            "texts": tuple(data["texts"]),
+            "tokens": tuple(data["tokens"]),
+            "special": np.array(data["special"], np.bool_),
+            "offsets": np.array(data["offsets"], np.int32).reshape(-1, 2),
+            "segments": np.array(data["segments"], np.int32),
+            "word_numbers": np.array(data["word_numbers"], np.int32),
+            "messages": tuple(Message(**message) for message in data["messages"]),
+        }
+
+    def _checked_groups(self, spans: Sequence[Span], segment: int) -> list[NDArray[np.intp]]:
+        text = self.texts[segment]
+        for start, end in spans:
+            if not 0 <= start < end <= len(text):
+                raise InputError(f"span ({start}, {end}) is not inside a text of {len(text)}.")
+        groups = self._within(spans, segment)
+        for span, group in zip(spans, groups, strict=True):
+            if not len(group):
+                raise InputError(f"span {tuple(span)} ({text[slice(*span)]!r}) holds no token.")
+        return groups
+
+    def _within(self, spans: Sequence[Span], segment: int) -> list[NDArray[np.intp]]:
+        """For each span its tokens, see `owners`."""
+        own = np.flatnonzero((self.segments == segment) & ~self.special)
+        found = owners(self.texts[segment], self.offsets[own], spans)
+        return [own[found == n] for n in range(len(spans))]
+
+    def _sum(
+        self: Text,
+        groups: Sequence[Sequence[int] | NDArray[np.intp]],
+        unit: str,
+        keep_special: bool = True,
+    ) -> Text:
+        """Scores summed over groups of tokens, none of which is in two."""
+        special, segments = self.special.tolist(), self.segments.tolist()
+        if keep_special:
+            alone = [[i] for i, is_special in enumerate(special) if is_special]
+            groups = sorted([*groups, *alone], key=lambda group: group[0])
+        sizes = [len(group) for group in groups]
+        order = np.fromiter(itertools.chain.from_iterable(groups), np.intp, sum(sizes))
+        starts = np.cumsum([0, *sizes[:-1]])
+        first = order[starts]
+        begins = np.minimum.reduceat(self.offsets[order, 0], starts).tolist()
+        ends = np.maximum.reduceat(self.offsets[order, 1], starts).tolist()
+        within = [inside_characters(text) for text in self.texts]
+        tokens = []
+        for n, i in enumerate(first.tolist()):
+            if special[i]:
+                tokens.append(self.tokens[i])
+                continue
+            text, inside = self.texts[segments[i]], within[segments[i]]
+            while ends[n] in inside:
+                ends[n] += 1
+            part = text[begins[n] : ends[n]]
+            visible = part.strip()
+            if visible:
+                begins[n] += len(part) - len(part.lstrip())
+            tokens.append(visible or part)
+        places = np.full(len(self), -1)
+        places[order] = np.repeat(np.arange(len(groups)), sizes)
+        said = self.prediction
+        return replace(
+            self,
+            targets=_placed(self.targets, places),
+            prediction=replace(
+                said,
+                predicted=_placed(said.predicted, places),
+                outputs=_placed(said.outputs, places),
+            ),
+            tokens=tuple(tokens),
+            scores=_totals(self.scores[..., order], starts),
+            special=self.special[first],
+            offsets=np.array(list(zip(begins, ends, strict=True)), np.int32),
+            segments=self.segments[first],
+            word_numbers=self.word_numbers[first],
+            norms=None,
+            logits=None,
+            unit=unit,
+        )
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Stands in a list of results where a text could not be explained.
+
+    Attributes:
+        item: the text, pair, or whatever it was.
+        error: why.
+    """
+
+    item: Any
+    error: NormXLogitError
+
+    def __str__(self) -> str:
+        return f"not explained: {self.error}"
+
+
+def _placed(targets: Sequence[Target], places: NDArray[np.intp]) -> tuple[Target, ...]:
+    """The targets with the positions that their tokens have now; None for -1."""
+
+    def placed(target: Target) -> Target:
+        if target.position is None:
+            return target
+        found = int(places[target.position])
+        return replace(target, position=None if found < 0 else found)
+
+    return tuple(map(placed, targets))
+
+
+def _totals(scores: Floats, starts: NDArray[np.intp]) -> Floats:
+    """The sums of runs along the last axis, which begin at `starts`, of what is a number; nan where
+    nothing in a run is.
+    """
+    known = ~np.isnan(scores)
+    totals: Floats = np.add.reduceat(np.where(known, scores, np.float32(0)), starts, axis=-1)
+    return np.where(np.logical_or.reduceat(known, starts, axis=-1), totals, np.float32(np.nan))
+
+
+def _lines(text: str) -> list[Span]:
+    """Where the lines of a text are that are not blank, with the line breaks up to the next."""
+    starts, start = list[int](), 0
+    for line in text.splitlines(keepends=True):
+        if line.strip():
+            starts.append(start)
+        start += len(line)
+    return list(zip([0, *starts[1:]], [*starts[1:], len(text)], strict=True)) if starts else []
