@@ -10,8 +10,8 @@ import torch
 from transformers import PreTrainedTokenizerBase
 
 from normxlogit import Explainer
-from tests.builders import classifier, tokenizer
-from tests.tiny import tiny_classifier
+from tests.helpers.builders import classifier, tokenizer
+from tests.helpers.tiny import tiny_classifier
 
 torch.set_num_threads(1)
 

@@ -27,7 +27,7 @@ from typer.testing import CliRunner
 import normxlogit as nxl
 from normxlogit.cli import app
 from normxlogit.methods import METHODS
-from tests.builders import classifier, tokenizer
+from tests.helpers.builders import classifier, tokenizer
 from tools.coverage.zoo import tiny_model
 
 hf: Any = transformers

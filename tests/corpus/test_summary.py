@@ -1,0 +1,496 @@
+"""What a summary says of a corpus is what plain Python counts in its rows."""
+
+import json
+import math
+import sys
+from collections import Counter, defaultdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from typer.testing import CliRunner
+
+from normxlogit import Explainer, InputError, MissingExtraError, OptionError, cli
+from normxlogit.corpus import Findings, shards, summary, tally
+from tests.corpus.test_corpus import LABELS, TEXTS, lines_of, rows_in, unfinish
+from tests.helpers.tiny import tiny_classifier
+from tests.show.test_show import HOSTILE, Reader
+from tests.tasks.test_heads import made, tagger, writer
+
+CLASSIFIER = {
+    "name": "some/model",
+    "task": "text-classification",
+    "problem": "single_label_classification",
+    "labels": ["NEGATIVE", "POSITIVE"],
+}
+REGRESSION = CLASSIFIER | {"problem": "regression", "labels": ["LABEL_0"]}
+
+
+def record(row: int, words: dict[str, float] | None = None, **values: Any) -> dict[str, Any]:
+    """A record of a row that was explained."""
+    words = {"good": 1.0} if words is None else words
+    found = {
+        "row": row,
+        "text": " ".join(words),
+        "prediction": "POSITIVE",
+        "prediction_value": 0.75,
+        "words": list(words),
+        "word_scores": list(words.values()),
+    }
+    found["target"] = values.get("prediction", "POSITIVE")
+    found["target_value"] = values.get("prediction_value", 0.75)
+    return found | values
+
+
+def run_of(
+    folder: Path, records: list[dict[str, Any]], model: dict[str, Any] = CLASSIFIER, **manifest: Any
+) -> Path:
+    """A finished run of one shard with these records."""
+    folder.mkdir()
+    rows = len({record["row"] for record in records})
+    counts = {"rows": rows, "errors": {}, "records": len(records), "tokens": 7, "shards": 1}
+    progress = counts | {"broken": {}, "first_error": None}
+    after = {"row": rows, "part": 0, "place": rows}
+    schema = shards.schema(float16=False)
+    note = json.dumps({"run": "it", "progress": progress, "next": after})
+    schema = schema.with_metadata({**schema.metadata, "normxlogit.shard": note})
+    columns = {name: [record.get(name) for record in records] for name in schema.names}
+    pq.write_table(pa.table(columns, schema), folder / shards.name_of(0))
+    data = {
+        "schema": "normxlogit/corpus/1",
+        "shard_schema": shards.SCHEMA,
+        "state": "finished",
+        "run": "it",
+        "counts": counts,
+        "broken": {},
+        "model": model,
+        "options": {
+            "method": "normxlogit",
+            "options": {},
+            "target": None,
+            "contrast": None,
+            "readout": None,
+            "layer": None,
+        },
+    }
+    (folder / "manifest.json").write_text(json.dumps(data | manifest))
+    return folder
+
+
+def words_of(rows: list[dict[str, Any]], least: int, top: int) -> dict[str, list[Any]]:
+    """Of each target the words with the highest means, their means and counts."""
+    scores: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+    for row in rows:
+        if row["error"] is None:
+            for word, score in zip(row["words"], row["word_scores"], strict=True):
+                if math.isfinite(score):
+                    scores[row["target"]][word.casefold()].append(score)
+    found = {}
+    for target, of_word in scores.items():
+        kept = [
+            (word, math.fsum(s) / len(s), len(s)) for word, s in of_word.items() if len(s) >= least
+        ]
+        found[target] = sorted(kept, key=lambda k: (-k[1], -k[2], k[0]))[:top]
+    return found
+
+
+def assert_words(found: Findings, rows: list[dict[str, Any]], least: int, top: int) -> None:
+    expected = words_of(rows, least, top)
+    assert {part.target for part in found.words} == set(expected)
+    for part in found.words:
+        wanted = expected[str(part.target)]
+        assert part.records == sum(row["target"] == part.target for row in rows)
+        assert [(w.word, w.count) for w in part.words] == [(w, n) for w, _, n in wanted]
+        means = [mean for _, mean, _ in wanted]
+        np.testing.assert_allclose([w.mean for w in part.words], means, atol=1e-6)
+
+
+@pytest.fixture(scope="module")
+def explainer(tmp_path_factory: pytest.TempPathFactory) -> Explainer:
+    return Explainer.from_pretrained(str(tiny_classifier(tmp_path_factory.mktemp("model"))))
+
+
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Shards and batches of few rows, in this process."""
+    monkeypatch.setattr(shards, "ROWS", 10)
+    monkeypatch.setattr(tally, "BATCH", 3)
+
+
+@pytest.mark.usefixtures("small")
+@pytest.mark.parametrize("options", [{}, {"target": "all"}, {"target": "NEGATIVE", "hash": True}])
+def test_a_run_against_plain_python(
+    options: dict[str, Any], explainer: Explainer, tmp_path: Path
+) -> None:
+    numbers = {"NEGATIVE": 0, "POSITIVE": "positive"}
+    source = tmp_path / "reviews.csv"
+    texts = [f"{TEXTS[n % 7]} {n % 5}".upper() if n % 3 else TEXTS[n % 7] for n in range(33)]
+    gold = [str(numbers[label]) if n % 4 else label for n, label in enumerate(LABELS * 5)][:33]
+    frame = pd.DataFrame({"text": [*texts, " "], "gold": [*gold, "1"], "n": range(34)})
+    frame.to_csv(source, index=False)
+    explainer.corpus(source, tmp_path / "out", label="gold", id="n", **options)
+    rows = rows_in(tmp_path / "out")
+    found = summary(tmp_path / "out", top=6, min_count=2)
+
+    assert (found.rows, found.explained, found.errors) == (34, 33, {"blank": 1})
+    assert (found.records, found.shards, found.finished) == (len(rows), 4, True)
+    one_each = {row["row"]: row for row in rows if row["error"] is None}
+    truth = {n: LABELS[n % 7] for n in one_each}
+    predicted = Counter(row["prediction"] for row in one_each.values())
+    assert found.labels is not None
+    assert {label.label: label.given for label in found.labels} == Counter(truth.values())
+    for label in found.labels:
+        assert label.predicted == predicted[label.label]
+    assert_words(found, [row for row in rows if row["error"] is None], 2, 6)
+
+    differing = [row for n, row in one_each.items() if row["prediction"] != truth[n]]
+    assert (found.compared, found.differing) == (33, len(differing))
+    differing.sort(key=lambda row: (-row["prediction_value"], row["row"]))
+    assert [d.row for d in found.differences] == [row["row"] for row in differing[:6]]
+    assert 0 < len(differing) < 33
+    for d in found.differences:
+        own = [row for row in rows if row["row"] == d.row]
+        row = next((r for r in own if r["target"] == d.prediction), own[0])
+        assert (d.label, d.prediction) == (truth[d.row], row["prediction"])
+        assert (d.id, d.file, d.value) == (str(d.row), "reviews.csv", row["prediction_value"])
+        assert (d.text, d.text_sha256) == (row["text"], row["text_sha256"])
+        assert (d.text is None) == ("hash" in options)
+        scored = list(zip(row["words"], row["word_scores"], strict=True))
+        assert list(d.words) == sorted(scored, key=lambda w: -abs(w[1]))[:5]
+
+
+def test_words_are_folded_and_rare_ones_do_not_win(tmp_path: Path) -> None:
+    records = [record(n, {"Good": 1.0, "GOOD": 2.0, "nan": math.nan}) for n in range(5)]
+    records += [record(n, {"rare": 99.0, "straße": 0.5}) for n in range(5, 9)]
+    records += [record(9, {"STRASSE": 0.5})]
+    (part,) = summary(run_of(tmp_path / "out", records)).words
+    assert (part.target, part.records, part.min_count) == ("POSITIVE", 10, 5)
+    assert [(w.word, w.mean, w.count) for w in part.words] == [
+        ("good", 1.5, 10),
+        ("strasse", 0.5, 5),
+    ]
+    assert part.eligible == 2
+    (part,) = summary(tmp_path / "out", min_count=4, top=1).words
+    assert [(w.word, w.mean, w.count) for w in part.words] == [("rare", 99.0, 4)]
+    assert part.eligible == 3
+
+
+def test_the_least_count_grows_with_the_records(tmp_path: Path) -> None:
+    records = [record(n, {"often": 1.0, f"w{n % 1000}": 2.0}) for n in range(5001)]
+    records += [record(6000 + n, prediction="NEGATIVE") for n in range(7)]
+    found = summary(run_of(tmp_path / "out", records))
+    assert [(part.target, part.min_count) for part in found.words] == [
+        ("POSITIVE", 6),
+        ("NEGATIVE", 5),
+    ]
+    assert [(w.word, w.count) for w in found.words[0].words] == [("w0", 6), ("often", 5001)]
+
+
+def test_records_are_read_in_pieces(tmp_path: Path) -> None:
+    folder = run_of(tmp_path / "out", [record(n) for n in range(3000)])
+    sizes = [len(batch) for batch in tally.batches(shards.paths_in(folder))]
+    assert sum(sizes) == 3000
+    assert max(sizes) <= tally.BATCH
+
+
+@pytest.mark.usefixtures("small")
+def test_a_row_in_two_batches_counts_once(tmp_path: Path) -> None:
+    records = []
+    for n in range(5):
+        both = {"prediction_value": 0.5 + n / 100, "label": "NEGATIVE"}
+        for target, value in (("NEGATIVE", 0.4), ("POSITIVE", 0.6)):
+            records.append(record(n, {target: value}, target=target, target_value=value, **both))
+    found = summary(run_of(tmp_path / "out", records), top=2)
+    assert (found.explained, found.compared, found.differing) == (5, 5, 5)
+    assert [(d.row, d.target) for d in found.differences] == [(4, "POSITIVE"), (3, "POSITIVE")]
+    assert [word for d in found.differences for word, _ in d.words] == ["POSITIVE"] * 2
+
+
+def test_labels_the_model_does_not_have(tmp_path: Path) -> None:
+    records = [record(0, label="mixed"), record(1, label="1"), record(2, label="2"), record(3)]
+    found = summary(run_of(tmp_path / "out", records))
+    assert (found.compared, found.differing, found.unknown_rows) == (1, 0, 2)
+    assert found.unknown == ("mixed", "2")
+    assert "Not compared: 2 rows with labels that the model does not have (mixed, 2)." in str(found)
+    assert "differ on 0 of 1 row (0.0%)" in str(found)
+
+
+def test_no_labels(tmp_path: Path) -> None:
+    found = summary(run_of(tmp_path / "out", [record(0)]))
+    assert (found.compared, found.differences) == (0, ())
+    for shown in (str(found), found.to_html()):
+        assert "No row has a label to compare its prediction with." in shown
+    assert found.labels is not None
+    assert [(label.label, label.predicted) for label in found.labels] == [
+        ("POSITIVE", 1),
+        ("NEGATIVE", 0),
+    ]
+
+
+def test_a_regression(tmp_path: Path) -> None:
+    explainer = Explainer.from_pretrained(
+        str(tiny_classifier(tmp_path / "model", labels=("LABEL_0",)))
+    )
+    source = tmp_path / "reviews.csv"
+    gold = ["0.5", "-1", "2", "none", "1e1", "0", "nan"]
+    pd.DataFrame({"text": TEXTS, "gold": gold}).to_csv(source, index=False)
+    explainer.corpus(source, tmp_path / "out", label="gold")
+    rows = rows_in(tmp_path / "out")
+    found = summary(tmp_path / "out", top=3, min_count=1)
+    values = [row["prediction_value"] for row in rows]
+    assert found.labels is None
+    assert found.values is not None
+    (said,) = found.values
+    assert said.mean == pytest.approx(np.mean(values))
+    assert (said.low, said.high, said.count) == (min(values), max(values), 7)
+    np.testing.assert_array_equal(said.bins, np.histogram(values, 20)[0])
+    apart = {n: abs(values[n] - float(gold[n])) for n in (0, 1, 2, 4, 5)}
+    assert found.compared == 5
+    assert found.mean_difference == pytest.approx(np.mean(list(apart.values())))
+    order = sorted(apart, key=lambda n: -apart[n])
+    assert [d.row for d in found.differences] == order[:3]
+    assert_words(found, rows, 1, 3)
+    for shown in (str(found), found.to_html()):
+        assert "the value" in shown
+        assert "LABEL_0" not in shown
+        assert "2 rows with labels that are no numbers (none, nan)" in shown
+        assert f"{values[order[0]]:.3f}" in shown
+
+
+def test_a_regression_of_several_values(tmp_path: Path) -> None:
+    model = tiny_classifier(tmp_path / "model", labels=("A", "B"), problem_type="regression")
+    source = lines_of(tmp_path / "reviews.txt", [text.replace("\n", " ") for text in TEXTS])
+    Explainer.from_pretrained(str(model)).corpus(source, tmp_path / "out")
+    rows = rows_in(tmp_path / "out")
+    found = summary(tmp_path / "out")
+    assert found.values is not None
+    assert (found.explained, found.compared) == (7, 0)
+    for said in found.values:
+        values = [row["target_value"] for row in rows if row["target"] == said.label]
+        assert said.mean == pytest.approx(np.mean(values))
+        assert sum(said.bins) == said.count == 7
+    assert [said.label for said in found.values] == ["A", "B"]
+
+
+def test_several_labels_at_once(tmp_path: Path) -> None:
+    model = tiny_classifier(
+        tmp_path / "model", labels=("A", "B", "C"), problem_type="multi_label_classification"
+    )
+    source = lines_of(tmp_path / "reviews.txt", [text.replace("\n", " ") for text in TEXTS])
+    Explainer.from_pretrained(str(model)).corpus(source, tmp_path / "out", threshold=0.4)
+    rows = rows_in(tmp_path / "out")
+    found = summary(tmp_path / "out", min_count=1)
+    assert len(rows) > 7
+    assert (found.rows, found.explained) == (7, 7)
+    assert found.labels is not None
+    assert sum(label.predicted for label in found.labels) == 7
+    assert_words(found, rows, 1, 20)
+
+
+def test_a_tagger_counts_words(tmp_path: Path) -> None:
+    source = lines_of(tmp_path / "texts.txt", TEXTS[:3])
+    tagger().corpus(source, tmp_path / "out")
+    rows = rows_in(tmp_path / "out")
+    found = summary(tmp_path / "out", min_count=1)
+    assert found.labels is not None
+    counts = Counter(row["target"] for row in rows)
+    assert {label.label: label.predicted for label in found.labels if label.predicted} == counts
+    assert (found.explained, found.compared) == (3, 0)
+
+
+@pytest.mark.parametrize("head", ["an answer", "the next token"])
+def test_heads_without_labels(head: str, tmp_path: Path) -> None:
+    explainer = writer() if "token" in head else made("bert", "question-answering")
+    pair = "context" if "answer" in head else None
+    source = tmp_path / "texts.parquet"
+    frame = pd.DataFrame({"text": TEXTS[:3], "context": TEXTS[1:4], "gold": ["x", "y", None]})
+    frame.to_parquet(source)
+    explainer.corpus(source, tmp_path / "out", pair=pair, label="gold")
+    rows = rows_in(tmp_path / "out")
+    found = summary(tmp_path / "out", min_count=1)
+    assert found.labels is not None
+    assert {x.label: x.predicted for x in found.labels if x.predicted} == Counter(
+        row["prediction"] for row in rows
+    )
+    assert (found.compared, found.differing) == (2, 2)
+    assert_words(found, rows, 1, 20)
+    assert [d.pair for d in found.differences] == [rows[d.row]["pair"] for d in found.differences]
+    Reader(found.to_html())
+
+
+def test_too_many_targets_are_put_together(tmp_path: Path) -> None:
+    many = tally.LABELS + 500
+    records = [record(n, {"a": float(n), "b": 1.0}, prediction=f"t{n}") for n in range(many)]
+    model = CLASSIFIER | {"task": "text-generation", "problem": "token", "labels": None}
+    found = summary(run_of(tmp_path / "out", records, model))
+    assert found.labels is None
+    (part,) = found.words
+    assert (part.target, part.records) == (None, many)
+    assert [(w.word, w.count) for w in part.words] == [("a", many), ("b", many)]
+    assert part.words[0].mean == pytest.approx(np.mean(range(many)))
+    for shown in (str(found), found.to_html()):
+        assert "too many different predictions" in " ".join(shown.split())
+
+
+def test_many_labels_are_cut_and_said_to_be(tmp_path: Path) -> None:
+    names = [f"label {n}" for n in range(30)]
+    records = [record(n, prediction=names[n]) for n in range(30)]
+    found = summary(run_of(tmp_path / "out", records, CLASSIFIER | {"labels": names}))
+    assert len(found.to_dict()["words"]) == 30
+    assert "The 12 labels of 30 with most records." in str(found)
+    assert "The 12 labels of 30 with most records." in found.to_html()
+
+
+def test_an_unfinished_run(explainer: Explainer, tmp_path: Path) -> None:
+    source = lines_of(tmp_path / "reviews.txt", TEXTS)
+    explainer.corpus(source, tmp_path / "out")
+    unfinish(tmp_path / "out")
+    found = summary(tmp_path / "out")
+    assert not found.finished
+    assert found.rows == len(rows_in(tmp_path / "out"))
+    for shown in (str(found), found.to_html()):
+        assert "This run is not finished" in shown
+    for path in (tmp_path / "out").glob("*.parquet"):
+        path.unlink()
+    found = summary(tmp_path / "out")
+    assert (found.rows, found.words, found.shards) == (0, (), 0)
+    Reader(found.to_html())
+
+
+def test_an_empty_run(explainer: Explainer, tmp_path: Path) -> None:
+    source = lines_of(tmp_path / "reviews.txt", [])
+    explainer.corpus(source, tmp_path / "out")
+    found = summary(tmp_path / "out")
+    assert (found.rows, found.explained, found.words, found.differences) == (0, 0, (), ())
+    assert "0, of which 0 were explained" in str(found)
+    Reader(found.to_html())
+    empty = summary(run_of(tmp_path / "none", [], REGRESSION))
+    assert empty.values == ()
+    Reader(empty.to_html())
+
+
+def test_nothing_but_errors(explainer: Explainer, tmp_path: Path) -> None:
+    explainer.corpus(lines_of(tmp_path / "reviews.txt", ["", " "]), tmp_path / "out")
+    found = summary(tmp_path / "out")
+    assert (found.rows, found.explained, found.errors) == (2, 0, {"blank": 2})
+    assert found.words == ()
+    assert "2 (2 blank)" in str(found)
+    Reader(found.to_html())
+
+
+def test_what_is_no_run(tmp_path: Path) -> None:
+    (tmp_path / "a.parquet").touch()
+    for folder in (tmp_path, tmp_path / "none", tmp_path / "a.parquet"):
+        with pytest.raises(InputError, match=r"holds no run of normxlogit corpus"):
+            summary(folder)
+    folder = run_of(tmp_path / "out", [record(0)])
+    for options in ({"top": -1}, {"min_count": 0}, {"top": True}):
+        with pytest.raises(OptionError, match="must be a number from"):
+            summary(folder, **options)
+    path = folder / shards.name_of(0)
+    whole = path.read_bytes()
+    path.unlink()
+    with pytest.raises(InputError, match="lost 1 of its shards"):
+        summary(folder)
+    path.write_bytes(b"PAR1")
+    with pytest.raises(InputError, match="is not a whole shard"):
+        summary(folder)
+    start = pq.read_metadata(_written(path, whole)).row_group(0).column(0).data_page_offset
+    path.write_bytes(whole[:start] + b"\xff" * 40 + whole[start + 40 :])
+    with pytest.raises(InputError, match=r"cannot read .*shard-00000\.parquet"):
+        summary(folder)
+    (folder / "manifest.json").write_text("{}")
+    with pytest.raises(InputError, match=r"manifest\.json is not of"):
+        summary(folder)
+
+
+def _written(path: Path, content: bytes) -> Path:
+    path.write_bytes(content)
+    return path
+
+
+def test_the_extra_is_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(MissingExtraError, match=r"normxlogit\[corpus\]"):
+        summary(tmp_path)
+
+
+def hostile_run(folder: Path) -> Path:
+    words = {HOSTILE: 1.0, "[red]x[/red]": -2.0, "\x1b[2Jesc": 0.5}
+    model = CLASSIFIER | {"name": HOSTILE, "labels": [HOSTILE, "[bold]B"]}
+    row = {"prediction": HOSTILE, "label": "[bold]B", "id": HOSTILE, "file": HOSTILE}
+    records = [record(n, words, **row, text=HOSTILE, pair=HOSTILE) for n in range(5)]
+    return run_of(folder, records, model, broken={HOSTILE: HOSTILE})
+
+
+def test_what_texts_say_is_text(tmp_path: Path) -> None:
+    found = summary(hostile_run(tmp_path / "out"))
+    html = found.to_html()
+    page = Reader(html)
+    assert HOSTILE in page.text("th")
+    assert HOSTILE in page.text("mark")
+    assert not {tag for tag, _ in page.elements} & {"script", "img", "link", "a"}
+    assert "<b>" not in html
+    assert "\x1b" not in html
+    assert "http" not in html
+    shown = str(found)
+    assert "\x1b" not in shown
+    assert "[red]x[/red]" in shown
+    assert "[bold]B" in shown
+
+
+def test_the_page_has_what_was_found(tmp_path: Path) -> None:
+    records = [record(n, {"good": 2.0, "the": -0.5}, label="POSITIVE") for n in range(6)]
+    records += [record(6 + n, {"bad": 1.0, "the": 0.5}, prediction="NEGATIVE") for n in range(5)]
+    records.append(record(11, {"not": -4.0, "good": 1.5}, label="NEGATIVE", prediction_value=0.9))
+    page = Reader(summary(run_of(tmp_path / "out", records)).to_html())
+    cells = [data.strip() for tag, data in page.texts if tag in ("th", "td") and data.strip()]
+    words = cells[cells.index("word") :]
+    assert words == [
+        *("word", "mean", "count", "good", "+1.93", "7", "the", "−0.50", "6"),
+        *("word", "mean", "count", "bad", "+1.00", "5", "the", "+0.50", "5"),
+    ]
+    labels = cells[: cells.index("word")]
+    assert labels == [
+        "rows",
+        *("POSITIVE", "predicted", "7 · 58.3%", "label", "6 · 85.7%"),
+        *("NEGATIVE", "predicted", "5 · 41.7%", "label", "1 · 14.3%"),
+    ]
+    text = " ".join(page.text().split())
+    assert "Prediction and label differ on 1 of 7 rows (14.3%)." in text
+    assert "POSITIVE 90.0%, label NEGATIVE row 11" in text
+    assert "for POSITIVE: not −4.00 good +1.50" in text
+
+
+RUNNER = CliRunner()
+
+
+def test_the_command(tmp_path: Path) -> None:
+    folder = run_of(tmp_path / "out", [record(n, label="NEGATIVE") for n in range(6)])
+    found = summary(folder, top=2, min_count=3)
+    given = ["summary", str(folder), "--top", "2", "--min-count", "3"]
+    shown = RUNNER.invoke(cli.app, given)
+    assert shown.exit_code == 0
+    lines = [line.rstrip() for line in shown.stdout.splitlines() if line.strip()]
+    assert lines[:2] == [line for line in str(found).splitlines() if line][:2]
+    assert "POSITIVE 75.0%, label NEGATIVE" in shown.stdout
+    as_json = RUNNER.invoke(cli.app, [*given, "--format", "json"])
+    assert json.loads(as_json.stdout) == json.loads(json.dumps(found.to_dict()))
+    assert json.loads(as_json.stdout)["schema"] == "normxlogit/summary/1"
+    for form, whole in (("html", found.to_html()), ("text", f"{found}\n")):
+        path = tmp_path / f"summary.{form}"
+        done = RUNNER.invoke(cli.app, [*given, "--format", form, "--output", str(path)])
+        assert (done.exit_code, done.stdout) == (0, "")
+        assert path.read_text("utf-8") == whole
+
+
+def test_the_command_says_what_is_wrong_in_a_line(tmp_path: Path) -> None:
+    done = RUNNER.invoke(cli.app, ["summary", str(tmp_path)])
+    assert done.exit_code == 1
+    assert done.stdout == ""
+    assert len(done.stderr.splitlines()) == 1
+    assert "holds no run of normxlogit corpus" in done.stderr

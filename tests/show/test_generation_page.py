@@ -1,0 +1,439 @@
+"""The page of a generation: what it says without a script, and what its script lights up."""
+
+import json
+import re
+import subprocess
+from dataclasses import replace
+from html import unescape
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from matplotlib.image import AxesImage
+
+from normxlogit import Failure, GenerationAttribution, InputError
+from normxlogit.results.base import Result
+from normxlogit.show.generation_layout import Exhibit
+from normxlogit.show.html import fragment, page
+from normxlogit.show.markup import signed
+from normxlogit.show.plot import figure
+from normxlogit.show.terminal import plain
+from tests.conftest import find_browser
+from tests.helpers.results import CHAT, chat, generation
+from tests.show.test_show import GOOD_BAD, Reader
+
+HOSTILE = "</script><script>alert(1)</script>\"'& <b>\u2028<!-- x"
+LONG = "The committee met on Tuesday, and argued that Dr. Alvarez had been right since 2015. " * 33
+
+CASES = {
+    "plain": generation(),
+    "chat": chat(),
+    "layers": generation(layers=(1, 2, 3)),
+    "one token": generation().at(1),
+    "words": generation().words(),
+    "no end": chat(end=None),
+    "hostile": generation(HOSTILE, HOSTILE),
+    "hostile chat": chat([(HOSTILE, HOSTILE)], HOSTILE),
+    "lines": generation("a\n\n b\n", "\n\nc \n"),
+}
+
+
+def numbers(html: str) -> Any:
+    (data,) = re.findall(r'<script type="application/json">(.*?)</script>', html, re.DOTALL)
+    return json.loads(data)
+
+
+def lit(html: str, kind: str) -> dict[int, float]:
+    """The signed shares of the coloured marks: by column of the prompt, or cell of the answer."""
+    found = {}
+    for mark in re.findall(r"<mark [^>]*>", html):
+        number = re.search(rf'data-{kind}="(\d+)"', mark)
+        share = re.search(r"--share: ?([\d.]+)", mark)
+        if number and share:
+            found[int(number[1])] = float(share[1]) * (-1 if "nx-against" in mark else 1)
+    return found
+
+
+def expected(result: GenerationAttribution, start: int = 0, end: int = 0) -> dict[int, float]:
+    """What each word before the last explained token has, by the result's own sums."""
+    words = result.words() if result.unit == "token" else result
+    joint = words.span((start, end)) if end else words.whole()
+    if "layer" in joint.axes:
+        joint = joint.select(layer=joint.layers[-1])
+    shown = ~joint.special
+    scores = joint.scores / np.abs(joint.scores[shown]).max()
+    return dict(enumerate(np.where(shown, scores, 0).tolist()))
+
+
+@pytest.mark.parametrize("name", ["plain", "layers", "words"])
+def test_without_a_script_the_whole_answer_is_drawn(name: str) -> None:
+    result = CASES[name]
+    shares = lit(page([result]), "column")
+    scores = expected(result)
+    for column, share in shares.items():
+        assert share == pytest.approx(scores[column], abs=0.006)
+    assert len(shares) >= 5
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_prompt_and_answer_stay_whole(name: str) -> None:
+    result = CASES[name]
+    html = page([result])
+    read = Reader(html)
+    assert [name for name, _ in read.elements].count("script") == 2
+    prompt = html.partition('class="nx-prompt"')[2].partition("<h3>Answer</h3>")[0]
+    answer = html.partition('class="nx-text nx-answer"')[2].partition("</div>")[0]
+    for part, text in ((prompt, result.prompt), (answer, result.answer)):
+        shown = unescape(re.sub(r"<[^<>]*>", "", "<" + part))
+        assert [c for c in shown if not c.isspace() and c not in "↵␣"][: len(text)]
+        for word in re.findall(r"\w+", text):
+            assert word in shown
+
+
+def test_nothing_in_the_texts_is_taken_for_html() -> None:
+    for name in ("hostile", "hostile chat"):
+        html = page([CASES[name]])
+        assert "<script>alert" not in html
+        assert "<!--" not in html
+        assert "\u2028" not in html.partition("application/json")[2].partition("</script>")[0]
+        assert "alert" in " ".join(numbers(html)["names"])
+        names = {element for element, _ in Reader(html).elements}
+        assert "b" in names
+        assert Reader(html).text("mark").count("alert") >= 2
+
+
+def test_data_are_what_the_scores_are() -> None:
+    result = CASES["plain"]
+    data, words = numbers(page([result])), result.words()
+    for row, scores in zip(data["rows"], words.scores, strict=True):
+        known = scores[~np.isnan(scores)]
+        np.testing.assert_allclose(row, known, rtol=6e-4)
+    sums = np.array(data["parts"]).sum(0) + data["rest"]
+    np.testing.assert_allclose(sums, np.nansum(result.scores, -1), rtol=2e-3)
+
+
+def test_a_long_page_stays_small() -> None:
+    result = generation(LONG, LONG[:560])
+    assert len(result.tokens) - len(result.targets) > 600
+    assert len(result.targets) > 115
+    assert len(page([result]).encode()) < 1_000_000
+
+
+def test_page_needs_no_network_and_no_evaluation() -> None:
+    html = page([CASES["chat"]])
+    for word in ("http", "url(", "@import", "eval(", "Function(", "innerHTML", " onclick"):
+        assert word not in html
+    assert "</" not in html.rpartition("<script>")[2].partition("</script>")[0]
+
+
+def test_a_page_has_style_and_script_once_and_a_fragment_no_ids() -> None:
+    assert page([CASES["plain"], CASES["chat"]]).count('"use strict"') == 1
+    piece = fragment(CASES["chat"])
+    assert CASES["chat"]._repr_html_() == piece
+    assert piece.count('"use strict"') == 1
+    assert not [1 for _, attributes in Reader(piece).elements if "id" in attributes]
+    css = piece.partition("<style>")[2].partition("</style>")[0]
+    css = re.sub(r"@media[^{]*\{", "", css)
+    for rule in css.split("}"):
+        selectors = rule.partition("{")[0].strip()
+        assert all(s.strip().startswith(".normxlogit") for s in selectors.split(",") if selectors)
+
+
+def test_kinds_share_a_page() -> None:
+    html = page([GOOD_BAD, CASES["plain"], Failure("x", InputError("no")), CASES["chat"]])
+    read = Reader(html)
+    articles = [a["class"] for name, a in read.elements if name == "article"]
+    kinds = ("text", "generation", "failure", "generation")
+    assert articles == [f"normxlogit nx-{kind}" for kind in kinds]
+    assert "4 of 4" in read.text("p")
+
+
+def test_a_chat_shows_its_messages_and_their_sums() -> None:
+    result = CASES["chat"]
+    read = Reader(page([result]))
+    assert read.text("h4") == "systemuser"
+    messages = result.by("message")
+    whole = Exhibit(result)
+    for part, number in zip(whole.parts, range(2), strict=False):
+        np.testing.assert_allclose(part.scores, messages.scores[:, number], rtol=1e-4)
+    assert [part.name for part in whole.parts] == ["system", "user", "the answer"]
+
+
+def test_one_token_is_shown_in_its_answer() -> None:
+    html = page([CASES["plain"].at(2)])
+    assert Reader(html).text("h3") == "PromptAnswer“It”"
+    words = CASES["plain"].words()
+    scores = words.scores[2] / np.nanmax(np.abs(words.scores[2][~words.special]))
+    shares = lit(html, "column")
+    assert shares == pytest.approx({n: scores[n] for n in range(1, 8)}, abs=0.006)
+    assert list(lit(html, "cell")) == [0]
+
+
+def test_special_tokens_that_begin_an_answer_are_no_part_of_the_prompt() -> None:
+    html = page([generation("Two and two", "<think> is four", end=None)])
+    prompt, answer = html.partition('class="nx-prompt"')[2].split("<h3>Answer</h3>")
+    assert "think" not in prompt
+    assert "&lt;think&gt;" in answer
+
+
+def test_terminal_lists_the_words_of_each_sentence() -> None:
+    result = CASES["chat"]
+    lines = plain(result)
+    first = result.words().span((0, result.answer.index("About")))
+    assert "“Paris.” rests most on" in lines
+    assert lines.index("“Paris.”") < lines.index("“About 2.1 million people live there.”")
+    score, word = max(
+        (float(score), word)
+        for score, word, segment in zip(first.scores, first.tokens, first.segments, strict=True)
+        if segment == 0 and word.strip() not in ("system", "user", "assistant", "")
+    )
+    assert re.search(rf"^  {re.escape(word)} +\+{score:.2f}  │█", lines, re.MULTILINE)
+    assert "Sums: system" in lines
+    assert "What is the capital" in lines
+    assert "\x1b" not in lines
+
+
+def test_terminal_of_every_case() -> None:
+    for result in CASES.values():
+        assert "rests most on" in plain(result)
+        assert max(map(len, plain(result).splitlines())) <= 88
+        assert "<script>" not in page([result]).partition("<title>")[2].partition("</title>")[0]
+
+
+def test_plot_is_a_heat_map_of_answer_by_prompt() -> None:
+    result = CASES["plain"]
+    axes = figure(result).axes[0]
+    assert [label.get_text() for label in axes.get_xticklabels()] == result.prompt.split()
+    (image,) = (child for child in axes.get_children() if isinstance(child, AxesImage))
+    drawn = np.asarray(image.get_array(), float)
+    np.testing.assert_allclose(drawn, result.words().scores[:-1, 1:6], rtol=1e-6)
+    assert len(axes.get_yticklabels()) == len(result.targets) - 1
+
+
+def test_a_large_plot_says_what_it_leaves_out() -> None:
+    axes = figure(generation(LONG, LONG[:560])).axes[0]
+    label = axes.get_xlabel()
+    assert "the 60 strongest of the answer's" in label
+    assert "the 80 strongest of the prompt's" in label
+    assert (len(axes.get_yticks()), len(axes.get_xticks())) == (60, 80)
+
+
+STEPS = """
+<script>
+(async function () {
+  var article = document.querySelector("article");
+  var cells = Array.from(article.querySelectorAll("[data-cell]"));
+  var out = {};
+  function state(name) {
+    var shares = function (kind) {
+      return Object.fromEntries(Array.from(article.querySelectorAll("[data-" + kind + "]"),
+        function (mark) {
+          var share = Number(mark.style.getPropertyValue("--share") || 0);
+          return [mark.dataset[kind], mark.classList.contains("nx-against") ? -share : share];
+        }));
+    };
+    out[name] = {
+      columns: shares("column"), cells: shares("cell"),
+      on: cells.filter(function (c) { return c.classList.contains("nx-on"); })
+        .map(function (c) { return Number(c.dataset.cell); }),
+      what: article.querySelector(".nx-what").textContent,
+      chance: article.querySelector(".nx-chance").textContent,
+      live: article.querySelector(".nx-live").textContent,
+      tabs: cells.filter(function (c) { return c.tabIndex === 0; })
+        .map(function (c) { return Number(c.dataset.cell); }),
+      focus: document.activeElement.dataset.cell || null,
+      clear: !article.querySelector(".nx-clear").hidden,
+      words: Array.from(article.querySelectorAll(".nx-words tr"), function (row) {
+        return [row.querySelector("th").textContent, row.querySelector("td").textContent];
+      }),
+      parts: Array.from(article.querySelectorAll(".nx-parts tr"), function (row) {
+        return [row.querySelector("th").textContent, row.querySelector("td").textContent];
+      })
+    };
+  }
+  function key(name, shift) {
+    document.activeElement.dispatchEvent(new KeyboardEvent("keydown",
+      { key: name, shiftKey: Boolean(shift), bubbles: true, cancelable: true }));
+  }
+  function wait() { return new Promise(function (done) { setTimeout(done, 30); }); }
+  while (!document.hasFocus()) { await wait(); }  // a busy machine turns to the window later
+  state("start");
+  cells[2].dispatchEvent(new PointerEvent("pointerover", { bubbles: true, pointerType: "mouse" }));
+  state("hover");
+  article.querySelector(".nx-answer").dispatchEvent(new PointerEvent("pointerleave"));
+  state("left");
+  cells[0].focus();
+  state("focus");
+  key("ArrowRight");
+  state("right");
+  key("ArrowRight", true);
+  key("ArrowRight", true);
+  state("extended");
+  cells[4].dispatchEvent(new PointerEvent("pointerover", { bubbles: true, pointerType: "mouse" }));
+  state("hover while selected");
+  key("Escape");
+  state("escaped");
+  key("End");
+  state("end");
+  key("ArrowLeft", true);
+  key("ArrowLeft", true);
+  state("backwards");
+  cells[1].click();
+  state("tapped");
+  var range = document.createRange();
+  range.setStart(cells[2].firstChild, 1);
+  range.setEnd(cells[4].firstChild, 0);
+  document.getSelection().removeAllRanges();
+  document.getSelection().addRange(range);
+  await wait();
+  state("dragged");
+  article.querySelector(".nx-clear").click();
+  await wait();
+  state("cleared");
+  document.getSelection().selectAllChildren(article.querySelector(".nx-prompt"));
+  await wait();
+  state("prompt selected");
+  var made = document.createElement("pre");
+  made.id = "states";
+  made.textContent = JSON.stringify(out);
+  document.body.append(made);
+})();
+</script>
+"""
+
+BROWSER = find_browser()
+
+
+def played(result: Result, folder: Path) -> dict[str, Any]:
+    """The states of the page after each step."""
+    if BROWSER is None:
+        pytest.fail("these tests need Chromium or Chrome: install it, or use -m 'not browser'.")
+    path = folder / "page.html"
+    path.write_text(page([result]).replace("</body>", STEPS + "</body>"), "utf-8")
+    command = [BROWSER, "--headless", "--no-sandbox", "--disable-gpu"]
+    command += ["--virtual-time-budget=60000", f"--user-data-dir={folder / 'profile'}"]
+    command += ["--dump-dom", path.as_uri()]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    states = re.search(r'<pre id="states">(.*?)</pre>', done.stdout, re.DOTALL)
+    assert states, "the script of the page or of the test has failed"
+    found: dict[str, Any] = json.loads(unescape(states[1]))
+    return found
+
+
+@pytest.fixture(scope="module")
+def states(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    return played(CASES["plain"], tmp_path_factory.mktemp("plain"))
+
+
+def check(state: dict[str, Any], result: GenerationAttribution, first: int, last: int) -> None:
+    """Whether what is lit, listed and said is the sum over these tokens of the answer."""
+    a, b = result.answer_offsets[first, 0], result.answer_offsets[last, 1]
+    words = result.words()
+    joint = words.span((int(a), int(b)))
+    scores = expected(result, int(a), int(b))
+    lit_columns = {int(n): share for n, share in state["columns"].items()}
+    for column, share in lit_columns.items():
+        assert share == pytest.approx(scores[column], abs=0.0006)
+    places = Exhibit(result).cells
+    for number, share in state["cells"].items():
+        cell = places[int(number)]
+        wanted = scores.get(cell.column, 0.0) if int(number) < last and cell.column >= 0 else 0.0
+        assert share == pytest.approx(wanted, abs=0.0006)
+    prompt = [n for n in range(len(joint)) if joint.segments[n] == 0]
+    largest = float(np.abs(joint.scores[~joint.special]).max())
+    order = sorted(prompt, key=lambda n: -joint.scores[n])[:8]
+    assert [name for name, _ in state["words"]] == [joint.tokens[n] for n in order]
+    for (_, shown), n in zip(state["words"], order, strict=True):
+        assert shown == signed(float(joint.scores[n]), largest)
+    sums = [float(shown.replace("−", "-")) for _, shown in state["parts"]]
+    assert sums[0] == pytest.approx(float(joint.scores[prompt].sum()), rel=0.01)
+
+
+@pytest.mark.browser
+class TestScript:
+    """What the page's script does in Chromium."""
+
+    def test_the_script_starts_with_what_the_page_says_without_it(
+        self, states: dict[str, Any]
+    ) -> None:
+        html = page([CASES["plain"]])
+        for kind in ("column", "cell"):
+            drawn = lit(html, kind)
+            script = {int(n): s for n, s in states["start"][f"{kind}s"].items() if int(n) in drawn}
+            assert script == pytest.approx(drawn, abs=0.006)
+        for cell in re.findall(r"nx-words.*?</table>", html, re.DOTALL):
+            for name, shown in states["start"]["words"]:
+                assert f'{name}</th><td class="nx-number">{shown}</td>' in cell
+        assert states["start"]["what"] == "The whole answer"
+        assert states["start"]["tabs"] == [0]
+        assert not states["start"]["clear"]
+
+    def test_pointing_lights_and_leaving_shows_the_whole_again(
+        self, states: dict[str, Any]
+    ) -> None:
+        check(states["hover"], CASES["plain"], 2, 2)
+        assert states["hover"]["what"] == "“It”"
+        assert states["left"] == states["start"]
+
+    def test_keys_move_and_extend_and_escape_clears(self, states: dict[str, Any]) -> None:
+        check(states["focus"], CASES["plain"], 0, 0)
+        check(states["right"], CASES["plain"], 1, 1)
+        assert states["right"]["tabs"] == [1]
+        assert states["right"]["focus"] == "1"
+        check(states["extended"], CASES["plain"], 1, 3)
+        assert states["extended"]["on"] == [1, 2, 3]
+        assert states["extended"]["focus"] == "3"
+        assert states["hover while selected"] == states["extended"]
+        assert states["escaped"]["columns"] == states["start"]["columns"]
+        assert states["escaped"]["on"] == []
+
+    def test_special_tokens_of_the_answer_alone_and_in_a_span(self, states: dict[str, Any]) -> None:
+        count = len(CASES["plain"].targets)
+        assert states["end"]["on"] == [count - 1]
+        assert states["end"]["what"] == "“</s>”"
+        assert states["backwards"]["on"] == [count - 3, count - 2, count - 1]
+        check(states["backwards"], CASES["plain"], count - 3, count - 2)
+
+    def test_tapping_and_selecting_text(self, states: dict[str, Any]) -> None:
+        check(states["tapped"], CASES["plain"], 1, 1)
+        assert states["tapped"]["clear"]
+        assert states["dragged"]["on"] == [2, 3]
+        check(states["dragged"], CASES["plain"], 2, 3)
+        assert states["cleared"]["columns"] == states["start"]["columns"]
+        assert not states["cleared"]["clear"]
+        assert states["prompt selected"]["on"] == []
+
+    def test_what_is_spoken(self, states: dict[str, Any]) -> None:
+        spoken = states["extended"]["live"]
+        said = ", ".join(f"{name} ({shown})" for name, shown in states["extended"]["words"][:3])
+        assert spoken == f"{states['extended']['what']} rests most on: {said}"
+        assert states["hover"]["live"] == ""
+        chance = np.prod([t.probability or 0.0 for t in CASES["plain"].targets[1:4]])
+        assert states["extended"]["chance"].startswith(f"probability {chance:.1%}")
+
+    def test_a_chat(self, tmp_path: Path) -> None:
+        result = CASES["chat"]
+        shown = played(result, tmp_path)["hover"]
+        exhibit = Exhibit(result)
+        targets = exhibit.cells[2].targets
+        scores = exhibit.summed(targets)
+        top = exhibit.top(scores)
+        assert [name for name, _ in shown["words"]] == [exhibit.words.tokens[n] for n in top]
+        sums = [float(part.scores[targets].sum()) for part in exhibit.parts]
+        for (name, said), part, value in zip(shown["parts"], exhibit.parts, sums, strict=True):
+            assert name == part.name
+            assert float(said.replace("−", "-")) == pytest.approx(value, abs=0.05)
+        frame = [n for n, ranked in enumerate(exhibit.coloured) if not ranked]
+        assert all(shown["columns"].get(str(n), 0) == 0 for n in frame)
+
+    def test_hostile_texts(self, tmp_path: Path) -> None:
+        result = replace(CASES["hostile chat"])
+        assert played(result, tmp_path)["start"]["what"] == "The whole answer"
+
+
+def test_the_chat_is_as_it_was_written() -> None:
+    result = CASES["chat"]
+    for (role, content), message in zip(CHAT, result.messages, strict=True):
+        assert message.role == role
+        assert result.prompt[message.start : message.end] == content

@@ -1,0 +1,339 @@
+"""Chats: where each message is in what the template makes of them, and sums over messages."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from tokenizers.processors import TemplateProcessing
+
+from normxlogit import Attribution, Explainer, Failure, InputError, OptionError
+from normxlogit.results.generation import GenerationAttribution
+from tests.helpers.builders import tokenizer
+from tools.coverage.zoo import tiny_model
+
+CHATML = (
+    "{% for message in messages %}<|im_start|>{{ message['role'] }}\n"
+    "{{ message['content'] }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+"""Messages one after the other, as they are."""
+
+LLAMA = (
+    "{% if messages[0]['role'] == 'system' %}"
+    "{% set system = '<<SYS>>\n' + messages[0]['content'].strip() + '\n<</SYS>>\n\n' %}"
+    "{% set messages = messages[1:] %}{% else %}{% set system = '' %}{% endif %}"
+    "{% for message in messages %}"
+    "{% if (message['role'] == 'user') != (loop.index0 % 2 == 0) %}"
+    "{{ raise_exception('roles must alternate user/assistant') }}{% endif %}"
+    "{% if message['role'] == 'user' %}"
+    "{{ '<s>[INST] ' + (system if loop.first else '') + message['content'].strip() + ' [/INST]' }}"
+    "{% else %}{{ ' ' + message['content'].strip() + ' </s>' }}{% endif %}{% endfor %}"
+)
+"""The system's message is part of the user's first; what messages say is stripped."""
+
+PARTS = (
+    "{% for message in messages %}{{ message['role'] }}: {% for part in message['content'] %}"
+    "{% if part['type'] == 'text' %}{{ part['text'] }}{% endif %}{% endfor %}\n{% endfor %}"
+)
+"""Takes lists of parts, and of a text nothing."""
+
+TEMPLATES = {"chatml": CHATML, "llama": LLAMA}
+
+TALK = [
+    {"role": "system", "content": "Be good."},
+    {"role": "user", "content": "Is the movie good?\nI didn't like it."},
+    {"role": "assistant", "content": "No, the plot is a mess."},
+    {"role": "user", "content": "And the acting?"},
+]
+
+Chat = list[dict[str, Any]]
+
+
+def talker(template: str | None = CHATML, kind: str = "bpe") -> Any:
+    """A writer whose tokenizer has a chat template."""
+    words: Any = tokenizer(kind, model_max_length=512)
+    words.add_special_tokens({"additional_special_tokens": ["<|im_start|>", "<|im_end|>"]})
+    words.backend_tokenizer.post_processor = TemplateProcessing(
+        single="<s> $A", pair="<s> $A $B", special_tokens=[("<s>", 0)]
+    )
+    words.chat_template = template
+    model = tiny_model(
+        "llama", mapping="causal-lm", vocab_size=len(words), max_position_embeddings=512
+    )
+    return Explainer(model, words)
+
+
+def said(found: Attribution) -> list[tuple[str, str]]:
+    return [(m.role, found.text[m.start : m.end]) for m in found.messages]
+
+
+def owners(found: Attribution) -> list[int]:
+    """The message that each token begins in, by its first character that is no space; -1: none."""
+    numbers = []
+    for start, end in found.offsets:
+        first = next((i for i in range(start, end) if not found.text[i].isspace()), start)
+        inside = [n for n, m in enumerate(found.messages) if m.start <= first < m.end]
+        numbers.append(inside[0] if inside else -1)
+    return numbers
+
+
+def check(found: Attribution, chat: Chat, *, whole: bool = True) -> None:
+    """Messages are where they are, the rest is special, and sums are those of the tokens."""
+    assert said(found) == [(m["role"], m["content"].strip()) for m in chat]
+    owner = np.array(owners(found))
+    text = np.array([found.tokens[i] not in ("<s>", "</s>") for i in range(len(found))])
+    np.testing.assert_array_equal(found.special, (owner < 0) | ~text)
+    assert (found.segments[found.special] == -1).all()
+    assert (found.word_numbers[found.special] == -1).all()
+    shown = ~found.special & ~np.isnan(found.scores)
+    total = found.scores[shown].sum()
+    for part in ("message", "role"):
+        np.testing.assert_allclose(found.by(part).scores.sum(), total, rtol=1e-4, atol=1e-4)
+    by_message = found.by("message")
+    for token, message in zip(by_message.tokens, chat, strict=True):
+        content = message["content"].strip()
+        assert token == content if whole else content.endswith(token)
+    for number in range(len(chat)):
+        own = shown & (owner == number)
+        assert own.any()
+        np.testing.assert_allclose(
+            by_message.scores[number], found.scores[own].sum(), rtol=1e-4, atol=1e-4
+        )
+    by_role = found.by("role")
+    roles = list(dict.fromkeys(m["role"] for m in chat))
+    assert list(by_role.tokens) == roles
+    for number, role in enumerate(roles):
+        of_role = [n for n, m in enumerate(chat) if m["role"] == role]
+        own = shown & np.isin(owner, of_role)
+        np.testing.assert_allclose(
+            by_role.scores[number], found.scores[own].sum(), rtol=1e-4, atol=1e-4
+        )
+    words = found.words()
+    np.testing.assert_allclose(words.scores[~words.special].sum(), total, rtol=1e-4, atol=1e-4)
+
+
+CHATS: dict[str, Any] = {
+    "several": TALK,
+    "a message that is a role": [
+        {"role": "user", "content": "user"},
+        {"role": "assistant", "content": "assistant"},
+        {"role": "user", "content": "user"},
+    ],
+    "the same again": [
+        {"role": "user", "content": "good movie"},
+        {"role": "assistant", "content": "good movie"},
+        {"role": "user", "content": "good movie"},
+    ],
+    "one within another": [
+        {"role": "system", "content": "good"},
+        {"role": "user", "content": "a good movie, good"},
+        {"role": "assistant", "content": "good"},
+        {"role": "user", "content": "a good"},
+    ],
+    "parts of the template": [
+        {"role": "system", "content": "SYS"},
+        {"role": "user", "content": "INST"},
+        {"role": "assistant", "content": "end"},
+        {"role": "user", "content": "im_end"},
+    ],
+    "punctuation": [{"role": "user", "content": "] |!"}, {"role": "assistant", "content": ">"}],
+    "not English": [
+        {"role": "user", "content": "¿Qué? 我喜欢这部电影 👍🏽 👨‍👩‍👧"},
+        {"role": "assistant", "content": "Мне понравился этот фильм. هذا الفيلم"},
+        {"role": "user", "content": "👍🏽"},
+    ],
+    "a special token": [{"role": "user", "content": "what is </s> for"}],
+    "many lines": [{"role": "user", "content": "one\n\n  two\n\tthree\r\nfour"}],
+}
+
+
+@pytest.mark.parametrize("kind", ["wordpiece", "bpe", "unigram"])
+@pytest.mark.parametrize("template", TEMPLATES)
+@pytest.mark.parametrize("name", CHATS)
+def test_messages_are_found_and_summed(name: str, template: str, kind: str) -> None:
+    chat = CHATS[name]
+    explainer = talker(TEMPLATES[template], kind)
+    found = explainer.explain(chat)
+    expected = explainer.tokenizer.apply_chat_template(
+        chat, tokenize=False, add_generation_prompt=True
+    )
+    assert found.text == expected
+    ids = explainer.tokenizer(expected, add_special_tokens=False)["input_ids"]
+    spelled = explainer.tokenizer.convert_ids_to_tokens(ids)
+    for token, own in zip(found.tokens, spelled, strict=True):
+        assert own in (token, "<unk>")
+    # Unigram makes one token of unknown characters that touch, within and without a message.
+    check(found, chat, whole=kind != "unigram")
+
+
+@pytest.mark.parametrize("template", TEMPLATES)
+def test_white_space_around_a_message(template: str) -> None:
+    chat = [{"role": "user", "content": "  a good movie\n"}]
+    found = talker(TEMPLATES[template]).explain(chat)
+    assert said(found) == [("user", "a good movie")]
+    check(found, chat)
+
+
+def test_the_template_is_special_and_messages_are_not() -> None:
+    chat = [{"role": "user", "content": "good movie"}]
+    found = talker(kind="wordpiece").explain(chat)
+    shown = [token for token, hidden in zip(found.tokens, found.special, strict=True) if not hidden]
+    assert shown == ["good", "movie"]
+    assert found.special[0]
+    assert [token for token, _ in found.top(9)] in (["good", "movie"], ["movie", "good"])
+    assert found.words().by("message").tokens == ("good movie",)
+
+
+@pytest.mark.parametrize("template", TEMPLATES)
+def test_an_answer_is_a_message_of_the_assistant(template: str) -> None:
+    explainer = talker(TEMPLATES[template])
+    given = explainer.explain(TALK, target=" It is a mess.")
+    made = explainer.generate(TALK, max_new_tokens=4)
+    for found in (given, made):
+        assert isinstance(found, GenerationAttribution)
+        assert said(found) == [(m["role"], m["content"]) for m in TALK]
+        by_message = found.by("message")
+        by_role = found.by("role")
+        assert by_role.tokens == ("system", "user", "assistant")
+        assert by_message.scores.shape[-1] >= len(TALK)
+        shown = ~found.special
+        total = np.nansum(found.scores[:, shown], -1)
+        np.testing.assert_allclose(np.nansum(by_message.scores, -1), total, rtol=1e-4, atol=1e-4)
+        np.testing.assert_allclose(np.nansum(by_role.scores, -1), total, rtol=1e-4, atol=1e-4)
+        answer = found.segments == 1
+        np.testing.assert_allclose(
+            np.nan_to_num(by_role.scores[:, 2]),
+            np.nansum(found.scores[:, answer & shown], -1) + np.nan_to_num(by_message.scores[:, 2]),
+            rtol=1e-4,
+            atol=1e-4,
+        )
+        whole = found.by("message").whole()
+        assert whole.tokens[:4] == tuple(m["content"] for m in TALK)
+    ids = explainer.tokenizer(" It is a mess.", add_special_tokens=False)["input_ids"]
+    assert [t.id for t in given.targets] == ids
+
+
+def test_parts_instead_of_a_text() -> None:
+    def parts(*texts: str) -> Chat:
+        return [{"role": "user", "content": [{"type": "text", "text": t} for t in texts]}]
+
+    plain = [{"role": "user", "content": "a good movie"}]
+    expected = talker().explain(plain)
+    for chat in (parts("a good movie"), parts("a good", " movie")):
+        found = talker().explain(chat)
+        assert found.text == expected.text
+        np.testing.assert_array_equal(found.scores, expected.scores)
+        assert said(found) == [("user", "a good movie")]
+        only_parts = talker(PARTS).explain(chat)
+        assert only_parts.text == "user: a good movie"
+        assert said(only_parts) == [("user", "a good movie")]
+    picture = [{"role": "user", "content": [{"type": "image", "url": "a.png"}]}]
+    with pytest.raises(InputError, match="must be text; this one holds something else"):
+        talker().explain(picture)
+
+
+def test_chats_in_a_list() -> None:
+    explainer = talker()
+    one = TALK
+    other = [{"role": "user", "content": "good movie"}]
+    first, failed, text, last = explainer.explain([one, [{"role": "user"}], "A text", other])
+    check(first, one)
+    check(last, other)
+    assert isinstance(failed, Failure)
+    assert text.messages == ()
+    for chat, found in ((one, first), (other, last)):
+        np.testing.assert_allclose(
+            found.scores, explainer.explain(chat).scores, rtol=1e-4, atol=1e-4
+        )
+    made = explainer.generate([one, "A text", other], max_new_tokens=2)
+    assert [said(m) for m in made] == [said(first), [], said(last)]
+    with pytest.raises(OptionError, match=r"by\('message'\) needs a chat"):
+        text.by("message")
+
+
+def test_a_chat_survives_json() -> None:
+    found = talker().explain(TALK)
+    loaded = Attribution.from_dict(found.to_dict())
+    assert loaded.messages == found.messages
+    np.testing.assert_array_equal(loaded.by("role").scores, found.by("role").scores)
+
+
+DROPS = "{% for m in messages if m['role'] != 'system' %}{{ m['content'] }}\n{% endfor %}"
+CUTS = "{% for m in messages %}{{ m['content'].split('</think>')[-1] }}\n{% endfor %}"
+REPEATS = "{% for m in messages %}{{ m['content'] }} {{ m['content'] }}\n{% endfor %}"
+UPPER = "{% for m in messages %}{{ m['content'] | upper }}\n{% endfor %}"
+
+
+@pytest.mark.parametrize(
+    ("template", "chat", "says"),
+    [
+        (None, TALK, r"has no chat template.*set tokenizer\.chat_template"),
+        (DROPS, TALK, r"does not give message 1 \(system\) as it is"),
+        (
+            DROPS,
+            [{"role": "system", "content": "good"}, {"role": "user", "content": "good good"}],
+            r"does not give message 1 \(system\) as it is",
+        ),
+        (
+            CUTS,
+            [
+                {"role": "user", "content": "a"},
+                {"role": "assistant", "content": "<think>why</think>so"},
+            ],
+            r"does not give message 2 \(assistant\) as it is",
+        ),
+        (REPEATS, TALK, r"does not give message 1"),
+        (UPPER, TALK, r"does not give message 1"),
+        (LLAMA, [TALK[1], TALK[3]], "refuses these messages: roles must alternate"),
+        (CHATML, [{"role": "user", "content": ""}], r"message 1 of the chat \(user\) has no text"),
+        (CHATML, [TALK[0], {"role": "user", "content": " \n"}], r"message 2 .* has no text"),
+        (CHATML, [{"role": "user"}], "message 1 of the chat has no role or no content"),
+        (CHATML, [{"content": "x"}], "message 1 of the chat has no role or no content"),
+        (CHATML, [{"role": "user", "content": None}], "must be text"),
+        (CHATML, [{"role": "user", "content": "\ud800"}], "could not read"),
+        (
+            CHATML,
+            [{"role": "user", "content": "good " * 600}],
+            r"the chat has \d+ tokens and .*512",
+        ),
+    ],
+)
+def test_what_is_refused_is_one_clear_line(template: str | None, chat: Chat, says: str) -> None:
+    explainer = talker(template)
+    with pytest.raises(InputError, match=says) as caught:
+        explainer.explain(chat)
+    assert "\n" not in str(caught.value)
+
+
+def test_templates_that_look_at_what_is_said() -> None:
+    """The mark that shows where a message is must not change what the others become."""
+    template = (
+        "{% for m in messages %}{% if 'short' in m['content'] %}!{% endif %}"
+        "{{ m['role'] }}: {{ m['content'] }}\n{% endfor %}"
+    )
+    chat = [{"role": "user", "content": "good"}, {"role": "user", "content": "movie"}]
+    assert said(talker(template).explain(chat)) == [("user", "good"), ("user", "movie")]
+    with pytest.raises(InputError, match=r"does not give message 2"):
+        talker(template).explain([*chat[:1], {"role": "user", "content": "a short movie"}])
+
+
+HOISTED = (
+    "{% for m in messages if m['role'] == 'system' %}[system] {{ m['content'] }}\n{% endfor %}"
+    "{% for m in messages if m['role'] != 'system' %}[{{ m['role'] }}] {{ m['content'] }}\n"
+    "{% endfor %}[assistant]"
+)
+"""System messages first, wherever they stand."""
+
+
+def test_roles_of_messages_that_the_template_puts_in_another_order() -> None:
+    explainer = talker(HOISTED)
+    chat = [
+        {"role": "user", "content": "Is the movie good?"},
+        {"role": "system", "content": "Be good."},
+    ]
+    found = explainer.explain(chat)
+    roles, messages = found.by("role"), found.by("message")
+    of_role = dict(zip(roles.tokens, roles.scores.tolist(), strict=True))
+    of_message = dict(zip(messages.tokens, messages.scores.tolist(), strict=True))
+    assert of_role["system"] == pytest.approx(of_message["Be good."])
+    assert of_role["user"] == pytest.approx(of_message["Is the movie good?"])
