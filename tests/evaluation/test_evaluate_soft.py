@@ -248,11 +248,11 @@ def changed() -> Iterator[None]:
 
     @register("reverse", family="test", source="-", of_output=True)
     def reverse(context: MethodContext) -> Tensor:
-        return -METHODS["occlusion"](context)
+        return -METHODS["occlusion"](context).scores
 
     @register("tenfold", family="test", source="-", of_output=True)
     def tenfold(context: MethodContext) -> Tensor:
-        return 10 * METHODS["occlusion"](context)
+        return 10 * METHODS["occlusion"](context).scores
 
     yield
     for name in ("reverse", "tenfold"):

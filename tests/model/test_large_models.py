@@ -27,7 +27,8 @@ from transformers import (
 
 import normxlogit as nxl
 from normxlogit.errors import ModelError, UnsupportedHeadError
-from normxlogit.model.replay import Replay, VocabularyHead
+from normxlogit.model.heads import VocabularyHead
+from normxlogit.model.replay import Replay
 from normxlogit.model.vocabulary import Vocabulary
 from tests.helpers.builders import tokenizer
 from tests.test_docs import blocks

@@ -17,7 +17,7 @@ from normxlogit.results.audio import AudioAttribution
 from normxlogit.results.base import Result
 from normxlogit.show.html import fragment, page
 from normxlogit.show.terminal import plain
-from normxlogit.tasks import Reading
+from normxlogit.tasks import InputOptions
 from normxlogit.tasks.media.base import Sounds
 from normxlogit.tasks.media.positions import Axis
 from normxlogit.tasks.media.preprocessing import sound_axis
@@ -80,7 +80,7 @@ def noise(seconds: float = 1.0, seed: int = 0) -> np.ndarray[Any, Any]:
 
 def explain(model: Any, extractor: Any, *items: Any, **asked: Any) -> list[AudioAttribution]:
     reader = Sounds(model, extractor, "some/model")
-    encoded = {n: reader.encode(item, Reading()) for n, item in enumerate(items)}
+    encoded = {n: reader.encode(item, InputOptions()) for n, item in enumerate(items)}
     found = []
     for result in reader.explain(encoded, Query(**asked), 4).values():
         assert isinstance(result, AudioAttribution), result
@@ -238,7 +238,7 @@ def test_a_last_frame_that_is_half_padding_is_left_out() -> None:
 def test_a_sound_that_is_not_heard_to_its_end_is_refused() -> None:
     model, extractor = ast(2)
     reader = Sounds(model, extractor, "")
-    items = {0: reader.encode((noise(3.0), RATE), Reading())}
+    items = {0: reader.encode((noise(3.0), RATE), InputOptions())}
     assert "lasts 3.0 seconds, and the model hears 1.9" in str(
         reader.explain(items, Query(), 1)[0]
     ) or "hears 2.0" in str(reader.explain(items, Query(), 1)[0])
@@ -285,7 +285,7 @@ def test_ogg_is_read(tmp_path: Path) -> None:
 def test_another_sampling_rate_is_refused_with_the_way_out() -> None:
     reader = Sounds(wav2vec2(), hf.Wav2Vec2FeatureExtractor(), "")
     with pytest.raises(InputError, match=r"44100.*16000.*resample"):
-        reader.encode((noise(), 44100), Reading())
+        reader.encode((noise(), 44100), InputOptions())
 
 
 @pytest.mark.parametrize(
@@ -307,27 +307,29 @@ def test_another_sampling_rate_is_refused_with_the_way_out() -> None:
 )
 def test_what_is_no_sound_is_refused(item: Any, reason: str) -> None:
     with pytest.raises(InputError, match=reason):
-        Sounds(wav2vec2(), hf.Wav2Vec2FeatureExtractor(), "").encode(item, Reading())
+        Sounds(wav2vec2(), hf.Wav2Vec2FeatureExtractor(), "").encode(item, InputOptions())
 
 
 def test_a_file_that_is_no_sound_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.wav").write_text("no sound")
     with pytest.raises(InputError, match=r"a\.wav"):
-        Sounds(wav2vec2(), hf.Wav2Vec2FeatureExtractor(), "").encode(tmp_path / "a.wav", Reading())
+        Sounds(wav2vec2(), hf.Wav2Vec2FeatureExtractor(), "").encode(
+            tmp_path / "a.wav", InputOptions()
+        )
 
 
 def test_one_that_is_too_short_does_not_take_others_with_it() -> None:
     reader = Sounds(wav2vec2(), hf.Wav2Vec2FeatureExtractor(), "")
     sounds = [noise(0.5), noise(0.01), noise(0.7)]
-    items = {n: reader.encode((sound, RATE), Reading()) for n, sound in enumerate(sounds)}
+    items = {n: reader.encode((sound, RATE), InputOptions()) for n, sound in enumerate(sounds)}
     found = reader.explain(items, Query(), 4)
     assert isinstance(found[0], AudioAttribution)
     assert isinstance(found[1], Exception)
     assert isinstance(found[2], AudioAttribution)
 
 
-@pytest.mark.parametrize("reading", [Reading(long="truncate"), Reading(position=1)])
-def test_what_is_for_texts_is_refused(reading: Reading) -> None:
+@pytest.mark.parametrize("reading", [InputOptions(long="truncate"), InputOptions(position=1)])
+def test_what_is_for_texts_is_refused(reading: InputOptions) -> None:
     with pytest.raises(OptionError, match="for texts"):
         Sounds(wav2vec2(), hf.Wav2Vec2FeatureExtractor(), "").encode((noise(), RATE), reading)
 
@@ -343,8 +345,8 @@ def test_soundfile_is_an_extra(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
     monkeypatch.setattr(builtins, "__import__", without)
     reader = Sounds(wav2vec2(), hf.Wav2Vec2FeatureExtractor(), "")
     with pytest.raises(MissingExtraError, match=r"normxlogit\[audio\]"):
-        reader.encode(tmp_path / "a.wav", Reading())
-    reader.encode((noise(), RATE), Reading())
+        reader.encode(tmp_path / "a.wav", InputOptions())
+    reader.encode((noise(), RATE), InputOptions())
 
 
 # Kept and shown
@@ -378,7 +380,7 @@ def test_pages_are_whole_and_nothing_in_them_is_code(tmp_path: Path) -> None:
     labels = {0: HOSTILE, 1: "b", 2: "c"}
     for model, extractor in ((wav2vec2(id2label=labels), hf.Wav2Vec2FeatureExtractor()), ast(1)):
         reader = Sounds(model, extractor, HOSTILE)
-        items = {0: reader.encode(name, Reading())}
+        items = {0: reader.encode(name, InputOptions())}
         for query in (Query(target=0), Query(target="all"), Query(target=[0, 1], layer="all")):
             found = reader.explain(items, query, 1)[0]
             assert isinstance(found, AudioAttribution)

@@ -19,7 +19,7 @@ from normxlogit.results.base import Result
 from normxlogit.results.image import LONGEST_SIDE, ImageAttribution
 from normxlogit.show.html import fragment, page
 from normxlogit.show.terminal import plain
-from normxlogit.tasks import Reading
+from normxlogit.tasks import InputOptions
 from normxlogit.tasks.media.base import Pictures
 
 hf: Any = transformers
@@ -59,7 +59,7 @@ def noise(height: int = 100, width: int = 160, seed: int = 0) -> np.ndarray[Any,
 
 def explain(model: Any, processor: Any, *items: Any, **asked: Any) -> list[ImageAttribution]:
     reader = Pictures(model, processor, "some/model")
-    encoded = {n: reader.encode(item, Reading()) for n, item in enumerate(items)}
+    encoded = {n: reader.encode(item, InputOptions()) for n, item in enumerate(items)}
     found = []
     for result in reader.explain(encoded, Query(**asked), 4).values():
         assert isinstance(result, ImageAttribution)
@@ -267,7 +267,7 @@ def test_patches_lie_over_what_they_show(name: str, size: tuple[int, int]) -> No
         half = 6 if name == "unscaled" else max(2, min(size) // 20)
         picture = np.zeros((*size, 3), np.uint8)
         picture[y - half : y + half, x - half : x + half] = 255
-        found = reader.explain({0: reader.encode(picture, Reading())}, Query(), 1)[0]
+        found = reader.explain({0: reader.encode(picture, InputOptions())}, Query(), 1)[0]
         assert isinstance(found, ImageAttribution)
         assert found.box is not None
         values = pixels_of(processor, picture)[0].mean(0)
@@ -450,7 +450,7 @@ def test_a_picture_is_turned_as_its_exif_data_says(tmp_path: Path) -> None:
 )
 def test_what_is_no_picture_is_refused(item: Any, reason: str) -> None:
     with pytest.raises(InputError, match=reason):
-        Pictures(vit(), square(), "").encode(item, Reading())
+        Pictures(vit(), square(), "").encode(item, InputOptions())
 
 
 def test_files_that_are_no_pictures_are_refused(tmp_path: Path) -> None:
@@ -461,20 +461,21 @@ def test_files_that_are_no_pictures_are_refused(tmp_path: Path) -> None:
     (tmp_path / "half.png").write_bytes(half)
     for name in ("text.png", "half.png", ""):
         with pytest.raises(InputError):
-            reader.encode(tmp_path / name, Reading())
+            reader.encode(tmp_path / name, InputOptions())
 
 
 @pytest.mark.parametrize(
-    "reading", [Reading(long="window"), Reading(is_split_into_words=True), Reading(position=0)]
+    "reading",
+    [InputOptions(long="window"), InputOptions(is_split_into_words=True), InputOptions(position=0)],
 )
-def test_what_is_for_texts_is_refused(reading: Reading) -> None:
+def test_what_is_for_texts_is_refused(reading: InputOptions) -> None:
     with pytest.raises(OptionError, match="for texts"):
         Pictures(vit(), square(), "").encode(noise(), reading)
 
 
 def test_one_that_fails_does_not_take_others_with_it() -> None:
     reader = Pictures(vit(), square(), "")
-    encoded = {n: reader.encode(noise(seed=n), Reading()) for n in range(3)}
+    encoded = {n: reader.encode(noise(seed=n), InputOptions()) for n in range(3)}
     encoded[1].inputs["pixel_values"][:] = torch.nan
     found = reader.explain(encoded, Query(), 4)
     assert isinstance(found[0], ImageAttribution)
@@ -484,7 +485,7 @@ def test_one_that_fails_does_not_take_others_with_it() -> None:
 
 def test_a_processor_that_gives_no_rows_and_columns() -> None:
     reader = Pictures(vit(), hf.Siglip2ImageProcessor(), "")
-    item = reader.encode(noise(), Reading())
+    item = reader.encode(noise(), InputOptions())
     assert item.about.size is None
 
 
@@ -499,7 +500,7 @@ def test_pillow_is_an_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     (found,) = explain(vit(), square(), noise())
     monkeypatch.setattr(builtins, "__import__", without)
     with pytest.raises(MissingExtraError, match=r"normxlogit\[image\]"):
-        reader.encode(noise(), Reading())
+        reader.encode(noise(), InputOptions())
     again = Result.from_dict(found.to_dict())
     assert "data:image/png" in again.to_html()
 
@@ -578,7 +579,7 @@ def test_pages_are_whole_and_nothing_in_them_is_code(tmp_path: Path) -> None:
     Image.fromarray(noise()).save(name)
     model = vit(id2label={0: HOSTILE, 1: "b", 2: "c", 3: "d"})
     reader = Pictures(model, square(), HOSTILE)
-    items = {0: reader.encode(name, Reading())}
+    items = {0: reader.encode(name, InputOptions())}
     for query in (Query(target=0), Query(target="all"), Query(target=[0, 1], layer="all")):
         found = reader.explain(items, query, 1)[0]
         assert isinstance(found, ImageAttribution)

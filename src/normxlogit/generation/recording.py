@@ -20,9 +20,9 @@ from normxlogit.errors import ModelError, NormXLogitError, OptionError, Unsuppor
 from normxlogit.model.capture import Capture, seen
 from normxlogit.model.clone import Anatomy, ModelClone
 from normxlogit.model.forward import SINK, ForwardPass
-from normxlogit.model.numerics import magnitude, probability, tolerance
-from normxlogit.model.targets import Asked
-from normxlogit.model.trace import ForwardTrace, first_tensor, norms_of
+from normxlogit.model.numerics import first_tensor, magnitude, norms_of, probability, tolerance
+from normxlogit.model.targets import TargetIds
+from normxlogit.model.trace import ForwardTrace
 from normxlogit.model.vocabulary import Vocabulary
 
 
@@ -61,7 +61,7 @@ class Generated:
     """
 
     forward: ForwardPass
-    asked: Asked
+    asked: TargetIds
     logits: Tensor
     probabilities: Tensor
     sinks: Tensor
@@ -237,7 +237,7 @@ class Recording:
                 "prompt."
             )
         ids = sequences[:, start + since :]
-        asked = Asked(ids.masked_fill(~alive, -1), positions.masked_fill(~alive, -1))
+        asked = TargetIds(ids.masked_fill(~alive, -1), positions.masked_fill(~alive, -1))
         logits = forward.logits_at(positions, ids)
         sinks = (self._peaks > SINK)[prompts]
         return Generated(forward, asked, logits, probability(logits, total), sinks)

@@ -4,23 +4,22 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from weakref import WeakKeyDictionary
 
-import numpy as np
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
 from normxlogit.errors import InputError, NormXLogitError, OptionError, UnsupportedHeadError
 from normxlogit.generation.recording import Generated, Recording
-from normxlogit.model.forward import ForwardPass, hides_what_follows
+from normxlogit.generation.sequences import Continuation, generation_attribution
+from normxlogit.model.causality import hides_what_follows
+from normxlogit.model.forward import ForwardPass
 from normxlogit.model.numerics import agree, probability
-from normxlogit.model.targets import Asked
-from normxlogit.query import Query, TensorAttribution
-from normxlogit.results.assemble import provenance_of
-from normxlogit.results.base import Floats, Prediction, Target
+from normxlogit.model.targets import TargetIds
+from normxlogit.query import Query, ScoredBatch
+from normxlogit.results.assemble import VocabularyLabels, provenance_of
 from normxlogit.results.generation import GenerationAttribution
 from normxlogit.text.encoder import Encoded, Encoder
 from normxlogit.text.token_lookup import TokenLookup
-from normxlogit.text.words import word_numbers
 
 _NOT_STEP_BY_STEP = (
     "assistant_model",
@@ -84,21 +83,28 @@ class Generator:
         prompts: Sequence[Encoded],
         query: Query,
     ) -> list[list[GenerationAttribution]]:
-        """What was generated, explained: for each prompt its sequences."""
+        """Explain what was generated: for each prompt its sequences.
+
+        Args:
+            recording: what was kept while generating.
+            output: what the model's `generate` returned.
+            prompts: the prompts, in order.
+            query: what is asked.
+        """
         start = recording.start
+        beams = output.get("beam_indices")
+        ends = recording.ends if beams is None else (beams >= 0).sum(1)
+        per_prompt = len(output.sequences) // len(prompts)
+        owners = [prompt for prompt in prompts for _ in range(per_prompt)]
         with torch.inference_mode():
-            beams = output.get("beam_indices")
-            ends = recording.ends if beams is None else (beams >= 0).sum(1)
-            found = recording.explained(output.sequences, beams, ends)
-            each = len(output.sequences) // len(prompts)
-            owners = [prompt for prompt in prompts for _ in range(each)]
-            answer = query.answer(found.forward, found.asked, self._wording(found.forward, owners))
+            generated = recording.explained(output.sequences, beams, ends)
+            scored = self._score(generated, owners, query)
         results: list[list[GenerationAttribution]] = [[] for _ in prompts]
         for row, ids in enumerate(output.sequences.tolist()):
-            new = ids[start : start + int(ends[row])]
-            results[row // each].append(
-                self.attribution(prompts[row // each], ids[:start], new, row, found, answer, query)
+            continuation = Continuation(
+                owners[row], ids[:start], ids[start : start + int(ends[row])]
             )
+            results[row // per_prompt].append(self._result(continuation, generated, scored, row))
         return results
 
     def newest(
@@ -109,15 +115,32 @@ class Generator:
         ids: Sequence[int],
         query: Query,
     ) -> GenerationAttribution:
-        """The last of the tokens generated so far, explained; for the rest see `attribution`."""
+        """Explain the last of the tokens `ids` that were generated so far after `before`."""
         with torch.inference_mode():
             sequences = torch.tensor([[*before, *ids]], device=recording.device)
             ends = torch.tensor([len(ids)], device=recording.device)
-            found = recording.explained(sequences, None, ends, since=len(ids) - 1)
-            answer = query.answer(
-                found.forward, found.asked, self._wording(found.forward, [prompt])
+            generated = recording.explained(sequences, None, ends, since=len(ids) - 1)
+            scored = self._score(generated, [prompt], query)
+        return self._result(Continuation(prompt, before, ids), generated, scored, 0)
+
+    def _score(self, generated: Generated, prompts: Sequence[Encoded], query: Query) -> ScoredBatch:
+        forward = generated.forward
+        if self.model.config.is_encoder_decoder and not forward.sources:
+            raise UnsupportedHeadError(
+                f"the encoder's states of {type(self.model).__name__} do not stand one to a token "
+                "of the source, or are not of its decoder's width, so the source has no scores. "
+                "Give tensors to normxlogit.attribute for the decoder's tokens alone."
             )
-        return self.attribution(prompt, before, ids, 0, found, answer, query)
+        forward.labels = VocabularyLabels(len(forward.labels), self.encoder)
+        return query.score(forward, generated.asked, self._lookup(forward, prompts))
+
+    def _result(
+        self, continuation: Continuation, generated: Generated, scored: ScoredBatch, row: int
+    ) -> GenerationAttribution:
+        provenance = provenance_of(self.model, self.name, scored)
+        return generation_attribution(
+            self.encoder, continuation, generated, scored, row, provenance
+        )
 
     def options(self, options: Mapping[str, Any], prompts: Sequence[Encoded]) -> dict[str, Any]:
         """The options of `generate`, checked and completed."""
@@ -200,119 +223,18 @@ class Generator:
         with torch.inference_mode():
             self._check_hides_what_follows()
             forward = ForwardPass.run(self.model, inputs, layer=query.layer)
-            place = forward.captured.states.raw.device
-            targets = torch.tensor([ids], device=place)
-            positions = torch.arange(len(ids), device=place)[None] + len(before) - 1
-            asked = Asked(targets, positions)
-            answer = query.answer(forward, asked, self._wording(forward, [prompt]))
+            device = forward.captured.states.raw.device
+            targets = torch.tensor([ids], device=device)
+            # Each new token is read at the position before it.
+            positions = torch.arange(len(ids), device=device)[None] + len(before) - 1
             logits = forward.logits_at(positions, targets)
-            chances = probability(logits, forward.totals_at(positions))
+            probabilities = probability(logits, forward.totals_at(positions))
             sinks = forward.sinks[:, : len(before)]
-            found = Generated(forward, asked, logits, chances, sinks)
-        return self.attribution(prompt, before, ids, 0, found, answer, query)
-
-    def attribution(
-        self,
-        prompt: Encoded,
-        before: Sequence[int],
-        ids: Sequence[int],
-        row: int,
-        found: Generated,
-        answer: TensorAttribution,
-        query: Query,
-    ) -> GenerationAttribution:
-        """What was found for one row, as a result.
-
-        Args:
-            prompt: the prompt's text and tokens.
-            before: the tokens that the model continued, those of the prompt or of its decoder.
-            ids: the new tokens; those that `found` has are explained, which are the last.
-            row: which row of the batch it is.
-            found: the forward pass of the batch.
-            answer: its scores.
-            query: what was asked.
-        """
-        if self.model.config.is_encoder_decoder and not answer.sources:
-            raise UnsupportedHeadError(
-                f"the encoder's states of {type(self.model).__name__} do not stand one to a token "
-                "of the source, or are not of its decoder's width, so the source has no scores. "
-                "Give tensors to normxlogit.attribute for the decoder's tokens alone."
+            generated = Generated(
+                forward, TargetIds(targets, positions), logits, probabilities, sinks
             )
-        encoder, new = self.encoder, len(ids)
-        since = new - min(new, found.logits.shape[1])
-        text, offsets = encoder.answer(ids)
-        special = np.array([encoder.is_special(i) for i in ids])
-        starts = len(before) if answer.sources else 0
-        kept = found.forward.mask[row].cpu().numpy().copy()
-        kept[answer.sources + len(before) + new - 1 :] = False
-
-        def of(values: Tensor | None) -> Floats | None:
-            if values is None:
-                return None
-            array = values.float().cpu().numpy()[..., kept]
-            last = np.full((*array.shape[:-1], 1), np.nan, np.float32)
-            return np.concatenate([array, last], -1)
-
-        spread = answer.scores.dim() == 2 + (query.layer == "all")
-        scores, values = (
-            None if v is None else of((v[row, None] if spread else v[row])[: new - since])
-            for v in (answer.scores, answer.values)
-        )
-        assert scores is not None
-        numbers = word_numbers((text,), offsets, [-1 if s else 0 for s in special], [None] * new)
-        after = int(prompt.words.max(initial=-1)) + 1
-        nothing = [(0, 0)] * starts
-        tokens = (*prompt.tokens, *map(encoder.token, before[:starts]), *map(encoder.token, ids))
-        positions = range(len(tokens) - new - 1, len(tokens) - 1)
-        targets = tuple(
-            Target(
-                label=encoder.text_of([number]),
-                id=number,
-                logit=float(found.logits[row, n]),
-                probability=float(found.probabilities[row, n]),
-                position=positions[since + n],
-            )
-            for n, number in enumerate(ids[since:])
-        )
-        known = prompt.special.copy()
-        if not starts:
-            own = found.forward.mask[row, : found.sinks.shape[1]]
-            known |= found.sinks[row, own].cpu().numpy()
-        return GenerationAttribution(
-            texts=(prompt.texts[0], text),
-            tokens=tokens,
-            scores=scores,
-            special=np.concatenate([known, np.ones(starts, np.bool_), special]),
-            offsets=np.concatenate(
-                [prompt.offsets, np.array([*nothing, *offsets], np.int32).reshape(-1, 2)]
-            ),
-            segments=np.concatenate(
-                [prompt.segments, np.full(starts, -1), np.where(special, -1, 1)]
-            ).astype(np.int32),
-            word_numbers=np.concatenate(
-                [prompt.words, np.full(starts, -1), np.where(numbers < 0, -1, numbers + after)]
-            ).astype(np.int32),
-            messages=prompt.messages,
-            axes=("target",) + ("layer",) * (query.layer == "all"),
-            targets=targets,
-            layers=tuple(answer.layers),
-            prediction=Prediction(found.forward.problem.value, targets, ()),
-            provenance=provenance_of(
-                self.model,
-                self.name,
-                query,
-                answer,
-                None if answer.contrast is None else encoder.text_of([int(answer.contrast[row])]),
-            ),
-            norms=of(None if answer.norms is None else answer.norms[row]),
-            logits=values,
-            notes={
-                name: tuple(noted[row][: new - since].tolist())
-                for name, noted in answer.notes.items()
-            },
-            answer_offsets=np.array(offsets, np.int32).reshape(-1, 2)[since:],
-            answer_special=special[since:],
-        )
+            scored = self._score(generated, [prompt], query)
+        return self._result(Continuation(prompt, before, ids), generated, scored, 0)
 
     def takes_padding(self) -> bool:
         """Whether padding leaves alone what the model computes while generating.
@@ -372,8 +294,8 @@ class Generator:
             "what its decoder begins with is not known. Set it."
         )
 
-    def _wording(self, forward: ForwardPass, prompts: Sequence[Encoded]) -> TokenLookup:
-        """What is known of the tokens of rows that begin with these prompts."""
+    def _lookup(self, forward: ForwardPass, prompts: Sequence[Encoded]) -> TokenLookup:
+        """What the tokenizer knows about rows that begin with these prompts."""
         parts = [(prompt, prompt.windows[0]) for prompt in prompts]
         side = "right" if self.model.config.is_encoder_decoder else "left"
         new = forward.mask.shape[1] - max(len(window) for _, window in parts)

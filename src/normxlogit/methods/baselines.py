@@ -6,15 +6,15 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from normxlogit.errors import OptionError, UnsupportedHeadError
 from normxlogit.methods.context import MethodContext
 from normxlogit.methods.registry import register
+from normxlogit.methods.scores import MethodScores
 
 
 @register("random", family="baseline", source="-")
-def random(context: MethodContext, seed: int = 0) -> Tensor:
+def random(context: MethodContext, seed: int = 0) -> MethodScores:
     """Uniform draws from [0, 1). Cost: that of the prediction. Tells what chance gives.
 
     A text gets the same draws for the same seed, whatever batch it stands in and however that is
@@ -23,7 +23,7 @@ def random(context: MethodContext, seed: int = 0) -> Tensor:
     """
     if not isinstance(seed, int):
         raise OptionError(f"seed must be a number, got {seed!r}.")
-    context.unsigned, mask = "random", context.mask
+    mask = context.mask
     ids = torch.zeros_like(mask, dtype=torch.long) if context.ids is None else context.ids
     rows = []
     for own, kept in zip(ids.expand(mask.shape).flatten(0, 1), mask.flatten(0, 1), strict=True):
@@ -32,11 +32,12 @@ def random(context: MethodContext, seed: int = 0) -> Tensor:
         row = torch.zeros(len(kept))
         row[kept.cpu()] = torch.rand(len(tokens), generator=generator)
         rows.append(row)
-    return torch.stack(rows).reshape(mask.shape)[:, :, None].to(mask.device)
+    scores = torch.stack(rows).reshape(mask.shape)[:, :, None].to(mask.device)
+    return MethodScores(scores, unsigned="random")
 
 
 @register("position", family="baseline", source="-")
-def position(context: MethodContext, first: bool = False) -> Tensor:
+def position(context: MethodContext, first: bool = False) -> MethodScores:
     """How many tokens stand before a token; with `first` how many stand after it.
 
     Cost: that of the prediction. Shows how far a ranking may be had from where tokens stand alone:
@@ -44,14 +45,14 @@ def position(context: MethodContext, first: bool = False) -> Tensor:
     """
     if not isinstance(first, bool):
         raise OptionError(f"first must be True or False, got {first!r}.")
-    context.unsigned = "nearer to the beginning" if first else "nearer to the end"
     mask = context.mask.long()
     order = mask.flip(-1).cumsum(-1).flip(-1) if first else mask.cumsum(-1)
-    return (order - 1).float()[:, :, None]
+    meaning = "nearer to the beginning" if first else "nearer to the end"
+    return MethodScores((order - 1).float()[:, :, None], unsigned=meaning)
 
 
 @register("frequency", family="baseline", serves="texts", source="-")
-def frequency(context: MethodContext, counts: Mapping[Any, Any] | None = None) -> Tensor:
+def frequency(context: MethodContext, counts: Mapping[Any, Any] | None = None) -> MethodScores:
     """-log((count + 1) / (total + n + 1)): how rare a token is, by the counts of n tokens.
 
     Cost: that of the prediction. Shows how far a ranking may be had from rarity alone.
@@ -73,8 +74,8 @@ def frequency(context: MethodContext, counts: Mapping[Any, Any] | None = None) -
         ) from error
     if context.ids is None:
         raise UnsupportedHeadError("frequency counts tokens, and images and sounds have none.")
-    context.unsigned = "rarer token"
     unique, index = torch.unique(context.ids, return_inverse=True)
     found = torch.tensor([known.get(i, 0) for i in unique.tolist()], dtype=torch.float64)
     rarity = -((found + 1) / (sum(known.values()) + len(known) + 1)).log()
-    return rarity.float().to(index.device)[index][:, :, None]
+    scores = rarity.float().to(index.device)[index][:, :, None]
+    return MethodScores(scores, unsigned="rarer token")

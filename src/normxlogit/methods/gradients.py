@@ -3,14 +3,16 @@
 They are taken at the embeddings that the model itself looks up, with all else that it was given.
 """
 
-from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from normxlogit.errors import OptionError
 from normxlogit.methods.context import MethodContext
+from normxlogit.methods.paper_passes import NotebookReruns
 from normxlogit.methods.registry import register
+from normxlogit.methods.scores import MethodScores
 from normxlogit.model.reruns import Reruns
 
 COST = "2 forwards, 1 backward a target"
@@ -27,7 +29,7 @@ SERVES = "texts"
 )
 def gradient_norm(
     context: MethodContext, norm: str | None = None, compat: str | None = None
-) -> Tensor:
+) -> MethodScores:
     """||df(x)/dx_i||_p of the model's output f at word embedding x_i.
 
     Simonyan et al. 2014, Deep Inside Convolutional Networks; Li et al. 2016, Visualizing and
@@ -45,13 +47,14 @@ def gradient_norm(
     norm = norm or ("l1" if compat else "l2")
     if norm not in ("l1", "l2"):
         raise OptionError(f"norm must be one of l1, l2; got {norm!r}.")
-    context.unsigned, order = "larger gradient", 1 if norm == "l1" else 2
+    order = 1 if norm == "l1" else 2
 
     def length(gradient: Tensor, _embedding: Tensor) -> Tensor:
         found: Tensor = torch.linalg.vector_norm(gradient, ord=order, dim=-1)
         return found
 
-    return context.of_rows(reruns.gradients(length))[:, :, None]
+    scores = context.of_rows(reruns.gradients(length))[:, :, None]
+    return MethodScores(scores, unsigned="larger gradient")
 
 
 @register(
@@ -64,7 +67,7 @@ def gradient_norm(
 )
 def gradient_x_input(
     context: MethodContext, reduce: str | None = None, compat: str | None = None
-) -> Tensor:
+) -> MethodScores:
     """Sum over the width of x_i * df(x)/dx_i, at word embedding x_i.
 
     Shrikumar et al. 2016, Not Just a Black Box; Denil et al. 2014, Extraction of Salient Sentences
@@ -79,8 +82,9 @@ def gradient_x_input(
             paper's experiments do.
         compat: "paper" for the way of the NormXLogit paper's notebook: L1, of twice embedded texts.
     """
-    reruns, reduced = reruns_of(context, compat), reducer(context, reduce, compat)
-    return context.of_rows(reruns.gradients(lambda g, x: reduced(g * x)))[:, :, None]
+    reruns, reduction = reruns_of(context, compat), reduction_of(reduce, compat)
+    products = reruns.gradients(lambda gradients, vectors: reduction(gradients * vectors))
+    return MethodScores(context.of_rows(products)[:, :, None], unsigned=reduction.unsigned)
 
 
 def reruns_of(context: MethodContext, compat: str | None) -> Reruns:
@@ -91,17 +95,36 @@ def reruns_of(context: MethodContext, compat: str | None) -> Reruns:
     """
     if compat not in (None, "paper"):
         raise OptionError(f"compat must be 'paper' or None, got {compat!r}.")
-    return context.notebook_reruns if compat else context.reruns
+    return context.reruns_by(NotebookReruns) if compat else context.reruns
 
 
-def reducer(
-    context: MethodContext, reduce: str | None, compat: str | None
-) -> Callable[[Tensor], Tensor]:
-    """What makes one number of each token's vector, [..., width] -> [...]: "sum" or "l1"."""
+@dataclass(frozen=True)
+class Reduction:
+    """Makes one number of each token's vector: the sum of its entries, or of their sizes.
+
+    Attributes:
+        is_l1: whether the sizes are summed, which loses the sign.
+    """
+
+    is_l1: bool
+
+    def __call__(self, vectors: Tensor) -> Tensor:
+        """[..., width] -> [...]."""
+        return (vectors.abs() if self.is_l1 else vectors).sum(-1)
+
+    @property
+    def unsigned(self) -> str | None:
+        """What a high number means, if it has no sign."""
+        return "larger share, for or against" if self.is_l1 else None
+
+
+def reduction_of(reduce: str | None, compat: str | None) -> Reduction:
+    """The reduction "sum" or "l1"; if not given, "l1" for the notebook's way, else "sum".
+
+    Raises:
+        OptionError: `reduce` is something else.
+    """
     reduce = reduce or ("l1" if compat else "sum")
     if reduce not in ("sum", "l1"):
         raise OptionError(f"reduce must be one of sum, l1; got {reduce!r}.")
-    if reduce == "sum":
-        return lambda values: values.sum(-1)
-    context.unsigned = "larger share, for or against"
-    return lambda values: values.abs().sum(-1)
+    return Reduction(is_l1=reduce == "l1")

@@ -7,8 +7,9 @@ from torch import Tensor
 
 from normxlogit.errors import MissingExtraError, OptionError
 from normxlogit.methods.context import MethodContext
-from normxlogit.methods.gradients import SERVES, reducer, reruns_of
+from normxlogit.methods.gradients import SERVES, reduction_of, reruns_of
 from normxlogit.methods.registry import register
+from normxlogit.methods.scores import MethodScores
 from normxlogit.model.reruns import Reruns, check_finite, differentiable
 from normxlogit.text.token_lookup import NO_TEXT
 
@@ -32,7 +33,7 @@ def integrated_gradients(
     baseline: Any = "zero",
     reduce: str | None = None,
     compat: str | None = None,
-) -> Tensor:
+) -> MethodScores:
     """(x_i - b_i) * the mean of df/dx_i on the straight line from b to x, summed over the width.
 
     Sundararajan et al. 2017, Axiomatic Attribution for Deep Networks (ICML), equation 1.
@@ -66,11 +67,11 @@ def integrated_gradients(
         ) from None
     if not isinstance(n_steps, int) or isinstance(n_steps, bool) or n_steps < 1:
         raise OptionError(f"n_steps must be a number from 1, got {n_steps!r}.")
-    reruns, reduced = reruns_of(context, compat), reducer(context, reduce, compat)
+    reruns, reduction = reruns_of(context, compat), reduction_of(reduce, compat)
     pace = 1 if compat else PACE
     if compat and not (isinstance(baseline, str) and baseline == "zero"):
         raise OptionError("compat='paper' begins at zero. Leave baseline out.")
-    found, gaps = [], []
+    scores, gaps = [], []
     with differentiable():
         embeddings = reruns.embeddings
         start = _baseline(baseline, context, reruns, embeddings)
@@ -105,10 +106,13 @@ def integrated_gradients(
                 )
             check_finite(parts)
             gaps.append((parts.sum((1, 2)) - moved[:, n]).abs())
-            found.append(reduced(parts.detach().float()))
+            scores.append(reduction(parts.detach().float()))
     gap = torch.stack(gaps, 1) / moved.abs().clamp_min(1e-12)
-    context.notes["completeness_gap"] = context.of_rows(gap[..., None])[..., 0]
-    return context.of_rows(torch.stack(found, 1))[:, :, None]
+    return MethodScores(
+        context.of_rows(torch.stack(scores, 1))[:, :, None],
+        unsigned=reduction.unsigned,
+        notes={"completeness_gap": context.of_rows(gap[..., None])[..., 0]},
+    )
 
 
 def _baseline(baseline: Any, context: MethodContext, reruns: Reruns, embeddings: Tensor) -> Tensor:

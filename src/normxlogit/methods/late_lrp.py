@@ -1,10 +1,12 @@
 """Layer-wise relevance propagation, no further down than through a model's last blocks."""
 
-from torch import Tensor
+from functools import partial
 
 from normxlogit.errors import OptionError
 from normxlogit.methods.context import MethodContext
+from normxlogit.methods.lrp_passes import LRPReruns
 from normxlogit.methods.registry import register
+from normxlogit.methods.scores import MethodScores
 
 BLOCKS = 3
 
@@ -17,7 +19,9 @@ BLOCKS = 3
     source="Ali et al. 2022, begun late: docs/single-pass.md",
     of_output=True,
 )
-def late_lrp(context: MethodContext, blocks: int | None = None, reduce: str = "sum") -> Tensor:
+def late_lrp(
+    context: MethodContext, blocks: int | None = None, reduce: str = "sum"
+) -> MethodScores:
     """Sum over the width of h_i * df(x)/dh_i, at token i's state h_i before the last blocks.
 
     Ali et al. 2022, XAI for Transformers: Better Explanations through Conservative Propagation
@@ -45,8 +49,10 @@ def late_lrp(context: MethodContext, blocks: int | None = None, reduce: str = "s
     if reduce not in ("sum", "abs"):
         raise OptionError(f"reduce must be one of sum, abs; got {reduce!r}.")
     last = min(blocks or BLOCKS, most)
-    reruns = context.conservative(last)
-    found = reruns.gradients(lambda gradients, states: (gradients * states).sum(-1))
+    lrp = partial(LRPReruns, blocks=context.blocks, depth=context.depth, last=last)
+    reruns = context.reruns_by(lrp)
+    relevance = reruns.gradients(lambda gradients, states: (gradients * states).sum(-1))
+    scores = context.of_rows(relevance)[:, :, None]
     if reduce == "abs":
-        context.unsigned, found = "larger part, for or against", found.abs()
-    return context.of_rows(found)[:, :, None]
+        return MethodScores(scores.abs(), unsigned="larger part, for or against")
+    return MethodScores(scores)

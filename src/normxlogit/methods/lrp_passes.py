@@ -20,9 +20,8 @@ from transformers.masking_utils import eager_mask
 
 from normxlogit.errors import UnsupportedHeadError
 from normxlogit.model.clone import ModelClone
-from normxlogit.model.numerics import agree, gap
+from normxlogit.model.numerics import agree, first_tensor, gap
 from normxlogit.model.reruns import Reruns
-from normxlogit.model.trace import first_tensor
 
 WAY_OUT = "method='gradient_x_input' takes nothing for constant, and 'normxlogit' no gradients."
 

@@ -16,6 +16,7 @@ from normxlogit.methods.registry import register
     serves="causal models",
     source="Kariyappa et al. 2024, SP-PI",
     of_output=True,
+    reads="head",
     has_layers=True,
 )
 def progressive_inference(context: MethodContext) -> Tensor:

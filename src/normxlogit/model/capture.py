@@ -13,9 +13,10 @@ from transformers.utils.generic import ModelOutput
 
 from normxlogit.errors import ModelError, UnsupportedHeadError
 from normxlogit.model.clone import Anatomy, ModelClone
-from normxlogit.model.numerics import agree
-from normxlogit.model.trace import ForwardTrace, LookedUp, Stack, TracedOps, norms_of
+from normxlogit.model.numerics import agree, norms_of
+from normxlogit.model.trace import ForwardTrace, Stack, TracedOps
 from normxlogit.model.vocabulary import Vocabulary
+from normxlogit.model.word_embeddings import LookedUp
 
 
 @dataclass(frozen=True)

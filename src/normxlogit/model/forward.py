@@ -3,7 +3,6 @@
 from collections.abc import Callable, Container, Mapping
 from functools import cached_property
 from typing import Any, Literal
-from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
@@ -13,16 +12,17 @@ from transformers import PreTrainedModel
 from normxlogit.errors import (
     InputError,
     ModelError,
-    NormXLogitError,
     OptionError,
     UnsupportedHeadError,
 )
 from normxlogit.model.capture import Capture, capture
-from normxlogit.model.numerics import agree
+from normxlogit.model.causality import hides_what_follows, is_causal
+from normxlogit.model.heads import PooledHead, TokenHead, VocabularyHead
+from normxlogit.model.objective import Objective
+from normxlogit.model.positions import best_spans, ids_and_mask, read_positions
 from normxlogit.model.readouts import Outputs, Readout, logit
-from normxlogit.model.replay import WAY_OUT, PooledHead, TokenHead, VocabularyHead
-from normxlogit.model.reruns import Objective, Part, Reruns
-from normxlogit.model.targets import Asked, Problem, label_names
+from normxlogit.model.reruns import Part, Reruns
+from normxlogit.model.targets import Problem, TargetIds, label_names
 from normxlogit.model.vocabulary import output_embeddings
 
 Layer = int | Literal["all"] | None
@@ -76,7 +76,7 @@ class ForwardPass:
         self.problem = self._find_problem(model, outputs)
         self.labels = label_names(model.config, self.problem, outputs)
         if self.problem is Problem.SPAN and read is None:
-            read = _best_spans(captured.logits, self._own_mask, answerable)
+            read = best_spans(captured.logits, self._own_mask, answerable)
         self.read = read if captured.logits.dim() == 3 else None
         if captured.logits.dim() == 3 and read is not None:
             self._check_read(read)
@@ -120,7 +120,7 @@ class ForwardPass:
             for k, v in inputs.items()
         }
         is_vocabulary = output_embeddings(model) is not None
-        read = _read(moved, position, is_vocabulary and is_causal(model))
+        read = read_positions(moved, position, is_vocabulary and is_causal(model))
         captured = capture(model, moved, layers=wanted, read=read if is_vocabulary else None)
         return cls(model, captured, layer=layer, read=read, answerable=answerable)
 
@@ -275,7 +275,7 @@ class ForwardPass:
 
     def reruns(
         self,
-        asked: Asked,
+        targets: TargetIds,
         foils: Tensor | None,
         readout: Outputs,
         kind: Callable[..., Reruns] = Reruns,
@@ -296,37 +296,37 @@ class ForwardPass:
             objective = Objective(readout, torch.zeros_like(rows)[:, None])
         else:
             span = self.read if self.problem is Problem.SPAN else None
-            objective = Objective(readout, asked.ids, foils, asked.positions, span)
+            objective = Objective(readout, targets.ids, foils, targets.positions, span)
         if gathered and not (
             self.read is not None
-            and asked.positions is not None
-            and torch.equal(self.read, asked.positions)
+            and targets.positions is not None
+            and torch.equal(self.read, targets.positions)
         ):
-            known = self._said(asked, foils, readout)
+            known = self._said(targets, foils, readout)
         else:
             known = objective(captured.logits, rows, gathered=gathered)
         return kind(self._model, self._inputs, self.ids, self.mask, self.parts, objective, known)
 
-    def _said(self, asked: Asked, foils: Tensor | None, readout: Outputs) -> Tensor:
+    def _said(self, targets: TargetIds, foils: Tensor | None, readout: Outputs) -> Tensor:
         """What a language model's own states say of the targets where they are read, less the
         foils, float32 [batch, targets].
         """
-        assert asked.positions is not None
+        assert targets.positions is not None
         if readout is logit:
-            said = self.logits_at(asked.positions, asked.ids)
+            said = self.logits_at(targets.positions, targets.ids)
             if foils is None:
                 return said
-            return said - self.logits_at(asked.positions, foils.expand_as(asked.ids))
-        head, states = self._vocabulary_at(asked.positions)
+            return said - self.logits_at(targets.positions, foils.expand_as(targets.ids))
+        head, states = self._vocabulary_at(targets.positions)
 
         def of(ids: Tensor) -> Tensor:
             found = head.each(states, lambda hot, rows: readout(hot.float(), ids[rows]))
             return found.diagonal(dim1=1, dim2=2)
 
-        said = of(asked.ids)
-        return said if foils is None else said - of(foils.expand_as(asked.ids))
+        said = of(targets.ids)
+        return said if foils is None else said - of(foils.expand_as(targets.ids))
 
-    def read_weights(self, asked: Asked) -> Tensor:
+    def read_weights(self, targets: TargetIds) -> Tensor:
         """How much of a target's output is read at each position, float32 [rows, targets,
         sequence], of multiple choice with every choice as a row: all of it at one position, or
         equal parts where the head pools.
@@ -335,35 +335,35 @@ class ForwardPass:
         if self.problem is Problem.SPAN:
             assert self.read is not None
             start, end = (one_hot(self.read[:, i], mask.shape[1]).float() for i in (0, 1))
-            return torch.stack([start, end, (start + end) / 2], 1)[self._rows[:, None], asked.ids]
-        if asked.positions is not None:
-            return one_hot(asked.positions.clamp_min(0), mask.shape[1]).float()
+            return torch.stack([start, end, (start + end) / 2], 1)[self._rows[:, None], targets.ids]
+        if targets.positions is not None:
+            return one_hot(targets.positions.clamp_min(0), mask.shape[1]).float()
         assert isinstance(self.head, PooledHead)
         position = self.head.read_position
         pooled = mask / mask.sum(1, keepdim=True)
         alone = one_hot(position.clamp_min(0), mask.shape[1]).float()
         return torch.where((position < 0)[:, None], pooled, alone)[:, None]
 
-    def seen(self, asked: Asked) -> Tensor:
+    def seen(self, targets: TargetIds) -> Tensor:
         """Which tokens took part in each output, bool [batch, targets or 1, sequence]."""
         if self.mask.dim() == 3:
             return self.mask.gather(
-                1, asked.ids.clamp_min(0)[..., None].expand(-1, -1, self.mask.shape[-1])
+                1, targets.ids.clamp_min(0)[..., None].expand(-1, -1, self.mask.shape[-1])
             )
-        if not self.is_causal or asked.positions is None:
+        if not self.is_causal or targets.positions is None:
             return self.mask[:, None]
         order = torch.arange(self.mask.shape[1], device=self.mask.device) - self.sources
-        known = self.mask[:, None] & (order <= asked.positions[..., None])
-        later = (asked.positions >= 0)[..., None] & (known != self.mask[:, None])
+        known = self.mask[:, None] & (order <= targets.positions[..., None])
+        later = (targets.positions >= 0)[..., None] & (known != self.mask[:, None])
         return self.mask[:, None] if later.any() and not self.hides_what_follows else known
 
-    def of_targets(self, values: Tensor, asked: Asked) -> Tensor:
+    def of_targets(self, values: Tensor, targets: TargetIds) -> Tensor:
         """Something of every token, [batch, sequence], or of multiple choice [batch, choices,
         sequence], for each target: [batch, targets or 1, sequence].
         """
         if values.dim() == 2:
             return values[:, None]
-        index = asked.ids.clamp_min(0)[..., None].expand(-1, -1, values.shape[-1])
+        index = targets.ids.clamp_min(0)[..., None].expand(-1, -1, values.shape[-1])
         return values.gather(1, index)
 
     @property
@@ -412,12 +412,12 @@ class ForwardPass:
         if prefix and "decoder_input_ids" not in inputs and captured.looked_up is not None:
             inputs["decoder_input_ids"] = captured.looked_up.ids
             inputs["decoder_attention_mask"] = inputs.get("attention_mask")
-        ids, mask = _ids_and_mask(inputs, prefix, shape, self._name)
+        ids, mask = ids_and_mask(inputs, prefix, shape, self._name)
         self._own_mask, self.sources = mask, 0
         source = captured.source if prefix else None
         if source is not None and source.stands_beside(captured.states):
             rows = source.raw.shape[:2]
-            source_ids, source_mask = _ids_and_mask(inputs, "", rows, self._name)
+            source_ids, source_mask = ids_and_mask(inputs, "", rows, self._name)
             self.sources = rows[1]
             mask = torch.cat([source_mask, mask], 1)
             both = ids is not None and source_ids is not None
@@ -433,111 +433,3 @@ class ForwardPass:
     def _check_read(self, read: Tensor) -> None:
         if not (self._own_mask[self._rows[:, None], read.clamp_min(0)] | (read < 0)).all():
             raise InputError("position names a token that is padding.")
-
-
-def is_causal(model: PreTrainedModel) -> bool:
-    """Whether a language model says of itself that it predicts the next token.
-
-    Those that generate do, but for the ones that transformers lists as masked language models too
-    and whose configuration does not make them causal (XLM, FlauBERT).
-    """
-    if not model.can_generate():
-        return False
-    return getattr(model.config, "causal", True) is not False
-
-
-_HIDING: WeakKeyDictionary[PreTrainedModel, bool] = WeakKeyDictionary()
-
-
-@torch.inference_mode()
-def hides_what_follows(model: PreTrainedModel) -> bool:
-    """Whether another second token leaves the state of the first one alone.
-
-    Found out once for each model, by two passes over two tokens: some models that generate read
-    their prompt in both directions (XLNet, CPM-Ant). What cannot be tried counts as declared.
-    """
-    if model not in _HIDING:
-        first, second = (torch.tensor([[5, last]], device=model.device) for last in (6, 7))
-        name = "decoder_input_ids" if model.config.is_encoder_decoder else "input_ids"
-        try:
-            before, after = (
-                capture(model, {"input_ids": first, name: ids}).states.tokens[:, 0].float()
-                for ids in (first, second)
-            )
-            _HIDING[model] = agree(after, before)
-        except NormXLogitError:
-            _HIDING[model] = is_causal(model)
-    return _HIDING[model]
-
-
-def _read(inputs: Mapping[str, Any], position: Tensor | None, is_causal: bool) -> Tensor | None:
-    """The positions that are read, [batch, positions], as far as they are known beforehand."""
-    ids = inputs.get("decoder_input_ids", inputs.get("input_ids"))
-    if position is not None:
-        if position.dim() not in (1, 2) or position.is_floating_point():
-            raise InputError(
-                "position must be integers of shape [batch] or [batch, positions]; got "
-                f"{position.dtype} of shape {list(position.shape)}."
-            )
-        low = 0 if position.dim() == 1 else -1  # which stands for none
-        if ids is not None and (
-            len(position) != len(ids) or position.min() < low or position.max() >= ids.shape[-1]
-        ):
-            raise InputError(
-                f"position must be numbers from 0 to {ids.shape[-1] - 1}, one or several for each "
-                f"of {len(ids)} rows; got {position.tolist()}."
-            )
-        place = position.device if ids is None else ids.device
-        return (position if position.dim() == 2 else position[:, None]).to(place)
-    if not is_causal or ids is None:
-        return None
-    name = "decoder_attention_mask" if "decoder_input_ids" in inputs else "attention_mask"
-    mask = inputs.get(name)
-    if mask is None or mask.shape != ids.shape:
-        return torch.full((len(ids), 1), ids.shape[1] - 1, device=ids.device)
-    order = torch.arange(ids.shape[1], device=ids.device)
-    last: Tensor = (order * (mask != 0)).amax(1, keepdim=True)
-    return last
-
-
-def _ids_and_mask(
-    inputs: Mapping[str, Any], prefix: str, shape: tuple[int, ...], name: str
-) -> tuple[Tensor | None, Tensor]:
-    """The ids and the mask of the positions of hidden states, [rows, sequence].
-
-    Positions of images and sounds have no ids, and what of them is padding no mask says.
-    """
-    ids, mask = inputs.get(f"{prefix}input_ids"), inputs.get(f"{prefix}attention_mask")
-    if isinstance(ids, Tensor):
-        ids = ids.flatten(0, -2)
-        mask = torch.ones_like(ids) if mask is None else mask.flatten(0, -2)
-        if mask.shape == ids.shape and not mask.any(1).all():
-            raise InputError("a row of the attention mask is all zeros, so it holds no token.")
-        if shape != ids.shape or mask.shape != ids.shape:
-            raise UnsupportedHeadError(
-                f"{name} reads {list(ids.shape)} tokens, and its final layer has {list(shape)} "
-                f"positions: its representations do not stand one to a token. {WAY_OUT}"
-            )
-        return ids, mask.bool()
-    if prefix or "inputs_embeds" in inputs:
-        raise InputError(f"{name} was given {', '.join(inputs)}; {prefix}input_ids are needed.")
-    masks = [v for k, v in inputs.items() if k.endswith("mask") and isinstance(v, Tensor)]
-    if not all(bool(m.all()) for m in masks):
-        raise InputError(
-            "a mask says that parts of the input are padding, and which positions of the final "
-            "layer that makes padding is not known. Explain inputs of one size together."
-        )
-    place = next((v.device for v in inputs.values() if isinstance(v, Tensor)), None)
-    return None, torch.ones(shape, dtype=torch.bool, device=place)
-
-
-def _best_spans(logits: Tensor, mask: Tensor, answerable: Tensor | None) -> Tensor:
-    """The start and end of the answer with the largest sum of logits, int64 [batch, 2]."""
-    may = mask if answerable is None else mask & answerable.to(mask.device)
-    start, end = logits[..., 0].float(), logits[..., 1].float()
-    length = may.shape[1]
-    order = torch.ones(length, length, dtype=torch.bool, device=may.device).triu()
-    allowed = may[:, :, None] & may[:, None] & order
-    sums = (start[:, :, None] + end[:, None]).masked_fill(~allowed, -torch.inf)
-    best = sums.flatten(1).argmax(1)
-    return torch.stack([best // length, best % length], 1)

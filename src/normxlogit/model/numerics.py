@@ -1,7 +1,10 @@
 """When two ways to the same number agree, and a number that rounding must not carry too far."""
 
+from typing import Any
+
 import torch
 from torch import Tensor
+from transformers.utils.generic import ModelOutput
 
 _RELATIVE = {torch.float64: 1e-8, torch.float32: 1e-4, torch.float16: 1e-2, torch.bfloat16: 5e-2}
 
@@ -52,3 +55,21 @@ def probability(logits: Tensor, total: Tensor) -> Tensor:
     makes them differ by 1e-5.
     """
     return (logits - total).exp().clamp(max=1)
+
+
+def norms_of(hidden: Tensor) -> Tensor:
+    """The L2 norms of vectors in the last dimension, in float32."""
+    wide = torch.float64 if hidden.dtype == torch.float64 else torch.float32
+    norms: Tensor = torch.linalg.vector_norm(hidden, dim=-1, dtype=wide)
+    return norms.float()
+
+
+def first_tensor(values: Any) -> Any:
+    """The first floating-point tensor of a module's arguments or output; None if there is none."""
+    if isinstance(values, Tensor):
+        return values if values.is_floating_point() else None
+    if isinstance(values, ModelOutput):
+        values = values.to_tuple()
+    if isinstance(values, (tuple, list)):
+        return next((v for v in values if isinstance(v, Tensor) and v.is_floating_point()), None)
+    return None

@@ -6,7 +6,7 @@ and gradients stay off the user's own.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
@@ -19,9 +19,9 @@ from normxlogit.errors import ModelError, NormXLogitError, OptionError, Unsuppor
 from normxlogit.model.capture import logits_of
 from normxlogit.model.clone import Anatomy, ModelClone
 from normxlogit.model.numerics import agree, magnitude, tolerance
-from normxlogit.model.readouts import Outputs
-from normxlogit.model.trace import word_embeddings
+from normxlogit.model.objective import Objective
 from normxlogit.model.vocabulary import Vocabulary
+from normxlogit.model.word_embeddings import EmbeddingHook, word_embeddings
 
 AT_ONCE = 2048
 """How many tokens run together in one pass."""
@@ -32,54 +32,6 @@ LOGITS_AT_ONCE = 1 << 24
 Part = tuple[str, slice]
 """What stands before `input_ids` and `attention_mask` in the names of a model's inputs ("" or
 "decoder_"), and which positions of the sequence these are."""
-
-
-@dataclass(frozen=True)
-class Objective:
-    """The number that is explained: what a readout says of the model's own output.
-
-    Attributes:
-        readout: of outputs and targets.
-        ids: the targets, int64 [rows, targets]; -1 where a row has fewer.
-        foils: outputs whose readout is subtracted, int64 [rows, 1]; or None.
-        positions: where the targets are read, int64 [rows, targets], of a head that gives outputs
-            for every token.
-        span: the start and the end that are read of an answer, int64 [rows, 2].
-    """
-
-    readout: Outputs
-    ids: Tensor
-    foils: Tensor | None = None
-    positions: Tensor | None = None
-    span: Tensor | None = None
-
-    def __call__(self, logits: Tensor, rows: Tensor, *, gathered: bool = False) -> Tensor:
-        """The numbers for a model's output.
-
-        Args:
-            logits: [variants, outputs] or [variants, sequence, outputs].
-            rows: the row that each is a variant of, int64 [variants].
-            gathered: whether `logits` are those at `positions` already.
-
-        Returns:
-            float32 [variants, targets].
-        """
-        ids = self.ids[rows]
-        outputs = logits.float()
-        each = torch.arange(len(rows), device=rows.device)[:, None]
-        if self.span is not None:
-            start, end = (outputs[each[:, 0], self.span[rows, i], i] for i in (0, 1))
-            outputs = torch.stack([start, end, start + end], -1)
-        elif self.positions is not None and not gathered:
-            outputs = outputs[each, self.positions[rows].clamp_min(0)]
-        if outputs.dim() == 2:
-            outputs = outputs[:, None]
-        outputs = outputs.expand(-1, ids.shape[1], -1)
-        values = self.readout(outputs, ids[..., None])[..., 0]
-        if self.foils is not None:
-            foils = self.foils[rows].expand_as(ids)
-            values = values - self.readout(outputs, foils[..., None])[..., 0]
-        return values
 
 
 class Reruns:
@@ -434,10 +386,10 @@ class Reruns:
     @contextmanager
     def _lookup(
         self, rows: Tensor, embeddings: Tensor | None, ids: Tensor | None = None
-    ) -> Iterator["_Lookup"]:
+    ) -> Iterator["EmbeddingHook"]:
         """Inside, word embeddings of these rows, or of others `ids`, are replaced, or noted."""
         model, ids = self._model, self.ids[rows] if ids is None else ids
-        lookup = _Lookup(ids, [part for _, part in self._parts], embeddings)
+        lookup = EmbeddingHook(ids, [part for _, part in self._parts], embeddings)
         handles = [
             self._shadow.of[module].register_forward_hook(lookup, with_kwargs=True)
             for module in word_embeddings(model, Anatomy.of(model))
@@ -448,59 +400,6 @@ class Reruns:
             for handle in handles:
                 handle.remove()
         lookup.check(type(model).__name__)
-
-
-class _Lookup:
-    """A hook on word embeddings that puts others in their place, or notes them.
-
-    Attributes:
-        leaves: those noted, of each part of the sequence [rows, tokens, width]; leaves of
-            autograd's graph where that is on.
-    """
-
-    def __init__(self, ids: Tensor, parts: Sequence[slice], given: Tensor | None) -> None:
-        self.leaves: list[Tensor] = []
-        self._ids, self._parts, self._given = ids, parts, given
-        self._calls = 0
-        self._is_known = True
-
-    def check(self, name: str) -> None:
-        """Raise `UnsupportedHeadError` unless all tokens were looked up, and nothing else."""
-        if not self._is_known or self._calls < len(self._parts):
-            raise UnsupportedHeadError(
-                f"{name} does not look up the word embeddings of its tokens one by one, so there "
-                "is nothing to take gradients at. method='occlusion' needs none."
-            )
-
-    def __call__(self, _module: Any, args: Any, kwargs: Any, output: Tensor) -> Tensor | None:
-        """A call of word embeddings: of an encoder's and then a decoder's, each with its part of
-        the sequence; or with the sequence shifted to the right, which a decoder reads after it.
-        """
-        looked_up = next(iter((*args, *kwargs.values())), None)
-        if isinstance(looked_up, Tensor) and looked_up.is_floating_point():
-            return None  # output embeddings that are tied to those of words
-        number = min(self._calls, len(self._parts) - 1)
-        self._calls += 1
-        ids = self._ids[:, self._parts[number]]
-        length = ids.shape[1]
-        if isinstance(looked_up, Tensor) and looked_up.dim() == 2:
-            if torch.equal(looked_up[:, :length], ids):
-                leaf = self._leaf(number, output[:, :length])
-                return torch.cat([leaf, output[:, length:]], 1)
-            if torch.equal(looked_up.mT, ids):
-                return self._leaf(number, output.transpose(0, 1)).transpose(0, 1)
-            if self._calls > 1 and torch.equal(looked_up[:, 1:], ids[:, :-1]):
-                return torch.cat([output[:, :1], self._leaf(number, None)[:, :-1]], 1)
-        self._is_known = False
-        return None
-
-    def _leaf(self, number: int, output: Tensor | None) -> Tensor:
-        if self._given is not None:
-            return self._given[:, self._parts[number]]
-        if number == len(self.leaves) and output is not None:
-            leaf = output.detach().clone()
-            self.leaves.append(leaf.requires_grad_(torch.is_grad_enabled()))
-        return self.leaves[number]
 
 
 def check_finite(values: Tensor) -> None:

@@ -18,8 +18,8 @@ Targets = Target | Sequence[Target] | Tensor | None
 
 
 @dataclass(frozen=True)
-class Asked:
-    """What is explained of each row.
+class TargetIds:
+    """The outputs to explain, for each row of a batch.
 
     Attributes:
         ids: the outputs, int64 [batch, targets]; rows with fewer than others end in -1.

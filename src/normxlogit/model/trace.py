@@ -20,6 +20,8 @@ from transformers.utils.generic import ModelOutput
 
 from normxlogit.errors import UnsupportedHeadError
 from normxlogit.model.clone import Anatomy, ModelClone
+from normxlogit.model.numerics import first_tensor, norms_of
+from normxlogit.model.word_embeddings import LookedUp, word_embeddings
 
 
 @dataclass(frozen=True)
@@ -110,18 +112,6 @@ class Stack:
     trail: list[Tensor] = field(default_factory=list)
     last: Tensor | None = None
     kept: dict[int, Tensor] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class LookedUp:
-    """A use of the word embeddings: the module, and the ids it was given, [batch, sequence]."""
-
-    module: nn.Module
-    ids: Tensor
-
-    def norms(self) -> Tensor:
-        """||word embedding||_2 in float32, [batch, sequence]."""
-        return norms_of(first_tensor(self.module(self.ids)))
 
 
 @dataclass(frozen=True)
@@ -357,49 +347,6 @@ def _blocks(stack: nn.Module) -> Iterator[nn.Module]:
             yield from _blocks(block)
         else:
             yield block
-
-
-def norms_of(hidden: Tensor) -> Tensor:
-    """The L2 norms of vectors in the last dimension, in float32."""
-    wide = torch.float64 if hidden.dtype == torch.float64 else torch.float32
-    norms: Tensor = torch.linalg.vector_norm(hidden, dim=-1, dtype=wide)
-    return norms.float()
-
-
-def first_tensor(values: Any) -> Any:
-    """The first floating-point tensor of a module's arguments or output; None if there is none."""
-    if isinstance(values, Tensor):
-        return values if values.is_floating_point() else None
-    if isinstance(values, ModelOutput):
-        values = values.to_tuple()
-    if isinstance(values, (tuple, list)):
-        return next((v for v in values if isinstance(v, Tensor) and v.is_floating_point()), None)
-    return None
-
-
-def word_embeddings(model: PreTrainedModel, anatomy: Anatomy) -> list[nn.Module]:
-    """The modules around the blocks whose weights are the word embeddings, which encoder and
-    decoder may share; where these are offloaded, and so no longer the same tensor, those that have
-    its measures.
-    """
-    try:
-        words = model.get_input_embeddings()
-    except (AttributeError, NotImplementedError):
-        return []
-    table = words._parameters.get("weight") if isinstance(words, nn.Module) else None
-    if table is None:
-        return []
-    names = ("num_embeddings", "embedding_dim", "padding_idx")
-
-    def embeds(module: nn.Module) -> bool:
-        weight = module._parameters.get("weight")
-        if weight is None or not table.is_meta:
-            return weight is table
-        return isinstance(module, nn.Embedding) and all(
-            getattr(module, name) == getattr(words, name, None) for name in names
-        )
-
-    return [module for module in anatomy.outside_stacks if embeds(module)]
 
 
 def _size(module: nn.Module) -> int:

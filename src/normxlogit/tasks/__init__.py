@@ -29,7 +29,7 @@ class Task(str, Enum):
 
 
 @dataclass(frozen=True)
-class Reading:
+class InputOptions:
     """How items are to be read; the fields are arguments of `Explainer.explain`."""
 
     long: str = "error"
@@ -37,10 +37,10 @@ class Reading:
     position: Any = None
 
 
-class Reader(Protocol):
+class TaskExplainer(Protocol):
     """Explains items of one kind."""
 
-    def encode(self, item: Any, reading: Reading) -> Any:
+    def encode(self, item: Any, reading: InputOptions) -> Any:
         """What the model takes for an item, and what a result needs to know of it.
 
         Raises:

@@ -27,9 +27,9 @@ from normxlogit.model.targets import Target, Targets
 from normxlogit.query import Query
 from normxlogit.results.base import Result
 from normxlogit.results.text import Failure
-from normxlogit.tasks import Reading
-from normxlogit.tasks.generate import generated
-from normxlogit.tasks.registry import reader_of, task_of
+from normxlogit.tasks import InputOptions
+from normxlogit.tasks.generate import generate
+from normxlogit.tasks.registry import task_explainer_of, task_of
 from normxlogit.text.chat import is_chat
 from normxlogit.text.encoder import Encoder, check_long
 
@@ -67,7 +67,7 @@ class ModelExplainer:
         self.tokenizer = tokenizer
         self.task = task_of(self.model)
         self.name = name or self.model.name_or_path or type(self.model).__name__
-        self.task_explainer = reader_of(self.model, tokenizer, self.name)
+        self.task_explainer = task_explainer_of(self.model, tokenizer, self.name)
         if seems_untrained(self.model):
             warnings.warn(
                 f"the head of this {type(self.model).__name__} seems never to have been trained "
@@ -226,7 +226,7 @@ class ModelExplainer:
         if not isinstance(batch_size, int) or batch_size < 1:
             raise OptionError(f"batch_size must be a number from 1, got {batch_size!r}.")
         check_long(long)
-        reading = Reading(long, is_split_into_words, position)
+        reading = InputOptions(long, is_split_into_words, position)
 
         def results() -> Iterator[Result | Failure]:
             for ahead in _read_ahead(inputs, batch_size):
@@ -282,7 +282,7 @@ class ModelExplainer:
         several = isinstance(prompts, list) and not is_chat(prompts)
         query = _query_of(method, readout, options)
         generator = self.generator()
-        results = generated(
+        results = generate(
             generator,
             self.task_explainer,
             prompts if several else [prompts],
@@ -314,7 +314,7 @@ class ModelExplainer:
         """
         query = _query_of(method, readout, options)
         generator = self.generator()
-        return Stream(generator, self.task_explainer.encode(prompt, Reading()), query, options)
+        return Stream(generator, self.task_explainer.encode(prompt, InputOptions()), query, options)
 
     def token_counts(self, texts: Iterable[str]) -> Counter[int]:
         """How often each token occurs in texts, by its id: the `counts` of method "frequency".
@@ -333,7 +333,7 @@ class ModelExplainer:
         limited = copy.copy(self)
         limited.tokenizer = copy.deepcopy(self.tokenizer)
         limited.tokenizer.model_max_length = min(tokens, self.tokenizer.model_max_length)
-        limited.task_explainer = reader_of(self.model, limited.tokenizer, self.name)
+        limited.task_explainer = task_explainer_of(self.model, limited.tokenizer, self.name)
         return limited
 
     def encoder(self) -> Encoder:

@@ -17,7 +17,7 @@ from normxlogit.evaluation.perturb.samples import Sample
 from normxlogit.model.capture import logits_of
 from normxlogit.model.clone import Anatomy, ModelClone
 from normxlogit.model.targets import Problem
-from normxlogit.tasks.batches import Room, by_halves, by_length
+from normxlogit.tasks.batches import MemoryBudget, by_halves, by_length
 from normxlogit.tasks.padding import Padding
 from normxlogit.text.encoder import Encoder, Window
 
@@ -46,7 +46,7 @@ class Answers:
         """Take a classifier, which is not changed, and the way to hide words from it."""
         self._model, self._encoder = model, encoder
         self._problem, self._operator = problem, operator
-        self._padding, self._room = Padding(model, encoder), Room()
+        self._padding, self._room = Padding(model, encoder), MemoryBudget()
         self._shadow = ModelClone(Anatomy.of(model), frozen=True)
         if getattr(model.config.get_text_config(), "pad_token_id", None) is None:
             self._shadow.set_pad_token_id(-1)

@@ -16,7 +16,7 @@ from normxlogit.evaluation.perturb.samples import Sample
 from normxlogit.model.forward import ForwardPass
 from normxlogit.model.targets import Problem, label_names, target_id
 from normxlogit.query import TensorAttribution, attribute
-from normxlogit.tasks.batches import Room, by_halves, by_length
+from normxlogit.tasks.batches import MemoryBudget, by_halves, by_length
 from normxlogit.text.encoder import Encoded, Encoder, Window
 
 
@@ -55,7 +55,7 @@ class Reader:
             ModelError: its outputs are of another kind than one class or one value.
         """
         self._model, self._encoder, self._preset, self._long = model, encoder, preset, long
-        self._room, self.has_mask = Room(), encoder.mask_token is not None
+        self._room, self.has_mask = MemoryBudget(), encoder.mask_token is not None
         window = encoder.encode("a").windows[0]
         with torch.inference_mode():
             forward = ForwardPass.run(model, encoder.batch([window], "right"))

@@ -14,6 +14,7 @@ from normxlogit.methods.context_mixing.encoder_blocks import (
     some_at_a_time,
 )
 from normxlogit.methods.registry import register
+from normxlogit.methods.scores import MethodScores
 
 
 @register(
@@ -22,9 +23,10 @@ from normxlogit.methods.registry import register
     cost="4 forwards, n vectors a token",
     serves=SERVES,
     source="Ferrando et al. 2022",
+    reads="states",
     has_layers=True,
 )
-def alti(context: MethodContext, rollout: bool = True) -> Tensor:
+def alti(context: MethodContext, rollout: bool = True) -> MethodScores:
     """C_l[r, i], or (C_l ... C_1)[r, i] rolled out, for the read position r.
 
     Ferrando et al. 2022, Measuring the Mixing of Contextual Information in the Transformer (EMNLP).
@@ -49,8 +51,9 @@ def alti(context: MethodContext, rollout: bool = True) -> Tensor:
     Raises:
         UnsupportedHeadError: the model's blocks are not those of the BERT family.
     """
-    context.unsigned = "larger part of the state"
-    return read_block_maps(context, alti_map, rollout)
+    return MethodScores(
+        read_block_maps(context, alti_map, rollout), unsigned="larger part of the state"
+    )
 
 
 def alti_map(block: Block) -> Tensor:

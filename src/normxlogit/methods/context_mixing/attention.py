@@ -10,6 +10,7 @@ from torch import Tensor
 from normxlogit.errors import UnsupportedHeadError
 from normxlogit.methods.context import MethodContext
 from normxlogit.methods.registry import register
+from normxlogit.methods.scores import MethodScores
 from normxlogit.model.clone import ModelClone
 from normxlogit.model.numerics import tolerance
 
@@ -27,9 +28,10 @@ Maps = Mapping[int, Tensor]
     cost=COST,
     serves=SERVES,
     source="Bahdanau et al. 2015",
+    reads="states",
     has_layers=True,
 )
-def attention(context: MethodContext) -> Tensor:
+def attention(context: MethodContext) -> MethodScores:
     """Mean over heads of A[r, i]: the attention that the read position r pays to token i.
 
     Bahdanau et al. 2015, Neural Machine Translation by Jointly Learning to Align and Translate
@@ -42,8 +44,8 @@ def attention(context: MethodContext) -> Tensor:
     Raises:
         UnsupportedHeadError: the model gives no such maps.
     """
-    context.unsigned = "more attention"
-    return read_maps(context, "eager", partial(_maps, context), rolled_out=False)
+    scores = read_maps(context, "eager", partial(_maps, context), rolled_out=False)
+    return MethodScores(scores, unsigned="more attention")
 
 
 @register(
@@ -52,9 +54,10 @@ def attention(context: MethodContext) -> Tensor:
     cost=COST,
     serves=SERVES,
     source="Abnar & Zuidema 2020",
+    reads="states",
     has_layers=True,
 )
-def attention_rollout(context: MethodContext) -> Tensor:
+def attention_rollout(context: MethodContext) -> MethodScores:
     """(A'_l ... A'_1)[r, i] with A' = (A + I) / 2, A the mean over heads, r the read position.
 
     Abnar & Zuidema 2020, Quantifying Attention Flow in Transformers (ACL).
@@ -66,13 +69,13 @@ def attention_rollout(context: MethodContext) -> Tensor:
     Raises:
         UnsupportedHeadError: the model gives no such maps.
     """
-    context.unsigned = "more attention"
 
     def maps(*which: Any) -> tuple[Maps, Tensor]:
         found, kept = _maps(context, *which)
         return {layer: _with_residual(one) for layer, one in found.items()}, kept
 
-    return read_maps(context, "eager", maps, rolled_out=True)
+    scores = read_maps(context, "eager", maps, rolled_out=True)
+    return MethodScores(scores, unsigned="more attention")
 
 
 def read_maps(

@@ -11,8 +11,7 @@ from torch import Tensor, nn
 from transformers import Cache
 
 from normxlogit.errors import UnsupportedHeadError
-from normxlogit.model.numerics import agree
-from normxlogit.model.trace import first_tensor
+from normxlogit.model.numerics import agree, first_tensor
 
 WAY_OUT = "method='normxlogit' needs no such pass."
 

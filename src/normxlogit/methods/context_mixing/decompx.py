@@ -28,8 +28,8 @@ from normxlogit.methods.context_mixing.encoder_blocks import (
 from normxlogit.methods.registry import register
 from normxlogit.model.clone import ModelClone
 from normxlogit.model.numerics import agree, magnitude, tolerance
+from normxlogit.model.objective import Objective
 from normxlogit.model.readouts import logit
-from normxlogit.model.reruns import Objective
 
 
 @register(

@@ -21,8 +21,7 @@ from normxlogit.errors import OptionError, UnsupportedHeadError
 from normxlogit.methods.context import MethodContext
 from normxlogit.methods.context_mixing.attention import Maps, read_maps
 from normxlogit.model.clone import Anatomy, ModelClone
-from normxlogit.model.numerics import agree
-from normxlogit.model.trace import first_tensor
+from normxlogit.model.numerics import agree, first_tensor
 
 FAMILY = "decomposition"
 SERVES = "texts, blocks of the BERT family"

@@ -6,6 +6,7 @@ from torch import Tensor
 from normxlogit.methods.context import MethodContext
 from normxlogit.methods.context_mixing.encoder_blocks import FAMILY, SERVES, Block, read_block_maps
 from normxlogit.methods.registry import register
+from normxlogit.methods.scores import MethodScores
 
 
 @register(
@@ -14,9 +15,10 @@ from normxlogit.methods.registry import register
     cost="4 forwards",
     serves=SERVES,
     source="Modarressi et al. 2022",
+    reads="states",
     has_layers=True,
 )
-def globenc(context: MethodContext, rollout: bool = True) -> Tensor:
+def globenc(context: MethodContext, rollout: bool = True) -> MethodScores:
     """N_l[r, i], or (N_l ... N_1)[r, i] rolled out, for the read position r.
 
     Modarressi et al. 2022, GlobEnc: Quantifying Global Token Attribution by Incorporating the Whole
@@ -40,8 +42,9 @@ def globenc(context: MethodContext, rollout: bool = True) -> Tensor:
         UnsupportedHeadError: the model's blocks are not those of the BERT family; or the product
             is too large for float32, which it may be from some 24 layers on.
     """
-    context.unsigned = "larger norm of what it brings"
-    return read_block_maps(context, globenc_map, rollout)
+    return MethodScores(
+        read_block_maps(context, globenc_map, rollout), unsigned="larger norm of what it brings"
+    )
 
 
 def globenc_map(block: Block) -> Tensor:

@@ -13,8 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from normxlogit.methods.context_mixing.block_copies import BlockCall
-from normxlogit.model.numerics import agree
-from normxlogit.model.trace import first_tensor
+from normxlogit.model.numerics import agree, first_tensor
 
 
 def value_projection(call: BlockCall) -> nn.Module | None:

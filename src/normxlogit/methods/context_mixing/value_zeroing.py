@@ -20,10 +20,10 @@ from normxlogit.methods.context_mixing.attention import FAMILY, Maps, read_maps
 from normxlogit.methods.context_mixing.block_copies import WAY_OUT, BlockCall, each
 from normxlogit.methods.context_mixing.value_projection import value_projection, zeroed
 from normxlogit.methods.registry import register
+from normxlogit.methods.scores import MethodScores
 from normxlogit.model.clone import ModelClone
-from normxlogit.model.numerics import agree
+from normxlogit.model.numerics import agree, first_tensor
 from normxlogit.model.reruns import AT_ONCE
-from normxlogit.model.trace import first_tensor
 
 
 @register(
@@ -32,9 +32,10 @@ from normxlogit.model.trace import first_tensor
     cost="2 forwards, 1 a token",
     serves="texts, blocks whose values can be reached",
     source="Mohebbi et al. 2023",
+    reads="states",
     has_layers=True,
 )
-def value_zeroing(context: MethodContext, rollout: bool = True) -> Tensor:
+def value_zeroing(context: MethodContext, rollout: bool = True) -> MethodScores:
     """C_l[r, i], or (C_l ... C_1)[r, i] rolled out, for the read position r.
 
     Mohebbi et al. 2023, Quantifying Context Mixing in Transformers (EACL).
@@ -56,8 +57,8 @@ def value_zeroing(context: MethodContext, rollout: bool = True) -> Tensor:
     """
     if not isinstance(rollout, bool):
         raise OptionError(f"rollout must be True or False, got {rollout!r}.")
-    context.unsigned = "larger change without its value"
-    return read_maps(context, _NAME, partial(_maps, context), rolled_out=rollout)
+    scores = read_maps(context, _NAME, partial(_maps, context), rolled_out=rollout)
+    return MethodScores(scores, unsigned="larger change without its value")
 
 
 @dataclass

@@ -18,19 +18,23 @@ from normxlogit.errors import (
     NormXLogitError,
     OptionError,
     UnsupportedHeadError,
-    without_traceback,
 )
 from normxlogit.model.forward import ForwardPass
-from normxlogit.model.targets import is_several
-from normxlogit.query import Query, TensorAttribution
-from normxlogit.results.assemble import prediction_of, provenance_of
+from normxlogit.query import Query
+from normxlogit.results.assemble import (
+    prediction_of,
+    provenance_of,
+    result_fields,
+    window_scores,
+)
 from normxlogit.results.audio import AudioAttribution
 from normxlogit.results.base import Floats, Result
 from normxlogit.results.image import ImageAttribution, pillow, thumbnail
-from normxlogit.tasks import Reading
+from normxlogit.tasks import InputOptions
 from normxlogit.tasks.media.files import read_picture, read_sound
 from normxlogit.tasks.media.positions import Axis, Places, find_places, stretched
 from normxlogit.tasks.media.preprocessing import picture_axes, sound_axis
+from normxlogit.tasks.splitting import explain_or_split, raise_if_unsupported
 
 PARTS = 400
 """Into how many parts a sound is cut to draw how loud it is."""
@@ -100,7 +104,7 @@ class Media(ABC, Generic[About, Made]):
         self._known: dict[Any, Places] = {}
 
     @abstractmethod
-    def encode(self, item: Any, reading: Reading) -> Item[About]:
+    def encode(self, item: Any, reading: InputOptions) -> Item[About]:
         """What the model takes for an item."""
 
     @abstractmethod
@@ -131,11 +135,10 @@ class Media(ABC, Generic[About, Made]):
         for group in alike.values():
             for start in range(0, len(group), batch_size):
                 keys = group[start : start + batch_size]
-                results = self._tried([items[key] for key in keys], query)
+                batch = [items[key] for key in keys]
+                results = explain_or_split(batch, lambda some: self._together(some, query))
                 found.update(zip(keys, results, strict=True))
-        reasons = [error for error in found.values() if isinstance(error, UnsupportedHeadError)]
-        if reasons and len(reasons) == len(found):
-            raise reasons[0]
+        raise_if_unsupported(found.values())
         return {key: found[key] for key in items}
 
     def prepared(self, *args: Any, **options: Any) -> dict[str, Tensor]:
@@ -156,22 +159,11 @@ class Media(ABC, Generic[About, Made]):
             if isinstance(value, Tensor) and name in self._taken
         }
 
-    def _check(self, reading: Reading) -> None:
-        for name, usual in vars(Reading()).items():
+    def _check(self, reading: InputOptions) -> None:
+        for name, usual in vars(InputOptions()).items():
             value = getattr(reading, name)
             if value is not usual and (isinstance(value, Tensor) or value != usual):
                 raise OptionError(f"{name}={value!r} is for texts, and this is a {self.what}.")
-
-    def _tried(self, items: Sequence[Item[About]], query: Query) -> list[Made | NormXLogitError]:
-        """Explain items together; if that fails, one by one, to tell which of them it is."""
-        try:
-            return [*self._together(items, query)]
-        except OptionError:
-            raise
-        except NormXLogitError as error:
-            if len(items) == 1:
-                return [without_traceback(error)]
-        return [self._tried([item], query)[0] for item in items]
 
     def _together(self, items: Sequence[Item[About]], query: Query) -> list[Made]:
         inputs = self._moved(
@@ -179,31 +171,22 @@ class Media(ABC, Generic[About, Made]):
         )
         with torch.inference_mode():
             forward = ForwardPass.run(self.model, inputs, layer=query.layer)
-            answer = query.answer(forward, query.asked(forward))
-        foil = None if answer.contrast is None else forward.labels[int(answer.contrast[0])]
-        provenance = provenance_of(self.model, self.name, query, answer, foil)
-        several = is_several(query.target, forward.problem, forward.prediction.shape[-1])
-        axes = ("target",) * several + ("layer",) * (query.layer == "all")
+            scored = query.score(forward, query.targets(forward))
+            scores = window_scores(scored)
+        provenance = provenance_of(self.model, self.name, scored)
         shape = (1, *forward.captured.states.raw.shape[1:])
-        found = []
+        results = []
         for row, item in enumerate(items):
-            said = prediction_of(
-                answer.prediction[row], forward.problem, forward.labels, query.threshold
+            prediction = prediction_of(
+                forward.prediction[row], forward.problem, forward.labels, query.threshold
             )
-            asked = answer.targets[row].tolist()
-            found.append(
-                self.result(
-                    item,
-                    shape,
-                    **_numbers(answer, row, [t >= 0 for t in asked] if several else None),
-                    axes=axes,
-                    targets=tuple(said.outputs[t] for t in asked if t >= 0),
-                    layers=tuple(answer.layers),
-                    prediction=said,
-                    provenance=provenance,
-                )
-            )
-        return found
+            explained = [
+                prediction.outputs[number] if number >= 0 else None
+                for number in scored.targets.ids[row].tolist()
+            ]
+            fields = result_fields(scored, scores[row], prediction, explained, provenance)
+            results.append(self.result(item, shape, **fields))
+        return results
 
     def _moved(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Inputs on the model's device and, if they are no whole numbers, in its dtype."""
@@ -237,7 +220,7 @@ class Pictures(Media[Picture, ImageAttribution]):
         super().__init__(model, getattr(processor, "image_processor", processor), name)
         self._framed: dict[tuple[int, int], tuple[Axis, Axis] | None] = {}
 
-    def encode(self, item: Any, reading: Reading) -> Item[Picture]:
+    def encode(self, item: Any, reading: InputOptions) -> Item[Picture]:
         """What the model takes for a picture.
 
         Args:
@@ -329,7 +312,7 @@ class Sounds(Media[Sound, AudioAttribution]):
         self._framed: tuple[int, Axis] | None = None
         self._is_framed = False
 
-    def encode(self, item: Any, reading: Reading) -> Item[Sound]:
+    def encode(self, item: Any, reading: InputOptions) -> Item[Sound]:
         """What the model takes for a sound.
 
         Args:
@@ -430,23 +413,6 @@ class Sounds(Media[Sound, AudioAttribution]):
             self._framed = sound_axis(features, rate)
             self._is_framed = True
         return self._framed
-
-
-def _numbers(answer: TensorAttribution, row: int, kept: list[bool] | None) -> dict[str, Any]:
-    """The numbers of a row: of those targets that it has, if there is a dimension of targets."""
-
-    def own(values: Tensor | None) -> Floats | None:
-        if values is None:
-            return None
-        found = _array(values[row])
-        return found if kept is None else found[kept]
-
-    norms = answer.norms
-    return {
-        "scores": own(answer.scores),
-        "logits": own(answer.values),
-        "norms": None if norms is None else _array(norms[row]),
-    }
 
 
 def _array(values: Tensor) -> Floats:
