@@ -17,7 +17,7 @@ from transformers import PreTrainedModel
 from transformers.generation.stopping_criteria import StoppingCriteriaList
 
 from normxlogit.errors import ModelError, NormXLogitError, OptionError, UnsupportedHeadError
-from normxlogit.model.capture import Capture, seen
+from normxlogit.model.capture import Capture, read_trace
 from normxlogit.model.clone import Anatomy, ModelClone
 from normxlogit.model.forward import SINK, ForwardPass
 from normxlogit.model.numerics import first_tensor, magnitude, norms_of, probability, tolerance
@@ -294,7 +294,7 @@ class Recording:
         arguments = {k: v for k, v in given.items() if isinstance(v, Tensor)}
         self._counts_positions = arguments.get("position_ids") is not None
         vocabulary = Vocabulary.of(model, self._anatomy, trace.clone)
-        first = seen(model, trace, arguments, outputs, vocabulary)
+        first = read_trace(model, trace, arguments, outputs, vocabulary)
         trace.release()
         states = first.states
         if states.stack is None or states.norms is None or states.raw.dim() != 3:

@@ -46,7 +46,7 @@ class LRPReruns(Reruns):
         self._blocks, self._depth, self._last = blocks, depth, last
 
     @cached_property
-    def _shadow(self) -> ModelClone:
+    def _clone(self) -> ModelClone:
         clone = self.clone()
         clone.attend(_NAME)
         for module in clone.of.values():
@@ -62,7 +62,7 @@ class LRPReruns(Reruns):
         if dtype not in (torch.bfloat16, torch.float16):
             super().check(found, rows)
             return
-        both = self._beside_known(found, rows)
+        both = self._beside_expected(found, rows)
         if both is not None and not agree(*(values.to(dtype) for values in both)):
             now, before = (values[:3].tolist() for values in both)
             raise UnsupportedHeadError(
@@ -76,7 +76,7 @@ class LRPReruns(Reruns):
             raise UnsupportedHeadError(f"{name} has no one list of blocks. {WAY_OUT}")
         entry = _Entry(self._depth - self._last)
         handles = [
-            self._shadow.of[block].register_forward_pre_hook(entry, with_kwargs=True)
+            self._clone.of[block].register_forward_pre_hook(entry, with_kwargs=True)
             for block in self._blocks.children()
         ]
         token = _ENTRY.set(entry)
