@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from rich.console import Console
-from typer.testing import CliRunner, Result
+from typer.testing import CliRunner
 
 from normxlogit import (
     Attribution,
@@ -37,21 +37,26 @@ from normxlogit.data.progress import Meter
 from normxlogit.data.source import Source, Split, open_dataset
 from normxlogit.tasks.batches import Texts
 from normxlogit.text.encoder import Encoder
+from tests.helpers.corpora import (
+    SLOW_WRITING,
+    TEXTS,
+    WRITERS,
+    StopError,
+    assert_row_explains,
+    corpus_command,
+    error_kinds,
+    mark_unfinished,
+    read_manifest,
+    read_shards,
+    run_corpus,
+    write_csv,
+    write_lines,
+    write_plain_lines,
+)
 from tests.helpers.killed import run_killed
+from tests.helpers.models import causal_lm, explainer_with_head, token_classifier
 from tests.helpers.paths import ROOT
 from tests.helpers.tiny import tiny_classifier
-from tests.tasks.test_heads import made, tagger, writer
-
-TEXTS = [
-    "A great movie with poor performers.",
-    "The plot is not bad at all",
-    "Don't watch it twice.",
-    "El rápido zorro marrón",
-    "我喜欢这部电影",
-    "one",
-    'says "two", and\nthree',
-]
-LABELS = ["POSITIVE", "NEGATIVE", "NEGATIVE", "POSITIVE", "POSITIVE", "NEGATIVE", "POSITIVE"]
 
 
 @pytest.fixture(scope="module")
@@ -65,81 +70,6 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shards, "ROWS", 10)
 
 
-def rows_in(folder: Path) -> list[dict[str, Any]]:
-    tables = [pq.read_table(path) for path in sorted(folder.glob("*.parquet"))]
-    rows: list[dict[str, Any]] = pa.concat_tables(tables).to_pylist()
-    return rows
-
-
-def manifest_in(folder: Path) -> dict[str, Any]:
-    data: dict[str, Any] = json.loads((folder / "manifest.json").read_text("utf-8"))
-    return data
-
-
-def lines_of(path: Path, texts: list[str]) -> Path:
-    path.write_text("".join(f"{text}\n" for text in texts), "utf-8")
-    return path
-
-
-def errors_of(rows: list[dict[str, Any]]) -> dict[int, str]:
-    return {row["row"]: row["error_kind"] for row in rows if row["error"] is not None}
-
-
-def assert_same(row: dict[str, Any], a: Attribution, number: int = 0) -> None:
-    """A row of a shard has what the explainer says of the same text."""
-    scores = a.scores.reshape(len(a.targets), -1)[number]
-    np.testing.assert_allclose(row["token_scores"], scores, atol=1e-5)
-    assert tuple(row["tokens"]) == a.tokens
-    assert row["special"] == a.special.tolist()
-    assert row["segments"] == a.segments.tolist()
-    assert [[o["start"], o["end"]] for o in row["offsets"]] == a.offsets.tolist()
-    words = a.at(number).words() if a.axes else a.words()
-    kept = ~words.special
-    assert row["words"] == [w for w, is_in in zip(words.tokens, kept, strict=True) if is_in]
-    np.testing.assert_allclose(row["word_scores"], words.scores.reshape(-1)[kept], atol=1e-5)
-    assert row["prediction"] == a.prediction.label
-    assert row["prediction_value"] == pytest.approx(a.prediction.top.value, abs=1e-5)
-    assert row["target"] == a.targets[number].label
-    assert row["target_value"] == pytest.approx(a.targets[number].value, abs=1e-5)
-    assert row["error"] is row["error_kind"] is None
-
-
-def assert_alike(row: dict[str, Any], other: dict[str, Any]) -> None:
-    """Rows of two processes, whose sums may be of another order."""
-    for name, value in row.items():
-        if name.endswith(("scores", "value")) and value is not None:
-            np.testing.assert_allclose(value, other[name], atol=1e-5)
-        else:
-            assert value == other[name]
-
-
-def parquet(path: Path, frame: pd.DataFrame) -> None:
-    frame.to_parquet(path, row_group_size=3)
-
-
-def csv_file(path: Path, frame: pd.DataFrame) -> None:
-    frame.to_csv(path, index=False, sep="\t" if path.suffix == ".tsv" else ",")
-
-
-def json_lines(path: Path, frame: pd.DataFrame) -> None:
-    records = frame.to_dict("records")
-    path.write_text("".join(f"{json.dumps(r)}\n" for r in records), "utf-8")
-
-
-def plain_lines(path: Path, frame: pd.DataFrame) -> None:
-    lines_of(path, [text.replace("\n", " ") for text in frame["text"]])
-
-
-WRITERS: dict[str, Callable[[Path, pd.DataFrame], None]] = {
-    ".parquet": parquet,
-    ".csv": csv_file,
-    ".tsv": csv_file,
-    ".jsonl": json_lines,
-    ".ndjson": json_lines,
-    ".txt": plain_lines,
-}
-
-
 @pytest.mark.parametrize("end", FORMATS)
 def test_every_format_has_the_scores_of_explain(
     end: str, explainer: Explainer, tmp_path: Path
@@ -150,13 +80,13 @@ def test_every_format_has_the_scores_of_explain(
     before = source.read_bytes()
     summary = explainer.corpus(source, tmp_path / "out")
     assert str(summary) == f"{len(TEXTS)} rows, 0 errors; in {tmp_path / 'out'}"
-    rows = rows_in(tmp_path / "out")
+    rows = read_shards(tmp_path / "out")
     assert [row["row"] for row in rows] == list(range(len(TEXTS)))
     texts = [text.replace("\n", " ") for text in TEXTS] if end == ".txt" else TEXTS
     for row, text in zip(rows, texts, strict=True):
         assert row["text"] == text
         assert row["file"] == source.name
-        assert_same(row, explainer.explain(text))
+        assert_row_explains(row, explainer.explain(text))
     assert source.read_bytes() == before
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [
         ".lock",
@@ -166,7 +96,7 @@ def test_every_format_has_the_scores_of_explain(
 
 
 def test_the_iterator_has_the_same_and_writes_nothing(explainer: Explainer, tmp_path: Path) -> None:
-    source = lines_of(tmp_path / "reviews.txt", [*TEXTS[:3], "", TEXTS[3]])
+    source = write_lines(tmp_path / "reviews.txt", [*TEXTS[:3], "", TEXTS[3]])
     found = list(explainer.corpus(source))
     assert [e.row.number for e in found] == [0, 1, 2, 3, 4]
     assert found[3].bad is not None
@@ -285,20 +215,20 @@ def test_pairs(explainer: Explainer, tmp_path: Path) -> None:
     frame = pd.DataFrame({"a": TEXTS[:3], "b": [TEXTS[4], None, TEXTS[5]]})
     frame.to_parquet(tmp_path / "pairs.parquet")
     explainer.corpus(tmp_path / "pairs.parquet", tmp_path / "out", text="a", pair="b")
-    rows = rows_in(tmp_path / "out")
-    assert errors_of(rows) == {1: "null"}
+    rows = read_shards(tmp_path / "out")
+    assert error_kinds(rows) == {1: "null"}
     assert rows[1]["text"] == TEXTS[1]
     for n in (0, 2):
         assert rows[n]["pair"] == frame["b"][n]
-        assert_same(rows[n], explainer.explain((frame["a"][n], frame["b"][n])))
+        assert_row_explains(rows[n], explainer.explain((frame["a"][n], frame["b"][n])))
         assert set(rows[n]["segments"]) == {-1, 0, 1}
 
 
 HEADS: dict[str, Callable[[], Explainer]] = {
-    "tags": tagger,
-    "an answer": lambda: made("bert", "question-answering"),
-    "the word at a mask": lambda: made("bert", "masked-lm"),
-    "the next token": writer,
+    "tags": token_classifier,
+    "an answer": lambda: explainer_with_head("bert", "question-answering"),
+    "the word at a mask": lambda: explainer_with_head("bert", "masked-lm"),
+    "the next token": causal_lm,
 }
 
 
@@ -310,24 +240,24 @@ def test_other_heads(head: str, tmp_path: Path) -> None:
     source = tmp_path / "texts.parquet"
     pd.DataFrame({"text": texts, "context": TEXTS[1:4]}).to_parquet(source)
     summary = explainer.corpus(source, tmp_path / "out", pair="context" if is_pair else None)
-    rows = rows_in(tmp_path / "out")
+    rows = read_shards(tmp_path / "out")
     assert summary.errors == {}
     for n, text in enumerate(texts):
         a = explainer.explain((text, TEXTS[n + 1]) if is_pair else text)
         own = [row for row in rows if row["row"] == n]
         assert [row["target_position"] for row in own] == [t.position for t in a.targets]
         for number, row in enumerate(own):
-            assert_same(row, a, number)
+            assert_row_explains(row, a, number)
 
 
 def test_all_targets(explainer: Explainer, tmp_path: Path) -> None:
-    source = lines_of(tmp_path / "reviews.txt", [TEXTS[0], "", TEXTS[1]])
+    source = write_lines(tmp_path / "reviews.txt", [TEXTS[0], "", TEXTS[1]])
     summary = explainer.corpus(source, tmp_path / "out", target="all")
-    rows = rows_in(tmp_path / "out")
+    rows = read_shards(tmp_path / "out")
     assert [row["row"] for row in rows] == [0, 0, 1, 2, 2]
     assert (summary.rows, summary.records) == (3, 5)
     for row, n in zip([*rows[:2], *rows[3:]], (0, 1, 0, 1), strict=True):
-        assert_same(row, explainer.explain(row["text"], target="all"), n)
+        assert_row_explains(row, explainer.explain(row["text"], target="all"), n)
 
 
 def test_the_target_of_each_row(explainer: Explainer, tmp_path: Path) -> None:
@@ -335,13 +265,13 @@ def test_the_target_of_each_row(explainer: Explainer, tmp_path: Path) -> None:
     source = tmp_path / "reviews.parquet"
     pd.DataFrame({"text": TEXTS, "gold": targets}).to_parquet(source)
     explainer.corpus(source, tmp_path / "out", target="column:gold", label="gold")
-    rows = rows_in(tmp_path / "out")
-    assert errors_of(rows) == {4: "target", 5: "target"}
+    rows = read_shards(tmp_path / "out")
+    assert error_kinds(rows) == {4: "target", 5: "target"}
     assert "SOLID" in rows[5]["error"]
     for row, target in zip(rows, targets, strict=True):
         assert row["label"] == target
         if row["error"] is None:
-            assert_same(row, explainer.explain(row["text"], target=target))
+            assert_row_explains(row, explainer.explain(row["text"], target=target))
     with pytest.raises(OptionError, match="stands alone"):
         explainer.corpus(source, target=["column:gold", "POSITIVE"])
 
@@ -350,13 +280,13 @@ def test_numbers_as_targets(explainer: Explainer, tmp_path: Path) -> None:
     source = tmp_path / "reviews.parquet"
     pd.DataFrame({"text": TEXTS[:4], "gold": [1, 0, None, 7]}).to_parquet(source)
     explainer.corpus(source, tmp_path / "out", target="column:gold")
-    rows = rows_in(tmp_path / "out")
+    rows = read_shards(tmp_path / "out")
     assert [row["target"] for row in rows] == ["POSITIVE", "NEGATIVE", None, None]
-    assert errors_of(rows) == {2: "target", 3: "target"}
+    assert error_kinds(rows) == {2: "target", 3: "target"}
 
 
 def test_options_reach_the_explainer(explainer: Explainer, tmp_path: Path) -> None:
-    source = lines_of(tmp_path / "reviews.txt", [*TEXTS[:2], "one two three " * 40])
+    source = write_lines(tmp_path / "reviews.txt", [*TEXTS[:2], "one two three " * 40])
     how: dict[str, Any] = {
         "target": "POSITIVE",
         "contrast": "NEGATIVE",
@@ -366,9 +296,9 @@ def test_options_reach_the_explainer(explainer: Explainer, tmp_path: Path) -> No
         "norm": "word",
     }
     explainer.corpus(source, tmp_path / "out", **how)
-    for row in rows_in(tmp_path / "out"):
-        assert_same(row, explainer.explain(row["text"].strip(), **how))
-    options = manifest_in(tmp_path / "out")["options"]
+    for row in read_shards(tmp_path / "out"):
+        assert_row_explains(row, explainer.explain(row["text"].strip(), **how))
+    options = read_manifest(tmp_path / "out")["options"]
     assert {**options, **options["options"]}.items() >= how.items()
 
 
@@ -376,26 +306,26 @@ def test_hashes_take_the_place_of_texts(explainer: Explainer, tmp_path: Path) ->
     source = tmp_path / "pairs.parquet"
     pd.DataFrame({"text": TEXTS, "other": TEXTS[::-1]}).to_parquet(source)
     explainer.corpus(source, tmp_path / "out", pair="other", hash=True)
-    for row, text, other in zip(rows_in(tmp_path / "out"), TEXTS, TEXTS[::-1], strict=True):
+    for row, text, other in zip(read_shards(tmp_path / "out"), TEXTS, TEXTS[::-1], strict=True):
         assert row["text"] is row["pair"] is None
         assert row["text_sha256"] == hashlib.sha256(text.encode()).hexdigest()
         assert row["pair_sha256"] == hashlib.sha256(other.encode()).hexdigest()
 
 
 def test_blank_texts_have_hashes(explainer: Explainer, tmp_path: Path) -> None:
-    source = lines_of(tmp_path / "reviews.txt", ["one", "  "])
+    source = write_lines(tmp_path / "reviews.txt", ["one", "  "])
     explainer.corpus(source, tmp_path / "out", hash=True)
-    rows = rows_in(tmp_path / "out")
-    assert errors_of(rows) == {1: "blank"}
+    rows = read_shards(tmp_path / "out")
+    assert error_kinds(rows) == {1: "blank"}
     assert rows[1]["text_sha256"] == hashlib.sha256(b"  ").hexdigest()
 
 
 def test_float16(explainer: Explainer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    source = lines_of(tmp_path / "reviews.txt", TEXTS[:2])
+    source = write_lines(tmp_path / "reviews.txt", TEXTS[:2])
     explainer.corpus(source, tmp_path / "out", float16=True)
     schema = pq.read_schema(tmp_path / "out" / "shard-00000.parquet")
     assert schema.field("token_scores").type == pa.list_(pa.float16())
-    for row in rows_in(tmp_path / "out"):
+    for row in read_shards(tmp_path / "out"):
         expected = explainer.explain(row["text"]).scores
         np.testing.assert_array_equal(np.float16(expected), np.float16(row["token_scores"]))
     explain = Texts.explain
@@ -409,8 +339,8 @@ def test_float16(explainer: Explainer, tmp_path: Path, monkeypatch: pytest.Monke
 
     monkeypatch.setattr(Texts, "explain", large)
     explainer.corpus(source, tmp_path / "large", float16=True)
-    rows = rows_in(tmp_path / "large")
-    assert list(errors_of(rows).values()) == ["overflow"]
+    rows = read_shards(tmp_path / "large")
+    assert list(error_kinds(rows).values()) == ["overflow"]
     assert sum(row["token_scores"] is None for row in rows) == 1
 
 
@@ -435,9 +365,9 @@ def test_bad_rows_are_rows_with_an_error(explainer: Explainer, tmp_path: Path) -
     ]
     source.write_bytes(b"\xef\xbb\xbf" + b"\r\n".join(lines))
     summary = explainer.corpus(source, tmp_path / "out", id="id")
-    rows = rows_in(tmp_path / "out")
+    rows = read_shards(tmp_path / "out")
     assert len(rows) == 13
-    assert errors_of(rows) == {
+    assert error_kinds(rows) == {
         1: "null",
         2: "blank",
         3: "not_text",
@@ -459,11 +389,11 @@ def test_bad_rows_are_rows_with_an_error(explainer: Explainer, tmp_path: Path) -
         "too_long": 1,
         "undecodable": 2,
     }
-    assert manifest_in(tmp_path / "out")["counts"]["errors"] == summary.errors
+    assert read_manifest(tmp_path / "out")["counts"]["errors"] == summary.errors
     assert [rows[0]["id"], rows[1]["id"], rows[12]["id"]] == ["1", "2", "1"]
     assert rows[10]["text"] == long
     assert "25002 tokens" in rows[10]["error"]
-    assert_same(rows[12], explainer.explain("two"))
+    assert_row_explains(rows[12], explainer.explain("two"))
     with pytest.raises(InputError, match=r"row 1 \(row 1 of reviews.jsonl\): text is null"):
         explainer.corpus(source, tmp_path / "strict", strict=True)
     assert not list((tmp_path / "strict").glob("*.parquet"))
@@ -480,8 +410,8 @@ def test_mixed_encodings(explainer: Explainer, tmp_path: Path) -> None:
     )
     pq.write_table(pa.table({"text": column}), tmp_path / "c.parquet")
     explainer.corpus(tmp_path, tmp_path / "out")
-    rows = rows_in(tmp_path / "out")
-    assert errors_of(rows) == {1: "undecodable", 3: "undecodable", 7: "undecodable"}
+    rows = read_shards(tmp_path / "out")
+    assert error_kinds(rows) == {1: "undecodable", 3: "undecodable", 7: "undecodable"}
     texts = ["café", None, "one\ntwo", None, "one\x0btwo", "café", "one", None]
     assert [row["text"] for row in rows] == texts
 
@@ -493,7 +423,7 @@ def test_names_that_are_not_utf8(explainer: Explainer, tmp_path: Path) -> None:
     (data / "b.jsonl").write_text('{"text": "one"}\n{"\\ud800": "one"}\n')
     Path(os.fsdecode(os.fsencode(data) + b"/c\xe9.txt")).write_text("two\n")
     explainer.corpus(data, tmp_path / "out")
-    rows = rows_in(tmp_path / "out")
+    rows = read_shards(tmp_path / "out")
     assert [row["text"] for row in rows] == ["one", None, "two"]
     assert [row["file"] for row in rows] == ["b.jsonl", "b.jsonl", "c?.txt"]
     assert explainer.corpus(data, tmp_path / "out").was_finished
@@ -505,9 +435,9 @@ def test_broken_rows_of_a_csv(explainer: Explainer, tmp_path: Path) -> None:
         'a,text\n1,one\n2\n3,two,three\n\n4,"four"x\n5,five\n6,"never closed\n7,seven\n'
     )
     explainer.corpus(source, tmp_path / "out")
-    rows = rows_in(tmp_path / "out")
+    rows = read_shards(tmp_path / "out")
     assert [row["text"] for row in rows] == ["one", None, None, None, "five", None]
-    assert errors_of(rows) == dict.fromkeys((1, 2, 3, 5), "broken_row")
+    assert error_kinds(rows) == dict.fromkeys((1, 2, 3, 5), "broken_row")
     assert "lines 8 to 9" in rows[5]["error"]
 
 
@@ -539,11 +469,11 @@ def test_a_folder_with_broken_files(explainer: Explainer, tmp_path: Path) -> Non
     data = tmp_path / "data"
     data.mkdir()
     (data / "a.parquet").write_bytes(b"PAR1 is how it begins")
-    csv_file(data / "b.csv", pd.DataFrame({"review": TEXTS}))
-    csv_file(data / "c.csv", pd.DataFrame({"text": TEXTS}))
-    plain_lines(data / "d.txt", pd.DataFrame({"text": TEXTS}))
+    write_csv(data / "b.csv", pd.DataFrame({"review": TEXTS}))
+    write_csv(data / "c.csv", pd.DataFrame({"text": TEXTS}))
+    write_plain_lines(data / "d.txt", pd.DataFrame({"text": TEXTS}))
     (data / "e.txt").write_bytes("one".encode("utf-16"))
-    csv_file(data / "f.csv", pd.DataFrame([TEXTS[:2]] * 2, columns=["text", "text"]))
+    write_csv(data / "f.csv", pd.DataFrame([TEXTS[:2]] * 2, columns=["text", "text"]))
     (data / "README.md").write_text("what it is")
     (data / ".hidden.csv").write_text("x")
     summary = explainer.corpus(data, tmp_path / "out")
@@ -552,10 +482,10 @@ def test_a_folder_with_broken_files(explainer: Explainer, tmp_path: Path) -> Non
     assert "UTF-16" in summary.broken["e.txt"]
     assert "two columns" in summary.broken["f.csv"]
     assert summary.ignored == ("README.md",)
-    rows = rows_in(tmp_path / "out")
+    rows = read_shards(tmp_path / "out")
     assert [row["file"] for row in rows] == ["c.csv"] * 7 + ["d.txt"] * 7
     assert [row["row"] for row in rows] == list(range(14))
-    manifest = manifest_in(tmp_path / "out")
+    manifest = read_manifest(tmp_path / "out")
     assert manifest["broken"] == summary.broken
     assert manifest["ignored"] == ["README.md"]
     again = explainer.corpus(data, tmp_path / "out")
@@ -577,7 +507,7 @@ def test_a_file_that_breaks_off(tmp_path: Path) -> None:
     start = column.dictionary_page_offset or column.data_page_offset
     content[start : start + 2000] = b"\xff" * 2000
     (data / "a.parquet").write_bytes(content)
-    lines_of(data / "b.txt", ["two"])
+    write_lines(data / "b.txt", ["two"])
     source = open_source_rows(data)
     assert len(source) == 2001
     assert source[-1] == "two"
@@ -627,17 +557,17 @@ def test_a_data_set(explainer: Explainer, tmp_path: Path, monkeypatch: pytest.Mo
 
     monkeypatch.setattr("normxlogit.data.source.open_dataset", local)
     summary = explainer.corpus("someone/reviews", tmp_path / "out", id="n")
-    rows = rows_in(tmp_path / "out")
+    rows = read_shards(tmp_path / "out")
     assert [row["text"] for row in rows] == [*texts, "two", None]
     assert [row["file"] for row in rows] == ["train"] * 25 + ["test"] * 2
     assert summary.errors == {"null": 1}
     for path in summary.shards[1:]:
         Path(path).unlink()
-    unfinish(tmp_path / "out")
+    mark_unfinished(tmp_path / "out")
     explainer.corpus("someone/reviews", tmp_path / "out", id="n")
-    assert rows_in(tmp_path / "out") == rows
+    assert read_shards(tmp_path / "out") == rows
     explainer.corpus("someone/reviews", tmp_path / "test", split="test")
-    assert [row["text"] for row in rows_in(tmp_path / "test")] == ["two", None]
+    assert [row["text"] for row in read_shards(tmp_path / "test")] == ["two", None]
     with pytest.raises(OptionError, match=r"has no split 'dev'\. It has train, test"):
         explainer.corpus("someone/reviews", split="dev")
     with pytest.raises(InputError, match="train has no column 'review'"):
@@ -671,15 +601,9 @@ def test_a_connection_that_breaks_off(
     monkeypatch.setattr("normxlogit.data.source.open_dataset", lambda *_, **__: made)
     with pytest.raises(InputError, match="cannot read on in train: the line is dead"):
         explainer.corpus("reviews", tmp_path / "out")
-    assert manifest_in(tmp_path / "out")["counts"]["rows"] == 10
+    assert read_manifest(tmp_path / "out")["counts"]["rows"] == 10
     assert explainer.corpus("reviews", tmp_path / "out").broken == {}
-    assert [row["text"] for row in rows_in(tmp_path / "out")] == [f"one {n}" for n in range(25)]
-
-
-def unfinish(folder: Path) -> None:
-    """Leave a run as if it had been stopped."""
-    data = manifest_in(folder) | {"state": "unfinished"}
-    (folder / "manifest.json").write_text(json.dumps(data))
+    assert [row["text"] for row in read_shards(tmp_path / "out")] == [f"one {n}" for n in range(25)]
 
 
 def test_the_schema(explainer: Explainer, tmp_path: Path) -> None:
@@ -687,7 +611,7 @@ def test_the_schema(explainer: Explainer, tmp_path: Path) -> None:
     schema = shards.schema(float16=False)
     for name in schema.names:
         assert f"| `{name}` |" in page
-    source = lines_of(tmp_path / "reviews.txt", TEXTS)
+    source = write_lines(tmp_path / "reviews.txt", TEXTS)
     (path,) = explainer.corpus(source, tmp_path / "out").shards
     assert pq.read_schema(path).metadata[b"normxlogit.schema"] == b"normxlogit/shard/1"
     assert pq.read_schema(path).equals(schema)
@@ -696,9 +620,9 @@ def test_the_schema(explainer: Explainer, tmp_path: Path) -> None:
 
 
 def test_the_manifest(explainer: Explainer, model: Path, tmp_path: Path) -> None:
-    source = lines_of(tmp_path / "reviews.txt", [*TEXTS[:6], ""])
+    source = write_lines(tmp_path / "reviews.txt", [*TEXTS[:6], ""])
     explainer.corpus(source, tmp_path / "out", method="logat")
-    manifest = manifest_in(tmp_path / "out")
+    manifest = read_manifest(tmp_path / "out")
     assert manifest["state"] == "finished"
     assert manifest["counts"] == {
         "rows": 7,
@@ -717,7 +641,7 @@ def test_the_manifest(explainer: Explainer, model: Path, tmp_path: Path) -> None
 
 
 def test_a_finished_run_does_nothing(explainer: Explainer, tmp_path: Path) -> None:
-    source = lines_of(tmp_path / "reviews.txt", TEXTS)
+    source = write_lines(tmp_path / "reviews.txt", TEXTS)
     first = explainer.corpus(source, tmp_path / "out")
     before = {path: Path(path).stat().st_mtime_ns for path in first.shards}
     again = explainer.corpus(source, tmp_path / "out", batch_size=3)
@@ -730,7 +654,7 @@ def test_a_finished_run_does_nothing(explainer: Explainer, tmp_path: Path) -> No
 
 
 def test_other_settings_are_refused(explainer: Explainer, tmp_path: Path) -> None:
-    source = lines_of(tmp_path / "reviews.txt", TEXTS)
+    source = write_lines(tmp_path / "reviews.txt", TEXTS)
     out = tmp_path / "out"
     explainer.corpus(source, out)
     before = {path.name: path.read_bytes() for path in out.iterdir()}
@@ -749,9 +673,9 @@ def test_other_settings_are_refused(explainer: Explainer, tmp_path: Path) -> Non
     refused(r"the model was .*model.* \(\w+\) and is .*other \(\w+\)", other)
     half = Explainer.from_pretrained(str(tmp_path / "other"), dtype="bfloat16")
     refused("dtype was float32 and is bfloat16", half)
-    lines_of(source, [*TEXTS[:-1], TEXTS[-1].upper()])
+    write_lines(source, [*TEXTS[:-1], TEXTS[-1].upper()])
     refused("the file reviews.txt was of .* bytes")
-    source = lines_of(tmp_path / "more.txt", TEXTS)
+    source = write_lines(tmp_path / "more.txt", TEXTS)
     refused("reviews.txt is gone; the file more.txt is new")
     assert {path.name: path.read_bytes() for path in out.iterdir()} == before
 
@@ -768,7 +692,7 @@ def test_one_weight_makes_another_model(explainer: Explainer, model: Path) -> No
 
 
 def test_folders_of_something_else_are_refused(explainer: Explainer, tmp_path: Path) -> None:
-    source = lines_of(tmp_path / "reviews.txt", TEXTS)
+    source = write_lines(tmp_path / "reviews.txt", TEXTS)
     with pytest.raises(InputError, match=r"holds something else \(reviews.txt\)"):
         explainer.corpus(source, tmp_path)
     with pytest.raises(InputError, match="it is not a folder"):
@@ -783,7 +707,7 @@ def test_folders_of_something_else_are_refused(explainer: Explainer, tmp_path: P
             explainer.corpus(source, folder)
     out = tmp_path / "out"
     explainer.corpus(source, out)
-    unfinish(out)
+    mark_unfinished(out)
     (out / "notes.txt").write_text("mine")
     (out / "shard-00001.parquet").write_text("mine")
     with pytest.raises(InputError, match=r"shard-00001.parquet is not a whole shard"):
@@ -791,10 +715,6 @@ def test_folders_of_something_else_are_refused(explainer: Explainer, tmp_path: P
     (out / "shard-00001.parquet").unlink()
     assert not explainer.corpus(source, out).was_finished
     assert (out / "notes.txt").read_text() == "mine"
-
-
-class StopError(Exception):
-    pass
 
 
 @pytest.mark.usefixtures("small")
@@ -806,7 +726,7 @@ def test_a_run_goes_on_where_it_was(
     texts = [TEXTS[n % 7] + f" {n}" if n % 9 else "" for n in range(57)]
     pd.DataFrame({"text": texts[:25]}).to_parquet(data / "a.parquet", row_group_size=4)
     (data / "b.csv").write_text("nothing\n1\n")
-    lines_of(data / "c.txt", [text.replace("\n", " ") for text in texts[25:]])
+    write_lines(data / "c.txt", [text.replace("\n", " ") for text in texts[25:]])
     whole = explainer.corpus(data, tmp_path / "whole", batch_size=2)
     assert [pq.read_metadata(path).num_rows for path in whole.shards] == [10] * 5 + [7]
     close = shards.Writer.close
@@ -822,16 +742,16 @@ def test_a_run_goes_on_where_it_was(
         with pytest.raises(StopError):
             explainer.corpus(data, out, batch_size=2)
         assert len(list(out.iterdir())) == stopped_at + 2
-        assert manifest_in(out)["state"] == "unfinished"
-        assert manifest_in(out)["counts"]["rows"] == 10 * stopped_at
+        assert read_manifest(out)["state"] == "unfinished"
+        assert read_manifest(out)["counts"]["rows"] == 10 * stopped_at
     monkeypatch.setattr(shards.Writer, "close", close)
     made = explainer.corpus(data, out, batch_size=2)
     assert (made.rows, made.errors, made.broken) == (whole.rows, whole.errors, whole.broken)
-    assert rows_in(out) == rows_in(tmp_path / "whole")
+    assert read_shards(out) == read_shards(tmp_path / "whole")
     for one, other in zip(made.shards, whole.shards, strict=True):
         assert pq.read_table(one).equals(pq.read_table(other))
-    counts = manifest_in(out)["counts"]
-    assert counts == manifest_in(tmp_path / "whole")["counts"]
+    counts = read_manifest(out)["counts"]
+    assert counts == read_manifest(tmp_path / "whole")["counts"]
 
 
 @pytest.mark.usefixtures("small")
@@ -839,7 +759,7 @@ def test_a_run_goes_on_where_it_was(
 def test_a_full_disk(
     when: int, explainer: Explainer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    source = lines_of(tmp_path / "reviews.txt", [f"one {n}" for n in range(35)])
+    source = write_lines(tmp_path / "reviews.txt", [f"one {n}" for n in range(35)])
     out, fsync, count = tmp_path / "out", os.fsync, 0
 
     def full(descriptor: int) -> None:
@@ -854,11 +774,11 @@ def test_a_full_disk(
         explainer.corpus(source, out)
     assert not [path for path in out.iterdir() if path.name.startswith((".shard", ".manifest"))]
     explainer.corpus(source, out)
-    assert [row["text"] for row in rows_in(out)] == [f"one {n}" for n in range(35)]
+    assert [row["text"] for row in read_shards(out)] == [f"one {n}" for n in range(35)]
 
 
 def test_leftovers_are_taken_away(explainer: Explainer, tmp_path: Path) -> None:
-    source, out = lines_of(tmp_path / "reviews.txt", TEXTS), tmp_path / "out"
+    source, out = write_lines(tmp_path / "reviews.txt", TEXTS), tmp_path / "out"
     out.mkdir()
     (out / ".shard-00000.parquet.0123").write_bytes(b"half")
     (out / ".manifest.json.0123").write_bytes(b"half")
@@ -870,7 +790,7 @@ def test_leftovers_are_taken_away(explainer: Explainer, tmp_path: Path) -> None:
 def test_without_pyarrow(
     explainer: Explainer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    source = lines_of(tmp_path / "reviews.txt", TEXTS[:2])
+    source = write_lines(tmp_path / "reviews.txt", TEXTS[:2])
     for name in [name for name in sys.modules if name.partition(".")[0] == "pyarrow"]:
         monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(MissingExtraError, match=r"pip install .normxlogit\[corpus\]"):
@@ -887,7 +807,7 @@ def test_models_that_read_no_text(explainer: Explainer, monkeypatch: pytest.Monk
 
 
 def test_options_that_do_not_exist(explainer: Explainer, tmp_path: Path) -> None:
-    source = lines_of(tmp_path / "reviews.txt", TEXTS)
+    source = write_lines(tmp_path / "reviews.txt", TEXTS)
     for options in (
         {"method": "magic"},
         {"target": "SOLID"},
@@ -902,41 +822,29 @@ def test_options_that_do_not_exist(explainer: Explainer, tmp_path: Path) -> None
     assert not (tmp_path / "out").exists()
 
 
-# The command
-
-
-def command(model: Path, source: Path, out: Path, *more: str) -> list[str]:
-    own = ["corpus", str(source), "--model", str(model), "--output", str(out)]
-    return [*own, "--dtype", "float32", *more]
-
-
-def run(model: Path, source: Path, out: Path, *more: str) -> Result:
-    return CliRunner().invoke(cli.app, command(model, source, out, *more))
-
-
 def test_the_command(model: Path, explainer: Explainer, tmp_path: Path) -> None:
     source = tmp_path / "reviews.csv"
     texts = [*TEXTS[:3], "  "]
-    csv_file(source, pd.DataFrame({"review": texts, "id": 1, "stars": [1, 0, 1, 0]}))
+    write_csv(source, pd.DataFrame({"review": texts, "id": 1, "stars": [1, 0, 1, 0]}))
     out = tmp_path / "out"
     more = ["--text", "review", "--id", "id", "--label", "stars"]
     more += ["--target", "column:stars", "--option", "norm=word"]
-    result = run(model, source, out, *more)
+    result = run_corpus(model, source, out, *more)
     assert result.exit_code == 0, result.output
     assert result.stdout == f"4 rows, 1 error (1 blank); in {out}\n"
     assert result.stderr == ""
-    rows = rows_in(out)
+    rows = read_shards(out)
     assert [row["id"] for row in rows] == ["1"] * 4
     for row, target in zip(rows[:3], (1, 0, 1), strict=True):
         assert row["label"] == str(target)
-        assert_same(row, explainer.explain(row["text"], target=target, norm="word"))
-    again = run(model, source, out, *more)
+        assert_row_explains(row, explainer.explain(row["text"], target=target, norm="word"))
+    again = run_corpus(model, source, out, *more)
     assert (again.exit_code, again.stdout) == (0, f"already finished: {result.stdout}")
-    other = run(model, source, out, *more, "--hash")
+    other = run_corpus(model, source, out, *more, "--hash")
     assert other.exit_code == 1
     assert "hash was false and is true" in other.stderr
     assert other.stderr.count("\n") == 1
-    strict = run(model, source, tmp_path / "strict", *more, "--strict")
+    strict = run_corpus(model, source, tmp_path / "strict", *more, "--strict")
     assert strict.exit_code == 1
     assert strict.stderr == "normxlogit: row 3 (row 3 of reviews.csv): review is blank\n"
 
@@ -944,16 +852,16 @@ def test_the_command(model: Path, explainer: Explainer, tmp_path: Path) -> None:
 def test_exit_codes(model: Path, tmp_path: Path) -> None:
     data = tmp_path / "data"
     data.mkdir()
-    lines_of(data / "a.txt", TEXTS[:1])
+    write_lines(data / "a.txt", TEXTS[:1])
     (data / "b.parquet").write_text("broken")
-    result = run(model, data, tmp_path / "out")
+    result = run_corpus(model, data, tmp_path / "out")
     assert result.exit_code == 1
     assert "b.parquet" in result.stderr
     assert result.stderr.count("\n") == 1
     assert result.stdout.startswith("1 row, 0 errors, files that could not be read: b.parquet;")
-    assert run(model, data / "none.csv", tmp_path / "none").exit_code == 1
-    assert run(model, data, tmp_path / "none", "--layer", "0").exit_code == 2
-    assert run(model, data, tmp_path / "none", "--option", "x").exit_code == 2
+    assert run_corpus(model, data / "none.csv", tmp_path / "none").exit_code == 1
+    assert run_corpus(model, data, tmp_path / "none", "--layer", "0").exit_code == 2
+    assert run_corpus(model, data, tmp_path / "none", "--option", "x").exit_code == 2
     assert CliRunner().invoke(cli.app, ["corpus", str(data)]).exit_code == 2
     assert CliRunner().invoke(cli.app, ["corpus", "--help"]).exit_code == 0
 
@@ -969,13 +877,13 @@ def test_auto_is_bfloat16_where_the_processor_has_it(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    source = lines_of(tmp_path / "reviews.txt", TEXTS)
+    source = write_lines(tmp_path / "reviews.txt", TEXTS)
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: has)
-    result = run(model, source, tmp_path / "out", "--dtype", "auto", "--device", "cpu")
+    result = run_corpus(model, source, tmp_path / "out", "--dtype", "auto", "--device", "cpu")
     assert result.exit_code == 0, result.output
-    assert manifest_in(tmp_path / "out")["model"]["dtype"] == dtype
+    assert read_manifest(tmp_path / "out")["model"]["dtype"] == dtype
     half = Explainer.from_pretrained(str(model), dtype=dtype)
-    for row in rows_in(tmp_path / "out"):
+    for row in read_shards(tmp_path / "out"):
         expected = half.explain(row["text"].strip()).scores
         largest = np.abs(expected).max()
         np.testing.assert_allclose(row["token_scores"], expected, atol=0.05 * largest)
@@ -1030,21 +938,6 @@ def test_progress_says_what_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "rows/s" not in last
 
 
-SLOW = """
-from normxlogit.corpus import folder, shards
-from normxlogit.tasks import fingerprint
-
-shards.ROWS = 16
-write = shards.Writer.write
-
-def slowly(self, window):
-    time.sleep(0.02)
-    return write(self, window)
-
-shards.Writer.write = slowly
-"""
-
-
 def test_killed_at_twenty_moments(model: Path, explainer: Explainer, tmp_path: Path) -> None:
     source = tmp_path / "reviews.parquet"
     texts = [f"{TEXTS[n % 7]} {n}" if n % 11 else None for n in range(2000)]
@@ -1052,24 +945,24 @@ def test_killed_at_twenty_moments(model: Path, explainer: Explainer, tmp_path: P
 
     def after(folder: str, times: int, seed: int) -> int:
         """How many shards there are after so many kills; without any, at the end."""
-        arguments = command(model, source, tmp_path / folder, "--batch-size", "8")
+        arguments = corpus_command(model, source, tmp_path / folder, "--batch-size", "8")
         found = tmp_path / folder / "shard-*.parquet"
-        return run_killed(arguments, found, times=times, seed=seed, patch=SLOW)
+        return run_killed(arguments, found, times=times, seed=seed, patch=SLOW_WRITING)
 
     out, whole = tmp_path / "out", tmp_path / "whole"
     assert 20 <= after("out", 20, 1) < 125
-    assert manifest_in(out)["state"] == "unfinished"
+    assert read_manifest(out)["state"] == "unfinished"
     assert after("out", 0, 2) == after("whole", 0, 3) == 125
-    assert rows_in(out) == rows_in(whole)
-    assert [row["row"] for row in rows_in(out)] == list(range(2000))
+    assert read_shards(out) == read_shards(whole)
+    assert [row["row"] for row in read_shards(out)] == list(range(2000))
     assert not [p for p in out.iterdir() if p.name.startswith(".") and p.name != ".lock"]
-    assert_same(rows_in(out)[1999], explainer.explain(texts[1999]))
+    assert_row_explains(read_shards(out)[1999], explainer.explain(texts[1999]))
 
 
 def test_one_run_at_a_time(
     explainer: Explainer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    source, out = lines_of(tmp_path / "reviews.txt", TEXTS[:6]), tmp_path / "out"
+    source, out = write_lines(tmp_path / "reviews.txt", TEXTS[:6]), tmp_path / "out"
     write, tries = shards.Writer.write, list[str]()
 
     def twice(self: shards.Writer, window: Any) -> Any:
@@ -1084,7 +977,7 @@ def test_one_run_at_a_time(
 
 
 def test_a_window_at_a_time_is_written(explainer: Explainer, tmp_path: Path) -> None:
-    source = lines_of(tmp_path / "reviews.txt", [f"one {n}" for n in range(300)])
+    source = write_lines(tmp_path / "reviews.txt", [f"one {n}" for n in range(300)])
     (path,) = explainer.corpus(source, tmp_path / "out", batch_size=1).shards
     metadata = pq.read_metadata(path)
     assert max(metadata.row_group(n).num_rows for n in range(metadata.num_row_groups)) == 32

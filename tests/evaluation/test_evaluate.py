@@ -2,8 +2,6 @@
 
 import contextlib
 import copy
-import csv
-import functools
 import itertools
 import json
 import math
@@ -19,12 +17,10 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
-from transformers import BertConfig, PreTrainedModel
-from transformers.modeling_outputs import BaseModelOutput, SequenceClassifierOutput
-from typer.testing import CliRunner, Result
+from torch import Tensor
+from transformers import BertConfig
 
-from normxlogit import Explainer, InputError, ModelError, OptionError, cli
+from normxlogit import Explainer, InputError, ModelError, OptionError
 from normxlogit.data.files import write_whole
 from normxlogit.data.progress import Meter
 from normxlogit.evaluation import checkpoint, run
@@ -33,189 +29,56 @@ from normxlogit.evaluation.metrics import aopc_bounds
 from normxlogit.evaluation.metrics.bootstrap import Bootstrap
 from normxlogit.methods import METHODS, register
 from normxlogit.methods.context import MethodContext
-from normxlogit.tasks.padding import Padding
 from tests.helpers.builders import classifier, tokenizer
+from tests.helpers.evaluation import (
+    RATIOS,
+    ROWS,
+    TEXTS,
+    Data,
+    PlainEvaluation,
+    assert_figures,
+    assert_record,
+    output_bytes,
+    rows_reaching_model,
+    run_evaluate,
+    write_reviews,
+)
 from tests.helpers.killed import run_killed
-from tests.tasks.test_heads import tagger, writer
+from tests.helpers.models import (
+    BagForSequenceClassification,
+    causal_lm,
+    classifier_explainer,
+    token_classifier,
+)
 
-Data = dict[str, Any]
 Drops = list[list[float]]
-RATIOS = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9]
-TEXTS = [
-    "a great movie with poor performers",
-    "the plot is not bad",
-    "one unbelievably two three",
-    "three mess five",
-    "a mess",
-]
-LABELS = [0, 1, 2, 0, 1]
-ROWS = [
-    {"text": text, "second": other, "label": label, "value": value}
-    for text, other, label, value in zip(
-        TEXTS,
-        ["one two bad", "a plot", "one", "two", "bad plot"],
-        LABELS,
-        [0.5, 2, -1, 0, 0.25],
-        strict=True,
-    )
-]
-
-
-def explainer_of(model_type: str = "bert", num_labels: int = 3, **options: Any) -> Explainer:
-    words = tokenizer(**{"mask_token": "<mask>", **options})
-    return Explainer(classifier(words, model_type, num_labels), words)
 
 
 @pytest.fixture(scope="module")
 def bert() -> Explainer:
     """A random three-class BERT whose tokenizer has a mask token."""
-    return explainer_of()
-
-
-class Plain:
-    """A text and what a model says of it, every set of its units hidden by itself."""
-
-    def __init__(
-        self, explainer: Explainer, item: Any, operator: str, unit: str, *, reads_last: bool
-    ) -> None:
-        self.model, self.tokenizer, self.operator = explainer.model, explainer.tokenizer, operator
-        self.parts: tuple[str, ...] = item if isinstance(item, tuple) else (item,)
-        words: Any = self.tokenizer
-        encoded = words(*self.parts, return_offsets_mapping=True)
-        owners: dict[Any, list[int]] = {}
-        self.words: dict[Any, str] = {}
-        for token, (start, end) in enumerate(encoded["offset_mapping"]):
-            segment = encoded.sequence_ids(0)[token]
-            if segment is None:
-                continue
-            text = self.parts[segment]
-            while text[start] == " ":
-                start += 1
-            before = text[:start]
-            number = {"word": before.count(" "), "sentence": before.count("."), "token": token}
-            owner = (segment, number[unit])
-            owners.setdefault(owner, []).append(token)
-            pieces = {
-                "word": text.split(" "),
-                "sentence": [p.strip() + "." for p in text.split(".")],
-            }
-            self.words[owner] = text[start:end] if unit == "token" else pieces[unit][owner[1]]
-        read = len(encoded["input_ids"]) - 1 if reads_last else -1
-        owners = {owner: tokens for owner, tokens in owners.items() if read not in tokens}
-        self.owners, self.units = list(owners), list(owners.values())
-        self.said: dict[frozenset[int], NDArray[Any]] = {}
-        self.whole = self.output(())
-        self.target = int(self.whole.argmax())
-        assert len(self.units) <= 7
-        self.every = [self.aopc(order) for order in itertools.permutations(range(len(self.units)))]
-
-    def output(self, hidden: Any) -> NDArray[Any]:
-        """Probabilities, or the value, with these units hidden."""
-        key = frozenset(hidden)
-        if key not in self.said:
-            with torch.no_grad():
-                logits = self.model(**self.inputs(key)).logits[0].double()
-            self.said[key] = (logits if len(logits) == 1 else torch.softmax(logits, 0)).numpy()
-        return self.said[key]
-
-    def inputs(self, hidden: frozenset[int]) -> dict[str, Tensor]:
-        words: Any = self.tokenizer
-        if self.operator == "delete":
-            gone = {self.owners[unit] for unit in hidden}
-            kept = [
-                " ".join(
-                    word
-                    for number, word in enumerate(text.split(" "))
-                    if (segment, number) not in gone
-                )
-                for segment, text in enumerate(self.parts)
-            ]
-            return dict(words(*([text] for text in kept), return_tensors="pt"))
-        inputs = dict(words(*self.parts, return_tensors="pt"))
-        for unit in hidden:
-            for token in self.units[unit]:
-                if self.operator == "remove":
-                    inputs["attention_mask"][0, token] = 0
-                else:
-                    ids = {"mask": words.mask_token_id, "unk": words.unk_token_id}
-                    inputs["input_ids"][0, token] = ids[self.operator]
-        return inputs
-
-    def lost(self, hidden: Any) -> float:
-        difference = float(self.whole[self.target] - self.output(hidden)[self.target])
-        return abs(difference) if len(self.whole) == 1 else difference
-
-    def says(self, hidden: Any) -> float:
-        output = self.output(hidden)
-        return float(output[0]) if len(output) == 1 else float(output.argmax())
-
-    @property
-    def everything(self) -> list[int]:
-        return list(range(len(self.units)))
-
-    def aopc(self, order: Sequence[int]) -> float:
-        """The mean of what is lost as one unit after the other is hidden."""
-        return math.fsum(self.lost(order[: n + 1]) for n in range(len(order))) / len(order)
-
-    def normalised(self, order: Sequence[int]) -> float:
-        room = max(self.every) - min(self.every)
-        return (self.aopc(order) - min(self.every)) / room if room > 1e-9 else math.nan
-
-    def kept(self, sets: Sequence[Any]) -> list[float]:
-        return [float(self.whole[self.target]) - self.lost(hidden) for hidden in sets]
-
-    def record(self, scores: Sequence[float]) -> Data:
-        """What is to be found of a text whose units have these scores."""
-        order = sorted(self.everything, key=lambda unit: (-scores[unit], unit))
-        size = len(order)
-        counts = [math.floor(Fraction(str(ratio)) * size + Fraction(1, 2)) for ratio in RATIOS]
-        steps = range(size + 1)
-        losses = [self.lost([unit]) for unit in self.everything]
-        return {
-            "comprehensiveness": [self.lost(order[:count]) for count in counts],
-            "comprehensiveness_said": [self.says(order[:count]) for count in counts],
-            "sufficiency": [self.lost(order[count:]) for count in counts],
-            "sufficiency_said": [self.says(order[count:]) for count in counts],
-            "deletion": np.trapezoid(self.kept([order[:n] for n in steps]), dx=1 / size),
-            "insertion": np.trapezoid(self.kept([order[n:] for n in steps]), dx=1 / size),
-            "naopc_comprehensiveness": self.normalised(order),
-            "naopc_sufficiency": self.normalised(order[::-1]),
-            "loo_tau": tau_b(list(scores), losses),
-        }
-
-
-def tau_b(x: list[float], y: list[float]) -> float:
-    """Kendall's tau-b pair by pair."""
-    both, only_x, only_y = 0.0, 0, 0
-    for i, j in itertools.combinations(range(len(x)), 2):
-        a, b = np.sign(x[i] - x[j]), np.sign(y[i] - y[j])
-        both += a * b
-        only_x += a != 0
-        only_y += b != 0
-    if not only_y:
-        return math.nan
-    return float(both / math.sqrt(only_x * only_y)) if only_x else 0.0
+    return classifier_explainer()
 
 
 CASES: dict[str, tuple[Callable[[], Explainer], Data]] = {
-    "words": (explainer_of, {}),
-    "no padding": (lambda: explainer_of(pad_token=None), {}),
-    "tokens": (explainer_of, {"unit": "token", "operator": "unk"}),
-    "sentences": (explainer_of, {"unit": "sentence"}),
-    "removed": (explainer_of, {"operator": "remove"}),
-    "pairs": (explainer_of, {"operator": "delete", "pair": "second"}),
-    "a value": (lambda: explainer_of(num_labels=1), {"label": "value"}),
-    "relative positions": (lambda: explainer_of("deberta-v2"), {"operator": "unk"}),
-    "encoder and decoder": (lambda: explainer_of("bart"), {}),
+    "words": (classifier_explainer, {}),
+    "no padding": (lambda: classifier_explainer(pad_token=None), {}),
+    "tokens": (classifier_explainer, {"unit": "token", "operator": "unk"}),
+    "sentences": (classifier_explainer, {"unit": "sentence"}),
+    "removed": (classifier_explainer, {"operator": "remove"}),
+    "pairs": (classifier_explainer, {"operator": "delete", "pair": "second"}),
+    "a value": (lambda: classifier_explainer(num_labels=1), {"label": "value"}),
+    "relative positions": (lambda: classifier_explainer("deberta-v2"), {"operator": "unk"}),
+    "encoder and decoder": (lambda: classifier_explainer("bart"), {}),
     **{
         f"Llama, {operator}": (
-            lambda: explainer_of("llama", kind="bpe", add_eos=False, padding_side="left"),
+            lambda: classifier_explainer("llama", kind="bpe", add_eos=False, padding_side="left"),
             {"operator": operator},
         )
         for operator in ("remove", "delete", "unk")
     },
     "GPT-2, no padding": (
-        lambda: explainer_of("gpt2", kind="bpe", add_eos=False, pad_token=None),
+        lambda: classifier_explainer("gpt2", kind="bpe", add_eos=False, pad_token=None),
         {"operator": "delete"},
     ),
 }
@@ -241,12 +104,14 @@ def test_every_metric_of_every_text(case: str) -> None:
     )
     unit, operator = options.get("unit", "word"), options.get("operator", "mask")
     expected: list[Data] = []
-    plains: dict[int, Plain] = {}
+    plains: dict[int, PlainEvaluation] = {}
     for record in found.scores.to_pylist():
         row = rows[record["row"]]
         item = (row["text"], row["second"]) if "pair" in options else row["text"]
         if record["row"] not in plains:
-            plains[record["row"]] = Plain(explainer, item, operator, unit, reads_last=is_decoder)
+            plains[record["row"]] = PlainEvaluation(
+                explainer, item, operator, unit, reads_last=is_decoder
+            )
         plain = plains[record["row"]]
         behind = int(case == "encoder and decoder")  # the token that a decoder starts with
         expected.append(assert_record(record, explainer, plain, behind))
@@ -255,148 +120,13 @@ def test_every_metric_of_every_text(case: str) -> None:
     assert_figures(found.results, expected, [row[options.get("label", "label")] for row in rows])
 
 
-def assert_record(record: Data, explainer: Explainer, plain: Plain, behind: int = 0) -> Data:
-    """A record is what is plainly found of its text, which it gives."""
-    text, *second = plain.parts
-    assert (record["text"], record["pair"]) == (text, second[0] if second else None)
-    assert record["units"] == [plain.words[owner] for owner in plain.owners]
-    assert record["confidence"] == pytest.approx(plain.whole[plain.target], abs=1e-5)
-    if record["method"] != "random":
-        item = plain.parts if second else text
-        scores = explainer.explain(item, method=record["method"]).scores
-        sums = [sum(float(scores[token + behind]) for token in own) for own in plain.units]
-        np.testing.assert_allclose(record["scores"], sums, rtol=1e-4, atol=1e-5)
-    again = plain.record(record["scores"])
-    for name, value in again.items():
-        np.testing.assert_allclose(record[name], value, atol=room_for(name), err_msg=name)
-    return {**again, "row": record["row"], "method": record["method"]}
-
-
-def assert_figures(results: Data, expected: list[Data], gold: list[Any]) -> None:
-    """Every figure is the plain mean over texts, or correlation of them, over draws and shares."""
-    is_regression = results["problem"] == "regression"
-    agreement = "pearson" if is_regression else "accuracy"
-    columns = {
-        "comprehensiveness": "comprehensiveness",
-        "sufficiency": "sufficiency",
-        f"comprehensiveness_{agreement}": "comprehensiveness_said",
-        f"sufficiency_{agreement}": "sufficiency_said",
-    }
-    columns = {name: columns.get(name, name) for name in results["metrics"]}
-    assert len(columns) >= 7
-    labels = np.array(gold, np.float64)
-    for name, column in columns.items():
-        per_text: dict[str, NDArray[Any]] = {}
-        for method, own in results["methods"].items():
-            records = [record for record in expected if record["method"] == method]
-            values = np.stack(
-                [
-                    [record[column] for record in records if record["row"] == row]
-                    for row in range(len(gold))
-                ]
-            )
-            if name.endswith("accuracy"):
-                values = values == labels[:, None, None]
-            per_text[method] = values.reshape(len(gold), -1)
-            by_ratio = own["figures"][name]["by_ratio"]
-            assert (by_ratio is None) == (values.ndim == 2)
-            if by_ratio is not None:
-                if name.endswith("pearson"):
-                    each = pearson(per_text[method], labels).reshape(values.shape[1:])
-                else:
-                    each = values.mean(0)
-                np.testing.assert_allclose(by_ratio, each.mean(0), atol=room_for(name))
-        assert_intervals(results, name, per_text, labels)
-
-
-def pearson(found: NDArray[Any], given: NDArray[Any]) -> NDArray[Any]:
-    """Pearson's correlation of each column with what is given; 0 where one is constant."""
-    with np.errstate(invalid="ignore"):
-        each = np.corrcoef(found.T, given)[-1, :-1]
-    return np.where(np.ptp(found, 0) * np.ptp(given) > 0, each, 0.0)
-
-
-def assert_intervals(
-    results: Data, name: str, per_text: dict[str, NDArray[Any]], labels: NDArray[Any]
-) -> None:
-    """Intervals are those of resamples that are written out, text by text."""
-
-    def figure_of(values: NDArray[Any], rows: Any) -> float:
-        if name.endswith("pearson"):
-            return float(pearson(values[rows], labels[rows]).mean())
-        return float(values[rows].mean())
-
-    known = np.flatnonzero(~np.isnan(np.hstack(list(per_text.values()))).any(1)).tolist()
-    size = len(known)
-    generator = np.random.default_rng(0)
-    drawn = generator.multinomial(size, [1 / size] * size, 2000)
-    resamples = [np.repeat(known, counts) for counts in drawn]
-    means = {method: figure_of(own, known) for method, own in per_text.items()}
-    many = {
-        method: np.array([figure_of(own, rows) for rows in resamples])
-        for method, own in per_text.items()
-    }
-    sign = 1 if results["metrics"][name]["higher_is_better"] else -1
-    best = max((m for m in means if m != "random"), key=lambda m: sign * means[m])
-    for method, own in results["methods"].items():
-        figure = own["figures"][name]
-        assert figure["examples"] == size
-        close(figure, means[method], many[method], room_for(name))
-        beside = figure["beside_best"]
-        if beside is None:
-            assert means[method] == pytest.approx(means[best], abs=room_for(name))
-            continue
-        paired = many[method] - many[beside["best"]]
-        close(beside, means[method] - means[beside["best"]], paired, room_for(name))
-        assert beside["differs"] == (beside["low"] > 0 or beside["high"] < 0)
-
-
-def room_for(name: str) -> float:
-    """What batches may change; normalised figures are divided by as little as 0.01, and
-    correlations by as little spread.
-    """
-    if name.endswith("pearson"):
-        return 1e-3
-    return 5e-4 if name.startswith("naopc") else 2e-5
-
-
-def close(figure: Data, value: float, resampled: NDArray[Any], room: float) -> None:
-    low, high = np.quantile(resampled, [0.025, 0.975])
-    found = [figure["value"], figure["low"], figure["high"]]
-    np.testing.assert_allclose(found, [value, low, high], atol=room)
-
-
-@contextlib.contextmanager
-def rows_reaching(model: PreTrainedModel) -> Iterator[list[tuple[int, ...]]]:
-    """The ids of every row that reaches a model, without padding, but those that it is tried on."""
-    kind, rows = type(model), list[tuple[int, ...]]()
-    forward, find_side = kind.forward, Padding.side
-
-    @functools.wraps(forward)
-    def noted(self: Any, **given: Any) -> Any:
-        for ids, mask in zip(given["input_ids"], given["attention_mask"], strict=True):
-            rows.append(tuple(ids[mask.bool()].tolist()))
-        return forward(self, **given)
-
-    def side(*given: Any) -> str | None:
-        before = len(rows)
-        found = find_side(*given)
-        del rows[before:]
-        return found
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(kind, "forward", noted)
-        patch.setattr(Padding, "side", side)
-        yield rows
-
-
 @pytest.mark.parametrize("metrics", ["", "curves", "loo_tau", "naopc", "curves naopc loo_tau"])
 def test_a_variant_reaches_the_model_once_and_is_counted(
     bert: Explainer, monkeypatch: pytest.MonkeyPatch, metrics: str
 ) -> None:
     monkeypatch.setattr(run, "AT_A_TIME", 2)
     further = metrics.split()
-    with rows_reaching(bert.model) as rows:
+    with rows_reaching_model(bert.model) as rows:
         found = bert.evaluate(TEXTS, methods=["norm", "random"], metrics=further, draws=3)
     asked: list[tuple[int, list[int]]] = []
     for record in found.scores.to_pylist():
@@ -406,7 +136,7 @@ def test_a_variant_reaches_the_model_once_and_is_counted(
         if "curves" in further or "naopc" in further:
             counts += range(len(order) + 1)
         asked += [(row, own) for n in counts for own in (order[:n], order[n:])]
-    plains = [Plain(bert, text, "mask", "word", reads_last=False) for text in TEXTS]
+    plains = [PlainEvaluation(bert, text, "mask", "word", reads_last=False) for text in TEXTS]
     for row, plain in enumerate(plains):
         if "loo_tau" in further:
             asked += [(row, [unit]) for unit in plain.everything]
@@ -427,49 +157,6 @@ def test_a_variant_reaches_the_model_once_and_is_counted(
         "run": len(masked),
         "tokens": sum(map(len, masked)),
     }
-
-
-class Trunk(PreTrainedModel):  # type: ignore[no-untyped-call]
-    """Word embeddings, and nothing that mixes them."""
-
-    config_class = BertConfig
-
-    def __init__(self, config: Any) -> None:
-        super().__init__(config)
-        self.embeddings = nn.Embedding(config.vocab_size, 4)
-        self.layers = nn.ModuleList([nn.Identity()])
-        self.post_init()  # type: ignore[no-untyped-call]
-
-    def get_input_embeddings(self) -> nn.Module:
-        return self.embeddings
-
-    def forward(self, input_ids: Any = None, inputs_embeds: Any = None, **_: Any) -> Any:
-        first = self.embeddings(input_ids) if inputs_embeds is None else inputs_embeds
-        last: Any = self.layers[0](first)
-        return BaseModelOutput(last_hidden_state=last, hidden_states=(first, last))
-
-
-class BagForSequenceClassification(PreTrainedModel):  # type: ignore[no-untyped-call]
-    """A linear model of a bag of words."""
-
-    config_class = BertConfig
-    base_model_prefix = "bag"
-
-    def __init__(self, config: Any) -> None:
-        super().__init__(config)
-        self.bag, self.classifier = Trunk(config), nn.Linear(4, 2)
-        self.post_init()  # type: ignore[no-untyped-call]
-
-    def get_input_embeddings(self) -> nn.Module:
-        return self.bag.embeddings
-
-    def forward(
-        self, input_ids: Any = None, attention_mask: Any = None, inputs_embeds: Any = None, **_: Any
-    ) -> SequenceClassifierOutput:
-        states = self.bag(input_ids, inputs_embeds).last_hidden_state
-        return SequenceClassifierOutput(
-            logits=self.classifier((states * attention_mask[..., None]).sum(1))
-        )
 
 
 @pytest.fixture
@@ -500,7 +187,7 @@ def test_the_oracle_of_a_linear_model_is_the_best_order_and_its_reverse_the_wors
     texts = ["a great plot with bad", "the plot is not bad", "one two three"]
     found = explainer.evaluate(texts, methods=["occlusion", reverse], metrics=["naopc"])
     for record in found.scores.to_pylist():
-        plain = Plain(explainer, record["text"], "mask", "word", reads_last=False)
+        plain = PlainEvaluation(explainer, record["text"], "mask", "word", reads_last=False)
         is_best = record["method"] == "occlusion"
         best, worst = (max, min) if is_best else (min, max)
         size = len(plain.units)
@@ -609,16 +296,16 @@ def test_the_bootstrap_of_a_correlation() -> None:
 
 
 def test_what_shuffled_weights_and_another_class_leave_of_scores() -> None:
-    explainer = explainer_of()
+    explainer = classifier_explainer()
     methods = ["normxlogit", "norm", "occlusion"]
     found = explainer.evaluate(TEXTS, methods=methods, metrics=["sanity"], seed=3).results["sanity"]
-    plains = [Plain(explainer, text, "mask", "word", reads_last=False) for text in TEXTS]
+    plains = [PlainEvaluation(explainer, text, "mask", "word", reads_last=False) for text in TEXTS]
 
-    def scores(of: Explainer, method: str, plain: Plain, target: int) -> list[float]:
+    def scores(of: Explainer, method: str, plain: PlainEvaluation, target: int) -> list[float]:
         own = of.explain(plain.parts[0], method=method, target=target).scores
         return [sum(float(own[token]) for token in tokens) for tokens in plain.units]
 
-    def correlation(method: str, plain: Plain, changed: list[float]) -> float:
+    def correlation(method: str, plain: PlainEvaluation, changed: list[float]) -> float:
         whole = scores(explainer, method, plain, plain.target)
         return float(np.corrcoef(ranks(whole), ranks(changed))[0, 1])
 
@@ -668,11 +355,11 @@ def test_random_orders_depend_on_the_seed_alone(bert: Explainer) -> None:
 
 
 def test_half_a_unit_is_a_whole_one() -> None:
-    explainer = explainer_of(max_position_embeddings=128, model_max_length=128)
+    explainer = classifier_explainer(max_position_embeddings=128, model_max_length=128)
     (record,) = explainer.evaluate(
         ["a " * 45], methods=["position"], ratios=[0.7], metrics=["curves"]
     ).scores.to_pylist()
-    plain = Plain.__new__(Plain)
+    plain = PlainEvaluation.__new__(PlainEvaluation)
     plain.model, plain.tokenizer, plain.operator = explainer.model, explainer.tokenizer, "mask"
     plain.parts, plain.units, plain.said = ("a " * 45,), [[n] for n in range(1, 46)], {}
     plain.whole = plain.output(())
@@ -745,7 +432,7 @@ def test_a_limit_below_the_models(bert: Explainer, rows: Any, cut: Any, pair: st
 
 
 def test_a_limit_above_the_tokenizers_is_none() -> None:
-    explainer = explainer_of(model_max_length=8)
+    explainer = classifier_explainer(model_max_length=8)
     found = explainer.evaluate(
         ["bad", "one two three mess plot good a"], methods=["norm"], max_length=20
     )
@@ -761,7 +448,7 @@ def test_one_class_only_is_said(bert: Explainer) -> None:
 
 
 def test_labels_by_name_that_look_like_numbers() -> None:
-    explainer = explainer_of()
+    explainer = classifier_explainer()
     explainer.model.config.id2label = {0: "2", 1: "1", 2: "0"}
     rows = [{"text": text, "label": label} for text, label in zip(TEXTS, "20102", strict=True)]
     found = explainer.evaluate(rows, label="label", methods=["norm"])
@@ -839,18 +526,18 @@ def test_models_that_cannot_be_evaluated() -> None:
     several = Explainer(
         classifier(words := tokenizer(), problem_type="multi_label_classification"), words
     )
-    for explainer in (several, tagger(), writer()):
+    for explainer in (several, token_classifier(), causal_lm()):
         with pytest.raises(ModelError, match="evaluate is for"):
             explainer.evaluate(TEXTS, operator="delete")
     with pytest.raises(OptionError, match="has no mask token, so say how"):
         Explainer(classifier(words), words).evaluate(TEXTS)
     with pytest.raises(ModelError, match=r"same number of <eos> tokens\. Choose another operator"):
-        explainer_of("bart").evaluate(TEXTS, methods=["norm"], operator="eos")
+        classifier_explainer("bart").evaluate(TEXTS, methods=["norm"], operator="eos")
 
 
 @pytest.mark.parametrize("operator", ["mask", "eos"])
 def test_the_model_is_as_it_was(operator: str) -> None:
-    explainer = explainer_of("bart")
+    explainer = classifier_explainer("bart")
     model = explainer.model.train()
     before = {name: value.clone() for name, value in model.state_dict().items()}
     config, gradients = model.config.to_dict(), [p.requires_grad for p in model.parameters()]
@@ -869,7 +556,7 @@ def test_the_model_is_as_it_was(operator: str) -> None:
 
 
 def test_parts_of_one_character_are_deleted_once() -> None:
-    explainer = explainer_of("bert", kind="bpe")
+    explainer = classifier_explainer("bert", kind="bpe")
     found = explainer.evaluate(
         ["👍 abc"], methods=["position"], unit="token", operator="delete", ratios=[1]
     )
@@ -880,13 +567,6 @@ def test_parts_of_one_character_are_deleted_once() -> None:
     said = int(np.argmax([record["prediction"] == f"LABEL_{n}" for n in range(3)]))
     expected = record["confidence"] - float(nothing[said])
     assert record["comprehensiveness"] == pytest.approx([expected], abs=1e-6)
-
-
-FILES = ("results.json", "scores.parquet")
-
-
-def content(folder: Path) -> list[bytes]:
-    return [(folder / name).read_bytes() for name in FILES]
 
 
 @pytest.fixture
@@ -929,7 +609,7 @@ def test_stopped_before_any_write(
         for module in (run, checkpoint):
             monkeypatch.setattr(module, "write_whole", write)
         bert.evaluate([*TEXTS, ""], folder, **options)
-        assert content(folder) == content(tmp_path / "whole")
+        assert output_bytes(folder) == output_bytes(tmp_path / "whole")
         if stopped <= stop:
             break
     assert stopped == 7
@@ -1017,21 +697,8 @@ def test_two_runs_at_once(bert: Explainer, tmp_path: Path) -> None:
     assert len(found.scores) == 5
 
 
-def called(*arguments: object) -> Result:
-    return CliRunner().invoke(cli.app, ["evaluate", *map(str, arguments)])
-
-
-def reviews(path: Path, rows: int) -> Path:
-    with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["text", "label"])
-        for n in range(rows):
-            writer.writerow([f"{TEXTS[n % 5]} {'one two'[: n % 8]}", ("NEGATIVE", "1")[n % 2]])
-    return path
-
-
 def test_one_line_on_the_command_line(model: Path, tmp_path: Path) -> None:
-    data, out = reviews(tmp_path / "reviews.csv", 3), tmp_path / "out"
+    data, out = write_reviews(tmp_path / "reviews.csv", 3), tmp_path / "out"
     usual = ["--model", model, "--data", data, "-o", out, "--operator", "unk", "--methods", "norm"]
     configs = {
         "unknown": "colour: red",
@@ -1057,12 +724,12 @@ def test_one_line_on_the_command_line(model: Path, tmp_path: Path) -> None:
         (["--config", tmp_path / "ratios.yaml"], 1, "ratios must be a list"),
     ]
     for arguments, code, reason in cases:
-        result = called(*usual, *arguments)
+        result = run_evaluate(*usual, *arguments)
         said = " ".join(result.stderr.replace("│", " ").split())
         assert (result.exit_code, reason in said) == (code, True), (arguments, result.output)
         assert "Traceback" not in result.output
         assert code == 2 or result.stderr.count("\n") == 1
-    result = called("--model", model, "-o", out, "--config", tmp_path / "methods.yaml")
+    result = run_evaluate("--model", model, "-o", out, "--config", tmp_path / "methods.yaml")
     assert (result.exit_code, "no data" in result.stderr) == (2, True)
     assert not out.exists()
 
@@ -1077,7 +744,7 @@ report.write_report = lambda *_: None
 
 
 def test_killed_at_random_ten_times(model: Path, tmp_path: Path) -> None:
-    data = reviews(tmp_path / "reviews.csv", 160)
+    data = write_reviews(tmp_path / "reviews.csv", 160)
 
     def parts(folder: Path, times: int, seed: int) -> int:
         """How many parts there are after so many kills; without any it comes to its end."""
@@ -1091,5 +758,5 @@ def test_killed_at_random_ten_times(model: Path, tmp_path: Path) -> None:
     assert 0 < parts(out, 10, 2) < 40
     assert not (out / "results.json").exists()
     assert parts(out, 0, 3) == parts(whole, 0, 1) == 0
-    assert content(out) == content(whole)
+    assert output_bytes(out) == output_bytes(whole)
     assert pq.read_metadata(out / "scores.parquet").num_rows == 160 * 22

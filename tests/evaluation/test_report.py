@@ -41,8 +41,7 @@ from normxlogit.evaluation.report.plots.label_placement import Box, beside, spre
 from normxlogit.evaluation.report.plots.style import Figure
 from normxlogit.evaluation.report.vs_random import beside_random
 from normxlogit.methods import METHODS
-from tests.conftest import find_browser
-from tests.show.test_show import HOSTILE, Reader
+from tests.helpers.pages import HOSTILE, HTMLReader, find_browser
 
 Data = dict[str, Any]
 RATIOS = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9]
@@ -646,8 +645,8 @@ def hostile(results: Data, scores: pa.Table) -> tuple[Data, pa.Table]:
     return results, scores
 
 
-class PageReader(Reader):
-    VOID = Reader.VOID | {"wbr"}
+class PageReader(HTMLReader):
+    VOID = HTMLReader.VOID | {"wbr"}
 
 
 @dataclass(frozen=True)

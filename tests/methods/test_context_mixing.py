@@ -21,7 +21,7 @@ from transformers import (
 
 import normxlogit as nxl
 from tests.helpers.paths import REFERENCES
-from tests.model.test_invariance import state_of
+from tests.helpers.state import model_state
 from tools.coverage.zoo import tiny_inputs, tiny_model
 
 METHODS = ("attention", "attention_rollout", "value_zeroing")
@@ -389,9 +389,9 @@ def test_multiple_choice(method: str) -> None:
 def test_the_model_is_as_it_was(model_type: str, method: str) -> None:
     model = tiny_model(model_type).train()
     inputs = tiny_inputs(model, padding=None)
-    before = state_of(model)
+    before = model_state(model)
     nxl.attribute(model, inputs, method=method)
-    assert state_of(model) == before
+    assert model_state(model) == before
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -400,7 +400,7 @@ def test_the_model_is_as_it_was_after_an_error(
 ) -> None:
     model = tiny_model("bert")
     inputs = tiny_inputs(model, padding=None)
-    before = state_of(model)
+    before = model_state(model)
 
     def fail(*_args: Any, **_kwargs: Any) -> None:
         raise RuntimeError("no such thing")
@@ -408,7 +408,7 @@ def test_the_model_is_as_it_was_after_an_error(
     monkeypatch.setattr("transformers.models.bert.modeling_bert.eager_attention_forward", fail)
     with pytest.raises(nxl.UnsupportedHeadError, match="no such thing"):
         nxl.attribute(model, inputs, method=method)
-    assert state_of(model) == before
+    assert model_state(model) == before
 
 
 @pytest.mark.parametrize(

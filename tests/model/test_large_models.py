@@ -30,7 +30,7 @@ from normxlogit.errors import ModelError, UnsupportedHeadError
 from normxlogit.model.replay import Replay, VocabularyHead
 from normxlogit.model.vocabulary import Vocabulary
 from tests.helpers.builders import tokenizer
-from tests.test_docs import blocks
+from tests.helpers.documents import code_blocks
 from tools.coverage.zoo import Padding, tiny_inputs, tiny_model
 
 WORDS = tokenizer()
@@ -934,5 +934,5 @@ def test_logits_of_minus_infinity_are_refused() -> None:
 
 
 def test_the_example_of_the_documentation(tmp_path: Path) -> None:
-    example, _ = blocks("docs/large-models.md", "python")
+    example, _ = code_blocks("docs/large-models.md", "python")
     exec(compile(example, "large-models.md", "exec"), {"folder": tmp_path})

@@ -11,15 +11,24 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
-from tokenizers.processors import TemplateProcessing
-from torch import Tensor, nn
-from transformers import PreTrainedTokenizerBase
+from torch import Tensor
 
 import normxlogit as nxl
 from normxlogit import Explainer, Failure, InputError, OptionError
 from normxlogit.results.generation import GenerationAttribution
+from tests.helpers.assertions import assert_close, assert_same_explanation
 from tests.helpers.builders import tokenizer
-from tests.model.test_invariance import state_of
+from tests.helpers.model_outputs import block_outputs, model_outputs
+from tests.helpers.models import (
+    TAGS,
+    brief_encoder_decoder,
+    causal_lm,
+    explainer_with_head,
+    raise_logit,
+    token_classifier,
+    tokenizer_with_mask,
+)
+from tests.helpers.state import model_state
 from tools.coverage.zoo import tiny_model
 
 TEXTS = [
@@ -27,120 +36,14 @@ TEXTS = [
     "Good.",
     "I didn't like it, but the acting is not bad at all!",
 ]
-TAGS = {0: "O", 1: "PER", 2: "LOC"}
-
-
-def words_of(kind: str = "wordpiece", *, is_open: bool = False, **options: Any) -> Any:
-    """A tokenizer with a mask token; if it is open, texts have no </s> at their end."""
-    made = tokenizer(kind, **options)
-    made.add_special_tokens({"mask_token": "<mask>"})
-    if is_open:
-        made.backend_tokenizer.post_processor = TemplateProcessing(
-            single="<s> $A", pair="<s> $A $B", special_tokens=[("<s>", 0)]
-        )
-    return made
-
-
-def made(
-    model_type: str,
-    mapping: str,
-    words: PreTrainedTokenizerBase | None = None,
-    num_labels: int = 3,
-    **config: Any,
-) -> Explainer:
-    words = words_of() if words is None else words
-    model = tiny_model(model_type, num_labels, mapping=mapping, vocab_size=len(words), **config)
-    return Explainer(model, words)
-
-
-def tagger(model_type: str = "bert", **options: Any) -> Explainer:
-    labels: dict[str, Any] = {"id2label": TAGS, "label2id": {tag: i for i, tag in TAGS.items()}}
-    return made(model_type, "token-classification", words_of(**options), **labels)
-
-
-@torch.no_grad()
-def favour(explainer: Explainer, tag: int, by: float) -> Explainer:
-    """Make the tagger's logit of a tag so much larger."""
-    model: Any = explainer.model
-    head = model.classifier if hasattr(model, "classifier") else model.score
-    head.bias[tag] += by
-    return explainer
-
-
-def writer(model_type: str = "gpt2", kind: str = "bpe", **options: Any) -> Explainer:
-    return made(model_type, "causal-lm", words_of(kind, is_open=True, **options))
-
-
-@dataclass
-class Own:
-    """What a model itself gives for one input: [sequence, ...]."""
-
-    ids: list[int]
-    norms: Tensor
-    logits: Any
-    states: tuple[Tensor, ...]
-
-
-@torch.no_grad()
-def own(explainer: Explainer, *texts: str, ids: Sequence[int] | None = None) -> Own:
-    model: Any = explainer.model
-    inputs = dict(explainer.tokenizer(*texts, return_tensors="pt")) if ids is None else {}
-    if ids is not None:
-        inputs = {"input_ids": torch.tensor([list(ids)])}
-    output = model(**inputs, output_hidden_states=True)
-    states = output.get("hidden_states") or output.decoder_hidden_states
-    logits = output.get("logits")
-    if logits is None:
-        logits = torch.stack([output.start_logits, output.end_logits], -1)
-    return Own(
-        inputs["input_ids"][0].tolist(),
-        states[0][0].norm(dim=-1),
-        logits[0],
-        tuple(state[0] for state in states),
-    )
-
-
-def close(found: Any, expected: Any, rtol: float = 1e-4) -> None:
-    expected = expected.numpy() if isinstance(expected, Tensor) else np.asarray(expected)
-    assert found.shape == expected.shape
-    scale = float(np.nanmax(np.abs(expected)))
-    np.testing.assert_allclose(found, expected, rtol=rtol, atol=1e-5 * scale)
-
-
-@torch.no_grad()
-def after_blocks(blocks: nn.ModuleList, run: Callable[[], Any]) -> list[Tensor]:
-    """What each block gives, [sequence, hidden]."""
-    kept: list[Tensor] = []
-
-    def keep(_module: nn.Module, _args: Any, output: Any) -> None:
-        kept.append((output if isinstance(output, Tensor) else output[0])[0])
-
-    hooks = [block.register_forward_hook(keep) for block in blocks]
-    run()
-    for hook in hooks:
-        hook.remove()
-    return kept
-
-
-def same(one: Any, other: Any) -> None:
-    """Two results are of the same text and say the same."""
-    assert type(one) is type(other)
-    assert one.tokens == other.tokens
-    assert [(t.label, t.id, t.position) for t in one.targets] == [
-        (t.label, t.id, t.position) for t in other.targets
-    ]
-    for name in ("scores", "norms", "logits"):
-        np.testing.assert_allclose(getattr(one, name), getattr(other, name), rtol=1e-4, atol=1e-4)
-    for a, b in zip(one.targets, other.targets, strict=True):
-        np.testing.assert_allclose([a.logit, a.probability], [b.logit, b.probability], rtol=1e-4)
 
 
 # Tags
 
 
 def test_the_tag_of_a_word_by_its_text_its_characters_and_its_number() -> None:
-    explainer = tagger()
-    said = own(explainer, TEXTS[0])
+    explainer = token_classifier()
+    said = model_outputs(explainer, TEXTS[0])
     encoding = explainer.tokenizer(TEXTS[0])
     start = TEXTS[0].index("performers")
     number = encoding.char_to_token(start)
@@ -148,9 +51,9 @@ def test_the_tag_of_a_word_by_its_text_its_characters_and_its_number() -> None:
         found = explainer.explain(TEXTS[0], position=position)
         tag = int(said.logits[number].argmax())
         assert (found.target.label, found.target.position) == (TAGS[tag], number)
-        close(found.scores, said.norms * said.logits[:, tag])
+        assert_close(found.scores, said.norms * said.logits[:, tag])
         assert found.norms is not None
-        close(found.norms, said.norms)
+        assert_close(found.norms, said.norms)
         chances = said.logits[number].softmax(-1)
         assert found.target.probability == pytest.approx(float(chances[tag]), rel=1e-4)
         assert [o.label for o in found.prediction.outputs] == list(TAGS.values())
@@ -160,25 +63,25 @@ def test_the_tag_of_a_word_by_its_text_its_characters_and_its_number() -> None:
 
 
 def test_tags_as_target_and_contrast() -> None:
-    explainer = tagger()
-    said = own(explainer, TEXTS[0])
+    explainer = token_classifier()
+    said = model_outputs(explainer, TEXTS[0])
     for tag in (0, 1, 2):
         found = explainer.explain(TEXTS[0], position="great", target=TAGS[tag])
-        close(found.scores, said.norms * said.logits[:, tag])
+        assert_close(found.scores, said.norms * said.logits[:, tag])
         assert found.target.logit == pytest.approx(float(said.logits[2, tag]), rel=1e-4)
     found = explainer.explain(TEXTS[0], position="great", target="PER", contrast="O")
-    close(found.scores, said.norms * (said.logits[:, 1] - said.logits[:, 0]))
+    assert_close(found.scores, said.norms * (said.logits[:, 1] - said.logits[:, 0]))
     assert found.provenance.contrast == "O"
     found = explainer.explain(TEXTS[0], position="great", target="all")
-    close(found.scores, said.norms * said.logits.T)
+    assert_close(found.scores, said.norms * said.logits.T)
     found = explainer.explain(TEXTS[0], position="great", target=["LOC", "O"])
-    close(found.scores, said.norms * said.logits.T[[2, 0]])
+    assert_close(found.scores, said.norms * said.logits.T[[2, 0]])
 
 
 def test_without_a_position_every_word_with_a_tag_is_explained() -> None:
-    explainer = tagger()
+    explainer = token_classifier()
     for text in (TEXTS[0], TEXTS[2]):
-        said = own(explainer, text)
+        said = model_outputs(explainer, text)
         encoding = explainer.tokenizer(text)
         firsts = [
             encoding.word_to_tokens(word).start
@@ -194,15 +97,15 @@ def test_without_a_position_every_word_with_a_tag_is_explained() -> None:
         assert [t.position for t in found.targets] == expected
         assert [t.id for t in found.targets] == [tags[i] for i in expected]
         assert found.prediction.predicted == found.targets
-        close(found.scores, said.norms * said.logits.T[[tags[i] for i in expected]])
+        assert_close(found.scores, said.norms * said.logits.T[[tags[i] for i in expected]])
 
 
 def test_a_text_without_a_tag_says_so_and_does_not_lose_the_others() -> None:
-    explainer = tagger()
-    assert own(explainer, "Good.").logits[1:-1].argmax(-1).tolist() == [0, 0]
+    explainer = token_classifier()
+    assert model_outputs(explainer, "Good.").logits[1:-1].argmax(-1).tolist() == [0, 0]
     first, outside, last = explainer.explain(TEXTS)
-    same(first, explainer.explain(TEXTS[0]))
-    same(last, explainer.explain(TEXTS[2]))
+    assert_same_explanation(first, explainer.explain(TEXTS[0]))
+    assert_same_explanation(last, explainer.explain(TEXTS[2]))
     assert isinstance(outside, Failure)
     assert str(outside.error).startswith("the model tags every word of the text 'O'")
     with pytest.raises(InputError, match=r"tags every word.*position"):
@@ -213,30 +116,30 @@ def test_a_text_without_a_tag_says_so_and_does_not_lose_the_others() -> None:
 @pytest.mark.parametrize("side", ["left", "right"])
 @pytest.mark.parametrize("model_type", ["bert", "llama", "deberta-v2"])
 def test_tags_in_a_batch(model_type: str, side: str) -> None:
-    explainer = favour(tagger(model_type, padding_side=side), 0, -100.0)
+    explainer = raise_logit(token_classifier(model_type, padding_side=side), 0, -100.0)
     singles = [explainer.explain(text, target="PER", layer=1) for text in TEXTS]
     together = explainer.explain(TEXTS, target="PER", layer=1)
     assert [len(single.targets) for single in singles] == [7, 2, 14]
     for single, one in zip(singles, together, strict=True):
-        same(one, single)
+        assert_same_explanation(one, single)
 
 
 @pytest.mark.parametrize("side", ["left", "right"])
 def test_words_with_a_tag_in_a_batch(side: str) -> None:
-    explainer = tagger("llama", padding_side=side)
+    explainer = token_classifier("llama", padding_side=side)
     texts = [TEXTS[0], CONTEXT, "A great movie."]
     singles = [explainer.explain(text) for text in texts]
     counts = [len(single.targets) for single in singles]
     assert len(set(counts)) > 1
     for text, single, one in zip(texts, singles, explainer.explain(texts), strict=True):
-        same(one, single)
+        assert_same_explanation(one, single)
         assert one.axes == ("target",)
         assert 0 < len(one.scores) < len(one.words())
-        close(explainer.explain(text).scores, one.scores)
+        assert_close(explainer.explain(text).scores, one.scores)
 
 
 def test_a_single_word_with_a_tag_has_an_axis_too() -> None:
-    explainer = favour(tagger(), 0, -100.0)
+    explainer = raise_logit(token_classifier(), 0, -100.0)
     found = explainer.explain("Good")
     assert found.axes == ("target",)
     assert found.scores.shape == (1, len(found))
@@ -257,10 +160,10 @@ def test_a_single_word_with_a_tag_has_an_axis_too() -> None:
 )
 def test_texts_of_different_lengths_run_together(mapping: str, items: list[Any], side: str) -> None:
     model_type = "bert" if mapping == "masked-lm" else "llama"
-    words = words_of(padding_side=side, is_open=mapping == "causal-lm")
-    explainer = made(model_type, mapping, words)
+    words = tokenizer_with_mask(padding_side=side, is_open=mapping == "causal-lm")
+    explainer = explainer_with_head(model_type, mapping, words)
     if mapping == "token-classification":
-        favour(explainer, 0, -100.0)
+        raise_logit(explainer, 0, -100.0)
     embeddings: Any = explainer.model.get_input_embeddings()
     shapes: list[tuple[int, ...]] = []
     hook = embeddings.register_forward_hook(lambda _m, args, _o: shapes.append(args[0].shape))
@@ -272,7 +175,7 @@ def test_texts_of_different_lengths_run_together(mapping: str, items: list[Any],
 
 
 def test_positions_are_of_the_words_they_name() -> None:
-    explainer = tagger()
+    explainer = token_classifier()
     pair = ("A great movie", "A person in an annual play, Ann")
     found = explainer.explain(pair, position="Ann")
     begin = pair[1].index("Ann")
@@ -287,20 +190,20 @@ def test_positions_are_of_the_words_they_name() -> None:
     assert split.words().tokens[split.words().target.position] == "movie"
     with pytest.raises(InputError, match=r"'A' occurs 2 times.*first character"):
         explainer.explain(pair, position="A")
-    chinese = tagger().explain("电影 我喜欢电影院", position="电影院")
+    chinese = token_classifier().explain("电影 我喜欢电影院", position="电影院")
     assert chinese.offsets[chinese.target.position, 0] == 6
     with pytest.raises(InputError, match="2 times"):
-        tagger().explain("电影 我喜欢电影院", position="电影")
+        token_classifier().explain("电影 我喜欢电影院", position="电影")
 
 
 def test_layers_of_a_tagger() -> None:
     for model_type in ("bert", "llama"):
-        explainer = tagger(model_type)
+        explainer = token_classifier(model_type)
         model: Any = explainer.model
-        said = own(explainer, TEXTS[0])
+        said = model_outputs(explainer, TEXTS[0])
         inputs = explainer.tokenizer(TEXTS[0], return_tensors="pt")
         trunk = model.bert.encoder.layer if model_type == "bert" else model.model.layers
-        states = after_blocks(trunk, lambda m=model, i=inputs: m(**i))  # type: ignore[misc]
+        states = block_outputs(trunk, lambda m=model, i=inputs: m(**i))  # type: ignore[misc]
         head = model.classifier if model_type == "bert" else model.score
         with torch.no_grad():
             if model_type == "llama":
@@ -308,8 +211,8 @@ def test_layers_of_a_tagger() -> None:
             expected = torch.stack([said.norms * head(state)[:, 2] for state in states])
         found = explainer.explain(TEXTS[0], position="movie", target="LOC", layer="all")
         assert found.axes == ("layer",)
-        close(found.scores, expected)
-        close(found.select(layer=2).scores, said.norms * said.logits[:, 2])
+        assert_close(found.scores, expected)
+        assert_close(found.select(layer=2).scores, said.norms * said.logits[:, 2])
 
 
 # Answers
@@ -333,10 +236,10 @@ def in_context(explainer: Explainer, *texts: str) -> list[int]:
 def test_the_predicted_answer_is_the_best_one_within_the_context(
     model_type: str, seed: int
 ) -> None:
-    words = words_of()
+    words = tokenizer_with_mask()
     model = tiny_model(model_type, mapping="question-answering", vocab_size=len(words), seed=seed)
     explainer = Explainer(model, words)
-    said = own(explainer, QUESTION, CONTEXT)
+    said = model_outputs(explainer, QUESTION, CONTEXT)
     may = in_context(explainer, QUESTION, CONTEXT)
     start, end = best_span(said.logits, may)
     characters = explainer.tokenizer(QUESTION, CONTEXT)
@@ -354,20 +257,20 @@ def test_the_predicted_answer_is_the_best_one_within_the_context(
     assert whole.logit == pytest.approx(
         float(said.logits[start, 0] + said.logits[end, 1]), abs=1e-4
     )
-    close(found.scores, said.norms * said.logits.sum(-1))
+    assert_close(found.scores, said.norms * said.logits.sum(-1))
     for output, which in (("start", 0), ("end", 1)):
         part = explainer.explain((QUESTION, CONTEXT), target=output)
-        close(part.scores, said.norms * said.logits[:, which])
+        assert_close(part.scores, said.norms * said.logits[:, which])
         assert part.target.position == (start, end)[which]
     every = explainer.explain((QUESTION, CONTEXT), target="all")
-    close(every.scores, said.norms * torch.stack([*said.logits.T, said.logits.sum(-1)]))
+    assert_close(every.scores, said.norms * torch.stack([*said.logits.T, said.logits.sum(-1)]))
     apart = explainer.explain((QUESTION, CONTEXT), target="start", contrast="end")
-    close(apart.scores, said.norms * (said.logits[:, 0] - said.logits[:, 1]))
+    assert_close(apart.scores, said.norms * (said.logits[:, 0] - said.logits[:, 1]))
 
 
 def test_an_answer_by_its_text_or_characters() -> None:
-    explainer = made("bert", "question-answering")
-    said = own(explainer, QUESTION, CONTEXT)
+    explainer = explainer_with_head("bert", "question-answering")
+    said = model_outputs(explainer, QUESTION, CONTEXT)
     encoding = explainer.tokenizer(QUESTION, CONTEXT)
     for answer in ("poor performers", (19, 34)):
         found = explainer.explain((QUESTION, CONTEXT), target=answer)
@@ -377,7 +280,7 @@ def test_an_answer_by_its_text_or_characters() -> None:
         assert [o.position for o in found.prediction.outputs] == [start, end, start]
         logit = float(said.logits[start, 0] + said.logits[end, 1])
         assert found.target.logit == pytest.approx(logit, abs=1e-4)
-        close(found.scores, said.norms * said.logits.sum(-1))
+        assert_close(found.scores, said.norms * said.logits.sum(-1))
     second = explainer.explain((QUESTION, CONTEXT), target=(38, 43))
     assert second.target.label == "great"
     assert second.target.position == encoding.char_to_token(38, sequence_index=1)
@@ -385,8 +288,8 @@ def test_an_answer_by_its_text_or_characters() -> None:
 
 def test_the_positions_of_a_decoder_that_answers() -> None:
     """Position i of BART has read the token before, whose score it is; the answer is not moved."""
-    explainer = made("bart", "question-answering")
-    said = own(explainer, QUESTION, CONTEXT)
+    explainer = explainer_with_head("bart", "question-answering")
+    said = model_outputs(explainer, QUESTION, CONTEXT)
     ids = explainer.tokenizer(QUESTION, CONTEXT)["input_ids"]
     tokens = explainer.tokenizer.convert_ids_to_tokens(ids)
     found = explainer.explain((QUESTION, CONTEXT), target="poor")
@@ -400,12 +303,14 @@ def test_the_positions_of_a_decoder_that_answers() -> None:
 @pytest.mark.parametrize("side", ["left", "right"])
 @pytest.mark.parametrize("model_type", ["bert", "llama", "bart", "roberta"])
 def test_answers_in_a_batch(model_type: str, side: str) -> None:
-    explainer = made(model_type, "question-answering", words_of(padding_side=side))
+    explainer = explainer_with_head(
+        model_type, "question-answering", tokenizer_with_mask(padding_side=side)
+    )
     pairs = [(QUESTION, CONTEXT), ("what", "Good."), ("what plot", TEXTS[2])]
     for target in (None, "start", "all"):
         together = explainer.explain(pairs, target=target)
         for pair, one in zip(pairs, together, strict=True):
-            same(one, explainer.explain(pair, target=target))
+            assert_same_explanation(one, explainer.explain(pair, target=target))
 
 
 # Choices
@@ -413,7 +318,7 @@ def test_answers_in_a_batch(model_type: str, side: str) -> None:
 
 @pytest.mark.parametrize("layer", [None, "all"])
 def test_choices(layer: Any) -> None:
-    explainer = made("bert", "multiple-choice")
+    explainer = explainer_with_head("bert", "multiple-choice")
     model: Any = explainer.model
     text, choices = "The movie is", ["good", "a mess, and bad", "not great"]
     hot, norms, logits = [], [], []
@@ -450,13 +355,13 @@ def test_choices(layer: Any) -> None:
             rtol=1e-4,
         )
         expected = norms[number] * hot[number]
-        close(found.scores, expected if layer else expected[-1])
+        assert_close(found.scores, expected if layer else expected[-1])
         assert found.norms is not None
-        close(found.norms, norms[number])
+        assert_close(found.norms, norms[number])
 
 
 def test_a_choice_rather_than_another() -> None:
-    explainer = made("bert", "multiple-choice")
+    explainer = explainer_with_head("bert", "multiple-choice")
     item = ("The movie is", ["good", "a mess, and bad"])
     ours, theirs = (explainer.explain(item, target=number) for number in (1, 0))
     found = explainer.explain(item, target=1, contrast="good")
@@ -469,10 +374,10 @@ def test_a_choice_rather_than_another() -> None:
 
 
 def test_choices_in_a_list() -> None:
-    explainer = made("bert", "multiple-choice")
+    explainer = explainer_with_head("bert", "multiple-choice")
     items = [("The movie is", ["good", "bad"]), ("A", ["one", "two", "three three"])]
     for item, found in zip(items, explainer.explain(items), strict=True):
-        same(found, explainer.explain(item))
+        assert_same_explanation(found, explainer.explain(item))
     named = explainer.explain(items, target="bad")
     assert named[0].target.label == "bad"
     assert isinstance(named[1], Failure)
@@ -485,9 +390,9 @@ MASKED = ["A great <mask> with poor performers.", "<mask>.", "I didn't like it, 
 
 
 def test_what_stands_at_the_mask() -> None:
-    explainer = made("bert", "masked-lm")
+    explainer = explainer_with_head("bert", "masked-lm")
     words = explainer.tokenizer
-    said = own(explainer, MASKED[0])
+    said = model_outputs(explainer, MASKED[0])
     place = said.ids.index(words.mask_token_id)
     best = int(said.logits[place].argmax())
     found = explainer.explain(MASKED[0])
@@ -496,25 +401,25 @@ def test_what_stands_at_the_mask() -> None:
     chances = said.logits[place].softmax(-1)
     assert found.target.probability == pytest.approx(float(chances[best]), rel=1e-4)
     assert [o.id for o in found.prediction.outputs] == chances.topk(10).indices.tolist()
-    close(found.scores, said.norms * said.logits[:, best])
+    assert_close(found.scores, said.norms * said.logits[:, best])
     number = words.convert_tokens_to_ids("movie")
     for target in ("movie", "Movie", number):
-        close(
+        assert_close(
             explainer.explain(MASKED[0], target=target).scores,
             said.norms * said.logits[:, number],
         )
     other = words.convert_tokens_to_ids("plot")
     two = explainer.explain(MASKED[0], target=["movie", other])
     assert [t.label for t in two.targets] == ["movie", "plot"]
-    close(two.scores, said.norms * said.logits.T[[number, other]])
+    assert_close(two.scores, said.norms * said.logits.T[[number, other]])
     apart = explainer.explain(MASKED[0], target="movie", contrast="plot")
-    close(apart.scores, said.norms * (said.logits[:, number] - said.logits[:, other]))
+    assert_close(apart.scores, said.norms * (said.logits[:, number] - said.logits[:, other]))
     assert apart.provenance.contrast == "plot"
 
 
 def test_readouts_over_the_whole_vocabulary() -> None:
-    explainer = made("bert", "masked-lm")
-    said = own(explainer, MASKED[0])
+    explainer = explainer_with_head("bert", "masked-lm")
+    said = model_outputs(explainer, MASKED[0])
     for target in ("movie", None):
         for readout in ("margin", "logprob", "centered"):
             found = explainer.explain(MASKED[0], target=target, readout=readout)
@@ -526,12 +431,12 @@ def test_readouts_over_the_whole_vocabulary() -> None:
                 "logprob": logits.log_softmax(-1)[:, number],
                 "centered": logits[:, number] - logits.mean(-1),
             }[readout]
-            close(found.scores, said.norms * expected)
+            assert_close(found.scores, said.norms * expected)
 
 
 def test_which_token_is_explained() -> None:
-    explainer = made("bert", "masked-lm")
-    said = own(explainer, "a <mask> ! <mask>")
+    explainer = explainer_with_head("bert", "masked-lm")
+    said = model_outputs(explainer, "a <mask> ! <mask>")
     for place in (2, 4):
         found = explainer.explain("a <mask> ! <mask>", position=place)
         assert found.target.id == int(said.logits[place].argmax())
@@ -541,20 +446,20 @@ def test_which_token_is_explained() -> None:
         explainer.explain("a movie")
     unmasked = explainer.explain("a movie", position="movie")
     assert unmasked.target.position == 2
-    close(unmasked.logits, own(explainer, "a movie").logits[:, unmasked.target.id])
+    assert_close(unmasked.logits, model_outputs(explainer, "a movie").logits[:, unmasked.target.id])
 
 
 @pytest.mark.parametrize("model_type", ["bert", "modernbert"])
 def test_layers_after_a_pre_norm_and_a_post_norm_trunk(model_type: str) -> None:
-    explainer = made(model_type, "masked-lm")
+    explainer = explainer_with_head(model_type, "masked-lm")
     model: Any = explainer.model
-    said = own(explainer, MASKED[0])
+    said = model_outputs(explainer, MASKED[0])
     inputs = explainer.tokenizer(MASKED[0], return_tensors="pt")
     is_post = model_type == "bert"
     blocks = model.bert.encoder.layer if is_post else model.model.layers
     number = explainer.tokenizer.convert_tokens_to_ids("movie")
     with torch.no_grad():
-        states = after_blocks(blocks, lambda: model(**inputs))
+        states = block_outputs(blocks, lambda: model(**inputs))
         if is_post:
             logits = [model.cls(state) for state in states]
         else:
@@ -562,18 +467,18 @@ def test_layers_after_a_pre_norm_and_a_post_norm_trunk(model_type: str) -> None:
     expected = torch.stack([said.norms * logit[:, number] for logit in logits])
     found = explainer.explain(MASKED[0], target="movie", layer="all")
     assert found.layers == tuple(range(1, len(states) + 1))
-    close(found.scores, expected)
-    close(found.scores[-1], said.norms * said.logits[:, number])
-    close(explainer.explain(MASKED[0], target="movie", layer=1).scores, expected[0])
+    assert_close(found.scores, expected)
+    assert_close(found.scores[-1], said.norms * said.logits[:, number])
+    assert_close(explainer.explain(MASKED[0], target="movie", layer=1).scores, expected[0])
 
 
 @pytest.mark.parametrize("side", ["left", "right"])
 @pytest.mark.parametrize("model_type", ["bert", "roberta", "modernbert"])
 def test_masks_in_a_batch(model_type: str, side: str) -> None:
-    explainer = made(model_type, "masked-lm", words_of(padding_side=side))
+    explainer = explainer_with_head(model_type, "masked-lm", tokenizer_with_mask(padding_side=side))
     for options in ({}, {"target": "movie", "contrast": "plot"}, {"readout": "margin"}):
         for text, one in zip(MASKED, explainer.explain(MASKED, **options), strict=True):
-            same(one, explainer.explain(text, **options))
+            assert_same_explanation(one, explainer.explain(text, **options))
 
 
 # Next tokens
@@ -581,18 +486,18 @@ def test_masks_in_a_batch(model_type: str, side: str) -> None:
 
 @pytest.mark.parametrize("model_type", ["gpt2", "llama", "gpt_neox", "bloom"])
 def test_the_next_token(model_type: str) -> None:
-    explainer = writer(model_type)
-    said = own(explainer, TEXTS[0])
+    explainer = causal_lm(model_type)
+    said = model_outputs(explainer, TEXTS[0])
     best = int(said.logits[-1].argmax())
     found = explainer.explain(TEXTS[0])
     assert (found.target.id, found.target.position) == (best, len(said.ids) - 1)
     assert found.target.probability == pytest.approx(
         float(said.logits[-1].softmax(-1)[best]), rel=1e-4
     )
-    close(found.scores, said.norms * said.logits[:, best])
-    close(explainer.explain(TEXTS[0], target=7).scores, said.norms * said.logits[:, 7])
+    assert_close(found.scores, said.norms * said.logits[:, best])
+    assert_close(explainer.explain(TEXTS[0], target=7).scores, said.norms * said.logits[:, 7])
     apart = explainer.explain(TEXTS[0], target=7, contrast=9)
-    close(apart.scores, said.norms * (said.logits[:, 7] - said.logits[:, 9]))
+    assert_close(apart.scores, said.norms * (said.logits[:, 7] - said.logits[:, 9]))
     for readout in ("margin", "logprob", "centered"):
         others = said.logits.clone()
         others[:, 7] = -torch.inf
@@ -601,43 +506,47 @@ def test_the_next_token(model_type: str) -> None:
             "logprob": said.logits.log_softmax(-1)[:, 7],
             "centered": said.logits[:, 7] - said.logits.mean(-1),
         }[readout]
-        close(explainer.explain(TEXTS[0], target=7, readout=readout).scores, said.norms * expected)
+        assert_close(
+            explainer.explain(TEXTS[0], target=7, readout=readout).scores, said.norms * expected
+        )
 
 
 @pytest.mark.parametrize("model_type", ["gpt2", "llama"])
 def test_layers_before_the_next_token(model_type: str) -> None:
-    explainer = writer(model_type)
+    explainer = causal_lm(model_type)
     model: Any = explainer.model
-    said = own(explainer, TEXTS[0])
+    said = model_outputs(explainer, TEXTS[0])
     ids = torch.tensor([said.ids])
     is_gpt = model_type == "gpt2"
-    states = after_blocks(model.transformer.h if is_gpt else model.model.layers, lambda: model(ids))
+    states = block_outputs(
+        model.transformer.h if is_gpt else model.model.layers, lambda: model(ids)
+    )
     norm = model.transformer.ln_f if is_gpt else model.model.norm
     with torch.no_grad():
         expected = torch.stack([said.norms * model.lm_head(norm(s))[:, 7] for s in states])
-    close(explainer.explain(TEXTS[0], target=7, layer="all").scores, expected)
+    assert_close(explainer.explain(TEXTS[0], target=7, layer="all").scores, expected)
 
 
 @pytest.mark.parametrize("side", ["left", "right"])
 @pytest.mark.parametrize("model_type", ["gpt2", "llama", "bloom"])
 def test_next_tokens_in_a_batch(model_type: str, side: str) -> None:
-    explainer = writer(model_type, padding_side=side)
+    explainer = causal_lm(model_type, padding_side=side)
     for options in ({}, {"target": 7, "contrast": 9, "layer": "all"}, {"readout": "centered"}):
         for text, one in zip(TEXTS, explainer.explain(TEXTS, **options), strict=True):
-            same(one, explainer.explain(text, **options))
+            assert_same_explanation(one, explainer.explain(text, **options))
 
 
 @pytest.mark.parametrize("side", ["left", "right"])
 def test_the_next_token_of_tensors_is_that_after_the_last_of_each_row(side: str) -> None:
-    explainer = writer("llama", padding_side=side)
+    explainer = causal_lm("llama", padding_side=side)
     inputs = dict(explainer.tokenizer(TEXTS, return_tensors="pt", padding=True))
     found = nxl.attribute(explainer.model, inputs)
     for row, text in enumerate(TEXTS):
-        said = own(explainer, text)
+        said = model_outputs(explainer, text)
         best = int(said.logits[-1].argmax())
         kept = inputs["attention_mask"][row].bool()
         assert found.targets[row].tolist() == [best]
-        close(found.scores[row][kept], said.norms * said.logits[:, best])
+        assert_close(found.scores[row][kept], said.norms * said.logits[:, best])
         assert bool(found.scores[row][~kept].isnan().all())
 
 
@@ -648,13 +557,13 @@ PROMPT, GIVEN = "A great movie.\nBut the plot", " is not bad. Good!\nDon't watch
 
 def continuation() -> tuple[Explainer, list[int], list[int], NDArray[np.float32], list[float]]:
     """A writer, the tokens of prompt and continuation, the scores, and the probabilities."""
-    explainer = writer()
+    explainer = causal_lm()
     before = explainer.tokenizer(PROMPT)["input_ids"]
     ids = explainer.tokenizer(PROMPT + GIVEN)["input_ids"][len(before) :]
     scores = np.full((len(ids), len(before) + len(ids)), np.nan, np.float32)
     chances = []
     for n, number in enumerate(ids):
-        said = own(explainer, ids=[*before, *ids[:n]])
+        said = model_outputs(explainer, ids=[*before, *ids[:n]])
         scores[n, : len(before) + n] = said.norms * said.logits[:, number]
         chances.append(float(said.logits[-1].softmax(-1)[number]))
     return explainer, before, ids, scores, chances
@@ -665,7 +574,7 @@ def test_a_given_continuation_token_by_token() -> None:
     for target in (GIVEN, ids):
         found = explainer.explain(PROMPT, target=target)
         assert isinstance(found, GenerationAttribution)
-        close(found.scores, scores)
+        assert_close(found.scores, scores)
         np.testing.assert_allclose(
             np.array([t.probability for t in found.targets], float), np.array(chances), rtol=1e-4
         )
@@ -675,13 +584,13 @@ def test_a_given_continuation_token_by_token() -> None:
     for n, number in enumerate(ids):
         prefix = torch.tensor([[*before, *ids[:n]]])
         alone = nxl.attribute(explainer.model, {"input_ids": prefix}, target=number)
-        close(found.scores[n, : prefix.shape[1]], alone.scores[0])
+        assert_close(found.scores[n, : prefix.shape[1]], alone.scores[0])
     apart = explainer.explain(PROMPT, target=GIVEN, contrast=9)
     layers = explainer.explain(PROMPT, target=ids, layer="all")
     assert layers.scores.shape == (len(ids), 2, scores.shape[1])
-    close(layers.select(layer=2).scores, scores)
-    last = own(explainer, ids=[*before, *ids[:-1]])
-    close(
+    assert_close(layers.select(layer=2).scores, scores)
+    last = model_outputs(explainer, ids=[*before, *ids[:-1]])
+    assert_close(
         apart.scores[-1, :-1],
         last.norms * (last.logits[:, ids[-1]] - last.logits[:, 9]),
     )
@@ -691,7 +600,7 @@ def test_parts_of_a_continuation() -> None:
     explainer, before, ids, scores, chances = continuation()
     found = explainer.explain(PROMPT, target=GIVEN)
     whole = found.whole()
-    close(whole.scores, np.nansum(scores, 0)[:-1])
+    assert_close(whole.scores, np.nansum(scores, 0)[:-1])
     assert whole.target.label == GIVEN
     assert whole.target.probability == pytest.approx(np.prod(chances), rel=1e-3)
     text = explainer.tokenizer.decode
@@ -699,18 +608,18 @@ def test_parts_of_a_continuation() -> None:
     start = next(n for n in range(len(ids)) if text(ids[: n + 1]) > " is")
     part = found.span("not")
     same_part = found.span((GIVEN.index("not"), GIVEN.index("not") + 3))
-    close(part.scores, same_part.scores)
+    assert_close(part.scores, same_part.scores)
     rows = range(start if text(ids[start : start + 1]).strip() else start + 1, first + 1)
-    close(part.scores, np.nansum(scores[list(rows)], 0)[: len(before) + rows[-1]])
+    assert_close(part.scores, np.nansum(scores[list(rows)], 0)[: len(before) + rows[-1]])
     (dot,) = [n for n, number in enumerate(ids) if text([number]) == "."]
-    close(found.span(".").scores, scores[dot, : len(before) + dot])
+    assert_close(found.span(".").scores, scores[dot, : len(before) + dot])
     words = found.by("word")
     np.testing.assert_allclose(np.nansum(words.scores, -1), np.nansum(found.scores, -1), rtol=1e-4)
     answer = words.segments == 1
     assert [words.tokens[i] for i in np.flatnonzero(answer)] == [
         "is", "not", "bad", ".", "Good", "!", "Don't", "watch", "it", "👍🏽",
     ]  # fmt: skip
-    close(words.whole().scores.sum(), whole.scores.sum())
+    assert_close(words.whole().scores.sum(), whole.scores.sum())
     assert found.by("sentence").tokens[1:] == (
         "A great movie.", "But the plot", "is not bad.", "Good!", "Don't watch it 👍🏽",
     )  # fmt: skip
@@ -718,7 +627,7 @@ def test_parts_of_a_continuation() -> None:
         "A great movie.", "But the plot", "is not bad. Good!", "Don't watch it 👍🏽",
     )  # fmt: skip
     one = found.select(target=ids[2])
-    close(one.scores, scores[2])
+    assert_close(one.scores, scores[2])
 
 
 def test_a_continuation_survives_a_file(tmp_path: Path) -> None:
@@ -730,12 +639,12 @@ def test_a_continuation_survives_a_file(tmp_path: Path) -> None:
         assert isinstance(loaded, GenerationAttribution)
         assert loaded.to_dict() == found.to_dict()
         np.testing.assert_array_equal(loaded.scores, found.scores)
-        close(loaded.whole().scores, found.whole().scores)
-        close(loaded.by("word").scores, found.by("word").scores)
+        assert_close(loaded.whole().scores, found.whole().scores)
+        assert_close(loaded.by("word").scores, found.by("word").scores)
 
 
 def test_the_tokens_of_a_prompt_stay_when_a_continuation_would_join_them() -> None:
-    explainer = writer()
+    explainer = causal_lm()
     before = explainer.tokenizer("A great mov")["input_ids"]
     found = explainer.explain("A great mov", target="ie with")
     ids = [t.id for t in found.targets]
@@ -775,7 +684,7 @@ class Source:
 @pytest.mark.parametrize("model_type", ["t5", "bart"])
 @pytest.mark.parametrize("is_given", [True, False])
 def test_an_encoder_decoder(model_type: str, is_given: bool) -> None:
-    explainer = made(model_type, "seq2seq-lm")
+    explainer = explainer_with_head(model_type, "seq2seq-lm")
     model: Any = explainer.model
     model.generation_config.max_length = 8
     source = explainer.tokenizer(TEXTS[0], return_tensors="pt")
@@ -798,26 +707,26 @@ def test_an_encoder_decoder(model_type: str, is_given: bool) -> None:
     for n, number in enumerate(ids):
         said = Source(explainer, TEXTS[0], [*first, *ids[:n]])
         known = count + 1 + n
-        close(found.scores[n, :known], said.norms * said.logits[:, number])
+        assert_close(found.scores[n, :known], said.norms * said.logits[:, number])
         assert np.isnan(found.scores[n, known:]).all()
         chance = float(said.next.softmax(-1)[number])
         assert found.targets[n].probability == pytest.approx(chance, rel=1e-3)
         assert found.targets[n].position == known - 1
         assert found.norms is not None
-        close(found.norms[:known], said.norms)
+        assert_close(found.norms[:known], said.norms)
     assert found.prompt == TEXTS[0]
     whole = found.whole()
     assert len(whole) == count + len(ids) - (1 if is_given else 0)
     rows = [n for n in range(len(ids)) if ids[n] > 4] or list(range(len(ids)))
-    close(whole.scores, np.nansum(found.scores[rows], 0)[: len(whole)])
+    assert_close(whole.scores, np.nansum(found.scores[rows], 0)[: len(whole)])
 
 
 def test_encoder_decoders_in_a_list() -> None:
-    explainer = made("t5", "seq2seq-lm")
+    explainer = explainer_with_head("t5", "seq2seq-lm")
     found = explainer.explain([TEXTS[0], "", TEXTS[1]], target="good")
-    same(found[0], explainer.explain(TEXTS[0], target="good"))
+    assert_same_explanation(found[0], explainer.explain(TEXTS[0], target="good"))
     assert isinstance(found[1], Failure)
-    same(found[2], explainer.explain(TEXTS[1], target="good"))
+    assert_same_explanation(found[2], explainer.explain(TEXTS[1], target="good"))
     with pytest.raises(OptionError, match="layer is not defined"):
         explainer.explain(TEXTS[0], layer="all")
     with pytest.raises(OptionError, match="layer is not defined"):
@@ -839,31 +748,32 @@ class Case:
     options: dict[str, Any]
 
 
-def short_writer() -> Explainer:
-    explainer = made("bart", "seq2seq-lm")
-    model: Any = explainer.model
-    model.generation_config.max_length = 8
-    return explainer
-
-
 PAIR, OTHER_PAIR = (QUESTION, CONTEXT), ("what plot", TEXTS[2])
 
 HEADS = {
-    "classifier": Case(lambda: made("bert", "sequence-classification"), TEXTS[0], TEXTS[2], {}),
-    "tags": Case(tagger, TEXTS[0], "the movie is good", {"position": "movie"}),
-    "answers": Case(lambda: made("bert", "question-answering"), PAIR, OTHER_PAIR, {}),
-    "decoder answers": Case(lambda: made("bart", "question-answering"), PAIR, OTHER_PAIR, {}),
+    "classifier": Case(
+        lambda: explainer_with_head("bert", "sequence-classification"), TEXTS[0], TEXTS[2], {}
+    ),
+    "tags": Case(token_classifier, TEXTS[0], "the movie is good", {"position": "movie"}),
+    "answers": Case(
+        lambda: explainer_with_head("bert", "question-answering"), PAIR, OTHER_PAIR, {}
+    ),
+    "decoder answers": Case(
+        lambda: explainer_with_head("bart", "question-answering"), PAIR, OTHER_PAIR, {}
+    ),
     "choices": Case(
-        lambda: made("bert", "multiple-choice"),
+        lambda: explainer_with_head("bert", "multiple-choice"),
         (QUESTION, ["a", "b plot"]),
         ("a", ["b", "c d"]),
         {},
     ),
-    "masks": Case(lambda: made("bert", "masked-lm"), MASKED[0], MASKED[2], {}),
-    "next": Case(writer, TEXTS[0], TEXTS[2], {}),
-    "continuation": Case(writer, PROMPT, TEXTS[1], {"target": GIVEN}),
-    "t5": Case(lambda: made("t5", "seq2seq-lm"), TEXTS[0], TEXTS[1], {"target": "good plot"}),
-    "bart": Case(short_writer, TEXTS[0], TEXTS[1], {}),
+    "masks": Case(lambda: explainer_with_head("bert", "masked-lm"), MASKED[0], MASKED[2], {}),
+    "next": Case(causal_lm, TEXTS[0], TEXTS[2], {}),
+    "continuation": Case(causal_lm, PROMPT, TEXTS[1], {"target": GIVEN}),
+    "t5": Case(
+        lambda: explainer_with_head("t5", "seq2seq-lm"), TEXTS[0], TEXTS[1], {"target": "good plot"}
+    ),
+    "bart": Case(brief_encoder_decoder, TEXTS[0], TEXTS[1], {}),
 }
 
 
@@ -930,7 +840,7 @@ def test_what_cannot_be_explained_is_one_clear_line(
 
 
 def test_a_tokenizer_without_a_mask_token() -> None:
-    explainer = Explainer(made("bert", "masked-lm").model, tokenizer())
+    explainer = Explainer(explainer_with_head("bert", "masked-lm").model, tokenizer())
     with pytest.raises(InputError, match="the tokenizer has no mask token: say with position"):
         explainer.explain("a movie")
     assert explainer.explain("a movie", position="movie").target.position == 2
@@ -942,7 +852,7 @@ def test_a_tokenizer_without_a_mask_token() -> None:
 def all_state(explainer: Explainer) -> dict[str, Any]:
     model: Any = explainer.model
     words: Any = explainer.tokenizer
-    state = state_of(model)
+    state = model_state(model)
     state["tokenizer"] = words.backend_tokenizer.to_str()
     state["tokenizer attributes"] = {
         k: repr(v) for k, v in words.__dict__.items() if k != "_tokenizer"
@@ -1013,4 +923,4 @@ def test_two_threads_give_what_one_gives(head: str) -> None:
     for number in (0, 1):
         assert len(found[number]) == 6
         for one in found[number]:
-            same(one, expected[number])
+            assert_same_explanation(one, expected[number])
