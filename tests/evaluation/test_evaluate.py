@@ -361,7 +361,7 @@ def test_half_a_unit_is_a_whole_one() -> None:
     ).scores.to_pylist()
     plain = PlainEvaluation.__new__(PlainEvaluation)
     plain.model, plain.tokenizer, plain.operator = explainer.model, explainer.tokenizer, "mask"
-    plain.parts, plain.units, plain.said = ("a " * 45,), [[n] for n in range(1, 46)], {}
+    plain.parts, plain.units, plain.outputs = ("a " * 45,), [[n] for n in range(1, 46)], {}
     plain.whole = plain.output(())
     plain.target = int(plain.whole.argmax())
     assert record["comprehensiveness"] == pytest.approx([plain.lost(range(13, 45))], abs=1e-6)
