@@ -15,7 +15,7 @@ from normxlogit import Explainer
 from normxlogit.methods import METHODS
 from tests.helpers.documents import code_blocks
 from tests.helpers.paths import ROOT
-from tools.coverage.zoo import tiny_config
+from tests.helpers.zoo import tiny_config
 
 PAGES = sorted(page.relative_to(ROOT).as_posix() for page in (ROOT / "docs").rglob("*.md"))
 

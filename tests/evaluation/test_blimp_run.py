@@ -32,7 +32,7 @@ from tests.helpers.blimp import (
 )
 from tests.helpers.builders import tokenizer
 from tests.helpers.evaluation import run_evaluate
-from tools.coverage.zoo import tiny_model
+from tests.helpers.zoo import tiny_model
 
 Data = dict[str, Any]
 command = import_module("normxlogit.cli.evaluate")

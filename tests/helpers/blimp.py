@@ -9,7 +9,7 @@ from normxlogit.evaluation.blimp import Case
 from normxlogit.evaluation.blimp.readings import Item, Read, read, same_words, serving
 from normxlogit.evaluation.blimp.scores import results_of, scores_of
 from tests.helpers.builders import tokenizer
-from tools.coverage.zoo import tiny_model
+from tests.helpers.zoo import tiny_model
 
 ANAPHOR, NOUN, ADJECTIVE, DISTRACTOR, VERB = (
     "anaphor_number_agreement",

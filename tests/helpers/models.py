@@ -10,7 +10,7 @@ from transformers.modeling_outputs import BaseModelOutput, SequenceClassifierOut
 
 from normxlogit import Explainer
 from tests.helpers.builders import classifier, tokenizer
-from tools.coverage.zoo import tiny_model
+from tests.helpers.zoo import tiny_model
 
 TAGS = {0: "O", 1: "PER", 2: "LOC"}
 

@@ -22,7 +22,7 @@ from transformers import (
 import normxlogit as nxl
 from tests.helpers.paths import REFERENCES
 from tests.helpers.state import model_state
-from tools.coverage.zoo import tiny_inputs, tiny_model
+from tests.helpers.zoo import tiny_inputs, tiny_model
 
 METHODS = ("attention", "attention_rollout", "value_zeroing")
 

@@ -17,7 +17,7 @@ import normxlogit as nxl
 from normxlogit.methods import alti, decompx, globenc
 from tests.helpers.builders import classifier, tokenizer
 from tests.helpers.paths import REFERENCES
-from tools.coverage.zoo import tiny_inputs, tiny_model
+from tests.helpers.zoo import tiny_inputs, tiny_model
 
 METHODS = ["globenc", "alti", "decompx"]
 MAPS = {"globenc": ("enc", "rollout"), "alti": ("contributions", "rollout")}

@@ -22,7 +22,7 @@ from transformers.modeling_outputs import BaseModelOutput, SequenceClassifierOut
 import normxlogit as nxl
 from tests.helpers.builders import classifier, tokenizer
 from tests.helpers.paths import REFERENCES
-from tools.coverage.zoo import tiny_inputs, tiny_model
+from tests.helpers.zoo import tiny_inputs, tiny_model
 
 GRADIENTS = ["gradient_norm", "gradient_x_input", "integrated_gradients"]
 PASSES = [*GRADIENTS, "occlusion"]

@@ -17,7 +17,7 @@ import normxlogit as nxl
 from normxlogit.errors import ModelError, NormXLogitError, UnsupportedHeadError
 from tests.helpers.builders import classifier, tokenizer
 from tests.helpers.state import model_state
-from tools.coverage.zoo import tiny_inputs, tiny_model
+from tests.helpers.zoo import tiny_inputs, tiny_model
 
 TEXTS = [
     "A great movie with poor performers.",

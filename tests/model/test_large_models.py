@@ -31,7 +31,7 @@ from normxlogit.model.replay import Replay, VocabularyHead
 from normxlogit.model.vocabulary import Vocabulary
 from tests.helpers.builders import tokenizer
 from tests.helpers.documents import code_blocks
-from tools.coverage.zoo import Padding, tiny_inputs, tiny_model
+from tests.helpers.zoo import Padding, tiny_inputs, tiny_model
 
 WORDS = tokenizer()
 PROMPT = "A great movie with poor performers."

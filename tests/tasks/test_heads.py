@@ -29,7 +29,7 @@ from tests.helpers.models import (
     tokenizer_with_mask,
 )
 from tests.helpers.state import model_state
-from tools.coverage.zoo import tiny_model
+from tests.helpers.zoo import tiny_model
 
 TEXTS = [
     "A great movie with poor performers.",
