@@ -24,7 +24,6 @@ TEXTS = [
     'says "two", and\nthree',
 ]
 
-
 LABELS = ["POSITIVE", "NEGATIVE", "NEGATIVE", "POSITIVE", "POSITIVE", "NEGATIVE", "POSITIVE"]
 
 

@@ -22,10 +22,7 @@ from normxlogit import Explainer, cli
 from normxlogit.tasks.padding import Padding
 
 Data = dict[str, Any]
-
-
 RATIOS = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9]
-
 
 TEXTS = [
     "a great movie with poor performers",
@@ -35,9 +32,7 @@ TEXTS = [
     "a mess",
 ]
 
-
 LABELS = [0, 1, 2, 0, 1]
-
 
 ROWS = [
     {"text": text, "second": other, "label": label, "value": value}
