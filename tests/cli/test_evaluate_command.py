@@ -16,7 +16,7 @@ from typer.main import get_command
 from normxlogit import Explainer, InputError, ModelError, NormXLogitError, OptionError, cli
 from normxlogit.evaluation import run
 from tests.helpers.builders import classifier, tokenizer
-from tests.helpers.evaluation import ROWS, TEXTS, run_evaluate
+from tests.helpers.evaluation import ROWS, TEXTS, run_evaluate, write_reviews
 from tests.helpers.memory import cpu_out_of_memory, gpu_out_of_memory
 from tests.helpers.models import classifier_explainer
 
@@ -431,3 +431,40 @@ def test_without_a_mask_token_every_way_is_said_with_its_effect() -> None:
 def test_with_a_mask_token_there_is_no_such_note(bert: Explainer, operator: str | None) -> None:
     notes = bert.evaluate(TEXTS, methods=["norm"], operator=operator).results["notes"]
     assert notes == ["5 examples are few: the intervals are wide, and may be wrong."]
+
+
+def test_one_line_on_the_command_line(model: Path, tmp_path: Path) -> None:
+    data, out = write_reviews(tmp_path / "reviews.csv", 3), tmp_path / "out"
+    usual = ["--model", model, "--data", data, "-o", out, "--operator", "unk", "--methods", "norm"]
+    configs = {
+        "unknown": "colour: red",
+        "list": "- norm",
+        "broken": "a: [",
+        "ratios": "ratios: 0.5",
+        "methods": "methods: 5",
+    }
+    for name, text in configs.items():
+        (tmp_path / f"{name}.yaml").write_text(text)
+    cases: list[tuple[list[object], int, str]] = [
+        (["--limit", 0], 1, "limit must be"),
+        (["--methods", "norm,norm"], 1, "given twice"),
+        (["--text", "review"], 1, "has no column 'review'"),
+        (["--operator", "mask"], 1, "has no mask token"),
+        (["--output", data], 1, "reviews.csv"),
+        (["--output", tmp_path], 1, "holds something else"),
+        (["--draws", "many"], 2, "Invalid value"),
+        (["--config", tmp_path / "unknown.yaml"], 2, "colour"),
+        (["--config", tmp_path / "list.yaml"], 2, "must have options by name"),
+        (["--config", tmp_path / "broken.yaml"], 2, "is no YAML"),
+        (["--config", tmp_path / "none.yaml"], 1, "none.yaml"),
+        (["--config", tmp_path / "ratios.yaml"], 1, "ratios must be a list"),
+    ]
+    for arguments, code, reason in cases:
+        result = run_evaluate(*usual, *arguments)
+        said = " ".join(result.stderr.replace("│", " ").split())
+        assert (result.exit_code, reason in said) == (code, True), (arguments, result.output)
+        assert "Traceback" not in result.output
+        assert code == 2 or result.stderr.count("\n") == 1
+    result = run_evaluate("--model", model, "-o", out, "--config", tmp_path / "methods.yaml")
+    assert (result.exit_code, "no data" in result.stderr) == (2, True)
+    assert not out.exists()

@@ -142,11 +142,6 @@ def bucket(server: str, request: pytest.FixtureRequest) -> Bucket:
     return made
 
 
-@pytest.fixture(scope="module")
-def explainer(model: Path) -> Explainer:
-    return Explainer.from_pretrained(str(model))
-
-
 @pytest.fixture(autouse=True)
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Shards of few rows."""

@@ -39,11 +39,6 @@ pytestmark = [
 RAY: dict[str, Any] = {"engine": "ray", "workers": 2}
 
 
-@pytest.fixture(scope="module")
-def explainer(model: Path) -> Explainer:
-    return Explainer.from_pretrained(str(model))
-
-
 @pytest.fixture(scope="module", autouse=True)
 def cluster() -> Iterator[None]:
     """Two workers on this machine, which know this package as this process does."""

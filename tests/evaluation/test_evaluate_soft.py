@@ -38,8 +38,6 @@ from tests.helpers.tiny import tiny_classifier
 
 Data = dict[str, Any]
 DECODER: Data = {"kind": "bpe", "add_eos": False}
-
-
 SCORES = st.lists(st.floats(-1e30, 1e30) | st.integers(-3, 3).map(float), min_size=1, max_size=30)
 
 
