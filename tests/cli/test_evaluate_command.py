@@ -15,9 +15,10 @@ from typer.main import get_command
 
 from normxlogit import Explainer, InputError, ModelError, NormXLogitError, OptionError, cli
 from normxlogit.evaluation import run
-from tests.evaluation.test_evaluate import ROWS, TEXTS, called, explainer_of
 from tests.helpers.builders import classifier, tokenizer
-from tests.tasks.test_batches import of_cpu, of_gpu
+from tests.helpers.evaluation import ROWS, TEXTS, run_evaluate, write_reviews
+from tests.helpers.memory import cpu_out_of_memory, gpu_out_of_memory
+from tests.helpers.models import classifier_explainer
 
 Data = dict[str, Any]
 command = import_module("normxlogit.cli.evaluate")
@@ -31,7 +32,7 @@ def no_report(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="module")
 def bert() -> Explainer:
     """A random three-class BERT whose tokenizer has a mask token."""
-    return explainer_of()
+    return classifier_explainer()
 
 
 @pytest.fixture
@@ -49,7 +50,7 @@ def settings(folder: Path) -> Data:
 def test_ratios_are_those_of_python(model: Path, data: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     usual = ["--model", model, "--data", data, "--operator", "unk", "--methods", "norm"]
-    result = called(*usual, "--ratios", "0.1, 1", "-o", out)
+    result = run_evaluate(*usual, "--ratios", "0.1, 1", "-o", out)
     assert result.exit_code == 0, result.output
     found = json.loads((out / "results.json").read_text("utf-8"))
     options: Data = {"methods": ["norm"], "operator": "unk"}
@@ -59,10 +60,10 @@ def test_ratios_are_those_of_python(model: Path, data: Path, tmp_path: Path) -> 
     assert found["methods"] == again["methods"]
     assert len(found["methods"]["norm"]["figures"]["sufficiency"]["by_ratio"]) == 2
     (tmp_path / "config.yaml").write_text("ratios: [0.3, 0.4]")
-    called(*usual, "--config", tmp_path / "config.yaml", "-o", tmp_path / "file")
+    run_evaluate(*usual, "--config", tmp_path / "config.yaml", "-o", tmp_path / "file")
     assert settings(tmp_path / "file")["ratios"] == [0.3, 0.4]
     both = ["--config", tmp_path / "config.yaml", "--ratios", "0.5"]
-    called(*usual, *both, "-o", tmp_path / "both")
+    run_evaluate(*usual, *both, "-o", tmp_path / "both")
     assert settings(tmp_path / "both")["ratios"] == [0.5]
     for given, shown in (
         ("0.1,x", "[0.1, 'x']"),
@@ -72,7 +73,7 @@ def test_ratios_are_those_of_python(model: Path, data: Path, tmp_path: Path) -> 
         ("true", "['true']"),
         ("", "['']"),
     ):
-        result = called(*usual, "--ratios", given, "-o", tmp_path / "no")
+        result = run_evaluate(*usual, "--ratios", given, "-o", tmp_path / "no")
         why = f"normxlogit: ratios must be a list of shares from 0 to 1, got {shown}.\n"
         assert (result.exit_code, result.stdout, result.stderr) == (1, "", why)
     with pytest.raises(OptionError, match=r"ratios must be .*, got \[True\]"):
@@ -83,7 +84,7 @@ def test_ratios_are_those_of_python(model: Path, data: Path, tmp_path: Path) -> 
 def test_texts_are_cut_at_a_limit(model: Path, data: Path, tmp_path: Path) -> None:
     usual = ["-m", model, "--data", data, "--operator", "unk", "--methods", "norm"]
     limits = ["--long", "truncate", "--max-length", "3"]
-    result = called(*usual, *limits, "-o", tmp_path / "out")
+    result = run_evaluate(*usual, *limits, "-o", tmp_path / "out")
     assert (result.exit_code, result.stderr) == (0, "")
     results = json.loads((tmp_path / "out" / "results.json").read_text("utf-8"))
     assert results["settings"]["max_length"] == 3
@@ -125,7 +126,7 @@ def test_the_model_on_the_command_line_takes_precedence(
 
     monkeypatch.setattr(command, "load", load)
     (tmp_path / "config.yaml").write_text(f"{text}data: {data}\n")
-    called("--config", tmp_path / "config.yaml", *arguments, "-o", tmp_path / "out")
+    run_evaluate("--config", tmp_path / "config.yaml", *arguments, "-o", tmp_path / "out")
     assert asked == [expected]
 
 
@@ -134,7 +135,7 @@ def test_the_demo_instead_of_the_model_in_a_file(model: Path, data: Path, tmp_pa
     usual = ["--config", tmp_path / "config.yaml", "--data", data]
     for name, arguments in ((str(model), []), ("demo", ["--model", "demo"])):
         out = tmp_path / f"{len(arguments)}"
-        assert called(*usual, *arguments, "-o", out).exit_code == 0
+        assert run_evaluate(*usual, *arguments, "-o", out).exit_code == 0
         assert settings(out)["model"]["name"] == name
 
 
@@ -145,14 +146,14 @@ def test_help_says_what_may_stand_in_a_file(tmp_path: Path) -> None:
     assert f"any of these options by name: {command.OPTIONS};" in options["config"].help
     (tmp_path / "config.yaml").write_text("\n".join(f"{name}: null" for name in named))
     usual = ["--config", tmp_path / "config.yaml", "-o", tmp_path / "out"]
-    assert "no data. Give --data FILE" in called(*usual).stderr
+    assert "no data. Give --data FILE" in run_evaluate(*usual).stderr
     others = set(options) - set(named)
     assert others == {
         *("config", "debug", "device", "dtype", "gguf_file", "output", "trust_remote_code"),
     }
     for name in others:
         (tmp_path / "config.yaml").write_text(f"{name}: auto")
-        result = called(*usual)
+        result = run_evaluate(*usual)
         assert result.exit_code == 2
         assert f"must have options by name, and {name} is none" in unwrapped(result.stderr)
 
@@ -163,7 +164,7 @@ def test_help_says_what_may_stand_in_a_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize("value", ["5", "[a, b]", "true"])
 def test_names_in_a_file_are_text(name: str, value: str, tmp_path: Path) -> None:
     (tmp_path / "config.yaml").write_text(f"{name}: {value}")
-    result = called("--config", tmp_path / "config.yaml", "-o", tmp_path / "out")
+    result = run_evaluate("--config", tmp_path / "config.yaml", "-o", tmp_path / "out")
     assert result.exit_code == 2
     assert f"{name} must be text, got {yaml.safe_load(value)!r}." in unwrapped(result.stderr)
 
@@ -173,7 +174,7 @@ def test_what_is_null_in_a_file_is_not_given(model: Path, data: Path, tmp_path: 
     names = dict.fromkeys(command.OPTIONS.split(", "))
     for kind, options in {"null": {**names, **given}, "left out": given}.items():
         (tmp_path / f"{kind}.yaml").write_text(yaml.safe_dump(options))
-        result = called("--config", tmp_path / f"{kind}.yaml", "-o", tmp_path / kind)
+        result = run_evaluate("--config", tmp_path / f"{kind}.yaml", "-o", tmp_path / kind)
         assert (result.exit_code, result.stderr) == (0, "")
     null, out = ((tmp_path / kind / "results.json").read_bytes() for kind in ("null", "left out"))
     assert null == out
@@ -189,7 +190,7 @@ def test_an_evaluation_is_written_to_this_machine(
 ) -> None:
     monkeypatch.setattr(command, "load", pytest.fail)
     monkeypatch.chdir(tmp_path)
-    result = called("--data", data, "--output", uri)
+    result = run_evaluate("--data", data, "--output", uri)
     assert (result.exit_code, result.stdout, result.stderr.count("\n")) == (1, "", 1)
     assert "an evaluation is written to a folder on this machine" in result.stderr
     assert "secret" not in result.stderr
@@ -198,7 +199,7 @@ def test_an_evaluation_is_written_to_this_machine(
     assert list(tmp_path.iterdir()) == [data]
 
 
-@pytest.mark.parametrize("error", [of_cpu, of_gpu])
+@pytest.mark.parametrize("error", [cpu_out_of_memory, gpu_out_of_memory])
 def test_smaller_batches_where_memory_runs_out(
     error: Callable[[], Exception], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -206,7 +207,7 @@ def test_smaller_batches_where_memory_runs_out(
     orders = islice(permutations(["one", "two", "three", "four"]), 8)
     rows = [{"text": " ".join(words), "label": n % 3} for n, words in enumerate(orders)]
     options: Data = {"label": "label", "methods": ["norm", "random"], "metrics": ["curves"]}
-    explainer = explainer_of()
+    explainer = classifier_explainer()
     whole = explainer.evaluate(rows, **options)
     sizes = list[int]()
 
@@ -231,9 +232,9 @@ def test_smaller_batches_where_memory_runs_out(
         np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.parametrize("error", [of_cpu, of_gpu])
+@pytest.mark.parametrize("error", [cpu_out_of_memory, gpu_out_of_memory])
 def test_one_text_that_does_not_fit_into_memory(error: Callable[[], Exception]) -> None:
-    explainer = explainer_of()
+    explainer = classifier_explainer()
 
     def note(_module: Any, given: Any) -> None:
         if given[0].shape[1] > 6:
@@ -255,7 +256,7 @@ def test_columns_that_a_file_lacks(
         with pytest.raises(InputError) as raised:
             bert.evaluate(data, methods=["norm"], **given)
         usual = ["-m", model, "--data", data, "--operator", "unk", "-o", tmp_path / "out"]
-        result = called(*usual, f"--{name}", "gold")
+        result = run_evaluate(*usual, f"--{name}", "gold")
         assert (result.exit_code, result.stdout) == (1, "")
         assert (str(raised.value), result.stderr) == (why, f"normxlogit: {why}\n")
         assert not (tmp_path / "out").exists()
@@ -304,7 +305,7 @@ def test_labels_that_are_all_unknown(
         values.evaluate(rows[:1], label="label", methods=["norm"])
     data.write_text("text,label\na mess,solid\nnot bad,7\n")
     usual = ["-m", model, "--data", data, "--label", "label", "--operator", "unk"]
-    result = called(*usual, "-o", tmp_path / "out")
+    result = run_evaluate(*usual, "-o", tmp_path / "out")
     assert (result.exit_code, result.stdout) == (1, "")
     assert (
         result.stderr
@@ -320,7 +321,7 @@ def test_labels_that_are_all_unknown(
 
 
 def test_labels_of_a_regression_that_are_all_alike() -> None:
-    explainer = explainer_of(num_labels=1)
+    explainer = classifier_explainer(num_labels=1)
     rows = [{"text": text, "value": 2.5} for text in TEXTS]
     results = explainer.evaluate(rows, label="value", methods=["norm"]).results
     assert results["notes"][1:] == [
@@ -350,7 +351,7 @@ def test_files_of_which_nothing_can_be_evaluated(
     content, why = FILES[case]
     data.write_text(content)
     usual = ["-m", model, "--data", data, "--label", "label", "--operator", "unk"]
-    result = called(*usual, "-o", tmp_path / "out")
+    result = run_evaluate(*usual, "-o", tmp_path / "out")
     assert (result.exit_code, result.stdout, result.stderr.count("\n")) == (1, "", 1)
     assert why in result.stderr
     with pytest.raises(NormXLogitError) as raised:
@@ -364,7 +365,7 @@ def test_what_the_command_says_in_the_end(model: Path, data: Path, tmp_path: Pat
     data.write_text("\n".join(lines))
     usual = ["-m", model, "--data", data, "--label", "label", "--operator", "unk", "--draws", "2"]
     usual += ["--methods", "norm,progressive_inference,random", "-o", tmp_path / "out"]
-    result = called(*usual)
+    result = run_evaluate(*usual)
     assert (result.exit_code, result.stderr) == (0, "")
     results = json.loads((tmp_path / "out" / "results.json").read_text("utf-8"))
     said = result.stdout.splitlines()
@@ -394,7 +395,7 @@ def test_what_the_command_says_in_the_end(model: Path, data: Path, tmp_path: Pat
         "unknown, which byte-level tokenizers never produce.",
         f"The report: {tmp_path / 'out' / 'report.html'}",
     ]
-    assert called(*usual).stdout == result.stdout
+    assert run_evaluate(*usual).stdout == result.stdout
 
 
 EFFECTS = {
@@ -408,7 +409,9 @@ EFFECTS = {
 
 
 def test_without_a_mask_token_every_way_is_said_with_its_effect() -> None:
-    decoder = explainer_of("llama", kind="bpe", add_eos=False, padding_side="left", mask_token=None)
+    decoder = classifier_explainer(
+        "llama", kind="bpe", add_eos=False, padding_side="left", mask_token=None
+    )
     with pytest.raises(OptionError) as raised:
         decoder.evaluate(TEXTS, methods=["norm"])
     said = str(raised.value)
@@ -428,3 +431,40 @@ def test_without_a_mask_token_every_way_is_said_with_its_effect() -> None:
 def test_with_a_mask_token_there_is_no_such_note(bert: Explainer, operator: str | None) -> None:
     notes = bert.evaluate(TEXTS, methods=["norm"], operator=operator).results["notes"]
     assert notes == ["5 examples are few: the intervals are wide, and may be wrong."]
+
+
+def test_one_line_on_the_command_line(model: Path, tmp_path: Path) -> None:
+    data, out = write_reviews(tmp_path / "reviews.csv", 3), tmp_path / "out"
+    usual = ["--model", model, "--data", data, "-o", out, "--operator", "unk", "--methods", "norm"]
+    configs = {
+        "unknown": "colour: red",
+        "list": "- norm",
+        "broken": "a: [",
+        "ratios": "ratios: 0.5",
+        "methods": "methods: 5",
+    }
+    for name, text in configs.items():
+        (tmp_path / f"{name}.yaml").write_text(text)
+    cases: list[tuple[list[object], int, str]] = [
+        (["--limit", 0], 1, "limit must be"),
+        (["--methods", "norm,norm"], 1, "given twice"),
+        (["--text", "review"], 1, "has no column 'review'"),
+        (["--operator", "mask"], 1, "has no mask token"),
+        (["--output", data], 1, "reviews.csv"),
+        (["--output", tmp_path], 1, "holds something else"),
+        (["--draws", "many"], 2, "Invalid value"),
+        (["--config", tmp_path / "unknown.yaml"], 2, "colour"),
+        (["--config", tmp_path / "list.yaml"], 2, "must have options by name"),
+        (["--config", tmp_path / "broken.yaml"], 2, "is no YAML"),
+        (["--config", tmp_path / "none.yaml"], 1, "none.yaml"),
+        (["--config", tmp_path / "ratios.yaml"], 1, "ratios must be a list"),
+    ]
+    for arguments, code, reason in cases:
+        result = run_evaluate(*usual, *arguments)
+        said = " ".join(result.stderr.replace("│", " ").split())
+        assert (result.exit_code, reason in said) == (code, True), (arguments, result.output)
+        assert "Traceback" not in result.output
+        assert code == 2 or result.stderr.count("\n") == 1
+    result = run_evaluate("--model", model, "-o", out, "--config", tmp_path / "methods.yaml")
+    assert (result.exit_code, "no data" in result.stderr) == (2, True)
+    assert not out.exists()

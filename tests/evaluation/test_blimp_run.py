@@ -21,18 +21,18 @@ from normxlogit.evaluation.blimp.run import blimp
 from normxlogit.evaluation.report.blimp import evidence
 from normxlogit.evaluation.report.plots import layers, style
 from normxlogit.evaluation.report.plots.style import Figure
-from tests.evaluation.test_blimp import (
+from tests.helpers.blimp import (
     ADJECTIVE,
     ANAPHOR,
     DISTRACTOR,
     NOUN,
     VERB,
-    aligned,
+    alignment_results,
     language_model,
 )
-from tests.evaluation.test_evaluate import called
 from tests.helpers.builders import tokenizer
-from tools.coverage.zoo import tiny_model
+from tests.helpers.evaluation import run_evaluate
+from tests.helpers.zoo import tiny_model
 
 Data = dict[str, Any]
 command = import_module("normxlogit.cli.evaluate")
@@ -98,7 +98,7 @@ def of_test_half(limit: int | None = None) -> list[Case]:
 @pytest.mark.parametrize("kind", ["bert", "llama"])
 def test_what_the_command_finds(kind: str, models: Path, data: Path, tmp_path: Path) -> None:
     model, out = models / kind, tmp_path / "out"
-    result = called("--benchmark", "blimp", "-m", model, "--data", data, "-o", out)
+    result = run_evaluate("--benchmark", "blimp", "-m", model, "--data", data, "-o", out)
     assert (result.exit_code, result.stderr) == (0, "")
     explainer, cases = Explainer.from_pretrained(str(model)), of_test_half()
     found = results_in(out)
@@ -106,7 +106,7 @@ def test_what_the_command_finds(kind: str, models: Path, data: Path, tmp_path: P
     asked = [case for case in cases if kind == "bert" or case.paradigm in CAUSAL]
     assert found["asked"] == {name: sum(c.paradigm == name for c in asked) for name in PAIRS}
     assert found["task"] == ("fill-mask" if kind == "bert" else "text-generation")
-    expected = aligned(explainer, items_of(asked, explainer))
+    expected = alignment_results(explainer, items_of(asked, explainer))
     assert {name: found[name] for name in expected} == json.loads(json.dumps(expected))
     settings = found["settings"]
     assert settings["model"]["name"] == str(model)
@@ -190,7 +190,7 @@ def test_limit_and_seed(data: Path) -> None:
     explainer = language_model()
     found = blimp(explainer, data, limit=2)
     assert found["test_cases"] == dict.fromkeys(PAIRS, 2)
-    expected = aligned(explainer, items_of(of_test_half(2), explainer))
+    expected = alignment_results(explainer, items_of(of_test_half(2), explainer))
     assert found["text"] == expected["text"]
     again = blimp(explainer, data, limit=2, seed=1)
     for reading, figures in again["text"]["dot_product"].items():
@@ -342,7 +342,7 @@ def test_the_data_set_of_the_hub(
     monkeypatch.setattr("normxlogit.data.source.open_dataset", local)
     (tmp_path / "config.yaml").write_text("benchmark: blimp\ndata: nyu-mll/blimp\nlimit: 3")
     usual = ["--config", tmp_path / "config.yaml", "-m", models / "bert"]
-    result = called(*usual, "-o", tmp_path / "out")
+    result = run_evaluate(*usual, "-o", tmp_path / "out")
     assert (result.exit_code, preferred) == (0, ["nyu-mll/blimp"]), result.output
     found = results_in(tmp_path / "out")
     expected = blimp(Explainer.from_pretrained(str(models / "bert")), data, limit=3)
@@ -350,7 +350,7 @@ def test_the_data_set_of_the_hub(
     assert all(one["splits"] == ["train"] for one in found["settings"]["data"].values())
     frame.assign(sentence_bad=None).to_parquet(tmp_path / "hub" / VERB / "train.parquet")
     monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "fresh")
-    result = called(*usual, "-o", tmp_path / "no")
+    result = run_evaluate(*usual, "-o", tmp_path / "no")
     why = f"normxlogit: {VERB}, row 0: sentence_bad is null.\n"
     assert (result.exit_code, result.stdout, result.stderr) == (1, "", why)
 
@@ -378,11 +378,11 @@ def test_one_line_for_what_cannot_be_done(
     ]
     for arguments, reason in cases:
         usual = ["--benchmark", "blimp", *bert, "--data", data, "-o", out]
-        result = called(*usual, *arguments)
+        result = run_evaluate(*usual, *arguments)
         assert (result.exit_code, result.stdout) == (1, ""), (arguments, result.output)
         assert reason in result.stderr
         assert result.stderr.count("\n") == 1
-    result = called("--benchmark", "blimp", *bert, "-o", out)
+    result = run_evaluate("--benchmark", "blimp", *bert, "-o", out)
     assert (result.exit_code, "no data. Give --data" in result.stderr) == (2, True)
     assert not out.exists()
 
@@ -424,7 +424,7 @@ def test_a_beginning_is_added_where_the_tokenizer_adds_none() -> None:
     bare = Explainer(explainer.model, words)
     (item,) = items_of([case], bare)
     assert (item.text, item.begin, item.cues) == ("<s>A movie", 3, ((5, 10),))
-    assert aligned(bare, [item]) == aligned(explainer, [usual])
+    assert alignment_results(bare, [item]) == alignment_results(explainer, [usual])
 
 
 def test_cases_that_cannot_be_asked() -> None:
@@ -435,8 +435,8 @@ def test_cases_that_cannot_be_asked() -> None:
         items_of([after, torn], causal)
     alone = case_of("Movie is bad.", "Movie it bad.", VERB)
     with pytest.raises(InputError, match="in each of 1 cases there is nothing but evidence"):
-        aligned(causal, items_of([alone], causal))
+        alignment_results(causal, items_of([alone], causal))
     more = case_of("A movie is bad.", "A movie it bad.", VERB)
-    found = aligned(causal, items_of([alone, more], causal))
+    found = alignment_results(causal, items_of([alone, more], causal))
     assert (found["text"]["cases"], found["text"]["all_evidence"]) == (1, 1)
     assert np.isfinite(found["accuracy"])

@@ -11,7 +11,7 @@ from transformers import LlamaForCausalLM, PreTrainedTokenizerBase
 from normxlogit import Explainer, InputError, ModelError, OptionError
 from normxlogit.evaluation.metrics.generation import answer_drops
 from tests.helpers.builders import tokenizer
-from tools.coverage.zoo import tiny_config
+from tests.helpers.zoo import tiny_config
 
 PROMPT = "A great movie with poor performers and a bad plot"
 

@@ -17,7 +17,8 @@ from typer.testing import CliRunner
 from experiments.paper import faithfulness, standins
 from normxlogit import OptionError, cli
 from normxlogit.evaluation.plan import plan_of
-from tests.evaluation.test_evaluate import TEXTS, explainer_of
+from tests.helpers.evaluation import TEXTS
+from tests.helpers.models import classifier_explainer
 from tests.helpers.paths import ROOT
 
 Data = dict[str, Any]
@@ -162,7 +163,7 @@ def results(published: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         patch.setattr("sys.argv", ["-", "--data", str(published), "--output", str(work / "data")])
         standins.main()
         for task, labels in LABELS.items():
-            explainer = explainer_of(num_labels=len(labels))
+            explainer = classifier_explainer(num_labels=len(labels))
             classifier: Any = explainer.model.classifier
             classifier.weight.data *= 20  # so that figures are not all about 0
             explainer.model.config.id2label = dict(enumerate(labels))

@@ -23,7 +23,7 @@ from typer.testing import CliRunner
 import normxlogit as nxl
 from normxlogit import cli
 from tests.helpers.builders import tokenizer
-from tools.coverage.zoo import tiny_config
+from tests.helpers.zoo import tiny_config
 
 PROMPT = "A great movie with poor performers."
 OTHER = "The plot"

@@ -9,7 +9,7 @@ from tokenizers.processors import TemplateProcessing
 from normxlogit import Attribution, Explainer, Failure, InputError, OptionError
 from normxlogit.results.generation import GenerationAttribution
 from tests.helpers.builders import tokenizer
-from tools.coverage.zoo import tiny_model
+from tests.helpers.zoo import tiny_model
 
 CHATML = (
     "{% for message in messages %}<|im_start|>{{ message['role'] }}\n"

@@ -1,4 +1,4 @@
-"""Random tiny models, and inputs for them, of every type in transformers' auto mappings."""
+"""Tiny models of each of transformers' auto mappings, and inputs for them."""
 
 from __future__ import annotations
 
@@ -11,10 +11,8 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.models.auto import modeling_auto
 
-from tools.coverage.configs import BOS, EOS, MASK, PAD, config_fields, tiny_config
-from tools.coverage.modalities import MODALITY_INPUTS, extra_inputs
-
-__all__ = ["MAPPINGS", "Mapping", "Padding", "tiny_config", "tiny_inputs", "tiny_model"]
+from tests.helpers.zoo.configs import BOS, EOS, MASK, PAD, config_fields, tiny_config
+from tests.helpers.zoo.inputs import MODALITY_INPUTS, extra_inputs
 
 Padding = Literal["right", "left"]
 
