@@ -17,7 +17,7 @@ from normxlogit.generation.recording import Recording
 from normxlogit.generation.texts import Generator
 from normxlogit.query import Query
 from normxlogit.results.generation import GenerationAttribution
-from normxlogit.text.encoder import Encoded
+from normxlogit.text.encoded import Encoded
 
 _PATIENCE = 60.0
 """How many seconds to wait at most for the model to end the step that it is in."""

@@ -18,7 +18,8 @@ from normxlogit.query import Query, TensorAttribution
 from normxlogit.results.assemble import provenance_of
 from normxlogit.results.base import Floats, Prediction, Target
 from normxlogit.results.generation import GenerationAttribution
-from normxlogit.text.encoder import Encoded, Encoder
+from normxlogit.text.encoded import Encoded
+from normxlogit.text.encoder import Encoder
 from normxlogit.text.token_lookup import TokenLookup
 from normxlogit.text.words import word_numbers
 

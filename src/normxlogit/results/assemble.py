@@ -15,7 +15,7 @@ from normxlogit.model.targets import Problem
 from normxlogit.query import Query, TensorAttribution
 from normxlogit.results.base import Floats, Prediction, Provenance, Target
 from normxlogit.results.text import Attribution
-from normxlogit.text.encoder import Encoded
+from normxlogit.text.encoded import Encoded
 
 
 @dataclass(frozen=True)

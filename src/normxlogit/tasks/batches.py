@@ -21,7 +21,8 @@ from normxlogit.query import Query
 from normxlogit.results.text import Attribution
 from normxlogit.tasks import Reading
 from normxlogit.tasks.padding import Padding
-from normxlogit.text.encoder import Encoded, Encoder, Window
+from normxlogit.text.encoded import Encoded, Window
+from normxlogit.text.encoder import Encoder
 
 Found = Attribution | NormXLogitError
 Answer = TypeVar("Answer")

@@ -18,7 +18,8 @@ from normxlogit.results.base import Prediction, Target
 from normxlogit.results.text import Attribution
 from normxlogit.tasks import Reading
 from normxlogit.tasks.batches import Found
-from normxlogit.text.encoder import Encoded, Encoder
+from normxlogit.text.encoded import Encoded
+from normxlogit.text.encoder import Encoder
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from normxlogit.results.assemble import assemble, prediction_of, provenance_of, 
 from normxlogit.results.text import Attribution
 from normxlogit.tasks import Reading
 from normxlogit.tasks.batches import Texts, chunks
-from normxlogit.text.encoder import Encoded
+from normxlogit.text.encoded import Encoded
 
 
 class Classification(Texts):

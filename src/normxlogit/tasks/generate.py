@@ -9,7 +9,7 @@ from normxlogit.generation.texts import Generator
 from normxlogit.query import Query
 from normxlogit.results.text import Failure
 from normxlogit.tasks import Reader, Reading
-from normxlogit.text.encoder import Encoded
+from normxlogit.text.encoded import Encoded
 
 
 def generated(

@@ -14,7 +14,8 @@ from normxlogit.tasks import Reading
 from normxlogit.tasks.batches import Found
 from normxlogit.tasks.per_token import Masks, PerToken
 from normxlogit.text.chat import is_chat
-from normxlogit.text.encoder import Encoded, Encoder
+from normxlogit.text.encoded import Encoded
+from normxlogit.text.encoder import Encoder
 
 
 class Causal(Masks):

@@ -8,7 +8,8 @@ from transformers import PreTrainedModel
 from normxlogit.errors import NormXLogitError
 from normxlogit.model.forward import ForwardPass
 from normxlogit.model.numerics import agree
-from normxlogit.text.encoder import Encoder, Window
+from normxlogit.text.encoded import Window
+from normxlogit.text.encoder import Encoder
 
 
 class Padding:

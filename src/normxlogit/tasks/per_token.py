@@ -18,7 +18,8 @@ from normxlogit.results.text import Attribution
 from normxlogit.tasks import Reading
 from normxlogit.tasks.batches import Texts
 from normxlogit.tasks.classification import decoder_starts
-from normxlogit.text.encoder import Encoded, Encoder
+from normxlogit.text.encoded import Encoded
+from normxlogit.text.encoder import Encoder
 
 OUTSIDE = "O"
 """The tag of words that are none of what a tagger looks for, by the convention of its data sets."""
