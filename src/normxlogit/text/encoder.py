@@ -14,7 +14,7 @@ from torch import Tensor
 from transformers import BatchEncoding, PreTrainedModel, PreTrainedTokenizerBase
 
 from normxlogit.errors import InputError, OptionError, TooLongError
-from normxlogit.text.chat import rendered
+from normxlogit.text.chat import render_chat
 from normxlogit.text.decoding import token_spans
 from normxlogit.text.encoded import Encoded, Window, batch_units, window_positions
 from normxlogit.text.offsets import joined_word_offsets, recover_offsets
@@ -271,7 +271,7 @@ class Encoder:
             InputError: the messages are malformed, or the tokenizer has no chat template, or one
                 that changes a message's text.
         """
-        text, spans = rendered(self._tokenizer, messages)
+        text, spans = render_chat(self._tokenizer, messages)
         batch = self._tokenize([text], False, add_special_tokens=False)
         encoded = self._encoded([text], False, batch, batch)
         if self.max_length is not None and len(encoded) > self.max_length:
