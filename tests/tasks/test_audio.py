@@ -1,7 +1,7 @@
 """Explanations of sounds, against algebra on what the models themselves give."""
 
-import builtins
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +18,9 @@ from normxlogit.results.base import Result
 from normxlogit.show.html import fragment, page
 from normxlogit.show.terminal import plain
 from normxlogit.tasks import Reading
-from normxlogit.tasks.media.base import Sounds
-from normxlogit.tasks.media.positions import Axis
-from normxlogit.tasks.media.preprocessing import sound_axis
+from normxlogit.tasks.media.audio import AudioExplainer
+from normxlogit.tasks.media.positions import GridAxis
+from normxlogit.tasks.media.preprocessing import audio_axis
 
 hf: Any = transformers
 
@@ -79,7 +79,7 @@ def noise(seconds: float = 1.0, seed: int = 0) -> np.ndarray[Any, Any]:
 
 
 def explain(model: Any, extractor: Any, *items: Any, **asked: Any) -> list[AudioAttribution]:
-    reader = Sounds(model, extractor, "some/model")
+    reader = AudioExplainer(model, extractor, "some/model")
     encoded = {n: reader.encode(item, Reading()) for n, item in enumerate(items)}
     found = []
     for result in reader.explain(encoded, Query(**asked), 4).values():
@@ -186,7 +186,7 @@ def test_frames_by_arithmetic(extractor: Any, dim: int, first: float, step: floa
         made = extractor(sound, sampling_rate=RATE, return_tensors="np")
         return next(iter(made.values()))
 
-    found = sound_axis(features, RATE)
+    found = audio_axis(features, RATE)
     assert found is not None
     assert found[0] == dim
     assert found[1].step == pytest.approx(step)
@@ -194,7 +194,7 @@ def test_frames_by_arithmetic(extractor: Any, dim: int, first: float, step: floa
 
 
 def test_what_shows_no_time_is_not_guessed() -> None:
-    assert sound_axis(lambda sound: np.full((1, 7), sound.sum()), RATE) is None
+    assert audio_axis(lambda sound: np.full((1, 7), sound.sum()), RATE) is None
 
 
 @pytest.mark.parametrize("kind", ["wav2vec2", "ast", "whisper", "bert"])
@@ -237,7 +237,7 @@ def test_a_last_frame_that_is_half_padding_is_left_out() -> None:
 
 def test_a_sound_that_is_not_heard_to_its_end_is_refused() -> None:
     model, extractor = ast(2)
-    reader = Sounds(model, extractor, "")
+    reader = AudioExplainer(model, extractor, "")
     items = {0: reader.encode((noise(3.0), RATE), Reading())}
     assert "lasts 3.0 seconds, and the model hears 1.9" in str(
         reader.explain(items, Query(), 1)[0]
@@ -245,10 +245,10 @@ def test_a_sound_that_is_not_heard_to_its_end_is_refused() -> None:
 
 
 def test_a_reduced_axis() -> None:
-    axis = Axis(100).reduced(20, kernel=10, stride=5, padding=0)
+    axis = GridAxis(100).reduced(20, kernel=10, stride=5, padding=0)
     assert (axis.first, axis.step) == (5.0, 5.0)
-    assert Axis(10).reduced(5, 3, 2, 1).first == 0.5
-    assert axis.along(Axis(100, 10.0, 2.0)).first == 10.0 + 4.5 * 2
+    assert GridAxis(10).reduced(5, 3, 2, 1).first == 0.5
+    assert axis.mapped_through(GridAxis(100, 10.0, 2.0)).first == 10.0 + 4.5 * 2
 
 
 # Sounds as they come
@@ -283,7 +283,7 @@ def test_ogg_is_read(tmp_path: Path) -> None:
 
 
 def test_another_sampling_rate_is_refused_with_the_way_out() -> None:
-    reader = Sounds(wav2vec2(), hf.Wav2Vec2FeatureExtractor(), "")
+    reader = AudioExplainer(wav2vec2(), hf.Wav2Vec2FeatureExtractor(), "")
     with pytest.raises(InputError, match=r"44100.*16000.*resample"):
         reader.encode((noise(), 44100), Reading())
 
@@ -291,9 +291,9 @@ def test_another_sampling_rate_is_refused_with_the_way_out() -> None:
 @pytest.mark.parametrize(
     ("item", "reason"),
     [
-        (noise(), "a sound is a path"),
-        (3, "a sound is a path"),
-        ({"path": "a.wav", "bytes": b""}, "a sound is a path"),
+        (noise(), "audio is a path"),
+        (3, "audio is a path"),
+        ({"path": "a.wav", "bytes": b""}, "audio is a path"),
         ("nowhere.wav", "no file nowhere.wav"),
         ((noise(), "fast"), "sampling rate"),
         ((noise(), 0), "sampling rate"),
@@ -307,17 +307,19 @@ def test_another_sampling_rate_is_refused_with_the_way_out() -> None:
 )
 def test_what_is_no_sound_is_refused(item: Any, reason: str) -> None:
     with pytest.raises(InputError, match=reason):
-        Sounds(wav2vec2(), hf.Wav2Vec2FeatureExtractor(), "").encode(item, Reading())
+        AudioExplainer(wav2vec2(), hf.Wav2Vec2FeatureExtractor(), "").encode(item, Reading())
 
 
 def test_a_file_that_is_no_sound_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.wav").write_text("no sound")
     with pytest.raises(InputError, match=r"a\.wav"):
-        Sounds(wav2vec2(), hf.Wav2Vec2FeatureExtractor(), "").encode(tmp_path / "a.wav", Reading())
+        AudioExplainer(wav2vec2(), hf.Wav2Vec2FeatureExtractor(), "").encode(
+            tmp_path / "a.wav", Reading()
+        )
 
 
 def test_one_that_is_too_short_does_not_take_others_with_it() -> None:
-    reader = Sounds(wav2vec2(), hf.Wav2Vec2FeatureExtractor(), "")
+    reader = AudioExplainer(wav2vec2(), hf.Wav2Vec2FeatureExtractor(), "")
     sounds = [noise(0.5), noise(0.01), noise(0.7)]
     items = {n: reader.encode((sound, RATE), Reading()) for n, sound in enumerate(sounds)}
     found = reader.explain(items, Query(), 4)
@@ -329,19 +331,14 @@ def test_one_that_is_too_short_does_not_take_others_with_it() -> None:
 @pytest.mark.parametrize("reading", [Reading(long="truncate"), Reading(position=1)])
 def test_what_is_for_texts_is_refused(reading: Reading) -> None:
     with pytest.raises(OptionError, match="for texts"):
-        Sounds(wav2vec2(), hf.Wav2Vec2FeatureExtractor(), "").encode((noise(), RATE), reading)
+        AudioExplainer(wav2vec2(), hf.Wav2Vec2FeatureExtractor(), "").encode(
+            (noise(), RATE), reading
+        )
 
 
 def test_soundfile_is_an_extra(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    whole = builtins.__import__
-
-    def without(name: str, *args: Any, **kwargs: Any) -> Any:
-        if name == "soundfile":
-            raise ImportError(name)
-        return whole(name, *args, **kwargs)
-
-    monkeypatch.setattr(builtins, "__import__", without)
-    reader = Sounds(wav2vec2(), hf.Wav2Vec2FeatureExtractor(), "")
+    monkeypatch.setitem(sys.modules, "soundfile", None)
+    reader = AudioExplainer(wav2vec2(), hf.Wav2Vec2FeatureExtractor(), "")
     with pytest.raises(MissingExtraError, match=r"normxlogit\[audio\]"):
         reader.encode(tmp_path / "a.wav", Reading())
     reader.encode((noise(), RATE), Reading())
@@ -377,7 +374,7 @@ def test_pages_are_whole_and_nothing_in_them_is_code(tmp_path: Path) -> None:
     soundfile.write(name, noise(), RATE)
     labels = {0: HOSTILE, 1: "b", 2: "c"}
     for model, extractor in ((wav2vec2(id2label=labels), hf.Wav2Vec2FeatureExtractor()), ast(1)):
-        reader = Sounds(model, extractor, HOSTILE)
+        reader = AudioExplainer(model, extractor, HOSTILE)
         items = {0: reader.encode(name, Reading())}
         for query in (Query(target=0), Query(target="all"), Query(target=[0, 1], layer="all")):
             found = reader.explain(items, query, 1)[0]

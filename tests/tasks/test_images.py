@@ -20,7 +20,7 @@ from normxlogit.results.image import LONGEST_SIDE, ImageAttribution
 from normxlogit.show.html import fragment, page
 from normxlogit.show.terminal import plain
 from normxlogit.tasks import Reading
-from normxlogit.tasks.media.base import Pictures
+from normxlogit.tasks.media.image import ImageExplainer
 
 hf: Any = transformers
 
@@ -58,7 +58,7 @@ def noise(height: int = 100, width: int = 160, seed: int = 0) -> np.ndarray[Any,
 
 
 def explain(model: Any, processor: Any, *items: Any, **asked: Any) -> list[ImageAttribution]:
-    reader = Pictures(model, processor, "some/model")
+    reader = ImageExplainer(model, processor, "some/model")
     encoded = {n: reader.encode(item, Reading()) for n, item in enumerate(items)}
     found = []
     for result in reader.explain(encoded, Query(**asked), 4).values():
@@ -260,7 +260,7 @@ PROCESSORS = {
 def test_patches_lie_over_what_they_show(name: str, size: tuple[int, int]) -> None:
     """A bright square at a known place is bright in the patches that are said to lie there."""
     processor, (height, width) = PROCESSORS[name], size
-    reader = Pictures(vit(), processor, "")
+    reader = ImageExplainer(vit(), processor, "")
     seen = 0
     for at in ((0.5, 0.5), (0.3, 0.45), (0.66, 0.6), (0.42, 0.7), (0.1, 0.1), (0.9, 0.85)):
         y, x = int(at[0] * height), int(at[1] * width)
@@ -362,20 +362,20 @@ def test_where_the_grid_is_not_known_it_is_said() -> None:
     model = made(hf.SegformerForImageClassification, config)
     (found,) = explain(model, square(), noise(), method="logat")
     assert found.grid is None
-    assert "could not be told" in found.note
-    with pytest.raises(InputError, match="could not be told"):
+    assert "could not be determined" in found.note
+    with pytest.raises(InputError, match="could not be determined"):
         found.patches()
-    with pytest.raises(InputError, match="could not be told"):
+    with pytest.raises(InputError, match="could not be determined"):
         found.overlay()
-    assert "could not be told" in plain(found)
-    assert "could not be told" in fragment(found)
+    assert "could not be determined" in plain(found)
+    assert "could not be determined" in fragment(found)
 
 
 def test_a_picture_too_small_to_tell_has_a_grid_and_no_box() -> None:
     (found,) = explain(vit(), square(), noise(5, 9))
     assert found.grid == (8, 8)
     assert found.box is None
-    assert "could not be told" in found.note
+    assert "could not be determined" in found.note
     with pytest.raises(InputError, match="not known"):
         found.heatmap()
     assert found.patches().shape == (8, 8)
@@ -432,8 +432,8 @@ def test_a_picture_is_turned_as_its_exif_data_says(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("item", "reason"),
     [
-        (3, "a picture is a PIL image"),
-        (None, "a picture is a PIL image"),
+        (3, "an image is a PIL image"),
+        (None, "an image is a PIL image"),
         ("nowhere.png", "nowhere.png"),
         (np.zeros((3, 8, 8), np.uint8), "channels last"),
         (np.zeros((1, 8, 8, 3), np.uint8), "as a list"),
@@ -450,11 +450,11 @@ def test_a_picture_is_turned_as_its_exif_data_says(tmp_path: Path) -> None:
 )
 def test_what_is_no_picture_is_refused(item: Any, reason: str) -> None:
     with pytest.raises(InputError, match=reason):
-        Pictures(vit(), square(), "").encode(item, Reading())
+        ImageExplainer(vit(), square(), "").encode(item, Reading())
 
 
 def test_files_that_are_no_pictures_are_refused(tmp_path: Path) -> None:
-    reader = Pictures(vit(), square(), "")
+    reader = ImageExplainer(vit(), square(), "")
     (tmp_path / "text.png").write_text("no picture")
     Image.fromarray(noise()).save(tmp_path / "whole.png")
     half = (tmp_path / "whole.png").read_bytes()[:3000]
@@ -469,11 +469,11 @@ def test_files_that_are_no_pictures_are_refused(tmp_path: Path) -> None:
 )
 def test_what_is_for_texts_is_refused(reading: Reading) -> None:
     with pytest.raises(OptionError, match="for texts"):
-        Pictures(vit(), square(), "").encode(noise(), reading)
+        ImageExplainer(vit(), square(), "").encode(noise(), reading)
 
 
 def test_one_that_fails_does_not_take_others_with_it() -> None:
-    reader = Pictures(vit(), square(), "")
+    reader = ImageExplainer(vit(), square(), "")
     encoded = {n: reader.encode(noise(seed=n), Reading()) for n in range(3)}
     encoded[1].inputs["pixel_values"][:] = torch.nan
     found = reader.explain(encoded, Query(), 4)
@@ -483,13 +483,13 @@ def test_one_that_fails_does_not_take_others_with_it() -> None:
 
 
 def test_a_processor_that_gives_no_rows_and_columns() -> None:
-    reader = Pictures(vit(), hf.Siglip2ImageProcessor(), "")
+    reader = ImageExplainer(vit(), hf.Siglip2ImageProcessor(), "")
     item = reader.encode(noise(), Reading())
-    assert item.about.size is None
+    assert item.info.size is None
 
 
 def test_pillow_is_an_extra(monkeypatch: pytest.MonkeyPatch) -> None:
-    reader, whole = Pictures(vit(), square(), ""), builtins.__import__
+    reader, whole = ImageExplainer(vit(), square(), ""), builtins.__import__
 
     def without(name: str, *args: Any, **kwargs: Any) -> Any:
         if name.split(".")[0] == "PIL":
@@ -577,7 +577,7 @@ def test_pages_are_whole_and_nothing_in_them_is_code(tmp_path: Path) -> None:
     name = tmp_path / "<img src=x onerror=alert(1)>.png"
     Image.fromarray(noise()).save(name)
     model = vit(id2label={0: HOSTILE, 1: "b", 2: "c", 3: "d"})
-    reader = Pictures(model, square(), HOSTILE)
+    reader = ImageExplainer(model, square(), HOSTILE)
     items = {0: reader.encode(name, Reading())}
     for query in (Query(target=0), Query(target="all"), Query(target=[0, 1], layer="all")):
         found = reader.explain(items, query, 1)[0]

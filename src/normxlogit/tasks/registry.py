@@ -62,10 +62,11 @@ def reader_of(model: PreTrainedModel, processor: Any, name: str) -> Reader:
     """
     task = task_of(model)
     if task in (Task.IMAGE, Task.AUDIO):
-        from normxlogit.tasks.media.base import Pictures, Sounds
+        from normxlogit.tasks.media.audio import AudioExplainer
+        from normxlogit.tasks.media.image import ImageExplainer
 
         part = "image_processor" if task is Task.IMAGE else "feature_extractor"
-        kind: Callable[..., Reader] = Pictures if task is Task.IMAGE else Sounds
+        kind: Callable[..., Reader] = ImageExplainer if task is Task.IMAGE else AudioExplainer
         return kind(model, getattr(processor, part, processor), name)
     return _READERS[task](model, encoder_of(model, processor), name)
 
