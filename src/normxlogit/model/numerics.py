@@ -6,8 +6,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-# Relative to the largest value. Two orders of one computation differ by some hundred roundings in a
-# deep model, so these are far above each format's epsilon (1e-7 in float32, 8e-3 in bfloat16).
+# Relative to the largest value. Two orders of one computation differ by many roundings in a deep
+# model, so these are above each format's epsilon (1e-7 in float32, 8e-3 in bfloat16).
 _RELATIVE = {torch.float64: 1e-8, torch.float32: 1e-4, torch.float16: 1e-2, torch.bfloat16: 5e-2}
 
 _MANY = 64
