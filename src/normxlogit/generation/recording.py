@@ -1,7 +1,9 @@
-"""What generating computes, kept: the final state and ||x^0|| of every position, once.
+"""Records what generating computes: the final state and ||x^0|| of every position, once each.
 
 A clone of the model generates, so that the user's has neither hooks nor flags. The first forward
-pass is watched as any other; of the further ones two modules are.
+pass, over the prompt, is traced as any other; in the further ones, of one position each, hooks on
+two modules keep its state and norm. Side by side the states are those of one pass over prompt and
+answer.
 """
 
 import copy
@@ -28,15 +30,18 @@ from normxlogit.model.vocabulary import Vocabulary
 
 @dataclass(frozen=True)
 class Step:
-    """What one forward pass while generating gave.
+    """One forward pass while generating, as far as it is kept.
+
+    The first step has the positions of the prompt, and one row per prompt in `ids`, `hidden` and
+    `norms`; the others have one position, and one row per sequence or beam.
 
     Attributes:
-        ids: the tokens that it was fed, [rows, positions].
+        ids: the tokens that the model was fed, [rows, positions].
         hidden: final states of the new positions, [rows, positions, hidden].
         norms: ||x^0|| of these in float32, [rows, positions].
         total: log-sum-exp of the logits at the last position in float32, [rows].
         best: the largest of these logits, [rows].
-        best_id: whose it is, [rows].
+        best_id: the token with that logit, [rows].
     """
 
     ids: Tensor
@@ -53,10 +58,10 @@ class Generated:
 
     Attributes:
         forward: over the prompts and all new tokens but the last.
-        asked: the new tokens, as targets, and the positions they were predicted at, [rows, new];
-            -1 after the end of a sequence.
-        logits, probabilities: the model's own for these, before any sampling options act, float32
-            [rows, new].
+        asked: the new tokens as targets, and the positions they were predicted at, [rows, new]; -1
+            after the end of a sequence.
+        logits, probabilities: the model's for these tokens, before temperature and other sampling
+            options, float32 [rows, new].
         sinks: which of the prompts' tokens are attention sinks, bool [rows, prompt].
     """
 
@@ -68,12 +73,15 @@ class Generated:
 
 
 class _Ends(StoppingCriteriaList):
-    """Stops as other criteria do, and keeps at which length each row was through."""
+    """Stops as the other criteria do, and keeps the length at which each row was done.
+
+    `generate` returns rows padded to one length, and a pad token may also be a generated one.
+    """
 
     lengths: Tensor | None = None
 
     def __call__(self, input_ids: Any, scores: Any, **kwargs: Any) -> Any:
-        """Whether each row is through."""
+        """Return whether each row is done."""
         done: Tensor = super().__call__(input_ids, scores, **kwargs)
         length = torch.full_like(done, input_ids.shape[1], dtype=torch.long)
         if self.lengths is None or len(self.lengths) != len(done):
@@ -103,29 +111,30 @@ class Recording:
         self._ends: _Ends | None = None
         self._counts_positions = False
         self._steps: list[Step] = []
+        # What the two hooks saw in the latest pass.
         self._hidden = self._norms = torch.empty(0)
         self._peaks = torch.zeros_like(self._inputs["input_ids"], dtype=torch.float32)
 
     @property
     def start(self) -> int:
-        """How many tokens the sequences begin with before the new ones."""
+        """The number of tokens before the new ones."""
         return self._steps[0].hidden.shape[1]
 
     @property
     def ends(self) -> Tensor:
-        """How many new tokens each sequence has, [rows]; what follows is filler. Not of beams."""
+        """The number of new tokens of each sequence, [rows]; padding follows. Not for beams."""
         assert self._ends is not None
         assert self._ends.lengths is not None
         return self._ends.lengths - self.start
 
     @property
     def device(self) -> torch.device:
-        """Where the states are."""
+        """The device of the states."""
         return self._steps[0].hidden.device
 
     @torch.inference_mode()
     def generate(self, **options: Any) -> Any:
-        """The model's `generate`, with its options.
+        """Call the model's `generate` with its options, and record its forward passes.
 
         Raises:
             OptionError, ModelError: it fails on these options or inputs.
@@ -133,7 +142,7 @@ class Recording:
         root = self._trace.clone.root
         before = {k: v for k, v in vars(root).items() if k == "forward"}
         root.__dict__["forward"] = self._recorded(root.forward)
-        criteria = root._get_stopping_criteria
+        criteria = root._get_stopping_criteria  # `generate` makes them, so it is asked there
 
         def watched(*args: Any, **kwargs: Any) -> _Ends:
             self._ends = _Ends(criteria(*args, **kwargs))
@@ -167,59 +176,66 @@ class Recording:
     def explained(
         self, sequences: Tensor, beams: Tensor | None, ends: Tensor, since: int = 0
     ) -> Generated:
-        """The forward pass, put together, that made sequences.
+        """Assemble the forward pass over whole sequences from the steps that made them.
 
         Args:
-            sequences: prompts and new tokens, int64 [rows, tokens]; of an encoder-decoder what the
-                decoder starts with and new tokens.
+            sequences: prompts and new tokens, int64 [rows, tokens]; for an encoder-decoder, the
+                decoder's start tokens and new tokens.
             beams: which row of each step a sequence's token came from, int64 [rows, new]; None if
                 all steps have the rows of `sequences`.
-            ends: how many new tokens each sequence has, [rows].
+            ends: the number of new tokens of each sequence, [rows].
             since: the number of the first new token to explain.
 
         Raises:
             UnsupportedHeadError: the states do not give the logits that the model generated with.
         """
-        first, steps = self._first, self._steps
+        first = self._first
         assert first is not None
         assert first.states.stack is not None
         rows, start = len(sequences), self.start
         new = sequences.shape[1] - start
         has_beams = beams is not None
-        steps, own = steps[:new], torch.arange(rows, device=sequences.device)
-        beams = own[:, None].expand(-1, new) if beams is None else beams[:, :new].clamp_min(0)
+        more = len(self._steps) - new  # on MPS transformers looks one pass late whether to stop
+        # A beam search runs on after the best sequence has ended; nothing else makes more passes.
+        if more < 0 or (more > 1 and not has_beams):
+            raise UnsupportedHeadError(self._unlike_the_text())
+        steps = self._steps[:new]
+        # A beam's rows change places from step to step, so each token's row is looked up: beams is
+        # [rows, new], and -1 after the end, where any row will do.
+        every = torch.arange(rows, device=sequences.device)
+        beams = every[:, None].expand(-1, new) if beams is None else beams[:, :new].clamp_min(0)
+        # The first step's rows are prompts, each for several beams or samples side by side.
         prompts = beams[:, 0] * len(first.logits) // len(steps[0].total)
         owners = [prompts, *(beams[:, n] for n in range(1, new))]
-        more = len(self._steps) - new  # on MPS transformers looks one pass late whether to stop
-        if more < 0 or (more > 1 and not has_beams):
-            raise UnsupportedHeadError(self._mixed_up())
-        hidden, norms, fed = (
+        hidden, norms, fed = (  # [rows, start + new - 1, ...]: the last token is never fed
             torch.cat([getattr(step, name)[o] for step, o in zip(steps, owners, strict=True)], 1)
             for name in ("hidden", "norms", "ids")
         )
-        total, best, best_id = (
-            torch.stack([getattr(step, name)[beams[:, n]] for n, step in enumerate(steps)], 1)
+        total, best, best_id = (  # [rows, new - since]
+            torch.stack(
+                [getattr(step, name)[beams[:, n]] for n, step in enumerate(steps)][since:], 1
+            )
             for name in ("total", "best", "best_id")
         )
-        total, best, best_id = total[:, since:], best[:, since:], best_id[:, since:]
         order = torch.arange(new, device=sequences.device)
+        # A token is predicted at the position before it.
         alive, positions = order < ends[:, None], (start - 1 + order).expand(rows, -1)
-        first_read, inputs = (
-            positions[:, :1],
-            self._inputs_of(sequences[:, :-1], prompts, alive[:, : new - 1]),
-        )
+        first_read = positions[:, :1]
+        inputs = self._inputs_of(sequences[:, :-1], prompts, alive[:, : new - 1])
+        # What the steps were fed must be the text. It is not if an option put something else into
+        # a pass (guidance), or if the beams are not where they are said to have been.
         read = inputs.get("decoder_attention_mask", inputs["attention_mask"]).bool()
         if not torch.equal(fed[read], sequences[:, :-1][read]):
-            raise UnsupportedHeadError(self._mixed_up())
-        elsewhere = self._elsewhere(first)
-        assert elsewhere.states.stack is not None
+            raise UnsupportedHeadError(self._unlike_the_text())
+        twin = self._on_second_clone(first)
+        assert twin.states.stack is not None
         captured = replace(
-            elsewhere,
+            twin,
             inputs=inputs,
             states=replace(
-                elsewhere.states,
+                twin.states,
                 raw=hidden,
-                stack=replace(elsewhere.states.stack, shape=hidden.shape, norms=norms),
+                stack=replace(twin.states.stack, shape=hidden.shape, norms=norms),
                 time_first=False,
             ),
             source=None if first.source is None else first.source.rows(prompts),
@@ -227,6 +243,7 @@ class Recording:
         )
         forward = ForwardPass(self._model, captured, read=first_read)
         alive, positions = alive[:, since:], positions[:, since:]
+        # The head, replayed on the assembled states, must give each step's best logit again.
         difference = (forward.logits_at(positions, best_id) - best).abs()[alive].amax()
         scale = magnitude(first.logits.float()).maximum(best[alive].abs().amax())
         if not difference <= tolerance(hidden.dtype, first.logits.dtype) * scale:
@@ -237,69 +254,80 @@ class Recording:
                 "prompt."
             )
         ids = sequences[:, start + since :]
-        asked = Asked(ids.masked_fill(~alive, -1), positions.masked_fill(~alive, -1))
         logits = forward.logits_at(positions, ids)
-        sinks = (self._peaks > SINK)[prompts]
-        return Generated(forward, asked, logits, probability(logits, total), sinks)
+        return Generated(
+            forward,
+            Asked(ids.masked_fill(~alive, -1), positions.masked_fill(~alive, -1)),
+            logits,
+            probability(logits, total),
+            sinks=(self._peaks > SINK)[prompts],
+        )
 
     def first_states(self) -> list[Tensor]:
-        """What the first pass computed: final states and norms; of a source too."""
+        """Return final states and norms of the first pass, and an encoder's states if any."""
         first, step = self._first, self._steps[0]
         assert first is not None
         source = [] if first.source is None else [first.source.tokens]
         return [step.hidden, step.norms, *source]
 
-    def _mixed_up(self) -> str:
+    def _unlike_the_text(self) -> str:
         return (
-            f"{type(self._model).__name__} made other passes than one for each new token, or read "
-            "other tokens than those of the text, while it generated (guidance and caches that "
-            "hold other text do this), so its states cannot be told to be those of the text. "
-            "Generate first, and explain the answer as target of the prompt."
+            f"while generating, {type(self._model).__name__} made other passes than one for each "
+            "new token, or read other tokens than those of the text (guidance and caches that hold "
+            "other text do this), so its states may not be those of the text. Generate first, and "
+            "explain the answer as target of the prompt."
         )
 
     def _recorded(self, forward: Callable[..., Any]) -> Callable[..., Any]:
+        """Wrap a model's forward to keep a `Step` of each call."""
         names = list(inspect.signature(forward).parameters)
 
         @functools.wraps(forward)
         def recorded(*args: Any, **kwargs: Any) -> Any:
             outputs = forward(*args, **kwargs)
-            given = dict(zip(names, args, strict=False)) | kwargs
-            new = self._begin(given, outputs) if self._first is None else self._go_on()
-            fed = given.get("decoder_input_ids", given.get("input_ids"))
-            if fed is None or fed.shape[1] < new[0].shape[1]:
+            arguments = dict(zip(names, args, strict=False)) | kwargs
+            is_first = self._first is None
+            hidden, norms = self._begin(arguments, outputs) if is_first else self._newest()
+            fed = arguments.get("decoder_input_ids", arguments.get("input_ids"))
+            if fed is None or fed.shape[1] < hidden.shape[1]:
                 raise UnsupportedHeadError(
-                    f"{type(self._model).__name__} was fed something else than tokens while it "
-                    "generated, so its states cannot be told to be those of the text."
+                    f"{type(self._model).__name__} was fed something other than tokens while it "
+                    "generated, so its states may not be those of the text."
                 )
-            fed = fed[:: len(fed) // len(new[0]), -new[0].shape[1] :]
-            logits = outputs.logits[:, -1].float()
+            # Of copies of a prompt one, and without a cache, where all tokens are fed each time,
+            # the new ones.
+            fed = fed[:: len(fed) // len(hidden), -hidden.shape[1] :]
+            logits = outputs.logits[:, -1].float()  # [rows, vocabulary]
             best = logits.max(-1)
-            states, norms = (values.to(logits.device) for values in new)
+            hidden, norms = hidden.to(logits.device), norms.to(logits.device)
             total = logits.logsumexp(-1)
-            self._steps.append(Step(fed, states, norms, total, best.values, best.indices))
+            self._steps.append(Step(fed, hidden, norms, total, best.values, best.indices))
             return outputs
 
         return recorded
 
-    def _begin(self, given: Mapping[str, Any], outputs: Any) -> tuple[Tensor, Tensor]:
-        """The states and norms of the first pass; what there is to be watched in the others.
+    def _begin(self, arguments: Mapping[str, Any], outputs: Any) -> tuple[Tensor, Tensor]:
+        """Capture the first pass, and hook the two modules that are read in the others.
 
-        Beams and samples begin with copies of the prompt, of which one is kept.
+        Beams and samples begin with copies of the prompt side by side, of which one is kept.
+
+        Returns:
+            The states [prompts, positions, hidden] and the norms [prompts, positions].
         """
         trace, model = self._trace, self._model
         count = len(outputs.logits) // len(self._inputs["input_ids"])
         if outputs.get("encoder_last_hidden_state") is not None:
             outputs = copy.copy(outputs)
             outputs["encoder_last_hidden_state"] = outputs["encoder_last_hidden_state"][::count]
-        arguments = {k: v for k, v in given.items() if isinstance(v, Tensor)}
-        self._counts_positions = arguments.get("position_ids") is not None
+        tensors = {k: v for k, v in arguments.items() if isinstance(v, Tensor)}
+        self._counts_positions = tensors.get("position_ids") is not None
         vocabulary = Vocabulary.of(model, self._anatomy, trace.clone)
-        first = seen(model, trace, arguments, outputs, vocabulary)
+        first = seen(model, trace, tensors, outputs, vocabulary)
         trace.release()
         states = first.states
         if states.stack is None or states.norms is None or states.raw.dim() != 3:
             raise UnsupportedHeadError(
-                f"the embeddings of {type(model).__name__} do not stand one to a position while it "
+                f"{type(model).__name__} does not have one embedding per position while it "
                 "generates. Generate first, and explain the answer as target of the prompt."
             )
 
@@ -310,47 +338,61 @@ class Recording:
         def on_state(_module: nn.Module, _args: Any, output: Any) -> None:
             self._hidden = output["last_hidden_state"]
 
+        # Sinks show in the norms between layers, which are traced in the first pass only.
         if first.source is None:
             mask = self._inputs["attention_mask"].repeat_interleave(count, 0).bool()
             self._peaks = states.peaks(mask)[::count]
         block = next(states.stack.blocks.children())
         block.register_forward_pre_hook(on_embedding, with_kwargs=True)
         first.trunk.register_forward_hook(on_state)
-        new = states.raw[::count].clone(), states.norms[::count].clone()
+        # Clones, as a slice would keep all copies in memory; and of the logits, large as they are,
+        # the last position's, since no target is read before it.
+        hidden, norms = states.raw[::count].clone(), states.norms[::count].clone()
         self._first = replace(
             first, logits=first.logits[::count, -1:].clone(), gathered=True, inputs={}
         )
-        return new
+        return hidden, norms
 
-    def _go_on(self) -> tuple[Tensor, Tensor]:
-        """The states and norms of the position that a further pass added."""
+    def _newest(self) -> tuple[Tensor, Tensor]:
+        """Return states and norms, [rows, 1, ...], of the position that the latest pass added."""
         hidden, norms = self._hidden, self._norms
-        known = self.start + len(self._steps) - 1
-        if hidden.shape[1] == known + 1:  # no cache: everything again
+        recorded = self.start + len(self._steps) - 1
+        if hidden.shape[1] == recorded + 1:  # no cache: everything again
             hidden, norms = hidden[:, -1:], norms[:, -1:]
         if hidden.shape[1] != 1 or norms.shape != hidden.shape[:2]:
             raise UnsupportedHeadError(
                 f"{type(self._model).__name__} computed {hidden.shape[1]} positions in one step of "
-                "generating, so they do not stand one to a new token (assisted generation and "
-                "prompts in chunks do this). Leave that option out."
+                "generating, instead of one per new token (assisted generation and prompts in "
+                "chunks do this). Leave that option out."
             )
         return hidden, norms
 
     def _inputs_of(self, sequences: Tensor, owner: Tensor, alive: Tensor) -> dict[str, Any]:
-        """What the model would take to compute the same in one pass."""
-        own = {key: value[owner] for key, value in self._inputs.items()}
+        """Return the inputs with which the model would compute the same in one pass.
+
+        Args:
+            sequences: tokens that were fed, int64 [rows, tokens].
+            owner: the prompt of each row, int64 [rows].
+            alive: which of the new tokens come before a sequence's end, bool [rows, new - 1].
+        """
+        inputs = {key: value[owner] for key, value in self._inputs.items()}
         if self._first is not None and self._first.source is not None:
             start = sequences.shape[1] - alive.shape[1]
             mask = torch.cat([torch.ones_like(sequences[:, :start]), alive.long()], 1)
-            return own | {"decoder_input_ids": sequences, "decoder_attention_mask": mask}
-        mask = torch.cat([own["attention_mask"], alive.long()], 1)
-        own |= {"input_ids": sequences, "attention_mask": mask}
+            return inputs | {"decoder_input_ids": sequences, "decoder_attention_mask": mask}
+        mask = torch.cat([inputs["attention_mask"], alive.long()], 1)
+        inputs |= {"input_ids": sequences, "attention_mask": mask}
         if self._counts_positions:
-            own["position_ids"] = (mask.cumsum(-1) - 1).clamp_min(0)
-        return own
+            # As `generate` counts them: padding on the left is not counted.
+            inputs["position_ids"] = (mask.cumsum(-1) - 1).clamp_min(0)
+        return inputs
 
-    def _elsewhere(self, first: Capture) -> Capture:
-        """The capture on a clone of its own, to be replayed while the other one still runs."""
+    def _on_second_clone(self, first: Capture) -> Capture:
+        """Return the first pass's capture on another clone of the model.
+
+        A stream explains tokens while the first clone is still generating: a replay on that one
+        would go through the recording forward and its hooks, and be taken for a step.
+        """
         if self._replayed is None:
             clone = ModelClone(self._anatomy)
             original = {twin: module for module, twin in self._trace.clone.of.items()}
