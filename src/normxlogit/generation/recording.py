@@ -16,9 +16,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
-from transformers.generation.stopping_criteria import StoppingCriteriaList
 
 from normxlogit.errors import ModelError, NormXLogitError, OptionError, UnsupportedHeadError
+from normxlogit.generation.steps import SequenceEnds, Step
 from normxlogit.model.capture import Capture, seen
 from normxlogit.model.clone import Anatomy, ModelClone
 from normxlogit.model.forward import SINK, ForwardPass
@@ -26,30 +26,6 @@ from normxlogit.model.numerics import magnitude, probability, tolerance
 from normxlogit.model.targets import Asked
 from normxlogit.model.trace import ForwardTrace, first_tensor, norms_of
 from normxlogit.model.vocabulary import Vocabulary
-
-
-@dataclass(frozen=True)
-class Step:
-    """One forward pass while generating, as far as it is kept.
-
-    The first step has the positions of the prompt, and one row per prompt in `ids`, `hidden` and
-    `norms`; the others have one position, and one row per sequence or beam.
-
-    Attributes:
-        ids: the tokens that the model was fed, [rows, positions].
-        hidden: final states of the new positions, [rows, positions, hidden].
-        norms: ||x^0|| of these in float32, [rows, positions].
-        total: log-sum-exp of the logits at the last position in float32, [rows].
-        best: the largest of these logits, [rows].
-        best_id: the token with that logit, [rows].
-    """
-
-    ids: Tensor
-    hidden: Tensor
-    norms: Tensor
-    total: Tensor
-    best: Tensor
-    best_id: Tensor
 
 
 @dataclass(frozen=True)
@@ -72,26 +48,6 @@ class Generated:
     sinks: Tensor
 
 
-class _Ends(StoppingCriteriaList):
-    """Stops as the other criteria do, and keeps the length at which each row was done.
-
-    `generate` returns rows padded to one length, and a pad token may also be a generated one.
-    """
-
-    lengths: Tensor | None = None
-
-    def __call__(self, input_ids: Any, scores: Any, **kwargs: Any) -> Any:
-        """Return whether each row is done."""
-        done: Tensor = super().__call__(input_ids, scores, **kwargs)
-        length = torch.full_like(done, input_ids.shape[1], dtype=torch.long)
-        if self.lengths is None or len(self.lengths) != len(done):
-            self.lengths, self._done = length, done
-        else:
-            self.lengths = torch.where(self._done, self.lengths, length)
-            self._done = self._done | done
-        return done
-
-
 class Recording:
     """Generates with a clone of a model, and keeps the states."""
 
@@ -108,7 +64,7 @@ class Recording:
         self._trace = ForwardTrace(model, self._anatomy, trails=True)
         self._first: Capture | None = None
         self._replayed: Capture | None = None
-        self._ends: _Ends | None = None
+        self._ends: SequenceEnds | None = None
         self._counts_positions = False
         self._steps: list[Step] = []
         # What the two hooks saw in the latest pass.
@@ -144,8 +100,8 @@ class Recording:
         root.__dict__["forward"] = self._recorded(root.forward)
         criteria = root._get_stopping_criteria  # `generate` makes them, so it is asked there
 
-        def watched(*args: Any, **kwargs: Any) -> _Ends:
-            self._ends = _Ends(criteria(*args, **kwargs))
+        def watched(*args: Any, **kwargs: Any) -> SequenceEnds:
+            self._ends = SequenceEnds(criteria(*args, **kwargs))
             return self._ends
 
         root.__dict__["_get_stopping_criteria"] = watched
@@ -189,9 +145,6 @@ class Recording:
         Raises:
             UnsupportedHeadError: the states do not give the logits that the model generated with.
         """
-        first = self._first
-        assert first is not None
-        assert first.states.stack is not None
         rows, start = len(sequences), self.start
         new = sequences.shape[1] - start
         has_beams = beams is not None
@@ -205,7 +158,7 @@ class Recording:
         every = torch.arange(rows, device=sequences.device)
         beams = every[:, None].expand(-1, new) if beams is None else beams[:, :new].clamp_min(0)
         # The first step's rows are prompts, each for several beams or samples side by side.
-        prompts = beams[:, 0] * len(first.logits) // len(steps[0].total)
+        prompts = beams[:, 0] * len(steps[0].hidden) // len(steps[0].total)
         owners = [prompts, *(beams[:, n] for n in range(1, new))]
         hidden, norms, fed = (  # [rows, start + new - 1, ...]: the last token is never fed
             torch.cat([getattr(step, name)[o] for step, o in zip(steps, owners, strict=True)], 1)
@@ -227,32 +180,10 @@ class Recording:
         read = inputs.get("decoder_attention_mask", inputs["attention_mask"]).bool()
         if not torch.equal(fed[read], sequences[:, :-1][read]):
             raise UnsupportedHeadError(self._unlike_the_text())
-        twin = self._on_second_clone(first)
-        assert twin.states.stack is not None
-        captured = replace(
-            twin,
-            inputs=inputs,
-            states=replace(
-                twin.states,
-                raw=hidden,
-                stack=replace(twin.states.stack, shape=hidden.shape, norms=norms),
-                time_first=False,
-            ),
-            source=None if first.source is None else first.source.rows(prompts),
-            logits=first.logits[prompts],
-        )
+        captured = self._assembled(hidden, norms, inputs, prompts)
         forward = ForwardPass(self._model, captured, read=first_read)
         alive, positions = alive[:, since:], positions[:, since:]
-        # The head, replayed on the assembled states, must give each step's best logit again.
-        difference = (forward.logits_at(positions, best_id) - best).abs()[alive].amax()
-        scale = magnitude(first.logits.float()).maximum(best[alive].abs().amax())
-        if not difference <= tolerance(hidden.dtype, first.logits.dtype) * scale:
-            raise UnsupportedHeadError(
-                f"the states that {type(self._model).__name__} generated with do not give its "
-                f"logits (relative difference {float(difference / scale):.1e}), so scores could "
-                "not be vouched for. Generate first, and explain the answer as target of the "
-                "prompt."
-            )
+        self._check_logits(forward.logits_at(positions, best_id)[alive], best[alive])
         ids = sequences[:, start + since :]
         logits = forward.logits_at(positions, ids)
         return Generated(
@@ -262,6 +193,45 @@ class Recording:
             probability(logits, total),
             sinks=(self._peaks > SINK)[prompts],
         )
+
+    def _assembled(
+        self, hidden: Tensor, norms: Tensor, inputs: dict[str, Any], prompts: Tensor
+    ) -> Capture:
+        """Return the first pass's capture with the states of all steps in place of its own.
+
+        Args:
+            hidden: final states [rows, sequence, hidden].
+            norms: ||x^0||, [rows, sequence].
+            inputs: with which the model would compute these in one pass.
+            prompts: the prompt of each row, int64 [rows].
+        """
+        first = self._on_second_clone()
+        assert first.states.stack is not None
+        stack = replace(first.states.stack, shape=hidden.shape, norms=norms)
+        return replace(
+            first,
+            inputs=inputs,
+            states=replace(first.states, raw=hidden, stack=stack, time_first=False),
+            source=None if first.source is None else first.source.rows(prompts),
+            logits=first.logits[prompts],
+        )
+
+    def _check_logits(self, replayed: Tensor, best: Tensor) -> None:
+        """Raise unless the head, replayed on the assembled states, gives each step's best logit.
+
+        Both are [tokens].
+        """
+        first, hidden = self._first, self._steps[0].hidden
+        assert first is not None
+        difference = (replayed - best).abs().amax()
+        scale = magnitude(first.logits.float()).maximum(best.abs().amax())
+        if not difference <= tolerance(hidden.dtype, first.logits.dtype) * scale:
+            raise UnsupportedHeadError(
+                f"the states that {type(self._model).__name__} generated with do not give its "
+                f"logits (relative difference {float(difference / scale):.1e}), so scores could "
+                "not be vouched for. Generate first, and explain the answer as target of the "
+                "prompt."
+            )
 
     def first_states(self) -> list[Tensor]:
         """Return final states and norms of the first pass, and an encoder's states if any."""
@@ -387,13 +357,15 @@ class Recording:
             inputs["position_ids"] = (mask.cumsum(-1) - 1).clamp_min(0)
         return inputs
 
-    def _on_second_clone(self, first: Capture) -> Capture:
+    def _on_second_clone(self) -> Capture:
         """Return the first pass's capture on another clone of the model.
 
         A stream explains tokens while the first clone is still generating: a replay on that one
         would go through the recording forward and its hooks, and be taken for a step.
         """
         if self._replayed is None:
+            first = self._first
+            assert first is not None
             clone = ModelClone(self._anatomy)
             original = {twin: module for module, twin in self._trace.clone.of.items()}
             assert first.states.stack is not None
