@@ -8,7 +8,7 @@ from typing import Any
 from normxlogit.errors import OptionError
 from normxlogit.evaluation.method_specs import Candidate, candidates
 from normxlogit.evaluation.perturb.presets import RATIOS, Corrected, Paper, Preset
-from normxlogit.text.encoder import check_long
+from normxlogit.text.validation import check_long
 
 METHODS = (
     "normxlogit",

@@ -18,7 +18,8 @@ from normxlogit.model.targets import TargetIds
 from normxlogit.query import Query, ScoredBatch
 from normxlogit.results.assemble import VocabularyLabels, provenance_of
 from normxlogit.results.generation import GenerationAttribution
-from normxlogit.text.encoder import Encoded, Encoder
+from normxlogit.text.encoded import Encoded
+from normxlogit.text.encoder import Encoder
 from normxlogit.text.token_lookup import TokenLookup
 
 _NOT_STEP_BY_STEP = (
@@ -131,7 +132,7 @@ class Generator:
                 "Give tensors to normxlogit.attribute for the decoder's tokens alone."
             )
         forward.labels = VocabularyLabels(len(forward.labels), self.encoder)
-        return query.score(forward, generated.asked, self._lookup(forward, prompts))
+        return query.score(forward, generated.targets, self._lookup(forward, prompts))
 
     def _result(
         self, continuation: Continuation, generated: Generated, scored: ScoredBatch, row: int

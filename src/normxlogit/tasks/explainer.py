@@ -31,7 +31,8 @@ from normxlogit.tasks import InputOptions
 from normxlogit.tasks.generate import generate
 from normxlogit.tasks.registry import task_explainer_of, task_of
 from normxlogit.text.chat import is_chat
-from normxlogit.text.encoder import Encoder, check_long
+from normxlogit.text.encoder import Encoder
+from normxlogit.text.validation import check_long
 
 AnyExplainer = TypeVar("AnyExplainer", bound="ModelExplainer")
 

@@ -18,7 +18,7 @@ from normxlogit.results.text import Attribution
 from normxlogit.tasks import InputOptions
 from normxlogit.tasks.batches import Texts
 from normxlogit.tasks.classification import decoder_starts
-from normxlogit.text.encoder import Encoded
+from normxlogit.text.encoded import Encoded
 
 OUTSIDE = "O"
 """The tag of words outside of all entities, by convention."""

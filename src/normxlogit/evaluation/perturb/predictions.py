@@ -19,7 +19,8 @@ from normxlogit.model.clone import Anatomy, ModelClone
 from normxlogit.model.targets import Problem
 from normxlogit.tasks.batches import MemoryBudget, by_halves, by_length
 from normxlogit.tasks.padding import Padding
-from normxlogit.text.encoder import Encoder, Window
+from normxlogit.text.encoded import Window
+from normxlogit.text.encoder import Encoder
 
 AT_ONCE = 4096
 """How many tokens run together, as long as there is memory for them."""

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from normxlogit.evaluation.perturb.rankings import Order
 from normxlogit.evaluation.perturb.samples import Sample, numbered
 from normxlogit.results.text import Attribution
-from normxlogit.text.encoder import Encoded
+from normxlogit.text.encoded import Encoded
 
 RATIOS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 _SHUFFLED_WITH = 12

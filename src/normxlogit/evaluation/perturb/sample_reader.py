@@ -17,7 +17,8 @@ from normxlogit.model.forward import ForwardPass
 from normxlogit.model.targets import Problem, label_names, target_id
 from normxlogit.query import TensorAttribution, attribute
 from normxlogit.tasks.batches import MemoryBudget, by_halves, by_length
-from normxlogit.text.encoder import Encoded, Encoder, Window
+from normxlogit.text.encoded import Encoded, Window
+from normxlogit.text.encoder import Encoder
 
 
 @dataclass

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from normxlogit.errors import ModelError
-from normxlogit.text.encoder import Encoded
+from normxlogit.text.encoded import Encoded
 
 
 @dataclass(frozen=True, eq=False)
