@@ -1,6 +1,7 @@
 import json
 import logging
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,11 +15,13 @@ import pytest
 import torch
 import transformers
 import typer
+from huggingface_hub import constants
 from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner, Result
 
 from normxlogit import Attribution, Explainer, __version__, cli
-from normxlogit.cli.common import prefer_cache, texts_of
+from normxlogit.cli.io import read_texts
+from normxlogit.cli.model import prefer_cache
 from normxlogit.methods import METHODS
 from tests.helpers.tiny import tiny_classifier
 
@@ -279,7 +282,7 @@ def test_no_text_and_no_pipe_is_wrong_usage(monkeypatch: pytest.MonkeyPatch) -> 
 
     monkeypatch.setattr(sys, "stdin", Terminal())
     with pytest.raises(typer.BadParameter, match="no TEXT"):
-        texts_of([], None, "normxlogit explain TEXT")
+        read_texts([], None, "normxlogit explain TEXT")
 
 
 def test_debug_shows_the_traceback(model: Path) -> None:
@@ -313,23 +316,42 @@ def test_the_libraries_settings_are_as_before(model: Path) -> None:
 def test_the_hub_is_left_alone_if_it_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setenv("HF_HUB_OFFLINE", "0")
     prefer_cache("demo")
+    assert not constants.is_offline_mode()
     assert os.environ["HF_HUB_OFFLINE"] == "0"
     prefer_cache("no/such")
+    assert constants.is_offline_mode()
     assert os.environ["HF_HUB_OFFLINE"] == "1"
 
 
-def test_without_network_and_cache_it_is_one_line(tmp_path: Path) -> None:
-    environment = {
+def without_network(home: Path) -> dict[str, str]:
+    """The environment of a process that cannot reach the Hub and has its cache in `home`."""
+    return {
         **os.environ,
         "HF_ENDPOINT": "http://127.0.0.1:9",
-        "HF_HOME": str(tmp_path),
+        "HF_HOME": str(home),
         "HF_HUB_OFFLINE": "0",
         "no_proxy": "*",
     }
-    process = command("explain", TEXT, "--model", "no/such", env=environment)
+
+
+def test_without_network_a_cached_model_is_loaded_at_once(model: Path, tmp_path: Path) -> None:
+    cached, commit = tmp_path / "hub" / "models--some--model", "0" * 40
+    shutil.copytree(model, cached / "snapshots" / commit)
+    (cached / "refs").mkdir()
+    (cached / "refs" / "main").write_text(commit)
+    arguments = ["explain", TEXT, "--model", "some/model", "--format", "json"]
+    process = command(*arguments, env=without_network(tmp_path))
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (0, b"")
+    assert json.loads(out)["provenance"]["model"] == "some/model"
+
+
+def test_without_network_and_cache_it_is_one_line(tmp_path: Path) -> None:
+    process = command("explain", TEXT, "--model", "no/such", env=without_network(tmp_path))
     out, err = process.communicate(timeout=60)
     assert process.returncode == 1
     assert out == b""

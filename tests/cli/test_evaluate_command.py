@@ -1,6 +1,7 @@
 """What `normxlogit evaluate` takes, refuses and says; the same of bad input from Python."""
 
 import json
+import sys
 from collections.abc import Callable
 from importlib import import_module
 from itertools import islice, permutations
@@ -14,6 +15,7 @@ import yaml
 from typer.main import get_command
 
 from normxlogit import Explainer, InputError, ModelError, NormXLogitError, OptionError, cli
+from normxlogit.cli.model import ModelOptions
 from normxlogit.evaluation import run
 from tests.evaluation.test_evaluate import ROWS, TEXTS, called, explainer_of
 from tests.helpers.builders import classifier, tokenizer
@@ -117,16 +119,16 @@ def test_the_model_on_the_command_line_takes_precedence(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    asked = list[tuple[str, str | None]]()
+    loaded = list[tuple[str, str | None]]()
 
-    def load(model: str, *, revision: str | None, **_: Any) -> Explainer:
-        asked.append((model, revision))
+    def load(options: ModelOptions) -> Explainer:
+        loaded.append((options.model, options.revision))
         raise InputError("stop.")
 
     monkeypatch.setattr(command, "load", load)
     (tmp_path / "config.yaml").write_text(f"{text}data: {data}\n")
     called("--config", tmp_path / "config.yaml", *arguments, "-o", tmp_path / "out")
-    assert asked == [expected]
+    assert loaded == [expected]
 
 
 def test_the_demo_instead_of_the_model_in_a_file(model: Path, data: Path, tmp_path: Path) -> None:
@@ -177,6 +179,18 @@ def test_what_is_null_in_a_file_is_not_given(model: Path, data: Path, tmp_path: 
         assert (result.exit_code, result.stderr) == (0, "")
     null, out = ((tmp_path / kind / "results.json").read_bytes() for kind in ("null", "left out"))
     assert null == out
+
+
+def test_a_file_of_options_needs_an_extra(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "yaml", None)
+    (tmp_path / "config.yaml").write_text(f"data: {data}")
+    result = called("--config", tmp_path / "config.yaml", "-o", tmp_path / "out")
+    assert result.exit_code == 1
+    assert result.stderr == (
+        'normxlogit: this needs yaml. Install it with: pip install "normxlogit[evaluate]"\n'
+    )
 
 
 def unwrapped(text: str) -> str:

@@ -1052,7 +1052,7 @@ def test_one_line_on_the_command_line(model: Path, tmp_path: Path) -> None:
         (["--draws", "many"], 2, "Invalid value"),
         (["--config", tmp_path / "unknown.yaml"], 2, "colour"),
         (["--config", tmp_path / "list.yaml"], 2, "must have options by name"),
-        (["--config", tmp_path / "broken.yaml"], 2, "is no YAML"),
+        (["--config", tmp_path / "broken.yaml"], 2, "is not valid YAML"),
         (["--config", tmp_path / "none.yaml"], 1, "none.yaml"),
         (["--config", tmp_path / "ratios.yaml"], 1, "ratios must be a list"),
     ]
