@@ -1,4 +1,4 @@
-"""What `normxlogit evaluate` prints of its results."""
+"""The tables and sentences that `normxlogit evaluate` prints."""
 
 import sys
 from collections.abc import Mapping
