@@ -128,7 +128,7 @@ def test_what_the_command_finds(kind: str, models: Path, data: Path, tmp_path: P
             mean, low, high = (found["text"][metric][name][key][-1] for key in KEYS)
             assert f"{mean:.3f} [{low:.3f}, {high:.3f}]" in line
     assert f"{len(asked)} of 30 cases can be asked" in lines[-2]
-    assert "Figures are of the sentence's words at layer 2, intervals 95 %." in lines[-2]
+    assert "Figures are for the sentence's words at layer 2, intervals 95 %." in lines[-2]
     assert ("the cue comes after them" in lines[-2]) == (kind == "llama")
     assert lines[-1] == f"The report: {out / 'report.md'}"
 

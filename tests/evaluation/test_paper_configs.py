@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 
 from experiments.paper import faithfulness, standins
 from normxlogit import OptionError, cli
+from normxlogit.cli.model import ModelOptions
 from normxlogit.evaluation.plan import plan_of
 from tests.helpers.evaluation import TEXTS
 from tests.helpers.models import classifier_explainer
@@ -60,7 +61,7 @@ def test_settings_of_the_second_experiment(tmp_path: Path, monkeypatch: pytest.M
 
     command = sys.modules["normxlogit.cli.evaluate"]
     monkeypatch.setattr("normxlogit.evaluation.blimp.run.blimp", blimp)
-    monkeypatch.setattr(command, "load", lambda model, **_: f"loaded {model}")
+    monkeypatch.setattr(command, "load", lambda options: f"loaded {options.model}")
     monkeypatch.setattr(command, "prefer_cached_data", lambda _: None)
     arguments = ["--config", str(CONFIGS / f"{OF_EVIDENCE}.yaml"), "-o", str(tmp_path / "out")]
     result = CliRunner().invoke(cli.app, ["evaluate", *arguments])
@@ -80,8 +81,8 @@ def test_settings_are_what_the_command_takes(
         asked.append((source, options))
         raise OptionError("that is enough.")
 
-    def load(model: str, **_: Any) -> Any:
-        assert model
+    def load(options: ModelOptions) -> Any:
+        assert options.model
         return SimpleNamespace(evaluate=evaluate)
 
     command = sys.modules["normxlogit.cli.evaluate"]
