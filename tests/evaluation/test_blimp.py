@@ -19,24 +19,24 @@ from transformers import PreTrainedTokenizerBase
 from experiments.paper.cues import marked
 from experiments.paper.masked_lm import accuracy, epoch, pairs_of, preferences
 from normxlogit import Explainer, InputError
-from normxlogit.evaluation.blimp import (
+from normxlogit.evaluation import case_of
+from normxlogit.evaluation.benchmark.cases import (
     RULES,
     Case,
-    case_of,
     expand,
     halves,
     read_cases,
     target_ids,
 )
-from normxlogit.evaluation.blimp.readings import (
+from normxlogit.evaluation.benchmark.readings import (
     Item,
     Read,
-    items_of,
+    make_items,
     read,
     same_words,
     serving,
 )
-from normxlogit.evaluation.blimp.scores import figures, results_of, scores_of
+from normxlogit.evaluation.benchmark.scores import build_results, figures, score_items
 from tests.conftest import SHARED
 from tests.helpers.builders import KINDS, tokenizer
 from tools.coverage.zoo import tiny_model
@@ -329,7 +329,7 @@ def aligned(explainer: Explainer, items: list[Item]) -> dict[str, Any]:
     for numbers in same_words(items):
         found = read(explainer, [items[n] for n in numbers], methods)
         reads.update(zip(numbers, found, strict=True))
-    return results_of(scores_of(items, sorted(reads), [reads[n] for n in sorted(reads)], 0), 0)
+    return build_results(score_items(items, sorted(reads), [reads[n] for n in sorted(reads)], 0), 0)
 
 
 @torch.no_grad()
@@ -350,7 +350,7 @@ def last_layer(explainer: Explainer, item: Item) -> tuple[Any, Any, Any, Any, An
 def test_readings_of_the_last_layer(kind: str) -> None:
     """The experiment's figures, from the model's own logits and scikit-learn."""
     explainer, causal = language_model(kind), kind == "llama"
-    items = items_of(MADE_UP, explainer)
+    items = make_items(MADE_UP, explainer)
     assert len(items) == (2 if causal else 3), "of the second the cue comes after the target"
     report = aligned(explainer, items)
     preferred = []

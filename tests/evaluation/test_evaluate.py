@@ -28,7 +28,7 @@ from normxlogit import Explainer, InputError, ModelError, OptionError, cli
 from normxlogit.data.files import write_whole
 from normxlogit.data.progress import Meter
 from normxlogit.evaluation import checkpoint, run
-from normxlogit.evaluation.batch_evaluator import Work
+from normxlogit.evaluation.batch_evaluator import BatchEvaluator
 from normxlogit.evaluation.metrics import aopc_bounds
 from normxlogit.evaluation.metrics.bootstrap import Bootstrap
 from normxlogit.methods import METHODS, register
@@ -1001,7 +1001,7 @@ def test_two_runs_at_once(bert: Explainer, tmp_path: Path) -> None:
     def rows() -> Iterator[str]:
         yield from TEXTS
 
-    probe = Work.probe
+    probe = BatchEvaluator.probe
 
     def meanwhile(self: Any) -> Any:
         if not seen:
@@ -1011,7 +1011,7 @@ def test_two_runs_at_once(bert: Explainer, tmp_path: Path) -> None:
         return probe(self)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Work, "probe", meanwhile)
+        patch.setattr(BatchEvaluator, "probe", meanwhile)
         found = bert.evaluate(rows(), tmp_path / "out", methods=["norm"])
     assert seen
     assert len(found.scores) == 5

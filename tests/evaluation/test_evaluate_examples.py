@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from normxlogit import Explainer
-from normxlogit.evaluation.estimates import Metric, figures_of
-from normxlogit.evaluation.records import table_of
+from normxlogit.evaluation.estimates import Metric, estimate_metrics
+from normxlogit.evaluation.records import records_table
 from normxlogit.evaluation.run import Evaluation
 from tests.helpers.paths import ROOT
 
@@ -118,7 +118,7 @@ def test_a_text_counts_if_every_draw_of_every_method_has_a_figure(
         for row, value in enumerate(own)
     ]
     metric = Metric("", True, column, agreement)
-    found = figures_of(table_of(records), {"it": metric}, gold, 0)
+    found = estimate_metrics(records_table(records), {"it": metric}, gold, 0)
     for name in ("norm", "random"):
         figure = found[name]["it"]
         assert figure["examples"] == len(expected)

@@ -9,7 +9,7 @@ import torch
 from transformers import LlamaForCausalLM, PreTrainedTokenizerBase
 
 from normxlogit import Explainer, InputError, ModelError, OptionError
-from normxlogit.evaluation.metrics.generation import answer_drops
+from normxlogit.evaluation import answer_drops
 from tests.helpers.builders import tokenizer
 from tools.coverage.zoo import tiny_config
 

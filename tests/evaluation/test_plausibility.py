@@ -16,8 +16,8 @@ from sklearn.metrics import (
 from transformers import PreTrainedTokenizerBase
 
 from normxlogit import Attribution, Explainer, InputError, OptionError
+from normxlogit.evaluation import agreement
 from normxlogit.evaluation.metrics.plausibility import (
-    agreement,
     auprc,
     average_precision,
     dot_product,

@@ -24,22 +24,22 @@ from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 
 from normxlogit import InputError, MissingExtraError
-from normxlogit.evaluation.estimates import metrics_of
+from normxlogit.evaluation.estimates import select_metrics
 from normxlogit.evaluation.metrics.bootstrap import Bootstrap, Estimate
-from normxlogit.evaluation.records import table_of
+from normxlogit.evaluation.records import records_table
 from normxlogit.evaluation.report import write_report
 from normxlogit.evaluation.report.advice import advice
 from normxlogit.evaluation.report.disagreement import Disputed, agreement, disputed
-from normxlogit.evaluation.report.findings import Findings
 from normxlogit.evaluation.report.pages.disputed import text_of
 from normxlogit.evaluation.report.pages.markdown import markdown
 from normxlogit.evaluation.report.pages.page import page
-from normxlogit.evaluation.report.paired_bootstrap import Paired
+from normxlogit.evaluation.report.paired_bootstrap import PairedBootstrap
 from normxlogit.evaluation.report.plots import curves, layer_heatmap, scatter
 from normxlogit.evaluation.report.plots.figures import figures
 from normxlogit.evaluation.report.plots.label_placement import Box, beside, spread
 from normxlogit.evaluation.report.plots.style import Figure
-from normxlogit.evaluation.report.vs_random import beside_random
+from normxlogit.evaluation.report.view import EvaluationView
+from normxlogit.evaluation.report.vs_random import compare_with_random
 from normxlogit.methods import METHODS
 from tests.conftest import find_browser
 from tests.show.test_show import HOSTILE, Reader
@@ -263,7 +263,7 @@ def evaluation(
         "failed": dict(failed or {}),
         "notes": [] if labelled else ["no example has a label."],
     }
-    return results, table_of([records[n] for n in order])
+    return results, records_table([records[n] for n in order])
 
 
 def interval(estimate: Estimate) -> dict[str, float]:
@@ -281,7 +281,7 @@ def measured(results: Data) -> Data:
     return {"examples": 16, "forward_seconds": 0.004, "methods": methods}
 
 
-def figures_of(**values: tuple[float, float, float | None]) -> Findings:
+def figures_of(**values: tuple[float, float, float | None]) -> EvaluationView:
     """Findings of methods with a comprehensiveness, a sufficiency and a cost.
 
     A method is behind the best if it differs by more than 0.05.
@@ -316,13 +316,13 @@ def figures_of(**values: tuple[float, float, float | None]) -> Findings:
     results, _ = evaluation(("normxlogit",), examples=5)
     results["examples"]["evaluated"] = 400
     costs = {n: {"forwards": cost} for n, (_, _, cost) in values.items() if cost is not None}
-    return Findings(
+    return EvaluationView(
         {**results, "methods": methods, "metrics": METRICS},
         {"examples": 16, "forward_seconds": 0.01, "methods": costs} if costs else None,
     )
 
 
-def says(found: Findings) -> list[tuple[str, str]]:
+def says(found: EvaluationView) -> list[tuple[str, str]]:
     """The advice, where methods differ if they do so by more than 0.05."""
 
     def difference(metric: str, one: str, other: str) -> Estimate:
@@ -427,8 +427,8 @@ class TestAdvice:
     def test_a_variant_is_said_to_be_chosen(self) -> None:
         names = ("normxlogit", "normxlogit:layer=2", "normxlogit:layer=4")
         results, scores = evaluation(names)
-        found = Findings(results, measured(results))
-        _, own, _ = advice(found, Paired(scores, 0).difference)
+        found = EvaluationView(results, measured(results))
+        _, own, _ = advice(found, PairedBootstrap(scores, 0).difference)
         assert "Of the 3 variants" in own.text
         assert "normxlogit:layer=4, chosen by its figures on these very texts" in own.text
 
@@ -473,7 +473,7 @@ class TestAdvice:
 
     def test_a_regression_has_no_confidence(self) -> None:
         results, scores = evaluation(("normxlogit", "alti"), regression=True)
-        texts = advice(Findings(results, None), Paired(scores, 0).difference)
+        texts = advice(EvaluationView(results, None), PairedBootstrap(scores, 0).difference)
         assert "confidence" not in " ".join(paragraph.text for paragraph in texts)
         assert "moves the value most with" in texts[0].text
 
@@ -548,7 +548,9 @@ def test_differences_are_of_examples_that_both_have() -> None:
             assert len(drops) == (DRAWS if name == "random" else 1)
             own.append(sum(map(sum, drops)) / len(drops) / len(RATIOS))
     gaps = np.array(means["normxlogit"]) - np.array(means["random"])
-    found = Paired(table_of(records), 0).difference("sufficiency", "normxlogit", "random")
+    found = PairedBootstrap(records_table(records), 0).difference(
+        "sufficiency", "normxlogit", "random"
+    )
     assert found is not None
     assert found.value == pytest.approx(gaps.mean())
     error = gaps.std(ddof=1) / math.sqrt(28)
@@ -556,7 +558,10 @@ def test_differences_are_of_examples_that_both_have() -> None:
     assert low == pytest.approx(gaps.mean() - 1.96 * error, abs=0.3 * error)
     assert high == pytest.approx(gaps.mean() + 1.96 * error, abs=0.3 * error)
     apart = [r for r in records if (r["method"] == "random") == (r["row"] < 15)]
-    assert Paired(table_of(apart), 0).difference("sufficiency", "normxlogit", "random") is None
+    assert (
+        PairedBootstrap(records_table(apart), 0).difference("sufficiency", "normxlogit", "random")
+        is None
+    )
 
 
 PLACES = st.lists(st.floats(-2, 2), min_size=1, max_size=20)
@@ -825,11 +830,11 @@ def test_what_is_ranked_is_called_what_it_is(unit: str) -> None:
     results, scores = evaluation(SMALL, examples=30, further=True)
     results["settings"]["unit"] = unit
     further = ("curves", "naopc", "loo_tau")
-    metrics = metrics_of(further, unit, is_regression=False, labelled=True)
+    metrics = select_metrics(further, unit, is_regression=False, labelled=True)
     for name, about in results["metrics"].items():
         about["about"] = metrics[name].about
-    found = Findings(results, measured(results))
-    paragraphs = advice(found, Paired(scores, 0).difference)
+    found = EvaluationView(results, measured(results))
+    paragraphs = advice(found, PairedBootstrap(scores, 0).difference)
     drawn = [Figure("sufficiency", "It.", '<svg width="9pt"></svg>', b"")]
     html = page(found, paragraphs, {}, drawn, scores).split("</style>")[1]
     shown = unescape(re.sub("<[^>]*>", " ", html))
@@ -839,7 +844,7 @@ def test_what_is_ranked_is_called_what_it_is(unit: str) -> None:
         assert f"what leaving out each {unit} alone loses" in text
     for said in (f"Which {unit}s does", f"{unit}s are hidden, or", f"Above zero a {unit} speaks"):
         assert said.casefold() in shown.casefold()
-    soft = metrics_of(("soft",), unit, is_regression=True, labelled=False)["pi_soft_nc"].about
+    soft = select_metrics(("soft",), unit, is_regression=True, labelled=False)["pi_soft_nc"].about
     assert f"more important a {unit} is, as a share of what all {unit}s lose" in soft
 
 
@@ -858,8 +863,8 @@ def test_what_is_not_better_than_random_is_said(reports: dict[str, Written]) -> 
     names = ("alti", "norm", "attention", "random")
     strength = {"alti": 0.4, "norm": 0.2, "attention": 0.1, "random": 0.2}
     results, scores = evaluation(names, strength=strength)
-    found = Findings(results, None)
-    placed = beside_random(found, Paired(scores, 0))
+    found = EvaluationView(results, None)
+    placed = compare_with_random(found, PairedBootstrap(scores, 0))
     both = FIGURES
     assert {key: placed[key] for key in placed if key[0] == "attention"} == {
         ("attention", metric): "worse" for metric in both
@@ -882,7 +887,7 @@ def test_words_are_marked_where_they_stand() -> None:
         farthest=("alti", "alti"),
         lowest=-0.5,
     )
-    html = text_of(Findings(evaluation(("alti",), examples=5)[0], None), ["alti"], 1, text)
+    html = text_of(EvaluationView(evaluation(("alti",), examples=5)[0], None), ["alti"], 1, text)
     (shown,) = re.findall(r'<p class="nx-text" dir="auto">(.*?)</p>', html, re.DOTALL)
     marks = re.findall(r"<mark([^>]*)>(.*?)</mark>", shown)
     assert [word for _, word in marks] == ["[CLS]", "A", "&lt;b&gt;", "a"]
@@ -913,7 +918,7 @@ def test_the_ten_texts_on_the_page(reports: dict[str, Written]) -> None:
 
 def write_page(given: tuple[Data, pa.Table]) -> str:
     """The page of an evaluation, without figures."""
-    return page(Findings(given[0], None), [], {}, [], given[1])
+    return page(EvaluationView(given[0], None), [], {}, [], given[1])
 
 
 def drawings(
@@ -941,7 +946,7 @@ def drawings(
 
     for module in (curves, scatter, layer_heatmap):
         monkeypatch.setattr(module, "saved", keep)
-    figures(Findings(results, measured(results)))
+    figures(EvaluationView(results, measured(results)))
     return kept
 
 

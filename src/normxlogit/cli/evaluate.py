@@ -188,7 +188,7 @@ def evaluate(
         name, revision = options.pop("model", "demo"), options.pop("revision", None)
         asked = options.pop("benchmark", None)
         if asked is not None:
-            from normxlogit.evaluation.blimp.run import blimp, check_benchmark
+            from normxlogit.evaluation.benchmark.run import blimp, check_benchmark
 
             check_benchmark(asked, options)
         prefer_cached_data(source)

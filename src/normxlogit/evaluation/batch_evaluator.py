@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from normxlogit.data.rows import Row
 from normxlogit.errors import InputError, NormXLogitError, OptionError
-from normxlogit.evaluation.method_specs import RANDOM, Candidate
+from normxlogit.evaluation.method_specs import RANDOM, MethodSpec
 from normxlogit.evaluation.metrics import aopc_bounds
 from normxlogit.evaluation.metrics.faithfulness import (
     Ranked,
@@ -21,13 +21,13 @@ from normxlogit.evaluation.metrics.faithfulness import (
     said,
     tau,
 )
-from normxlogit.evaluation.metrics.soft import Soft
-from normxlogit.evaluation.perturb.predictions import Answers
-from normxlogit.evaluation.perturb.rankings import order_of, unit_scores
-from normxlogit.evaluation.perturb.sample_reader import Left, Reader
+from normxlogit.evaluation.metrics.soft import SoftMetrics
+from normxlogit.evaluation.perturb.predictions import PredictionCache
+from normxlogit.evaluation.perturb.rankings import rank_units, unit_scores
+from normxlogit.evaluation.perturb.sample_reader import SampleReader, Skipped
 from normxlogit.evaluation.perturb.samples import Sample
 from normxlogit.evaluation.plan import Plan
-from normxlogit.evaluation.records import table_of
+from normxlogit.evaluation.records import records_table
 from normxlogit.model.targets import Problem
 from normxlogit.results.text import Attribution
 from normxlogit.tasks.explainer import ModelExplainer
@@ -36,45 +36,45 @@ AT_A_TIME = 32
 """How many rows are evaluated together, and saved."""
 
 
-class Work:
+class BatchEvaluator:
     """What is done with each part of the rows."""
 
     def __init__(
         self,
         explainer: ModelExplainer,
-        reader: Reader,
-        answers: Answers,
+        reader: SampleReader,
+        cache: PredictionCache,
         plan: Plan,
         rows: Sequence[Row],
     ) -> None:
-        self._explainer, self._reader, self._answers = explainer, reader, answers
+        self._explainer, self._reader, self._cache = explainer, reader, cache
         self._plan, self._rows = plan, rows
-        self._soft = Soft(explainer.model, reader.problem, plan.ratios, plan.seed)
+        self._soft = SoftMetrics(explainer.model, reader.problem, plan.ratios, plan.seed)
 
-    def probe(self) -> tuple[list[Candidate], dict[str, str]]:
+    def probe(self) -> tuple[list[MethodSpec], dict[str, str]]:
         """The candidates that serve the model, by the first good text, and why the others do not.
 
         Raises:
             InputError: no row is good.
             OptionError: no candidate serves.
         """
-        left = Left()
-        sample = next(self._good(left), None)
+        skipped = Skipped()
+        sample = next(self._good(skipped), None)
         if sample is None:
             raise InputError(
-                "no row can be evaluated: " + ("; ".join(left.first) or "there are none") + "."
+                "no row can be evaluated: " + ("; ".join(skipped.first) or "there are none") + "."
             )
-        serving, failed = list[Candidate](), dict[str, str]()
-        for candidate in self._plan.candidates:
+        serving, failed = list[MethodSpec](), dict[str, str]()
+        for spec in self._plan.method_specs:
             try:
-                for own in self.arguments([candidate]).values():
+                for own in self.arguments([spec]).values():
                     self._explainer.explain(sample.item, **own)
             except InputError:  # of this text alone
-                serving.append(candidate)
+                serving.append(spec)
             except NormXLogitError as error:
-                failed[candidate.name] = str(error)
+                failed[spec.name] = str(error)
             else:
-                serving.append(candidate)
+                serving.append(spec)
         if not serving:
             raise OptionError(
                 "none of the methods serves this model: "
@@ -85,26 +85,26 @@ class Work:
     def explained(self, scores: pa.Table) -> list[Sample]:
         """The first samples that every method has explained."""
         rows = set(scores["row"].to_pylist())
-        known = (sample for sample in self._good(Left()) if sample.number in rows)
+        known = (sample for sample in self._good(Skipped()) if sample.number in rows)
         return list(itertools.islice(known, AT_A_TIME))
 
-    def _good(self, left: Left) -> Iterator[Sample]:
+    def _good(self, skipped: Skipped) -> Iterator[Sample]:
         for start in range(0, len(self._rows), AT_A_TIME):
-            yield from self._reader.samples(self._rows[start : start + AT_A_TIME], left)
+            yield from self._reader.samples(self._rows[start : start + AT_A_TIME], skipped)
 
-    def arguments(self, candidates: Sequence[Candidate]) -> dict[str, dict[str, Any]]:
+    def arguments(self, specs: Sequence[MethodSpec]) -> dict[str, dict[str, Any]]:
         """What `Explainer.explain` takes for each candidate but random, by name."""
         found = {}
-        for candidate in candidates:
-            if candidate.method == RANDOM:
+        for spec in specs:
+            if spec.method == RANDOM:
                 continue
-            preset = dict(self._plan.preset.options(candidate.method))
-            if candidate.method == "frequency":
+            preset = dict(self._plan.preset.options(spec.method))
+            if spec.method == "frequency":
                 preset["counts"] = self._counts
-            own = candidate.arguments(preset)
+            own = spec.arguments(preset)
             if own.get("compat") == "paper":
                 own["batch_size"] = 1
-            found[candidate.name] = {**own, "long": self._plan.long}
+            found[spec.name] = {**own, "long": self._plan.long}
         return found
 
     @cached_property
@@ -116,7 +116,7 @@ class Work:
     def part(
         self,
         rows: Sequence[Row],
-        serving: Sequence[Candidate],
+        serving: Sequence[MethodSpec],
         show: Callable[[float, int], None],
     ) -> tuple[pa.Table, dict[str, Any]]:
         """The records of some rows, and a note of what was left out and how much was run.
@@ -124,12 +124,12 @@ class Work:
         Meanwhile `show` is told to how many rows, counted in parts, and to how many tokens of
         variants the work done so far amounts.
         """
-        left, plan, answers = Left(), self._plan, self._answers
+        skipped, plan, cache = Skipped(), self._plan, self._cache
         before = self._spent()
-        samples = self._reader.samples(rows, left)
+        samples = self._reader.samples(rows, skipped)
         step = len(rows) / (len(serving) + 2)
         scores = self._scores(
-            samples, serving, left, lambda done: show(done * step, answers.tokens)
+            samples, serving, skipped, lambda done: show(done * step, cache.tokens)
         )
         samples = [sample for sample in samples if sample.number in scores]
         entries = [
@@ -139,41 +139,41 @@ class Work:
             for draw, own in enumerate(draws)
         ]
         rankings = [
-            Ranked(sample, order_of(own), plan.preset.counts(sample, plan.ratios))
+            Ranked(sample, rank_units(own), plan.preset.counts(sample, plan.ratios))
             for sample, _, _, own in entries
         ]
         records = [self._record(*entry) for entry in entries]
-        for record, ranked, erased in zip(records, rankings, erase(answers, rankings), strict=True):
+        for record, ranked, erased in zip(records, rankings, erase(cache, rankings), strict=True):
             for column, outputs in (
                 ("comprehensiveness", erased.without_top),
                 ("sufficiency", erased.top_alone),
             ):
                 record[column] = drop(ranked.sample, outputs)
                 record[f"{column}_said"] = said(outputs)
-        show((len(serving) + 1) * step, answers.tokens)
+        show((len(serving) + 1) * step, cache.tokens)
         self._add_further(records, rankings, samples)
-        show(len(rows), answers.tokens)
-        answers.forget()
+        show(len(rows), cache.tokens)
+        cache.forget()
         note = {
-            "errors": left.errors,
-            "first": left.first,
+            "errors": skipped.errors,
+            "first": skipped.first,
             "gold": {sample.number: sample.label for sample in samples if sample.label is not None},
             **{name: count - before[name] for name, count in self._spent().items()},
         }
-        return table_of(records), note
+        return records_table(records), note
 
     def _spent(self) -> dict[str, int]:
         """How much was asked and run so far."""
         return {
-            name: getattr(self._answers, name) + getattr(self._soft, name)
+            name: getattr(self._cache, name) + getattr(self._soft, name)
             for name in ("asked", "forwards", "tokens")
         }
 
     def _scores(
         self,
         samples: Sequence[Sample],
-        serving: Sequence[Candidate],
-        left: Left,
+        serving: Sequence[MethodSpec],
+        skipped: Skipped,
         show: Callable[[int], None],
     ) -> dict[int, dict[str, list[Any]]]:
         """The scores of units, for each draw, by row and candidate; rows that a candidate could not
@@ -182,25 +182,25 @@ class Work:
         plan = self._plan
         found: dict[int, dict[str, list[Any]]] = {sample.number: {} for sample in samples}
         arguments = self.arguments(serving)
-        for number, candidate in enumerate(serving):
+        for number, spec in enumerate(serving):
             show(number)
             going = [sample for sample in samples if sample.number in found]
-            if candidate.method == RANDOM:
+            if spec.method == RANDOM:
                 for sample in going:
                     draws = range(plan.preset.draws)
-                    found[sample.number][candidate.name] = [
+                    found[sample.number][spec.name] = [
                         _scores_of(plan.preset.draw(sample, plan.seed, draw)) for draw in draws
                     ]
                 continue
             items = [sample.item for sample in going]
-            results = self._explainer.explain(items, **arguments[candidate.name])
+            results = self._explainer.explain(items, **arguments[spec.name])
             for sample, result in zip(going, results, strict=True):
                 if isinstance(result, Attribution):
                     units = sample.units_in(result.tokens)
                     own = unit_scores(plan.preset.scores(result), units, sample.count)
-                    found[sample.number][candidate.name] = [own]
+                    found[sample.number][spec.name] = [own]
                 else:
-                    left.add(f"row {sample.number}", "method", f"{candidate.name}: {result.error}")
+                    skipped.add(f"row {sample.number}", "method", f"{spec.name}: {result.error}")
                     del found[sample.number]
         return found
 
@@ -230,21 +230,21 @@ class Work:
         rankings: Sequence[Ranked],
         samples: Sequence[Sample],
     ) -> None:
-        further, answers = self._plan.further, self._answers
+        further, cache = self._plan.further, self._cache
         if "curves" in further or "naopc" in further:
-            drawn = curves(answers, rankings)
+            drawn = curves(cache, rankings)
             if "curves" in further:
                 for record, own in zip(records, drawn, strict=True):
                     record["deletion"], record["insertion"] = own.areas
             if "naopc" in further:
-                found = aopc_bounds.bounds(answers, samples)
+                found = aopc_bounds.bounds(cache, samples)
                 by_row = {s.number: b for s, b in zip(samples, found, strict=True)}
                 for record, own in zip(records, drawn, strict=True):
                     top, bottom = (by_row[record["row"]].normalised(a) for a in own.stepwise)
                     record["naopc_comprehensiveness"] = top
                     record["naopc_sufficiency"] = bottom
         if "loo_tau" in further:
-            lost = leave_one_out(answers, samples)
+            lost = leave_one_out(cache, samples)
             of_row = {s.number: own for s, own in zip(samples, lost, strict=True)}
             for record in records:
                 record["loo_tau"] = tau(record["scores"], of_row[record["row"]])

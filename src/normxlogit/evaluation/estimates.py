@@ -41,7 +41,7 @@ class Metric:
 _SHARES = "hidden, the mean over all shares"
 
 
-def metrics_of(
+def select_metrics(
     further: Sequence[str], unit: str, *, is_regression: bool, labelled: bool
 ) -> dict[str, Metric]:
     """The metrics of an evaluation that ranks units of this kind, by name."""
@@ -125,7 +125,7 @@ _FURTHER = (
 )
 
 
-def figures_of(
+def estimate_metrics(
     scores: pa.Table, metrics: Mapping[str, Metric], gold: Mapping[int, float], seed: int
 ) -> dict[str, dict[str, Any]]:
     """The figures of each method, by method and metric.

@@ -14,7 +14,7 @@ _OWN = ("layer", "readout")
 
 
 @dataclass(frozen=True)
-class Candidate:
+class MethodSpec:
     """A method with options.
 
     Attributes:
@@ -39,7 +39,7 @@ class Candidate:
         return asdict(self)
 
 
-def candidates(given: Sequence[str | Mapping[str, Any]]) -> list[Candidate]:
+def parse_method_specs(given: Sequence[str | Mapping[str, Any]]) -> list[MethodSpec]:
     """The candidates that names or mappings mean.
 
     Args:
@@ -52,31 +52,31 @@ def candidates(given: Sequence[str | Mapping[str, Any]]) -> list[Candidate]:
     if isinstance(given, (str, Mapping)) or not isinstance(given, Iterable) or not given:
         raise OptionError(f"methods must be a list with one name or more, got {given!r}.")
     found = [_parsed(one) if isinstance(one, str) else _mapped(one) for one in given]
-    names = [candidate.name for candidate in found]
+    names = [spec.name for spec in found]
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
         raise OptionError(f"method {twice!r} is given twice. Give one of them another name.")
-    for candidate in found:
-        find_method(candidate.method).check(candidate.options, candidate.layer)
-        if not (candidate.layer is None or type(candidate.layer) is int):
+    for spec in found:
+        find_method(spec.method).check(spec.options, spec.layer)
+        if not (spec.layer is None or type(spec.layer) is int):
             raise OptionError(
-                f"{candidate.name!r}: layer must be one number, got {candidate.layer!r}. Give a "
+                f"{spec.name!r}: layer must be one number, got {spec.layer!r}. Give a "
                 "method for each."
             )
-        own = (candidate.options, candidate.layer, candidate.readout)
-        if candidate.method == RANDOM and any(own):
+        own = (spec.options, spec.layer, spec.readout)
+        if spec.method == RANDOM and any(own):
             raise OptionError(
                 "random takes no options here: it is drawn as often as `draws` says, by `seed`."
             )
-        if (candidate.method == RANDOM) != (candidate.name == RANDOM):
+        if (spec.method == RANDOM) != (spec.name == RANDOM):
             raise OptionError(
-                f"{candidate.name!r} is another name for {candidate.method!r}: random, which the "
+                f"{spec.name!r} is another name for {spec.method!r}: random, which the "
                 "others are held against, is called so, and no other method is."
             )
     return found
 
 
-def _parsed(given: str) -> Candidate:
+def _parsed(given: str) -> MethodSpec:
     method, *parts = given.split(":")
     options = {}
     for part in parts:
@@ -88,12 +88,12 @@ def _parsed(given: str) -> Candidate:
             )
         options[name] = parse_option(text)
     own = {name: options.pop(name) for name in _OWN if name in options}
-    return Candidate(given, method, **own, options=options)
+    return MethodSpec(given, method, **own, options=options)
 
 
-def _mapped(given: Mapping[str, Any]) -> Candidate:
+def _mapped(given: Mapping[str, Any]) -> MethodSpec:
     try:
-        found = Candidate(**{"name": given["method"], **given})
+        found = MethodSpec(**{"name": given["method"], **given})
         json.dumps(dict(found.options))
     except (KeyError, TypeError, ValueError) as error:
         raise OptionError(

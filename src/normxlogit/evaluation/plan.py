@@ -6,7 +6,7 @@ from types import NoneType
 from typing import Any
 
 from normxlogit.errors import OptionError
-from normxlogit.evaluation.method_specs import Candidate, candidates
+from normxlogit.evaluation.method_specs import MethodSpec, parse_method_specs
 from normxlogit.evaluation.perturb.presets import RATIOS, Corrected, Paper, Preset
 from normxlogit.text.encoder import check_long
 
@@ -28,7 +28,7 @@ class Plan:
     """What is done with each text.
 
     Attributes:
-        candidates: the methods.
+        method_specs: the methods.
         preset: how texts are cut, hidden and counted.
         unit: what is ranked.
         operator: how units are hidden, see `operators`; None for the mask token.
@@ -40,7 +40,7 @@ class Plan:
         limit: how many rows are read; None for all.
     """
 
-    candidates: Sequence[Candidate]
+    method_specs: Sequence[MethodSpec]
     preset: Preset
     unit: str
     operator: str | None
@@ -58,7 +58,7 @@ class Plan:
             "unit": self.unit,
             "operator": self.operator,
             "ratios": list(self.ratios),
-            "candidates": [candidate.to_dict() for candidate in self.candidates],
+            "candidates": [spec.to_dict() for spec in self.method_specs],
             "metrics": list(self.further),
             "draws": self.preset.draws,
             "seed": self.seed,
@@ -124,7 +124,7 @@ def plan_of(
         )
     unit = unit or ("token" if preset == "paper" else "word")
     return Plan(
-        candidates=candidates(methods),
+        method_specs=parse_method_specs(methods),
         preset=Paper() if preset == "paper" else Corrected(unit, 20 if draws is None else draws),
         unit=unit,
         operator=operator,

@@ -6,7 +6,7 @@ from typing import Any
 import pyarrow as pa
 
 
-def list_of(of: pa.DataType) -> pa.DataType:
+def list_type(of: pa.DataType) -> pa.DataType:
     """A list as Parquet calls its elements, so that records read from a file are like new ones."""
     return pa.list_(pa.field("element", of))
 
@@ -21,12 +21,12 @@ SCHEMA = pa.schema(
         ("confidence", pa.float64()),
         ("method", pa.string()),
         ("draw", pa.int32()),
-        ("units", list_of(pa.string())),
-        ("scores", list_of(pa.float64())),
-        ("comprehensiveness", list_of(pa.float64())),
-        ("comprehensiveness_said", list_of(pa.float64())),
-        ("sufficiency", list_of(pa.float64())),
-        ("sufficiency_said", list_of(pa.float64())),
+        ("units", list_type(pa.string())),
+        ("scores", list_type(pa.float64())),
+        ("comprehensiveness", list_type(pa.float64())),
+        ("comprehensiveness_said", list_type(pa.float64())),
+        ("sufficiency", list_type(pa.float64())),
+        ("sufficiency_said", list_type(pa.float64())),
         ("deletion", pa.float64()),
         ("insertion", pa.float64()),
         ("naopc_comprehensiveness", pa.float64()),
@@ -43,6 +43,6 @@ for are null.
 """
 
 
-def table_of(records: Sequence[dict[str, Any]]) -> pa.Table:
+def records_table(records: Sequence[dict[str, Any]]) -> pa.Table:
     """Records as a table; what they lack is null."""
     return pa.Table.from_pylist(list(records), SCHEMA)

@@ -8,11 +8,11 @@ import numpy as np
 import pyarrow as pa
 
 from normxlogit.errors import InputError
-from normxlogit.evaluation.estimates import figures_of, metrics_of
+from normxlogit.evaluation.estimates import estimate_metrics, select_metrics
 from normxlogit.evaluation.method_specs import RANDOM
 from normxlogit.evaluation.metrics.bootstrap import Bootstrap
-from normxlogit.evaluation.perturb.operators import effect_of
-from normxlogit.evaluation.perturb.sample_reader import Left, Reader
+from normxlogit.evaluation.perturb.operators import describe_operator
+from normxlogit.evaluation.perturb.sample_reader import SampleReader, Skipped
 from normxlogit.evaluation.plan import Plan
 from normxlogit.methods import METHODS
 from normxlogit.model.targets import Problem
@@ -21,9 +21,9 @@ SCHEMA = "normxlogit/evaluation/1"
 FEW = 30
 
 
-def results_of(
+def build_results(
     settings: Mapping[str, Any],
-    reader: Reader,
+    reader: SampleReader,
     plan: Plan,
     read: int,
     scores: pa.Table,
@@ -32,25 +32,27 @@ def results_of(
 ) -> dict[str, Any]:
     """The content of results.json."""
     gold = {int(row): value for note in notes for row, value in note["gold"].items()}
-    left = Left()
+    skipped = Skipped()
     for note in notes:
         for kind, count in note["errors"].items():
-            left.errors[kind] = left.errors.get(kind, 0) + count
-        left.first = (left.first + note["first"])[:5]
+            skipped.errors[kind] = skipped.errors.get(kind, 0) + count
+        skipped.first = (skipped.first + note["first"])[:5]
     if len(scores) == 0:
-        why = "; ".join(left.first)
+        why = "; ".join(skipped.first)
         raise InputError(f"no row could be explained by every method: {why}.")
     is_regression = reader.problem is Problem.REGRESSION
-    metrics = metrics_of(plan.further, plan.unit, is_regression=is_regression, labelled=bool(gold))
-    figures = figures_of(scores, metrics, gold, plan.seed)
+    metrics = select_metrics(
+        plan.further, plan.unit, is_regression=is_regression, labelled=bool(gold)
+    )
+    figures = estimate_metrics(scores, metrics, gold, plan.seed)
     measured = {
         name: metric
         for name, metric in metrics.items()
         if all(name in own for own in figures.values())
     }
     examples = _examples(scores, gold, reader, read) | {
-        "errors": dict(sorted(left.errors.items())),
-        "first_errors": left.first,
+        "errors": dict(sorted(skipped.errors.items())),
+        "first_errors": skipped.first,
     }
     versions = settings["versions"]
     return {
@@ -74,16 +76,16 @@ def results_of(
             for name, metric in measured.items()
         },
         "methods": {
-            candidate.name: {
-                "method": candidate.method,
-                "family": METHODS[candidate.method].family,
-                "cost": METHODS[candidate.method].cost,
-                "source": METHODS[candidate.method].source,
-                "draws": plan.preset.draws if candidate.method == RANDOM else 1,
-                "figures": figures[candidate.name],
+            spec.name: {
+                "method": spec.method,
+                "family": METHODS[spec.method].family,
+                "cost": METHODS[spec.method].cost,
+                "source": METHODS[spec.method].source,
+                "draws": plan.preset.draws if spec.method == RANDOM else 1,
+                "figures": figures[spec.name],
             }
-            for candidate in plan.candidates
-            if candidate.name in figures
+            for spec in plan.method_specs
+            if spec.name in figures
         },
         "failed": dict(failed),
         "notes": [
@@ -95,7 +97,7 @@ def results_of(
 
 
 def _examples(
-    scores: pa.Table, gold: Mapping[int, float], reader: Reader, read: int
+    scores: pa.Table, gold: Mapping[int, float], reader: SampleReader, read: int
 ) -> dict[str, Any]:
     """How many rows there are, what their labels are, and how well the model does on them."""
     whole = {
@@ -150,12 +152,12 @@ def _notes(examples: Mapping[str, Any], label: str | None, given: set[float]) ->
     return found
 
 
-def _effects(settings: Mapping[str, Any], reader: Reader) -> list[str]:
+def _effects(settings: Mapping[str, Any], reader: SampleReader) -> list[str]:
     """What a reader should know of how words were hidden, where there is no mask token."""
     if reader.has_mask:
         return []
     operator = settings["operator"]
     return [
         f"this tokenizer has no mask token, and {settings['unit']}s were hidden by {operator!r}: "
-        f"{effect_of(operator)}."
+        f"{describe_operator(operator)}."
     ]

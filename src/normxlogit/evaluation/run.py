@@ -17,15 +17,15 @@ from normxlogit.data.files import write_whole
 from normxlogit.data.progress import Meter
 from normxlogit.data.rows import Columns, Row
 from normxlogit.data.source import rows_of
-from normxlogit.evaluation.batch_evaluator import AT_A_TIME, Work
+from normxlogit.evaluation.batch_evaluator import AT_A_TIME, BatchEvaluator
 from normxlogit.evaluation.checkpoint import Checkpoint, parquet
-from normxlogit.evaluation.metrics.costs import costs_of
-from normxlogit.evaluation.metrics.sanity import sanity_of
+from normxlogit.evaluation.metrics.costs import measure_costs
+from normxlogit.evaluation.metrics.sanity import check_sanity
 from normxlogit.evaluation.perturb.operators import find_operator
-from normxlogit.evaluation.perturb.predictions import Answers
-from normxlogit.evaluation.perturb.sample_reader import Reader
+from normxlogit.evaluation.perturb.predictions import PredictionCache
+from normxlogit.evaluation.perturb.sample_reader import SampleReader
 from normxlogit.evaluation.plan import Plan
-from normxlogit.evaluation.results import results_of
+from normxlogit.evaluation.results import build_results
 from normxlogit.extras import versions
 from normxlogit.tasks.explainer import ModelExplainer
 from normxlogit.tasks.fingerprint import model_of
@@ -43,7 +43,7 @@ class Evaluation:
         results: settings, counts and the figures of each method, plain data for JSON; see
             docs/evaluate.md.
         scores: the records of each text, method and draw; see `records.SCHEMA`.
-        costs: what each method costs, see `costs.costs_of`.
+        costs: what each method costs, see `costs.measure_costs`.
         folder: where all of it is written, if anywhere.
     """
 
@@ -69,9 +69,9 @@ def evaluate(
     operator, hide = find_operator(plan.operator, encoder)
     plan = replace(plan, operator=operator)
     rows, data = _rows(source, columns, plan.limit, subset, split)
-    reader = Reader(explainer.model, encoder, plan.preset, plan.long)
-    answers = Answers(explainer.model, encoder, reader.problem, hide)
-    work = Work(explainer, reader, answers, plan, rows)
+    reader = SampleReader(explainer.model, encoder, plan.preset, plan.long)
+    cache = PredictionCache(explainer.model, encoder, reader.problem, hide)
+    evaluator = BatchEvaluator(explainer, reader, cache, plan, rows)
     settings = {
         "model": model_of(explainer),
         "data": data,
@@ -87,29 +87,29 @@ def evaluate(
             if finished is not None:
                 checkpoint.finish()
                 return finished
-        serving, failed = work.probe()
+        serving, failed = evaluator.probe()
         parts = checkpoint.parts() if checkpoint else []
         done = min(len(parts) * AT_A_TIME, len(rows))
         meter = stack.enter_context(Meter(len(rows), done, 0, shown=progress))
         while done < len(rows):
             own = rows[done : done + AT_A_TIME]
-            part = work.part(own, serving, partial(_show, meter, done))
+            part = evaluator.part(own, serving, partial(_show, meter, done))
             if checkpoint:
                 checkpoint.save(len(parts), *part)
             parts.append(part)
             done += len(own)
         scores = pa.concat_tables([table for table, _ in parts])
-        results = results_of(
+        results = build_results(
             settings, reader, plan, len(rows), scores, [n for _, n in parts], failed
         )
-        arguments, first = work.arguments(serving), work.explained(scores)
+        arguments, first = evaluator.arguments(serving), evaluator.explained(scores)
         if "sanity" in plan.further:
             meter.say("sanity checks")
-            results["sanity"] = sanity_of(
+            results["sanity"] = check_sanity(
                 explainer, arguments, first, plan.preset.scores, plan.seed
             )
         meter.say("timing the methods")
-        costs = costs_of(explainer, arguments, first)
+        costs = measure_costs(explainer, arguments, first)
         if output is not None and checkpoint is not None:
             _write(output, results, scores, costs)
             checkpoint.finish()

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from normxlogit.evaluation.metrics.faithfulness import drop
-from normxlogit.evaluation.perturb.predictions import Answers
+from normxlogit.evaluation.perturb.predictions import PredictionCache
 from normxlogit.evaluation.perturb.samples import Sample
 
 BEAM = 5
@@ -42,16 +42,16 @@ class Bounds:
         return float(np.clip((aopc - self.lower) / room, 0, 1))
 
 
-def bounds(answers: Answers, samples: Sequence[Sample], beam: int = BEAM) -> list[Bounds]:
+def bounds(cache: PredictionCache, samples: Sequence[Sample], beam: int = BEAM) -> list[Bounds]:
     """The bounds of each text, exact up to `EXACT` units and beyond by a beam of so many sets."""
-    found = {sign: _sums(answers, samples, sign, beam) for sign in (1, -1)}
+    found = {sign: _sums(cache, samples, sign, beam) for sign in (1, -1)}
     return [
         Bounds(high / max(sample.count, 1), -low / max(sample.count, 1))
         for sample, high, low in zip(samples, found[1], found[-1], strict=True)
     ]
 
 
-def _sums(answers: Answers, samples: Sequence[Sample], sign: int, beam: int) -> list[float]:
+def _sums(cache: PredictionCache, samples: Sequence[Sample], sign: int, beam: int) -> list[float]:
     """The largest sum over all steps of the loss times `sign`, for each text."""
     beams: list[dict[_Set, float]] = [{frozenset(): 0.0} for _ in samples]
     for step in range(1, max((sample.count for sample in samples), default=0) + 1):
@@ -63,7 +63,7 @@ def _sums(answers: Answers, samples: Sequence[Sample], sign: int, beam: int) -> 
             for row, own in zip(hidden, sets, strict=True):
                 row[list(own)] = True
             asked.append((samples[n], hidden))
-        for n, sets, outputs in zip(running, grown, answers.of(asked), strict=True):
+        for n, sets, outputs in zip(running, grown, cache.predict(asked), strict=True):
             sample = samples[n]
             lost = sign * drop(sample, outputs)
             sums = [

@@ -14,7 +14,7 @@ from normxlogit.tasks.explainer import ModelExplainer
 EXAMPLES = 16
 
 
-def costs_of(
+def measure_costs(
     explainer: ModelExplainer, arguments: Mapping[str, Mapping[str, Any]], samples: Sequence[Sample]
 ) -> dict[str, Any]:
     """Median seconds of a text by itself, and as a multiple of the model's own forward pass on it.

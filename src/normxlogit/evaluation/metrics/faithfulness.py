@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import kendalltau
 
-from normxlogit.evaluation.perturb.predictions import Answers, Outputs
+from normxlogit.evaluation.perturb.predictions import Outputs, PredictionCache
 from normxlogit.evaluation.perturb.rankings import Order, hidden_sets
 from normxlogit.evaluation.perturb.samples import Sample
 
@@ -46,14 +46,14 @@ class Erased:
     top_alone: Outputs
 
 
-def erase(answers: Answers, rankings: Sequence[Ranked]) -> list[Erased]:
+def erase(cache: PredictionCache, rankings: Sequence[Ranked]) -> list[Erased]:
     """Hide the first units of each order, and then the others."""
     tops = [hidden_sets(ranked.order, ranked.counts) for ranked in rankings]
     asked = [
         (ranked.sample, np.concatenate([top, ~top]))
         for ranked, top in zip(rankings, tops, strict=True)
     ]
-    return [Erased(*np.split(found, 2)) for found in answers.of(asked)]
+    return [Erased(*np.split(found, 2)) for found in cache.predict(asked)]
 
 
 def drop(sample: Sample, outputs: Outputs) -> Floats:
@@ -110,7 +110,7 @@ class Curves:
         return stepwise(self.deletion), stepwise(self.insertion[::-1])
 
 
-def curves(answers: Answers, rankings: Sequence[Ranked]) -> list[Curves]:
+def curves(cache: PredictionCache, rankings: Sequence[Ranked]) -> list[Curves]:
     """Both curves of each ranking."""
     asked = []
     for ranked in rankings:
@@ -118,7 +118,7 @@ def curves(answers: Answers, rankings: Sequence[Ranked]) -> list[Curves]:
         first = hidden_sets(ranked.order, steps)
         asked.append((ranked.sample, np.concatenate([first, ~first])))
     found = []
-    for ranked, outputs in zip(rankings, answers.of(asked), strict=True):
+    for ranked, outputs in zip(rankings, cache.predict(asked), strict=True):
         kept = ranked.sample.output[ranked.sample.said] - drop(ranked.sample, outputs)
         found.append(Curves(*np.split(kept, 2)))
     return found
@@ -139,10 +139,10 @@ def stepwise(curve: Floats) -> float:
     return float((curve[0] - curve[1:]).mean()) if len(curve) > 1 else 0.0
 
 
-def leave_one_out(answers: Answers, samples: Sequence[Sample]) -> list[Floats]:
+def leave_one_out(cache: PredictionCache, samples: Sequence[Sample]) -> list[Floats]:
     """What hiding each unit alone loses, see `drop`, for each text float64 [units]."""
     asked = [(sample, np.eye(sample.count, dtype=np.bool_)) for sample in samples]
-    found = answers.of(asked)
+    found = cache.predict(asked)
     return [drop(sample, outputs) for sample, outputs in zip(samples, found, strict=True)]
 
 

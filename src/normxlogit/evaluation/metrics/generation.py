@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from normxlogit.errors import InputError, ModelError, OptionError
 from normxlogit.evaluation.perturb.operators import without
 from normxlogit.evaluation.perturb.presets import RATIOS
-from normxlogit.evaluation.perturb.rankings import hidden_sets, order_of
+from normxlogit.evaluation.perturb.rankings import hidden_sets, rank_units
 from normxlogit.results.generation import GenerationAttribution
 from normxlogit.results.text import Failure
 from normxlogit.tasks.explainer import ModelExplainer
@@ -79,7 +79,7 @@ def answer_drops(
     own = np.flatnonzero((ranked.segments == 0) & ~ranked.special)
     if len(own) < 2:
         raise InputError(f"the prompt {found.prompt!r:.60} has fewer than two words to rank.")
-    order = order_of(ranked.scores[own].astype(np.float64))
+    order = rank_units(ranked.scores[own].astype(np.float64))
     cut_out = _counts(ratios, counts, len(own))
     top = hidden_sets(order, cut_out)
     others = ~hidden_sets(order, [max(count, 1) for count in cut_out])

@@ -31,7 +31,7 @@ Floats = NDArray[np.float64]
 Scores = Callable[[ModelExplainer, Sample, int], Floats]
 
 
-def sanity_of(
+def check_sanity(
     explainer: ModelExplainer,
     arguments: Mapping[str, Mapping[str, Any]],
     samples: Sequence[Sample],

@@ -70,7 +70,7 @@ def chances(scores: Floats, shares: Sequence[float]) -> Floats:
     return found
 
 
-class Soft:
+class SoftMetrics:
     """Asks a classifier about texts of whose word embeddings some numbers are zero.
 
     Attributes:

@@ -60,7 +60,7 @@ def find_operator(name: str | None, encoder: Encoder) -> tuple[str, Operator]:
     return name, replacement(special[name] if name in special else encoder.id_of(name))
 
 
-def effect_of(name: str) -> str:
+def describe_operator(name: str) -> str:
     """What the operator of that name does."""
     return EFFECTS.get(name, "that token in place of each")
 

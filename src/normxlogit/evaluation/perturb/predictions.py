@@ -21,7 +21,7 @@ from normxlogit.tasks.batches import Room, by_halves, by_length
 from normxlogit.tasks.padding import Padding
 from normxlogit.text.encoder import Encoder, Window
 
-AT_ONCE = 4096
+MAX_BATCH_TOKENS = 4096
 """How many tokens run together, as long as there is memory for them."""
 
 Request = tuple[Sample, NDArray[np.bool_]]
@@ -30,7 +30,7 @@ Request = tuple[Sample, NDArray[np.bool_]]
 Outputs = NDArray[np.float64]
 
 
-class Answers:
+class PredictionCache:
     """Asks a classifier, and remembers what it said.
 
     Attributes:
@@ -57,7 +57,7 @@ class Answers:
         """Forget what was said, to free memory; the counts stay."""
         self._known.clear()
 
-    def of(self, requests: Sequence[Request]) -> list[Outputs]:
+    def predict(self, requests: Sequence[Request]) -> list[Outputs]:
         """What the model says of each variant, float64 [variants, outputs] for each request.
 
         Raises:
@@ -117,7 +117,7 @@ class Answers:
             yield batch, side or "right"
 
     def _fits(self, rows: int, longest: int) -> bool:
-        return self._room.fits(rows, longest, AT_ONCE)
+        return self._room.fits(rows, longest, MAX_BATCH_TOKENS)
 
     @torch.inference_mode()
     def _outputs(self, windows: Sequence[Window], side: str) -> Outputs:

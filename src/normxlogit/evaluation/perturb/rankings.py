@@ -29,7 +29,7 @@ def unit_scores(
     return found
 
 
-def order_of(scores: NDArray[np.float64]) -> Order:
+def rank_units(scores: NDArray[np.float64]) -> Order:
     """Units by score, the highest first; of like scores the first in the text first; nan last."""
     return np.argsort(-scores, kind="stable")
 

@@ -10,7 +10,7 @@ from transformers import PreTrainedModel
 
 from normxlogit.data.rows import Bad, Row
 from normxlogit.errors import InputError, ModelError, OptionError, UnsupportedHeadError
-from normxlogit.evaluation.perturb.predictions import AT_ONCE, Outputs
+from normxlogit.evaluation.perturb.predictions import MAX_BATCH_TOKENS, Outputs
 from normxlogit.evaluation.perturb.presets import Preset
 from normxlogit.evaluation.perturb.samples import Sample
 from normxlogit.model.forward import ForwardPass
@@ -21,7 +21,7 @@ from normxlogit.text.encoder import Encoded, Encoder, Window
 
 
 @dataclass
-class Left:
+class Skipped:
     """Rows that are left out.
 
     Attributes:
@@ -39,7 +39,7 @@ class Left:
             self.first.append(f"{row}: {why.rstrip('.')}")
 
 
-class Reader:
+class SampleReader:
     """Reads rows for a classifier.
 
     Attributes:
@@ -69,8 +69,8 @@ class Reader:
                 f"{self.problem.value} of {outputs} outputs."
             )
 
-    def samples(self, rows: Sequence[Row], left: Left) -> list[Sample]:
-        """The samples of rows that can be evaluated; the others are noted in `left`."""
+    def samples(self, rows: Sequence[Row], skipped: Skipped) -> list[Sample]:
+        """The samples of rows that can be evaluated; the others are noted in `skipped`."""
         read: dict[int, tuple[Row, Encoded, float | None]] = {}
         for row in rows:
             try:
@@ -78,14 +78,14 @@ class Reader:
                     raise _Unusable(row.bad.kind.value, row.bad.why)
                 read[row.number] = row, self._encoded(row), self._label(row)
             except _Unusable as error:
-                left.add(row, error.kind, str(error))
+                skipped.add(row, error.kind, str(error))
         whole = self._whole({number: encoded for number, (_, encoded, _) in read.items()})
         samples = []
         for number, (row, encoded, label) in read.items():
             output, position = whole[number]
             units = self._preset.units(encoded, position)
             if units.max(initial=-1) < 0:
-                left.add(row, "input", "there is nothing in it that could be hidden")
+                skipped.add(row, "input", "there is nothing in it that could be hidden")
                 continue
             item = self._preset.item(row.item)
             samples.append(Sample(number, item, encoded, units, output, label))
@@ -132,7 +132,7 @@ class Reader:
         return found
 
     def _fits(self, rows: int, longest: int) -> bool:
-        return self._room.fits(rows, longest, AT_ONCE)
+        return self._room.fits(rows, longest, MAX_BATCH_TOKENS)
 
     @torch.inference_mode()
     def _read(self, windows: Sequence[Window]) -> list[tuple[Outputs, int]]:

@@ -8,14 +8,14 @@ from normxlogit.data.files import write_whole
 from normxlogit.errors import InputError
 from normxlogit.evaluation.report.advice import advice
 from normxlogit.evaluation.report.blimp import evidence
-from normxlogit.evaluation.report.findings import Findings
 from normxlogit.evaluation.report.pages.markdown import markdown
 from normxlogit.evaluation.report.pages.page import page
-from normxlogit.evaluation.report.paired_bootstrap import Paired
+from normxlogit.evaluation.report.paired_bootstrap import PairedBootstrap
 from normxlogit.evaluation.report.plots.figures import figures
 from normxlogit.evaluation.report.plots.layers import by_layer
 from normxlogit.evaluation.report.plots.style import Figure, shortened
-from normxlogit.evaluation.report.vs_random import beside_random
+from normxlogit.evaluation.report.view import EvaluationView
+from normxlogit.evaluation.report.vs_random import compare_with_random
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -41,9 +41,9 @@ def write_report(
         InputError: it cannot be written there.
         MissingExtraError: matplotlib is not installed.
     """
-    found = Findings(results, costs)
-    paired = Paired(scores, int(results["settings"]["seed"]))
-    random = beside_random(found, paired)
+    found = EvaluationView(results, costs)
+    paired = PairedBootstrap(scores, int(results["settings"]["seed"]))
+    random = compare_with_random(found, paired)
     paragraphs = advice(found, paired.difference)
     drawn = figures(found)
     texts = {

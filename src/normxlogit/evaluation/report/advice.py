@@ -12,7 +12,7 @@ from typing import Any
 
 from normxlogit.evaluation.metrics.bootstrap import Estimate
 from normxlogit.evaluation.perturb.operators import EFFECTS
-from normxlogit.evaluation.report.findings import MAIN, SELF, Findings, times
+from normxlogit.evaluation.report.view import MAIN, SELF, EvaluationView, times
 from normxlogit.evaluation.report.vs_random import gain
 from normxlogit.show.phrases import percent
 
@@ -33,7 +33,7 @@ class Paragraph:
     text: str
 
 
-def advice(found: Findings, difference: Differences) -> list[Paragraph]:
+def advice(found: EvaluationView, difference: Differences) -> list[Paragraph]:
     """What to do with these figures.
 
     Args:
@@ -49,7 +49,7 @@ def advice(found: Findings, difference: Differences) -> list[Paragraph]:
     return [*paragraphs, Paragraph("How far to trust this", _limits(found))]
 
 
-def recommendable(found: Findings, difference: Differences) -> list[str]:
+def recommendable(found: EvaluationView, difference: Differences) -> list[str]:
     """The methods at the top, between which the figures do not decide; none if a baseline is."""
     main, brief = MAIN
     first = found.ahead(main)
@@ -63,7 +63,7 @@ def recommendable(found: Findings, difference: Differences) -> list[str]:
     return [name for name in first if name in found.ahead(brief)] or first
 
 
-def cheapest(found: Findings, pool: Sequence[str]) -> str:
+def cheapest(found: EvaluationView, pool: Sequence[str]) -> str:
     """The cheapest of some methods, in the order of their figures; the first if costs are alike."""
     costs = {name: cost for name in pool if (cost := found.forwards(name)) is not None}
     if not costs:
@@ -72,7 +72,7 @@ def cheapest(found: Findings, pool: Sequence[str]) -> str:
     return next(name for name in pool if costs.get(name, float("inf")) <= ALIKE * least)
 
 
-def _verdict(found: Findings, pick: str | None) -> str:
+def _verdict(found: EvaluationView, pick: str | None) -> str:
     if pick is None:
         return "No method can be recommended on these figures"
     if len([name for name in found.methods if not found.is_baseline(name)]) == 1:
@@ -80,7 +80,7 @@ def _verdict(found: Findings, pick: str | None) -> str:
     return f"Use {pick} here"
 
 
-def _why(found: Findings, pick: str | None, pool: Sequence[str]) -> str:
+def _why(found: EvaluationView, pick: str | None, pool: Sequence[str]) -> str:
     sentences = [_leading(found, metric) for metric in MAIN]
     first, second = (found.ahead(metric) for metric in MAIN)
     baselines = [name for name in first if found.is_baseline(name)]
@@ -119,7 +119,7 @@ def _why(found: Findings, pick: str | None, pool: Sequence[str]) -> str:
     return " ".join(sentences)
 
 
-def _leading(found: Findings, metric: str) -> str:
+def _leading(found: EvaluationView, metric: str) -> str:
     """Who is the best in a metric, and who is not told apart."""
     best, *others = found.ahead(metric)
     peers = [name for name in others if found.beside_best(name, metric) == "same"]
@@ -141,7 +141,7 @@ def _leading(found: Findings, metric: str) -> str:
     return " ".join(sentences)
 
 
-def _own(found: Findings, name: str, pick: str | None, difference: Differences) -> Paragraph:
+def _own(found: EvaluationView, name: str, pick: str | None, difference: Differences) -> Paragraph:
     """What is to be said of NormXLogit."""
     sentences = []
     if len(found.own) > 1:
@@ -167,7 +167,7 @@ def _own(found: Findings, name: str, pick: str | None, difference: Differences) 
     return Paragraph(heading, " ".join(filter(None, sentences)))
 
 
-def _place(found: Findings, name: str, metric: str) -> str:
+def _place(found: EvaluationView, name: str, metric: str) -> str:
     """Its rank in a metric, and how far it is from the best."""
     figure, order = found.figure(name, metric), found.ranking(metric)
     if figure is None:
@@ -203,7 +203,7 @@ def _beside_chance(chance: dict[str, str]) -> list[str]:
 
 
 def _when_not(
-    found: Findings,
+    found: EvaluationView,
     name: str,
     pick: str | None,
     chance: dict[str, str],
@@ -259,7 +259,7 @@ def _when_not(
     return sentences
 
 
-def _limits(found: Findings) -> str:
+def _limits(found: EvaluationView) -> str:
     examples = found.results["examples"]
     count = examples["evaluated"]
     sentences = [
@@ -281,7 +281,7 @@ def _limits(found: Findings) -> str:
     return " ".join(filter(None, sentences))
 
 
-def _right(found: Findings) -> str:
+def _right(found: EvaluationView) -> str:
     """How good the model itself is."""
     examples = found.results["examples"]
     accuracy, pearson = examples.get("accuracy"), examples.get("pearson")
@@ -314,14 +314,14 @@ def _hidden(settings: Any) -> str:
     return said
 
 
-def _cost(found: Findings, name: str) -> str:
+def _cost(found: EvaluationView, name: str) -> str:
     return (
         f"explaining a text by {name} takes {times(found.forwards(name) or 0)} times as long as "
         "classifying it"
     )
 
 
-def _estimate(found: Findings, metric: str, figure: Any) -> str:
+def _estimate(found: EvaluationView, metric: str, figure: Any) -> str:
     low, high = (found.amount(metric, figure[end]) for end in ("low", "high"))
     return f"{found.amount(metric, figure['value'])} (95 % interval {low} to {high})"
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 Floats = NDArray[np.float64]
 
 
-class Paired:
+class PairedBootstrap:
     """The rows of scores.parquet, by method and example."""
 
     def __init__(self, scores: "pa.Table", seed: int) -> None:

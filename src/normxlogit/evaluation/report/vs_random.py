@@ -3,14 +3,14 @@
 from collections.abc import Mapping
 
 from normxlogit.evaluation.metrics.bootstrap import Estimate
-from normxlogit.evaluation.report.findings import MAIN, Findings
-from normxlogit.evaluation.report.paired_bootstrap import Paired
+from normxlogit.evaluation.report.paired_bootstrap import PairedBootstrap
+from normxlogit.evaluation.report.view import MAIN, EvaluationView
 
-BesideRandom = Mapping[tuple[str, str], str]
+VsRandom = Mapping[tuple[str, str], str]
 """Of a method's name and a metric: "same" if it is not told apart from random order, or "worse"."""
 
 
-def beside_random(found: Findings, paired: Paired) -> BesideRandom:
+def compare_with_random(found: EvaluationView, paired: PairedBootstrap) -> VsRandom:
     """The methods that are not shown to be better than random order, if that was measured."""
     if found.random is None:
         return {}
@@ -26,7 +26,7 @@ def beside_random(found: Findings, paired: Paired) -> BesideRandom:
     return placed
 
 
-def gain(found: Findings, metric: str, difference: Estimate) -> str:
+def gain(found: EvaluationView, metric: str, difference: Estimate) -> str:
     """What the difference of one method to another says of the one: "better", "same", "worse"."""
     if not difference.differs_from_zero:
         return "same"

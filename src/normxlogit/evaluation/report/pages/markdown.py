@@ -4,17 +4,17 @@ import re
 from collections.abc import Iterator, Sequence
 
 from normxlogit.evaluation.report.advice import Paragraph
-from normxlogit.evaluation.report.findings import Findings
 from normxlogit.evaluation.report.pages import tables
 from normxlogit.evaluation.report.plots.style import Figure
-from normxlogit.evaluation.report.vs_random import BesideRandom
+from normxlogit.evaluation.report.view import EvaluationView
+from normxlogit.evaluation.report.vs_random import VsRandom
 from normxlogit.show import phrases
 
 
 def markdown(
-    found: Findings,
+    found: EvaluationView,
     paragraphs: Sequence[Paragraph],
-    random: BesideRandom,
+    random: VsRandom,
     drawn: Sequence[Figure],
 ) -> str:
     """What the page says but for the texts, with links to the figures' files."""
@@ -22,9 +22,9 @@ def markdown(
 
 
 def _lines(
-    found: Findings,
+    found: EvaluationView,
     paragraphs: Sequence[Paragraph],
-    random: BesideRandom,
+    random: VsRandom,
     drawn: Sequence[Figure],
 ) -> Iterator[str]:
     yield f"# Attribution methods on {plain(str(found.settings['model']['name']))}"

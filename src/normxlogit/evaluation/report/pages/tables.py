@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from normxlogit.evaluation.perturb.operators import effect_of
-from normxlogit.evaluation.report.findings import MAIN, Findings, times, title
-from normxlogit.evaluation.report.vs_random import BesideRandom
+from normxlogit.evaluation.perturb.operators import describe_operator
+from normxlogit.evaluation.report.view import MAIN, EvaluationView, times, title
+from normxlogit.evaluation.report.vs_random import VsRandom
 from normxlogit.show.phrases import percent
 
 DISAGREEMENT = (
@@ -52,7 +52,7 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class Row:
+class TableRow:
     """A method: its name, its cells in the order of metrics, and what it costs."""
 
     name: str
@@ -60,30 +60,30 @@ class Row:
     cost: str
 
 
-def groups(found: Findings) -> list[list[str]]:
+def groups(found: EvaluationView) -> list[list[str]]:
     """The metrics by table: the main ones with what labels tell, and the others."""
     first = [metric for metric in found.metrics if metric.startswith(MAIN)]
     others = [metric for metric in found.metrics if metric not in first]
     return [group for group in (first, others) if group]
 
 
-def rows(found: Findings, metrics: list[str], random: BesideRandom) -> list[Row]:
+def rows(found: EvaluationView, metrics: list[str], random: VsRandom) -> list[TableRow]:
     """The methods, the best in comprehensiveness first."""
     return [
-        Row(
+        TableRow(
             name, tuple(_cell(found, name, metric, random) for metric in metrics), cost(found, name)
         )
         for name in found.methods
     ]
 
 
-def heading(found: Findings, metric: str) -> str:
+def heading(found: EvaluationView, metric: str) -> str:
     """A column's, with the direction that is better."""
     arrow = "↑" if found.metrics[metric]["higher_is_better"] else "↓"
     return f"{title(metric)}\N{NO-BREAK SPACE}{arrow}"
 
 
-def about(found: Findings, metric: str) -> str:
+def about(found: EvaluationView, metric: str) -> str:
     """What a metric is, and of how many examples where that is not all of them."""
     said = sentence(found.metrics[metric]["about"])
     own, evaluated = found.examples(metric), found.results["examples"]["evaluated"]
@@ -94,21 +94,21 @@ def about(found: Findings, metric: str) -> str:
     )
 
 
-def cost(found: Findings, name: str) -> str:
+def cost(found: EvaluationView, name: str) -> str:
     """The measured cost of a method, or else what it does."""
     forwards = found.forwards(name)
     stated = str(found.methods[name]["cost"])
     return stated if forwards is None else f"{times(forwards)} × ({stated})"
 
 
-def cost_heading(found: Findings) -> str:
+def cost_heading(found: EvaluationView) -> str:
     """What the column of costs shows."""
     if found.costs is None:
         return "Cost, not measured"
     return "Cost, × classifying"
 
 
-def sanity(found: Findings) -> tuple[list[str], list[list[str]]] | None:
+def sanity(found: EvaluationView) -> tuple[list[str], list[list[str]]] | None:
     """The names of the columns, and a row for each method, if sanity was checked."""
     checked = found.results.get("sanity")
     if checked is None:
@@ -135,7 +135,7 @@ def _apart(value: float | None) -> str:
     return f"{value:.0e}".replace("-", "−") if value else "0"
 
 
-def facts(found: Findings) -> list[tuple[str, str]]:
+def facts(found: EvaluationView) -> list[tuple[str, str]]:
     """How it was measured: names and what they are."""
     settings, results = found.settings, found.results
     examples, forwards = results["examples"], results["forwards"]
@@ -152,7 +152,7 @@ def facts(found: Findings) -> list[tuple[str, str]]:
         "The model's own": _quality(examples),
         "Preset": settings["preset"],
         "What is ranked": found.units,
-        "Hidden by": f"{operator}: {effect_of(operator)}",
+        "Hidden by": f"{operator}: {describe_operator(operator)}",
         "Shares": ", ".join(f"{ratio:g}" for ratio in settings["ratios"]),
         "Random orders": f"{settings['draws']} for each example",
         "Seed": str(settings["seed"]),
@@ -175,7 +175,7 @@ def of_versions(versions: Mapping[str, str]) -> str:
     return ", ".join(f"{name} {version}" for name, version in versions.items())
 
 
-def summary(found: Findings) -> str:
+def summary(found: EvaluationView) -> str:
     """What was evaluated, in a line."""
     examples = found.results["examples"]
     methods = f"{len(found.methods)} method{'s' * (len(found.methods) != 1)}"
@@ -189,7 +189,7 @@ def sentence(text: str) -> str:
     return f"{text[:1].upper()}{text[1:].rstrip('.')}."
 
 
-def _cell(found: Findings, name: str, metric: str, random: BesideRandom) -> Cell:
+def _cell(found: EvaluationView, name: str, metric: str, random: VsRandom) -> Cell:
     figure = found.figure(name, metric)
     if figure is None:
         return Cell("–", "", ())

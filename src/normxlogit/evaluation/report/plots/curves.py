@@ -2,7 +2,6 @@
 
 from typing import TYPE_CHECKING
 
-from normxlogit.evaluation.report.findings import Findings, title
 from normxlogit.evaluation.report.plots.label_placement import spread
 from normxlogit.evaluation.report.plots.style import (
     SIZE,
@@ -15,6 +14,7 @@ from normxlogit.evaluation.report.plots.style import (
     saved,
     text_width,
 )
+from normxlogit.evaluation.report.view import EvaluationView, title
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _WIDTH, _LEFT, _TOP, _LINE = 2.3, 0.55, 0.3, 0.17
 
 
-def curve(found: Findings, metric: str, names: list[str]) -> Figure | None:
+def curve(found: EvaluationView, metric: str, names: list[str]) -> Figure | None:
     """A metric's figure, a line for each method; None if nothing is known by share."""
     lines = {
         name: figure["by_ratio"]
@@ -94,10 +94,10 @@ def _end(axes: "Axes", share: float) -> float:
     return (share - low) / (high - low)
 
 
-def _share(found: Findings, metric: str) -> str:
+def _share(found: EvaluationView, metric: str) -> str:
     done = "kept" if metric.startswith("sufficiency") else "hidden"
     return f"{found.units} {done}, the highest-ranked first (%)"
 
 
-def _caption(found: Findings, metric: str) -> str:
+def _caption(found: EvaluationView, metric: str) -> str:
     return f"{title(metric)}: {found.metrics[metric]['about'].rstrip('.')}."

@@ -1,14 +1,14 @@
 """The figures of a report."""
 
-from normxlogit.evaluation.report.findings import MAIN, Findings
 from normxlogit.evaluation.report.plots.curves import curve
 from normxlogit.evaluation.report.plots.layer_heatmap import heat
 from normxlogit.evaluation.report.plots.scatter import scatter
 from normxlogit.evaluation.report.plots.style import SETTINGS, Figure
+from normxlogit.evaluation.report.view import MAIN, EvaluationView
 from normxlogit.show.plot import new_figure
 
 
-def figures(found: Findings) -> list[Figure]:
+def figures(found: EvaluationView) -> list[Figure]:
     """Curves of the metrics that have them, cost, and maps by layer: those there is data for.
 
     Raises:

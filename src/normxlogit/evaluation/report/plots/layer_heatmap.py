@@ -2,7 +2,6 @@
 
 import numpy as np
 
-from normxlogit.evaluation.report.findings import Findings, title
 from normxlogit.evaluation.report.plots.style import (
     SIZE,
     Figure,
@@ -11,6 +10,7 @@ from normxlogit.evaluation.report.plots.style import (
     shortened,
     text_width,
 )
+from normxlogit.evaluation.report.view import EvaluationView, title
 
 _CELL = 0.52, 0.27
 _WIDEST = 3.6
@@ -18,7 +18,7 @@ _WIDEST = 3.6
 _DARK_UP_TO = 0.47
 
 
-def heat(found: Findings, metric: str) -> Figure | None:
+def heat(found: EvaluationView, metric: str) -> Figure | None:
     """A metric's map, layers by methods; None if no method was taken at several layers."""
     groups = found.by_layer()
     if metric not in found.metrics or not groups:

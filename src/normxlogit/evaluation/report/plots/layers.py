@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from normxlogit.evaluation.report.findings import SELF
 from normxlogit.evaluation.report.plots.style import SETTINGS, Figure, saved
+from normxlogit.evaluation.report.view import SELF
 from normxlogit.show.plot import new_figure
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def by_layer(name: str, title: str, found: Mapping[str, Any]) -> Figure:
     Args:
         name: of the figure's files.
         title: what is written over it.
-        found: the figures of a set of tokens, see `blimp.scores.results_of`.
+        found: the figures of a set of tokens, see `blimp.scores.build_results`.
 
     Raises:
         MissingExtraError: matplotlib is not installed.

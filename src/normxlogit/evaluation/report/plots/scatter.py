@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from normxlogit.evaluation.report.findings import MAIN, Findings, title
 from normxlogit.evaluation.report.plots.label_placement import Box, beside
 from normxlogit.evaluation.report.plots.style import (
     SIZE,
@@ -17,6 +16,7 @@ from normxlogit.evaluation.report.plots.style import (
     saved,
     text_width,
 )
+from normxlogit.evaluation.report.view import MAIN, EvaluationView, title
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -25,7 +25,7 @@ _WIDTH, _HEIGHT, _LEFT, _RIGHT, _TOP = 3.75, 3.9, 0.55, 0.1, 0.3
 _TICKS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000)
 
 
-def scatter(found: Findings, names: list[str]) -> Figure | None:
+def scatter(found: EvaluationView, names: list[str]) -> Figure | None:
     """Comprehensiveness with its interval over the time it takes; None if that is not known."""
     metric = MAIN[0]
     costs = {name: cost for name in names if (cost := found.forwards(name)) is not None}

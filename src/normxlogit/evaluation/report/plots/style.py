@@ -8,7 +8,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from normxlogit.evaluation.method_specs import RANDOM
-from normxlogit.evaluation.report.findings import BASELINE, SELF, Findings
+from normxlogit.evaluation.report.view import BASELINE, SELF, EvaluationView
 from normxlogit.show import phrases
 from normxlogit.show.plot import new_figure
 
@@ -111,7 +111,7 @@ class Look:
         return 2.2 if self.strong else 1.2
 
 
-def looks(found: Findings, names: list[str]) -> Mapping[str, Look]:
+def looks(found: EvaluationView, names: list[str]) -> Mapping[str, Look]:
     """How each method is drawn: colours tell families, lines and signs the methods of one."""
     seen: dict[str, int] = {}
     labels: dict[str, str] = {}
@@ -140,7 +140,7 @@ def shortened(name: str) -> str:
     return phrases.shortened(plain, _LONGEST)
 
 
-def families(found: Findings, names: list[str]) -> list[tuple[str, str]]:
+def families(found: EvaluationView, names: list[str]) -> list[tuple[str, str]]:
     """The families of methods and their colours."""
     present = [found.methods[name]["family"] for name in names]
     known = [(name, color) for name, color in _FAMILIES.items() if name in present]

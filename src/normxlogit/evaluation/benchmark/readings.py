@@ -22,7 +22,7 @@ from normxlogit.errors import (
     OptionError,
     UnsupportedHeadError,
 )
-from normxlogit.evaluation.blimp.cases import Case, target_ids
+from normxlogit.evaluation.benchmark.cases import Case, target_ids
 from normxlogit.evaluation.metrics.plausibility import rationale_mask
 from normxlogit.results.text import Attribution, Failure
 from normxlogit.tasks import Task
@@ -106,7 +106,7 @@ def check_model(explainer: ModelExplainer) -> None:
         )
 
 
-def items_of(cases: Sequence[Case], explainer: ModelExplainer) -> list[Item]:
+def make_items(cases: Sequence[Case], explainer: ModelExplainer) -> list[Item]:
     """The cases that the model can be asked about: the words of the others are no single tokens,
     or their cue comes too late for a causal model.
 

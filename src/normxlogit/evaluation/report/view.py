@@ -25,7 +25,7 @@ _TITLES = {
 }
 
 
-class Findings:
+class EvaluationView:
     """The content of results.json and cost.json.
 
     Attributes:

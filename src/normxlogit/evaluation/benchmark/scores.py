@@ -15,10 +15,10 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from normxlogit.errors import InputError
-from normxlogit.evaluation.blimp.readings import MADE_OF_LOGITS, SETS, Floats, Item, Read
+from normxlogit.evaluation.benchmark.readings import MADE_OF_LOGITS, SETS, Floats, Item, Read
 from normxlogit.evaluation.metrics.bootstrap import Bootstrap
 from normxlogit.evaluation.metrics.plausibility import average_precision, dot_product
-from normxlogit.evaluation.records import list_of
+from normxlogit.evaluation.records import list_type
 
 METRICS = ("dot_product", "average_precision")
 _DRAWS = 20
@@ -34,7 +34,7 @@ SCHEMA = pa.schema(
         ("set", pa.string()),
         ("tokens", pa.int32()),
         ("reading", pa.string()),
-        *((metric, list_of(pa.float64())) for metric in METRICS),
+        *((metric, list_type(pa.float64())) for metric in METRICS),
     ]
 )
 """`case` counts those that are asked, `row` the paradigm's rows, from 0; `text` is what the model
@@ -55,7 +55,7 @@ def figures(found: Read, kept: NDArray[np.bool_], seed: Sequence[int]) -> dict[s
     return {**made, "random": np.broadcast_to(chance[:, None], made["normxlogit"].shape)}
 
 
-def scores_of(
+def score_items(
     items: Sequence[Item], numbers: Sequence[int], reads: Sequence[Read], seed: int
 ) -> pa.Table:
     """What is kept of some of the items: a row for each, set of tokens and reading."""
@@ -84,7 +84,7 @@ def scores_of(
     return pa.Table.from_pylist(rows, SCHEMA)
 
 
-def results_of(scores: pa.Table, seed: int) -> dict[str, Any]:
+def build_results(scores: pa.Table, seed: int) -> dict[str, Any]:
     """All figures of a model, as plain data for JSON; docs/evaluate.md says what they are.
 
     Args:

@@ -14,11 +14,11 @@ from normxlogit.data.files import write_whole
 from normxlogit.data.location import here
 from normxlogit.data.progress import Meter
 from normxlogit.errors import OptionError
-from normxlogit.evaluation.blimp import RULES, Case, halves, read_cases
-from normxlogit.evaluation.blimp.readings import (
+from normxlogit.evaluation.benchmark.cases import RULES, Case, halves, read_cases
+from normxlogit.evaluation.benchmark.readings import (
     Item,
     check_model,
-    items_of,
+    make_items,
     read,
     same_words,
     serving,
@@ -99,7 +99,7 @@ def blimp(
     """
     for module in ("pyarrow", "filelock", "scipy", "matplotlib"):
         require(module, "evaluate")
-    from normxlogit.evaluation.blimp.scores import results_of
+    from normxlogit.evaluation.benchmark.scores import build_results
     from normxlogit.evaluation.checkpoint import Checkpoint, parquet
     from normxlogit.evaluation.report import write_evidence
 
@@ -107,7 +107,7 @@ def blimp(
     check_model(explainer)
     folder = None if output is None else here(output)
     cases, data = _cases(source, limit)
-    items = items_of(cases, explainer)
+    items = make_items(cases, explainer)
     methods, failed = serving(explainer, items[0])
     settings = {
         "benchmark": BENCHMARK,
@@ -134,7 +134,7 @@ def blimp(
             "test_cases": _by_paradigm(cases),
             "asked": _by_paradigm([item.case for item in items]),
             "failed": failed,
-            **results_of(scores, seed),
+            **build_results(scores, seed),
         }
         if folder is not None and checkpoint is not None:
             write_whole(folder / SCORES, parquet(scores))
@@ -156,7 +156,7 @@ def _scores(
     """The records of all items, in their order; those of a checkpoint are not made again."""
     import pyarrow as pa
 
-    from normxlogit.evaluation.blimp.scores import scores_of
+    from normxlogit.evaluation.benchmark.scores import score_items
 
     groups = same_words(items)
     parts = [table for table, _ in checkpoint.parts()] if checkpoint else []
@@ -164,7 +164,7 @@ def _scores(
     with Meter(len(items), done, tokens, shown=progress) as meter:
         for numbers in groups[len(parts) :]:
             reads = read(explainer, [items[n] for n in numbers], methods)
-            part = scores_of(items, numbers, reads, seed)
+            part = score_items(items, numbers, reads, seed)
             if checkpoint:
                 checkpoint.save(len(parts), part, {})
             parts.append(part)
