@@ -18,7 +18,7 @@ from normxlogit.evaluation.metrics.faithfulness import (
     drop,
     erase,
     leave_one_out,
-    said,
+    predicted,
     tau,
 )
 from normxlogit.evaluation.metrics.soft import SoftMetrics
@@ -149,7 +149,7 @@ class BatchEvaluator:
                 ("sufficiency", erased.top_alone),
             ):
                 record[column] = drop(ranked.sample, outputs)
-                record[f"{column}_said"] = said(outputs)
+                record[f"{column}_said"] = predicted(outputs)
         show((len(serving) + 1) * step, cache.tokens)
         self._add_further(records, rankings, samples)
         show(len(rows), cache.tokens)
@@ -216,8 +216,8 @@ class BatchEvaluator:
             "text": texts[0],
             "pair": texts[1] if len(texts) > 1 else None,
             "label": said_of_it,
-            "prediction": labels[sample.said],
-            "confidence": float(sample.output[sample.said]),
+            "prediction": labels[sample.target],
+            "confidence": float(sample.output[sample.target]),
             "method": name,
             "draw": draw,
             "units": sample.names(),
@@ -254,7 +254,7 @@ class BatchEvaluator:
 
     def _add_soft(self, records: Sequence[dict[str, Any]], sample: Sample) -> None:
         """To the records of one text."""
-        found = self._soft.of(sample, [record["scores"] for record in records])
+        found = self._soft.measure(sample, [record["scores"] for record in records])
         for record, (nc, ns) in zip(records, found, strict=True):
             record["pi_soft_nc"], record["pi_soft_ns"] = nc, ns
 
