@@ -31,12 +31,12 @@ from normxlogit.evaluation.benchmark.cases import (
 from normxlogit.evaluation.benchmark.readings import (
     Item,
     Read,
+    group_by_words,
     make_items,
     read,
-    same_words,
-    serving,
+    supported_methods,
 )
-from normxlogit.evaluation.benchmark.scores import build_results, figures, score_items
+from normxlogit.evaluation.benchmark.scores import build_results, measure, score_items
 from tests.conftest import SHARED
 from tests.helpers.builders import KINDS, tokenizer
 from tools.coverage.zoo import tiny_model
@@ -139,10 +139,15 @@ def test_contractions_are_written_out(short: str, long: str) -> None:
 @pytest.mark.parametrize(
     ("paradigm", "good", "bad", "says"),
     [
-        (VERB, "The cake shop opens.", "The cake shop open.", "not of the template"),
-        (VERB, "Ada and Bob bake.", "Ada and Bob bakes.", "not of the template"),
-        (DISTRACTOR, "The aunt near Ada bakes.", "The aunt near Ada bake.", "not of the template"),
-        (NOUN, "Ada eats this cake now", "Ada eats these cake now", "not of the template"),
+        (VERB, "The cake shop opens.", "The cake shop open.", "does not match the template"),
+        (VERB, "Ada and Bob bake.", "Ada and Bob bakes.", "does not match the template"),
+        (
+            DISTRACTOR,
+            "The aunt near Ada bakes.",
+            "The aunt near Ada bake.",
+            "does not match the template",
+        ),
+        (NOUN, "Ada eats this cake now", "Ada eats these cake now", "does not match the template"),
         (ANAPHOR, "Ada bakes it now.", "Ada bakes it then and now.", "do not differ in one word"),
         (ANAPHOR, "Ada helped herself.", "Ada helped herself.", "do not differ in one word"),
         ("island_effects", "Ada bakes.", "Ada bake.", "there is no rule for 'island_effects'"),
@@ -324,9 +329,9 @@ def language_model(kind: str = "bert") -> Explainer:
 
 def aligned(explainer: Explainer, items: list[Item]) -> dict[str, Any]:
     """All figures of items."""
-    methods, _ = serving(explainer, items[0])
+    methods, _ = supported_methods(explainer, items[0])
     reads = dict[int, Read]()
-    for numbers in same_words(items):
+    for numbers in group_by_words(items):
         found = read(explainer, [items[n] for n in numbers], methods)
         reads.update(zip(numbers, found, strict=True))
     return build_results(score_items(items, sorted(reads), [reads[n] for n in sorted(reads)], 0), 0)
@@ -400,7 +405,7 @@ def test_chance_is_what_is_expected_of_it() -> None:
     """One word of evidence among n: a share of 1 / n, a precision of the mean of 1 / rank."""
     evidence = np.array([False, True, False, False])
     nothing = Read({"normxlogit": np.zeros((1, 4))}, evidence, {}, True)
-    drawn = [figures(nothing, np.ones(4, bool), [0, n])["random"] for n in range(200)]
+    drawn = [measure(nothing, np.ones(4, bool), [0, n])["random"] for n in range(200)]
     share, precision = np.mean(drawn, axis=0)[:, 0]
     assert share == pytest.approx(1 / 4, abs=0.02)
     assert precision == pytest.approx((1 + 1 / 2 + 1 / 3 + 1 / 4) / 4, abs=0.02)

@@ -265,14 +265,14 @@ def test_layers_of_tables(depth: int, shown: Sequence[int]) -> None:
     }
     text = evidence(results, Figure("evidence", "a caption", "", b""))
     lines = text.splitlines()
-    assert "2 of 2 cases can be asked; in 1 of them there is nothing but evidence." in text
+    assert "2 of 2 cases can be asked; in 1 of them all tokens are evidence." in text
     heads = [line for line in lines if line.startswith("| Reading |")]
     assert heads == [f"| Reading | {' | '.join(map(str, shown))} | 95 % |"] * 4
     (row,) = {line for line in lines if line.startswith("| `normxlogit`")}
     values = " | ".join(f"{layer / 100:.2f}" for layer in shown)
     end = f"{depth / 100:.2f}"
     assert row == f"| `normxlogit` | {values} | {end} to {end} |"
-    assert ("no more than 12 are shown" in text) == (depth > 12)
+    assert ("At most 12 layers are shown" in text) == (depth > 12)
 
 
 def test_a_folder_holds_one_run(
@@ -435,7 +435,7 @@ def test_cases_that_cannot_be_asked() -> None:
     with pytest.raises(InputError, match="none of 2 cases can be asked"):
         make_items([after, torn], causal)
     alone = case_of("Movie is bad.", "Movie it bad.", VERB)
-    with pytest.raises(InputError, match="in each of 1 cases there is nothing but evidence"):
+    with pytest.raises(InputError, match="in each of 1 cases all tokens are evidence"):
         aligned(causal, make_items([alone], causal))
     more = case_of("A movie is bad.", "A movie it bad.", VERB)
     found = aligned(causal, make_items([alone, more], causal))

@@ -75,8 +75,8 @@ def test_a_metric_of_no_text_is_noted(explainer: Explainer) -> None:
         "deletion",
         "insertion",
     }
-    notes = [note for note in found.results["notes"] if "by every method" in note]
-    assert notes == ["no text has loo_tau by every method."]
+    notes = [note for note in found.results["notes"] if "for every method" in note]
+    assert notes == ["no text has a value of loo_tau for every method."]
 
 
 def assert_described(found: Evaluation) -> None:

@@ -35,8 +35,8 @@ from normxlogit.evaluation.report.pages.markdown import markdown
 from normxlogit.evaluation.report.pages.page import page
 from normxlogit.evaluation.report.paired_bootstrap import PairedBootstrap
 from normxlogit.evaluation.report.plots import curves, layer_heatmap, scatter
-from normxlogit.evaluation.report.plots.figures import figures
-from normxlogit.evaluation.report.plots.label_placement import Box, beside, spread
+from normxlogit.evaluation.report.plots.figures import draw_figures
+from normxlogit.evaluation.report.plots.label_placement import Box, place_labels, spread_labels
 from normxlogit.evaluation.report.plots.style import Figure
 from normxlogit.evaluation.report.view import EvaluationView
 from normxlogit.evaluation.report.vs_random import compare_with_random
@@ -357,12 +357,15 @@ class TestAdvice:
             )
         )
         assert use == "Use normxlogit here"
-        assert why.count("Not told apart from it: gradient_x_input and normxlogit.") == 2
+        assert (
+            why.count("Statistically indistinguishable from it: gradient_x_input and normxlogit.")
+            == 2
+        )
         assert (
             "normxlogit is the cheapest of them: explaining a text by normxlogit takes 1.2" in why
         )
         assert about == "Why NormXLogit, and when not"
-        assert "not told apart from the best, integrated_gradients" in own
+        assert "statistically indistinguishable from the best, integrated_gradients" in own
         assert "No other method is shown to be ahead of it" in own
 
     def test_costs_a_quarter_apart_are_alike(self) -> None:
@@ -379,7 +382,7 @@ class TestAdvice:
         assert "decides here" not in why
         (use, why), *_ = says(figures_of(gradient_norm=(0.5, 0.3, 4), attention=(0.4, 0.1, 2)))
         assert use == "Use gradient_norm here"
-        assert "No method is at the top in both figures; comprehensiveness decides here." in why
+        assert "No method is at the top in both metrics; comprehensiveness decides here." in why
 
     def test_nothing_is_recommended_if_a_baseline_is_at_the_top(self) -> None:
         for value in (0.47, 0.6):
@@ -397,7 +400,8 @@ class TestAdvice:
         )
         assert says(found)[0][0] == "Use occlusion here"
         assert (
-            "It is not told apart from random order in comprehensiveness, and" in says(found)[1][1]
+            "It is statistically indistinguishable from random order in comprehensiveness, and"
+            in says(found)[1][1]
         )
 
     def test_what_costs_no_more_and_is_ahead_takes_its_place(self) -> None:
@@ -407,7 +411,7 @@ class TestAdvice:
         assert "logat costs no more and is ahead of it in comprehensiveness, so it is not" in own
 
     def test_sufficiency_no_better_than_random(self) -> None:
-        for value, word in ((0.48, "not told apart from"), (0.7, "worse than")):
+        for value, word in ((0.48, "statistically indistinguishable from"), (0.7, "worse than")):
             _, (_, own), _ = says(
                 figures_of(alti=(0.5, 0.1, 5), normxlogit=(0.4, value, 1.2), random=(0.1, 0.5, 1.0))
             )
@@ -436,7 +440,7 @@ class TestAdvice:
         found = figures_of(alti=(0.5, 0.1, None), normxlogit=(0.3, 0.3, None))
         (use, why), (_, own), _ = says(found)
         assert use == "Use alti here"
-        assert "What the methods cost was not measured." in why
+        assert "The cost of the methods was not measured." in why
         assert "where these can be afforded" in own
         (use, why), *_ = says(figures_of(alti=(0.5, 0.1, None), normxlogit=(0.48, 0.1, 2)))
         assert use == "Use normxlogit here"
@@ -449,11 +453,11 @@ class TestAdvice:
             ({"evaluated": 1}, "from 1 example and"),
             (
                 {"accuracy": 0.6, "labels": {"a": 3, "b": 2}, "labelled": 5},
-                "always would be on 60.0%",
+                "always predicting the most frequent label would be (60.0%)",
             ),
             ({"accuracy": 0.9, "labels": {"a": 3, "b": 2}, "labelled": 5}, "right on 90.0%"),
             ({"accuracy": None}, "Without labels it is not known"),
-            ({"accuracy": None, "pearson": 0.81}, "correlate with the given ones by 0.81"),
+            ({"accuracy": None, "pearson": 0.81}, "correlate with the labels by 0.81"),
         ],
     )
     def test_what_limits_it(self, changes: Data, said: str) -> None:
@@ -462,7 +466,7 @@ class TestAdvice:
         found.results["examples"].update(changes)
         text = says(found)[-1][1]
         assert said in text
-        assert ("always would be" in text) == (changes.get("accuracy") == 0.6)
+        assert ("always predicting" in text) == (changes.get("accuracy") == 0.6)
         assert "hidden by “mask”" in text
 
     def test_ways_to_hide_and_presets_are_named(self) -> None:
@@ -569,7 +573,7 @@ PLACES = st.lists(st.floats(-2, 2), min_size=1, max_size=20)
 
 @given(PLACES)
 def test_labels_in_a_column_keep_their_order_and_distance(places: list[float]) -> None:
-    found = spread(places, 0.1, 0.0, 2.5)
+    found = spread_labels(places, 0.1, 0.0, 2.5)
     order = np.argsort(places, kind="stable")
     ordered = np.array(found)[order]
     assert (np.diff(ordered) >= 0.1 - 1e-9).all()
@@ -581,8 +585,8 @@ def test_labels_in_a_column_keep_their_order_and_distance(places: list[float]) -
 
 
 def test_labels_in_a_column_move_as_little_as_they_can() -> None:
-    assert spread([0.5, 0.5], 0.2, 0, 1) == pytest.approx([0.4, 0.6])
-    assert spread([0.9, 0.1, 0.95], 0.1, 0, 2) == pytest.approx([0.875, 0.1, 0.975])
+    assert spread_labels([0.5, 0.5], 0.2, 0, 1) == pytest.approx([0.4, 0.6])
+    assert spread_labels([0.9, 0.1, 0.95], 0.1, 0, 2) == pytest.approx([0.875, 0.1, 0.975])
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -592,7 +596,7 @@ def test_labels_beside_points_cover_nothing(seed: int) -> None:
     signs = [Box(x - 4, y - 4, x + 4, y + 4) for x, y in points]
     inside = Box(0, 0, 300, 300)
     sizes = [(float(w), 10.0) for w in rng.uniform(20, 90, 17)]
-    boxes = beside(points, sizes, signs, inside, 6)
+    boxes = place_labels(points, sizes, signs, inside, 6)
     for box, (width, height) in zip(boxes, sizes, strict=True):
         assert (box.right - box.left, box.top - box.bottom) == pytest.approx((width, height))
         assert box.within(inside)
@@ -799,7 +803,9 @@ def test_the_ranking(reports: dict[str, Written], case: str) -> None:
                 assert cell.startswith("{:.3f} [{:.3f}, {:.3f}]".format(*numbers).replace("-", "−"))
                 gap = figure["beside_best"]
                 differs = gap is not None and gap["differs"]
-                assert ("no difference to the best" in cell) == (gap is not None and not differs)
+                assert ("indistinguishable from the best" in cell) == (
+                    gap is not None and not differs
+                )
                 if gap is None:
                     assert "the best" in cell
                 elif differs and row[0] != "random":
@@ -820,7 +826,7 @@ def test_the_ranking(reports: dict[str, Written], case: str) -> None:
 @pytest.mark.parametrize("case", ["all", "layers"])
 def test_figures_of_fewer_examples_say_so(reports: dict[str, Written], case: str) -> None:
     report = reports[case]
-    said = "A figure called loo_tau. Of 28 of the 30 examples: for the others not every method"
+    said = "A figure called loo_tau. Over 28 of the 30 examples: for the others not every method"
     for text in (re.sub("<[^>]*>", " ", report.html), report.markdown.replace("\\", "")):
         assert text.count("of the 30 examples") == text.count(said) == (case == "all")
 
@@ -841,11 +847,11 @@ def test_what_is_ranked_is_called_what_it_is(unit: str) -> None:
     for text in (shown, markdown(found, paragraphs, {}, drawn)):
         assert bool(re.search(r"(?i)\bwords?\b", text)) == (unit == "word")
         assert f"as one {unit} after the other is hidden" in text
-        assert f"what leaving out each {unit} alone loses" in text
+        assert f"the loss when each {unit} alone is hidden" in text
     for said in (f"Which {unit}s does", f"{unit}s are hidden, or", f"Above zero a {unit} speaks"):
         assert said.casefold() in shown.casefold()
     soft = select_metrics(("soft",), unit, is_regression=True, labelled=False)["pi_soft_nc"].about
-    assert f"more important a {unit} is, as a share of what all {unit}s lose" in soft
+    assert f"more important a {unit} is, as a share of the loss with all {unit}s" in soft
 
 
 def test_markdown_has_the_tables_of_the_page(reports: dict[str, Written]) -> None:
@@ -946,7 +952,7 @@ def drawings(
 
     for module in (curves, scatter, layer_heatmap):
         monkeypatch.setattr(module, "saved", keep)
-    figures(EvaluationView(results, measured(results)))
+    draw_figures(EvaluationView(results, measured(results)))
     return kept
 
 

@@ -19,7 +19,7 @@ _FAINT = 0.04
 
 def text_of(found: EvaluationView, methods: Sequence[str], number: int, text: Disputed) -> str:
     """A disputed text: the two methods that agree least, NormXLogit and the best, then the rest."""
-    first = [*text.farthest, *(name for name in found.own if name in methods), methods[0]]
+    first = [*text.farthest, *(name for name in found.variants if name in methods), methods[0]]
     shown = list(dict.fromkeys(first))[:4]
     rest = [name for name in methods if name not in shown]
     said = f"{text.prediction} " if not found.regression else ""
