@@ -101,7 +101,7 @@ def _reasons(view: EvaluationView, pick: str | None, pool: Sequence[str]) -> str
     sentences += _costs(view, pick, pool)
     if any(view.methods[name]["method"] == "occlusion" for name in first):
         sentences.append(
-            f"Occlusion computes its scores by hiding {view.units} one at a time, much as the test "
+            f"Occlusion hides {view.units} one at a time to compute its scores, much as the test "
             "does to judge them, which favours it."
         )
     return " ".join(sentences)
