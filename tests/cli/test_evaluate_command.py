@@ -286,13 +286,13 @@ def test_rows_without_a_label(bert: Explainer) -> None:
     for rows in ([{"text": text} for text in TEXTS], TEXTS):
         results = results_of(rows)
         assert results["notes"][1:] == [
-            "no row has a label in label, so nothing is held against labels."
+            "no row has a label in label, so nothing is compared with labels."
         ]
         assert list(results["metrics"]) == ["comprehensiveness", "sufficiency"]
     some: list[Any] = [*ROWS[:3], {"text": TEXTS[3]}, {**ROWS[4], "label": None}]
     results = results_of(some)
     assert results["notes"][1:] == [
-        "2 of 5 examples have no label in label: what is held against labels is of the others."
+        "2 of 5 examples have no label in label: comparisons with labels are over the others."
     ]
     accuracy = results["methods"]["norm"]["figures"]["comprehensiveness_accuracy"]
     alone = results_of(ROWS[:3])
@@ -341,8 +341,7 @@ def test_labels_of_a_regression_that_are_all_alike() -> None:
     rows = [{"text": text, "value": 2.5} for text in TEXTS]
     results = explainer.evaluate(rows, label="value", methods=["norm"]).results
     assert results["notes"][1:] == [
-        "every label is 2.5, with which nothing correlates: correlations with the labels are given "
-        "as 0."
+        "every label is 2.5, so correlations with the labels are undefined and given as 0."
     ]
     assert results["examples"]["pearson"] == 0
     figure = results["methods"]["norm"]["figures"]["sufficiency_pearson"]

@@ -12,9 +12,9 @@ import numpy as np
 import pyarrow as pa
 
 from normxlogit.evaluation.metrics.bootstrap import Bootstrap, Estimate
-from normxlogit.evaluation.records import table_of
-from normxlogit.evaluation.report.findings import Findings
+from normxlogit.evaluation.records import records_table
 from normxlogit.evaluation.report.pages.page import page
+from normxlogit.evaluation.report.view import EvaluationView
 from normxlogit.methods import METHODS
 from tests.helpers.pages import HOSTILE, HTMLReader
 
@@ -243,7 +243,7 @@ def random_evaluation(
         "failed": dict(failed or {}),
         "notes": [] if labelled else ["no example has a label."],
     }
-    return results, table_of([records[n] for n in order])
+    return results, records_table([records[n] for n in order])
 
 
 def interval_fields(estimate: Estimate) -> dict[str, float]:
@@ -341,7 +341,7 @@ class WrittenReport:
 
 def write_page(given: tuple[Data, pa.Table]) -> str:
     """The page of an evaluation, without figures."""
-    return page(Findings(given[0], None), [], {}, [], given[1])
+    return page(EvaluationView(given[0], None), [], {}, [], given[1])
 
 
 FIGURES = {"comprehensiveness", "sufficiency"}

@@ -175,7 +175,7 @@ def evaluate(
         model, revision = options.pop("model", "demo"), options.pop("revision", None)
         benchmark = options.pop("benchmark", None)
         if benchmark is not None:
-            from normxlogit.evaluation.blimp.run import blimp, check_benchmark
+            from normxlogit.evaluation.benchmark.run import blimp, check_benchmark
 
             check_benchmark(benchmark, options)
         prefer_cached_data(source)
