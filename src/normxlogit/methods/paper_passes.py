@@ -47,7 +47,7 @@ class NotebookReruns(Reruns):
     def check(self, found: Tensor, rows: Tensor) -> None:
         """Nothing: it is known to be otherwise than what the model says."""
 
-    def _noted(self, rows: Tensor) -> tuple[Tensor, list[Tensor]]:
+    def _values_and_leaves(self, rows: Tensor) -> tuple[Tensor, list[Tensor]]:
         leaf = self.embeddings[rows].requires_grad_()
         return self.values_of_embeddings(leaf, rows), [leaf]
 
