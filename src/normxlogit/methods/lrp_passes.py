@@ -24,9 +24,9 @@ from normxlogit.model.clone import ModelClone
 from normxlogit.model.numerics import agree, first_tensor, gap
 from normxlogit.model.reruns import Reruns
 
-# Why constants: with them, attention and norms are linear in the states, so gradient * state keeps
-# its sum through them, but for biases. The true gradient of a norm is orthogonal to its input, for
-# scaling the input changes nothing: relevance through it sums to zero. Softmax breaks the sum too.
+# Why constants: attention and norms are then linear in the states, and gradient * state keeps its
+# sum through them, but for biases. A norm's true gradient is orthogonal to its input, which may be
+# scaled without effect, so relevance through it sums to zero; a softmax breaks the sum as well.
 
 INSTEAD_OF_LRP = (
     "method='gradient_x_input' takes nothing for constant, and 'normxlogit' no gradients."
@@ -63,8 +63,8 @@ class LRPReruns(Reruns):
 
     def check(self, values: Tensor, rows: Tensor) -> None:
         """Check values as `Reruns.check` does, but only to the precision of the model's dtype."""
-        # The pass of the prediction may have used another attention implementation (SDPA, flash),
-        # which rounds differently from the eager one here; float32 hides that, 16 bits do not.
+        # The prediction's attention (SDPA, flash) rounds differently from the eager one here, which
+        # in 16 bits is more than `Reruns.check` allows.
         dtype = self._model.dtype
         if dtype not in (torch.bfloat16, torch.float16):
             super().check(values, rows)
@@ -105,8 +105,8 @@ class LRPReruns(Reruns):
                 "attention functions, so the weights of its attention cannot be held constant. "
                 f"{INSTEAD_OF_LRP}"
             )
-        # Hooks see modules only. A norm or attention written out inside a forward leaves no module
-        # behind, but its root or division is a node between the values and the leaf.
+        # Hooks see modules only. A norm or attention that a forward computes itself shows as a node
+        # of autograd's graph between the leaf and the values; one held constant leaves none.
         if (step := _find_unheld_step(values)) is not None:
             raise UnsupportedHeadError(
                 f"something in the last {self._last} blocks of {name}, or after them, normalises "
@@ -156,8 +156,7 @@ class _GraphEntry:
         """
         if self.leaf is None or self.block is None:
             return
-        # Values of earlier layers (a cache, cross-layer sharing) lie before the leaf: a path from
-        # the tokens to the output that gradients at the leaf would miss.
+        # Values from before the leaf reach the output by a path that gradients at it would miss.
         if module not in set(self.block.modules()) or not value.requires_grad:
             raise UnsupportedHeadError(
                 f"{type(module).__name__} attends outside of the last blocks, or to values that "
@@ -170,8 +169,8 @@ class _GraphEntry:
         return self.leaf
 
 
-# transformers finds attention functions by name, for all models of the process, so the function
-# learns from the context which pass calls it; each thread has its own.
+# transformers finds attention functions by name for the whole process; the context, which each
+# thread has of its own, tells the function which pass calls it.
 _ACTIVE_ENTRY: ContextVar[_GraphEntry | None] = ContextVar("_ACTIVE_ENTRY", default=None)
 
 
@@ -179,8 +178,7 @@ def _attend_with_constant_weights(
     module: nn.Module, query: Tensor, key: Tensor, value: Tensor, *args: Any, **kwargs: Any
 ) -> Any:
     """Call a model's own eager attention with weights that are constant to autograd."""
-    # Each modelling file defines an eager attention beside its attention class, with the model's
-    # soft caps, sinks and scales; a generic one would give other numbers.
+    # Each modelling file has its own eager attention, with the model's soft caps, sinks and scales.
     forward = inspect.unwrap(type(module).forward)
     eager: Callable[..., Any] | None = forward.__globals__.get("eager_attention_forward")
     if eager is None:
@@ -191,7 +189,6 @@ def _attend_with_constant_weights(
     entry = _ACTIVE_ENTRY.get()
     if entry is not None:
         entry.attend(module, value)
-    # Values alone carry gradients; masks and position biases may depend on states as well.
     options = {name: _detached(option) for name, option in kwargs.items()}
     return eager(
         module, query.detach(), key.detach(), value, *(_detached(arg) for arg in args), **options
@@ -224,17 +221,16 @@ def _hold_norm_divisor(module: nn.Module, args: Any, kwargs: Any, output: Any) -
     wide = states.to(torch.promote_types(states.dtype, torch.float32))
     shift: Tensor | float = 0.0 if bias is None else bias
     # A class's name tells neither whether it subtracts the mean (LayerNorm) or not (RMSNorm), nor
-    # whether its gain is the weight or 1 + weight (Gemma). So every variant is tried, and what
-    # gives the norm's output is the norm. Its eps and its kind of mean need not be known.
+    # whether its gain is the weight or 1 + weight (Gemma). So all variants are tried, and the one
+    # that gives the module's output is taken; the divisor, with its eps, is read off that output.
     means: list[Tensor | float] = [wide.mean(-1, keepdim=True), 0.0]
     gains: list[Tensor | float] = [1.0] if weight is None else [weight, 1 + weight]
     target = output.detach()
 
     def rebuild(mean: Tensor | float, gain: Tensor | float) -> Tensor:
-        scaled = (wide - mean) * gain  # [..., tokens, width]
+        scaled = (wide - mean) * gain
         direction = scaled.detach()
-        # The one number a token, [..., tokens, 1], by which `direction` comes nearest to the
-        # output: 1 / divisor if this variant is right. All-zero rows would give 0 / 0.
+        # Least squares for one number a token, [..., tokens, 1]: 1 / divisor if the variant fits.
         squares = direction.square().sum(-1, keepdim=True).clamp_min(1e-30)
         factor = (direction * (target - shift)).sum(-1, keepdim=True) / squares
         rebuilt: Tensor = scaled * factor + shift
@@ -242,7 +238,7 @@ def _hold_norm_divisor(module: nn.Module, args: Any, kwargs: Any, output: Any) -
 
     variants = [rebuild(mean, gain) for mean, gain in product(means, gains)]
     best = min(variants, key=lambda rebuilt: _worst_gap(rebuilt.detach(), target))
-    # Many norms compute in float32 even in a float64 model, so no more than that can be expected.
+    # Many norms compute in float32 even in a float64 model.
     narrow = torch.float32 if target.dtype == torch.float64 else target.dtype
     return best if agree(best.detach().to(narrow), target.to(narrow)) else None
 
@@ -263,8 +259,6 @@ _UNHELD = re.compile(r"(?i:sqrt|(layer|group|rms|vector)norm|scaleddotproduct)|^
 
 def _find_unheld_step(values: Tensor) -> str | None:
     """Return the name of a step to these values whose divisor depends on the states, or None."""
-    # The graph ends at the leaf and holds no node of what was detached, so a norm or attention that
-    # was held constant does not show up in it.
     visited, pending = set[Any](), [values.grad_fn]
     while pending:
         node = pending.pop()
@@ -272,7 +266,7 @@ def _find_unheld_step(values: Tensor) -> str | None:
             continue
         visited.add(node)
         name = str(node.name())
-        # x ** -0.5 is a root as well; x ** 2 and x ** 3 are parts of activations.
+        # x ** -0.5 is a root as well; x ** 3 is a part of activations.
         if _UNHELD.search(name) or (name.startswith("Pow") and not _is_whole_power(node)):
             return name
         pending.extend(before for before, _ in node.next_functions)

@@ -58,16 +58,14 @@ def alti(context: MethodContext, rollout: bool = True) -> MethodScores:
 
 def alti_map(block: Block) -> Tensor:
     """Return C of a block, [tokens, tokens]."""
-    # The authors' code divides by the deviation without the LayerNorm's eps.
     first, norm = block.computed.first, replace(block.first_norm, eps=0.0)
     weights = block.weights / norm.deviation(first)[:, None]  # [heads + 1, i, j]
     vectors, outputs, distances = norm.scaled(block.contributions), norm(first)[:, None], []
     for tokens in chunks(len(first), first.numel(), first.device):
         # T_ij for all i and the j of this chunk, [i, chunk, hidden].
         transformed = torch.einsum("hij,jhd->ijd", weights[:, :, tokens], vectors[tokens])
-        # In place, for these are the largest tensors here. 1e-6 is that of the authors' distance,
-        # torch's pairwise_distance, which adds it to each difference.
+        # The authors' distance, torch's pairwise_distance, adds 1e-6 to each difference.
         distances.append(transformed.sub_(outputs - 1e-6).abs_().sum(-1))
-    nearness = (outputs.abs().sum(-1) - torch.cat(distances, 1)).clamp_min(0)  # [i, j]
+    nearness = (outputs.abs().sum(-1) - torch.cat(distances, 1)).clamp_min(0)
     total = nearness.sum(-1, keepdim=True)
     return nearness / total.where(total != 0, 1)

@@ -108,12 +108,10 @@ def read_maps(
     clone = context.reruns.clone()
     clone.attend(implementation)
     scores = weights.new_zeros(rows, targets, len(layers), sequence)
-    # Row by row and without padding, so that maps hold nothing but what tokens take from tokens.
     for row in range(rows):
         maps, tokens = layer_maps(clone, row, needed)
         for number, layer in enumerate(layers):
-            # From the read positions down, [targets, tokens] @ [tokens, tokens]: the same as a row
-            # of the maps' product, without a product of two n x n matrices.
+            # [targets, tokens] @ [tokens, tokens], from the top down: no product of n x n matrices.
             taken = weights[row][:, tokens]
             for level in range(layer, 0 if rolled_out else layer - 1, -1):
                 taken = taken @ maps[level].to(taken)
@@ -132,8 +130,8 @@ def _attention_maps(
     outputs, tokens = context.reruns.run_clone(clone, row, output_attentions=True)
     name, count = type(clone.root).__name__, len(tokens)
     attentions = outputs.get("attentions") or ()
-    # Some models return other things by this name: windows of local attention, scores before the
-    # softmax, weights of which a sink took a part. None of these is a share of each token.
+    # Some models return by this name windows of local attention, or weights of which a sink took a
+    # part; neither is a share for each token.
     maps = {
         layer: attention[0].float().mean(0)  # [heads, tokens, tokens] -> [tokens, tokens]
         for layer, attention in enumerate(attentions, 1)

@@ -57,8 +57,8 @@ class BlockCall:
                 f"{self.where} could not be run on copies of a row: {type(error).__name__}: "
                 f"{error}. {INSTEAD_OF_COPIES}"
             ) from error
-        # The first copy is left unchanged to show that a block can be run outside of its model:
-        # one that counts its calls or reads what its model set elsewhere would give something else.
+        # Run outside of its model, a block may lack what that sets elsewhere; the first copy, which
+        # nothing is changed of, shows whether it does.
         if states.shape[1:] != self.output.shape[1:] or not agree(states[:1], self.output):
             raise UnsupportedHeadError(
                 f"{self.where} gave something else when run again on copies of a row, so what "
@@ -89,8 +89,7 @@ class BlockCall:
 def _computing_equal_copies_once(block: nn.Module) -> Iterator[None]:
     """Inside, the block's leaf modules compute copies that are still equal only once."""
     # Norms and projections before attention see equal copies, one for each token. Hooks cannot skip
-    # a forward, so forwards are set on the instance, where others may stand already: accelerate's,
-    # which load weights.
+    # a forward, so it is set on the instance, where accelerate's may stand already.
     leaves = [module for module in block.modules() if not module._modules]
     before = [(vars(module), vars(module).get("forward")) for module in leaves]
     try:

@@ -80,11 +80,10 @@ def decompx(context: MethodContext) -> Tensor:
         wanted = {
             number: _summands(objective, weights, row, number, name)
             for number in range(reruns.targets)
-            if objective.ids[row, number] >= 0  # -1 where a row has fewer targets
+            if objective.ids[row, number] >= 0
         }
         if not wanted:
             continue
-        # One pass of the row serves all targets, at every position that any of them is read at.
         read = {summand.position for summands in wanted.values() for summand in summands}
         outputs, tokens = _outputs(context, clone, row, sorted(read), name)
         # Contributions are often larger than their sum, and rounding goes with their size.
@@ -92,7 +91,7 @@ def decompx(context: MethodContext) -> Tensor:
         within = tolerance(torch.float32, clone.root.dtype) * size
         for number, summands in wanted.items():
             signed = [s.sign * outputs[s.position][:, s.output] for s in summands]
-            contributions = torch.stack(signed).sum(0)  # [tokens]
+            contributions = torch.stack(signed).sum(0)
             total, output = float(contributions.sum()), float(expected[number])
             if not abs(total - output) <= within:
                 raise UnsupportedHeadError(
@@ -196,13 +195,11 @@ def decompose(blocks: Sequence[Block], read: Tensor, name: str) -> tuple[Tensor,
     state, vectors = blocks[0].states, None
     count, width = state.shape
     for number, block in enumerate(blocks, 1):
-        device = block.states.device  # blocks of one model may be on several
+        device = block.states.device
         state, receivers = state.to(device), torch.arange(count, device=device)
-        # What the last block gives to tokens that nobody reads is not needed.
         if number == len(blocks):
             receivers = read.to(device)
-        # Of the sum of the vectors and not of the recorded states, so that rounding does not let
-        # the two drift apart over layers.
+        # Not on the recorded states, which rounding would let drift from the vectors' sum.
         computed = block.compute(state)
         if not block.activation.is_pointwise(computed.up):
             raise UnsupportedHeadError(
@@ -210,19 +207,19 @@ def decompose(blocks: Sequence[Block], read: Tensor, name: str) -> tuple[Tensor,
                 f"it has no slope. {INSTEAD_OF_DECOMPOSITION}"
             )
         if vectors is None:
-            # Before the first block a token consists of itself alone, so the block's contributions
-            # are the decomposition, and b_v, which is in them, goes with its token.
+            # Before the first block each token is its own only source, so contributions are the
+            # decomposition, and b_v, which is in them, goes with its token.
             weights, bias = block.weights[:, receivers], block.projection.bias
             vectors = torch.einsum("hij,jhd->ijd", weights, block.contributions)
         else:
             previous, bias = vectors.to(device), block.bias
             is_whole = len(receivers) == count
-            # [receivers, tokens, hidden], written over the previous ones: a second tensor of n x n
-            # vectors may not fit, and no chunk of sources reads another.
+            # [receivers, tokens, hidden], over the previous ones where shapes allow: n x n vectors
+            # are large, and no chunk of sources reads another.
             vectors = previous if is_whole else previous.new_empty(len(receivers), count, width)
             for some in chunks(count, count * width, device):
                 vectors[:, some] = block.propagate(previous[:, some], receivers)
-        numbers = count * max(block.up.weight.shape)  # the feed-forward layer's are the widest
+        numbers = count * max(block.up.weight.shape)
         for some in chunks(len(receivers), numbers, device):
             vectors[some] = _through_block(block, computed, receivers[some], vectors[some], bias)
         state = computed.out
@@ -300,14 +297,13 @@ def _find_head_steps(after: Iterable[Call], state: Tensor, index: int) -> tuple[
     They are those to the last module whose input is the result of a module before it, or of such a
     module and an activation, from that state on.
     """
-    # A call tells a module's input and not where that comes from. So every module whose input is
-    # the value of a chain known so far, up to rounding, is taken to continue this chain.
+    # A call shows a module's input, not where that comes from. A module whose input is the result
+    # of a chain, up to rounding, is taken to continue it; a wrong chain fails the final sum check.
     chains = [_Chain((), state)]
     for module, argument in after:
         if len(argument) != 1 or argument.dim() not in (2, 3):
             continue
-        # [1, inputs] where the head has picked its token; [1, tokens, inputs] where it runs on all,
-        # or has cut the sequence to the one that it reads.
+        # [1, inputs] where the head has picked its token, else [1, tokens or 1, inputs].
         at = argument[0] if argument.dim() == 2 else argument[0, min(index, argument.shape[1] - 1)]
         steps = _steps(module, at.to(state))
         leads = [
@@ -318,13 +314,11 @@ def _find_head_steps(after: Iterable[Call], state: Tensor, index: int) -> tuple[
         ]
         if steps is None or not leads:
             continue
-        # gelu and its tanh approximation differ by less than half precision resolves, so the
-        # nearest is taken, not the first that agrees.
+        # Nearest, not first: gelu and its tanh approximation agree in half precision.
         gaps = [float((lead.value.to(at) - at).abs().max()) for lead in leads]
         nearest = leads[gaps.index(min(gaps))]
         if agree(nearest.value.to(at), at):
             chains.append(nearest.then(*steps))
-    # A chain that is wrong, or a head that adds to it, shows when contributions are summed up.
     return chains[-1].steps
 
 

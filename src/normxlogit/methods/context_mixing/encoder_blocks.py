@@ -111,7 +111,6 @@ class Block:
         heads, and with the bias of W_o added, they make `Intermediates.first`.
         """
         values = self._by_head(self.value(self.states))  # [tokens, heads, width]
-        # W_o joins the heads' outputs, so its columns belong to heads: [hidden, heads, width].
         projected = torch.einsum("jhe,dhe->jhd", values, self._by_head(self.projection.weight))
         return torch.cat([projected, self.states[:, None]], 1)
 
@@ -125,9 +124,9 @@ class Block:
         Returns:
             [receivers, sources, hidden], without the biases of W_v and W_o.
         """
-        # Mixed first and then projected, all heads at once: projecting the values of each head, as
-        # `contributions` does, would hold heads times as many numbers.
-        values = self._by_head(functional.linear(vectors, self.value.weight))  # [j, k, heads, e]
+        # [tokens, sources, heads, width]. Mixed, and only then projected, heads together: projected
+        # one by one, as in `contributions`, they would be heads times as many numbers.
+        values = self._by_head(functional.linear(vectors, self.value.weight))
         mixed = torch.einsum("hij,jkhe->ikhe", self.attention[:, receivers], values).flatten(2)
         return functional.linear(mixed, self.projection.weight) + vectors[receivers]
 
@@ -232,7 +231,6 @@ def run_blocks(
         _decompose(block_call, len(tokens), f"layer {number} of {name}")
         for number, block_call in enumerate(block_calls, 1)
     ]
-    # Each block was checked by itself; the stack is their product only if nothing is in between.
     for number, (before, after) in enumerate(pairwise(block_calls), 1):
         assert before.output is not None
         assert after.states is not None

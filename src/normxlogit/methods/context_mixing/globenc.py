@@ -51,11 +51,10 @@ def globenc(context: MethodContext, rollout: bool = True) -> MethodScores:
 def globenc_map(block: Block) -> Tensor:
     """Return ||z_ij||, [tokens, tokens]."""
     first, second, computed = block.first_norm, block.second_norm, block.computed
-    # Scaling is linear, so it is done once for each token j and head, not for each pair i, j.
     vectors = second.scaled(first.scaled(block.contributions)).double()  # [j, heads + 1, hidden]
-    # ||sum_h w_h v_h||^2 = sum_hg w_h w_g <v_h, v_g>: products of heads, [j, heads + 1, heads + 1],
-    # stand in for the n x n vectors z_ij. They cancel, and need float64 for it.
+    # ||sum_h w_h v_h||^2 = sum_hg w_h w_g <v_h, v_g> needs no n x n vectors z_ij, only products of
+    # heads, [j, heads + 1, heads + 1]. These cancel, hence float64.
     weights, products = block.weights.double(), vectors @ vectors.mT
     squares = torch.einsum("hij,jhg,gij->ij", weights, products, weights)
-    deviations = first.deviation(computed.first) * second.deviation(computed.second)  # [i]
+    deviations = first.deviation(computed.first) * second.deviation(computed.second)
     return squares.clamp_min(0).sqrt() / deviations[:, None]

@@ -67,7 +67,7 @@ class Norm:
         """Map vectors [..., n, width] that sum to `at`, [..., width], to vectors that sum to the
         result without the bias.
         """
-        # All are divided by the deviation of their sum. By their own they would not sum to it.
+        # Divided by the deviation of their sum; by their own they would not sum to the result.
         return self.scaled(vectors) / self.deviation(at)[..., None, None]
 
     def scaled(self, vectors: Tensor) -> Tensor:
@@ -101,13 +101,11 @@ class Activation:
         """Map vectors [..., n, width] that sum to `at`, [..., width], to vectors that sum to the
         result: each number times f(x) / x, the slope from the origin.
         """
-        # The tangent f'(x) would not do: the results would not sum to f(x). 1e-12 is there for
-        # x = 0, where the activations in use are 0 as well.
+        # By the tangent f'(x) they would not sum to f(x).
         return vectors * (self.function(at) / (at + 1e-12))[..., None, :]
 
     def is_pointwise(self, x: Tensor) -> bool:
         """Return whether f gives the same for each number of x alone as among the others."""
-        # A softmax or a gated unit has no slope for each number; some fail on other shapes.
         try:
             alone = self.function(x.reshape(-1, 1)).reshape(x.shape)
             return agree(alone, self.function(x))

@@ -37,9 +37,8 @@ def value_projection(call: BlockCall) -> nn.Module | None:
         and weight.dim() == 2
         and _gives_values(module, call)
     ]
-    # Modules come outermost first. An adapter (LoRA) holds the layer that it adds to, so both may
-    # qualify, and the outer one gives the whole value. Two side by side (linear attention, which
-    # has no softmax, is linear in its keys as well) cannot be told apart.
+    # An adapter (LoRA) holds the layer that it adds to, and the outer one, which comes first, gives
+    # the whole value. Side by side, as keys and values without a softmax, which is which is open.
     if candidates and set(candidates) <= set(candidates[0].modules()):
         return candidates[0]
     return None
@@ -90,8 +89,7 @@ class _Probe:
             self.linear = False
             return None
         x = output[0]  # [tokens, width]; the four copies are equal up to here
-        # Noise as large as x: far smaller, and rounding would hide what is not linear; far larger,
-        # and it would hide what depends on x.
+        # As large as x, for `agree` is relative to the larger of them.
         noise = torch.randn(x.shape, generator=torch.Generator().manual_seed(0)).to(x)
         noise = noise * x.abs().mean()
         second_half = x.clone()
@@ -101,18 +99,17 @@ class _Probe:
     def read(self, _module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Compare the four versions in the input of another module."""
         argument = first_tensor((*args, *kwargs.values()))
-        # Once tokens were mixed, the rest of the block may be as it likes: what follows attention
-        # (norms, feed-forward layers) is not linear in any model.
+        # Nothing has to be linear after attention, and norms and feed-forward layers are not.
         if not self.calls or not self.linear or self.mixed:
             return
         if argument is None or len(argument) != 4:
             return
         of_x, of_noise, of_sum, of_second_half = argument
-        # This input does not depend on the probed output; queries and keys, for instance, do not.
+        # An input that does not depend on the probed output, such as that of queries.
         if agree(of_noise, of_x):
             return
         self.linear = agree(of_x + of_noise, of_sum)
-        # Without the first half's x, an input of the second half changes only if tokens were mixed.
+        # Zeroes in the first half reach the second half only by mixing.
         if argument.shape[:-1] == (4, self._length):
             later = slice(self._length // 2, None)
             self.mixed = self.linear and not agree(of_second_half[later], of_x[later])
@@ -121,13 +118,12 @@ class _Probe:
 def _gives_values(module: nn.Module, call: BlockCall) -> bool:
     probe = _Probe(call.output.shape[1])
     of_x, of_noise, *_ = call.on_copies(4, partial(_probed, call.block, module, probe))
-    # A module that is called twice may give values one time only.
     return probe.calls == 1 and probe.mixed and not agree(of_noise, of_x)
 
 
 @contextmanager
 def _probed(block: nn.Module, module: nn.Module, probe: _Probe) -> Iterator[None]:
-    # The block may be run a second time, after a run that failed halfway.
+    # `on_copies` may run the block a second time, after a run that failed halfway.
     probe.reset()
     handles = [module.register_forward_hook(probe.put)] + [
         leaf.register_forward_pre_hook(probe.read, with_kwargs=True)

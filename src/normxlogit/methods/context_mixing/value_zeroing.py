@@ -95,9 +95,8 @@ class _Zeroing:
     ) -> tuple[Tensor, Tensor]:
         """Return attention's output for the copies, [copies, tokens, heads, width], and weights."""
         self.calls += 1
-        # The copies are equal up to attention, so one call on the first serves all of them. Its
-        # output is weights times values; from it each copy loses what its own token contributes,
-        # which is what zeroing that value would leave, for values enter in no other way.
+        # The copies are equal up to attention, so one call on the first serves all. Its output is
+        # weights times values; without one token's value it lacks weight times value of that token.
         first = partial(_first_copy, copies=len(self.tokens) + 1)
         query, key, value, *others = (map_tensors(first, arg) for arg in args)
         output, weights = attend(module, query, key, value, *others, **map_tensors(first, kwargs))
@@ -109,11 +108,9 @@ class _Zeroing:
                 f"not known. {INSTEAD_OF_COPIES}"
             )
         tokens = self.tokens.to(output.device)
-        # Subtracting in half precision would leave rounding of the size of small contributions.
         wide = torch.promote_types(output.dtype, torch.float32)
-        # [heads, tokens, copies - 1] -> [copies - 1, tokens, heads, 1]
+        # [copies - 1, tokens, heads, 1] times [copies - 1, 1, heads, width]
         paid = weights[0, :, :, tokens].permute(2, 1, 0)[..., None].to(wide)
-        # [heads, copies - 1, width] -> [copies - 1, 1, heads, width]
         zeroed_values = values[0, :, tokens].transpose(0, 1)[:, None].to(wide)
         without = (output - paid * zeroed_values).to(output.dtype)
         return torch.cat([output, without]), weights
@@ -135,15 +132,13 @@ def _is_product(output: Tensor, weights: Tensor, values: Tensor) -> bool:
     return output.shape == product.shape and agree(product.to(output.dtype), output)
 
 
-# transformers finds attention functions by name, for all models of the process, so the function
-# learns from the context which pass calls it; each thread has its own.
+# transformers finds attention functions by name for the whole process; the context, which each
+# thread has of its own, tells the function which pass calls it.
 _ZEROING: ContextVar[_Zeroing | None] = ContextVar("_ZEROING", default=None)
 
 
 def _attend(module: nn.Module, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor | None]:
     """Call a model's own eager attention, which heeds all its arguments, with zeroed values."""
-    # Each modelling file defines an eager attention beside its attention class, with the model's
-    # soft caps, sinks and scales; a generic one would give other numbers.
     forward = inspect.unwrap(type(module).forward)
     eager: Callable[..., Any] | None = forward.__globals__.get("eager_attention_forward")
     if eager is None:
@@ -181,8 +176,6 @@ def _layer_maps(
         module.register_forward_pre_hook(note_next, with_kwargs=True)
         for module in clone.of.values()
     ]
-    # The row is run once; its blocks are then run by themselves on the inputs that they had, so a
-    # value that is zeroed in one layer does not reach the next.
     try:
         _, tokens = context.reruns.run_clone(clone, row)
     finally:
@@ -214,22 +207,20 @@ def _layer_map(call: BlockCall, length: int) -> Tensor:
             # A single token takes everything from itself, whatever its value is.
             if zeroing.calls != 1 and length == 1:
                 return torch.ones(1, 1)
-            # No call: the block attends by itself. Several (differential or cross attention): which
-            # of them has the values cannot be known.
+            # No call: the block attends by itself. Several: values of one call are not all values.
             if zeroing.calls != 1:
                 projection = _projection(call, zeroing.calls)
         if projection is not None:
             output = call.on_copies(len(tokens) + 1, partial(zeroed, projection, tokens))
         columns.append(_distances(output))
-    distances = torch.cat(columns).T  # from [zeroed token, token] to [token, zeroed token]
+    distances = torch.cat(columns).T  # [token, zeroed token]
     total = distances.sum(-1, keepdim=True)
     return distances / total.where(total != 0, 1)
 
 
 def _projection(call: BlockCall, attention_calls: int) -> nn.Module:
     """Return the projection to values of a block that does not call attention functions once."""
-    # Where a module list holds half layers (attentions in one, feed-forward layers in another), a
-    # "block" is not a layer, and its states are not what the next layer reads.
+    # Module lists of some models (XLM) hold halves of layers, whose states nothing else reads.
     if not _is_read(call.output, call.next_input):
         raise UnsupportedHeadError(
             f"{call.where} called transformers' attention functions {attention_calls} times, and "
