@@ -1,4 +1,4 @@
-"""What a method sees: a forward pass, and what is to be explained of it."""
+"""The input of a method: a forward pass, and what to explain of it."""
 
 from collections.abc import Callable
 from functools import cached_property
@@ -16,20 +16,20 @@ from normxlogit.model.targets import TargetIds
 from normxlogit.text.token_lookup import TokenLookup
 
 Reads = Literal["inputs", "states", "head"]
-"""What a method reads of the forward pass: the input tokens alone (and further passes); hidden
-states too; or the head on them."""
+"""How much of the forward pass a method reads: the input tokens only (and reruns of the model);
+hidden states as well; or the head on hidden states."""
 
 _ORDER: tuple[Reads, ...] = ("inputs", "states", "head")
 
 
 class MethodContext:
-    """A forward pass and what is to be explained of it.
+    """A forward pass and what to explain of it.
 
     Attributes:
         targets: the outputs to explain.
-        ids: the tokens, [batch, targets or 1, sequence]; None if there are none.
-        mask: which of them took part in the output, bool [batch, targets or 1, sequence].
-        lookup: what the tokenizer knows about the tokens.
+        ids: the token ids, [batch, targets or 1, sequence]; None for images and audio.
+        mask: which positions took part in the output, bool [batch, targets or 1, sequence].
+        lookup: the tokenizer's knowledge of the tokens.
     """
 
     def __init__(
@@ -47,39 +47,40 @@ class MethodContext:
             forward: the forward pass.
             targets: the outputs to explain.
             foils: outputs whose readout is subtracted, int64 [batch, 1].
-            readout: which number of HoT(x_i) speaks for a target.
-            lookup: what the tokenizer knows about the tokens.
-            reads: what the method says it reads; more is refused, because what a result says of
-                its scores, and which tokens they belong to, rests on it.
+            readout: the readout of HoT(x_i), by name.
+            lookup: the tokenizer's knowledge of the tokens.
+            reads: how much the method is registered to read; reading more is an error.
         """
         self.targets, self.lookup = targets, lookup
         self.ids = None if forward.ids is None else forward.of_targets(forward.ids, targets)
         self.mask = forward.seen(targets)
         self._forward, self._foils = forward, foils
         self._readout = READOUTS[forward.problem][readout]
+        # Results tell by it which positions scores belong to and whether they have a readout.
         self._reads = reads
 
     @property
     def layers(self) -> list[int]:
-        """The numbers of the layers that are read, from 1."""
+        """The numbers of the layers to read, from 1."""
         self._check_reads("states")
         return self._forward.layers
 
     @property
     def depth(self) -> int:
-        """How many layers the model has."""
+        """The number of layers of the model."""
         return self._forward.captured.depth
 
     @property
     def blocks(self) -> nn.Module | None:
-        """The model's own list of blocks, if it was seen; `ModelClone.of` maps it to a clone's."""
+        """The model's own list of blocks, if one was seen; `ModelClone.of` maps it to a clone's."""
+        # The pass ran on a clone, whose list was seen; another clone knows the model's own only.
         captured = self._forward.captured
         stack, copies = captured.states.stack, captured.clone.of.items()
         return None if stack is None else next(m for m, twin in copies if twin is stack.blocks)
 
     @cached_property
     def reruns(self) -> Reruns:
-        """Further passes of the model on variants of these inputs.
+        """Further passes of the model over variants of these inputs.
 
         Raises:
             UnsupportedHeadError: the inputs are not tokens.
@@ -87,7 +88,7 @@ class MethodContext:
         return self.reruns_by(Reruns)
 
     def reruns_by(self, kind: Callable[..., Reruns]) -> Reruns:
-        """Further passes of a method's own kind; `kind` takes the arguments of `Reruns`."""
+        """Return further passes of a method's own kind; `kind` takes the arguments of `Reruns`."""
         return self._forward.reruns(self.targets, self._foils, self._readout.of_outputs, kind)
 
     @property
@@ -96,7 +97,7 @@ class MethodContext:
         return not self._forward.captured.reads_decoder and self._forward.hides_what_follows
 
     def read_weights(self) -> Tensor:
-        """How much of a target's output is read at each position.
+        """Return the weight of each position in the head's reading of a target.
 
         One-hot over the position the head reads; uniform over tokens if it pools. float32 [rows,
         targets or 1, sequence], where each choice of multiple choice is a row, as in `Reruns`.
@@ -112,15 +113,16 @@ class MethodContext:
         captured = self._forward.captured
         if captured.choices is None:
             return scores
+        # [batch * choices, 1, ...] -> [batch, choices, ...] -> [batch, targets, ...]
         chosen = self.targets.ids.clamp_min(0)
         rows = torch.arange(len(chosen), device=chosen.device)[:, None]
         return scores.reshape(-1, captured.choices, *scores.shape[2:])[rows, chosen]
 
     @cached_property
     def values(self) -> Tensor:
-        """The readout of HoT(x_i) for each target, less that of the foil if there is a contrast.
+        """The readout of HoT(x_i) for each target, minus that of the foil if there is a contrast.
 
-        float32 [batch, targets, layers, sequence], nan at tokens that took no part.
+        float32 [batch, targets, layers, sequence], nan at positions that took no part.
         """
         self._check_reads("head")
         if self._foils is None:
@@ -131,12 +133,14 @@ class MethodContext:
         return both[:, :count] - both[:, count:]
 
     def norms(self, kind: str = "embedding") -> Tensor:
-        """`ForwardPass.norms`, shaped to multiply `values`: [batch, targets or 1, 1, sequence]."""
+        """Return `ForwardPass.norms`, shaped to multiply `values`: [batch, targets or 1, 1,
+        sequence].
+        """
         self._check_reads("states")
         return self._forward.of_targets(self._forward.norms(kind), self.targets)[:, :, None]
 
     def state_norms(self) -> Tensor | None:
-        """||x_i^l||_2 of the layers asked for, as the head would read them.
+        """Return ||x_i^l||_2 for the layers asked for, of the states as the head would read them.
 
         [batch, targets or 1, layers, sequence]; None if no layer was asked for.
         """
@@ -152,7 +156,8 @@ class MethodContext:
 
     def _read(self, ids: Tensor) -> Tensor:
         forward = self._forward
-        # A mask for each target is repeated for the foils, which stand behind the targets in `ids`.
+        # A mask for each target is repeated for the foils, which follow the targets in `ids`:
+        # [batch, targets, sequence] -> [batch, 2 * targets, sequence].
         mask = self.mask if self.mask.shape[1] in (1, ids.shape[1]) else self.mask.repeat(1, 2, 1)
         values = forward.values(ids, self._readout).masked_fill(~mask[:, :, None], torch.nan)
         if self._readout.finish is None:
@@ -160,9 +165,9 @@ class MethodContext:
         predicted = forward.prediction.float().gather(1, ids)[:, :, None, None]
         return self._readout.finish(values, predicted)
 
-    def _check_reads(self, what: Reads) -> None:
-        if _ORDER.index(self._reads) < _ORDER.index(what):
+    def _check_reads(self, needed: Reads) -> None:
+        if _ORDER.index(self._reads) < _ORDER.index(needed):
             raise OptionError(
                 f"this method is registered with reads={self._reads!r} and reads more than that. "
-                f"Register it with reads={what!r}."
+                f"Register it with reads={needed!r}."
             )

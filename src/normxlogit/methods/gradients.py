@@ -1,6 +1,6 @@
-"""Gradients of what is explained, with respect to the word embeddings.
+"""Gradients of the output with respect to the word embeddings.
 
-They are taken at the embeddings that the model itself looks up, with all else that it was given.
+They are taken at the embeddings that the model itself looks up, with all its other inputs as well.
 """
 
 from dataclasses import dataclass
@@ -39,9 +39,10 @@ def gradient_norm(
     strongly the output answers to small changes of a token, not for or against what.
 
     Args:
-        context: what one forward pass gave.
-        norm: "l2", if not given, or "l1".
-        compat: "paper" for the way of the NormXLogit paper's notebook: L1, of twice embedded texts.
+        context: the forward pass and what to explain of it.
+        norm: "l2", the default, or "l1".
+        compat: "paper" to compute as the NormXLogit paper's notebook does: L1, texts embedded
+            twice.
     """
     reruns = reruns_of(context, compat)
     norm = norm or ("l1" if compat else "l2")
@@ -50,8 +51,8 @@ def gradient_norm(
     order = 1 if norm == "l1" else 2
 
     def length(gradient: Tensor, _embedding: Tensor) -> Tensor:
-        found: Tensor = torch.linalg.vector_norm(gradient, ord=order, dim=-1)
-        return found
+        norms: Tensor = torch.linalg.vector_norm(gradient, ord=order, dim=-1)
+        return norms
 
     scores = context.of_rows(reruns.gradients(length))[:, :, None]
     return MethodScores(scores, unsigned="larger gradient")
@@ -73,14 +74,15 @@ def gradient_x_input(
     Shrikumar et al. 2016, Not Just a Black Box; Denil et al. 2014, Extraction of Salient Sentences
     from Labelled Documents.
 
-    Cost: a further forward and, for each target, a backward pass. What a linear model owes to each
-    token exactly; of others a first guess, noisy where the output saturates.
+    Cost: a further forward and, for each target, a backward pass. Exact for a linear model; for
+    others a first guess, noisy where the output saturates.
 
     Args:
-        context: what one forward pass gave.
-        reduce: "sum", if not given, keeps the sign; "l1" sums absolute values, as the NormXLogit
+        context: the forward pass and what to explain of it.
+        reduce: "sum", the default, keeps the sign; "l1" sums absolute values, as the NormXLogit
             paper's experiments do.
-        compat: "paper" for the way of the NormXLogit paper's notebook: L1, of twice embedded texts.
+        compat: "paper" to compute as the NormXLogit paper's notebook does: L1, texts embedded
+            twice.
     """
     reruns, reduction = reruns_of(context, compat), reduction_of(reduce, compat)
     products = reruns.gradients(lambda gradients, vectors: reduction(gradients * vectors))
@@ -88,7 +90,7 @@ def gradient_x_input(
 
 
 def reruns_of(context: MethodContext, compat: str | None) -> Reruns:
-    """The passes whose gradients are meant.
+    """Return the reruns to take gradients of: the notebook's for compat="paper".
 
     Raises:
         OptionError: `compat` is neither None nor "paper".
@@ -100,10 +102,10 @@ def reruns_of(context: MethodContext, compat: str | None) -> Reruns:
 
 @dataclass(frozen=True)
 class Reduction:
-    """Makes one number of each token's vector: the sum of its entries, or of their sizes.
+    """Reduces each token's vector to the sum of its entries, or of their absolute values.
 
     Attributes:
-        is_l1: whether the sizes are summed, which loses the sign.
+        is_l1: whether absolute values are summed, which loses the sign.
     """
 
     is_l1: bool
@@ -114,12 +116,12 @@ class Reduction:
 
     @property
     def unsigned(self) -> str | None:
-        """What a high number means, if it has no sign."""
+        """What a high score means, if it has no sign."""
         return "larger share, for or against" if self.is_l1 else None
 
 
 def reduction_of(reduce: str | None, compat: str | None) -> Reduction:
-    """The reduction "sum" or "l1"; if not given, "l1" for the notebook's way, else "sum".
+    """Return the reduction "sum" or "l1"; by default "l1" for compat="paper", else "sum".
 
     Raises:
         OptionError: `reduce` is something else.

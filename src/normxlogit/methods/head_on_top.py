@@ -26,7 +26,7 @@ def normxlogit(context: MethodContext, norm: str = "embedding") -> Tensor:
     many passes.
 
     Args:
-        context: what one forward pass gave.
+        context: the forward pass and what to explain of it.
         norm: "embedding" for hidden_states[0], the embedding layer's output, as in the authors'
             code; "word" for the bare word embedding.
     """
@@ -46,6 +46,9 @@ def logat(context: MethodContext) -> Tensor:
     """HoT(x_i^L)[target], the model's head on each token's final representation.
 
     Cost: one forward pass.
+
+    Args:
+        context: the forward pass and what to explain of it.
     """
     return context.values
 
@@ -60,10 +63,14 @@ def logat(context: MethodContext) -> Tensor:
     has_layers=True,
 )
 def norm(context: MethodContext, norm: str = "embedding") -> MethodScores:
-    """||x_i^0||_2 (after Oyama et al. 2023); of a layer l that is asked for ||x_i^l||_2.
+    """||x_i^0||_2 (after Oyama et al. 2023), or ||x_i^l||_2 if a layer l is asked for.
 
     Cost: one forward pass. Never negative, and the same for every target: how much a token carries,
     but not for what.
+
+    Args:
+        context: the forward pass and what to explain of it.
+        norm: "embedding" or "word", as for `normxlogit`; has no effect on a layer's states.
     """
     states = context.state_norms()
     if states is None:

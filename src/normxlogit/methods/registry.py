@@ -30,20 +30,20 @@ class Method:
     """An attribution method.
 
     Attributes:
-        name: what users call it.
+        name: the name that users choose it by.
         family: the kind of method.
-        cost: forward and backward passes of the model, including the prediction's own; n is the
+        cost: forward and backward passes of the model, including that of the prediction; n is the
             number of tokens.
         serves: the heads and architectures that it can explain.
         source: the publication that it comes from.
         score: takes a `MethodContext` and the method's options, and returns scores that broadcast
             to [batch, targets, layers, sequence], alone or as `MethodScores`. Values at padding are
             ignored.
-        reads: how much of the forward pass it reads. Scores of states belong to the positions of
-            the final layer; those of the head have a readout.
-        of_output: whether it explains the model's own output, rather than what the head says of
+        reads: how much of the forward pass it reads. A method that reads states scores the
+            positions of the final layer; one that reads the head has a readout.
+        of_output: whether it explains the model's own output, rather than the head's output for
             each token's state.
-        has_layers: whether it reads the layers that are asked for.
+        has_layers: whether it can read the layers asked for.
     """
 
     name: str
@@ -58,12 +58,13 @@ class Method:
 
     @property
     def runs_again(self) -> bool:
-        """Whether it runs the model again, beside the pass of the prediction."""
+        """Whether it runs the model again after the pass of the prediction."""
         return self.cost != ONE_PASS
 
     @property
     def options(self) -> list[str]:
         """The names of the method's options."""
+        # The first parameter is the context.
         return list(inspect.signature(self.score).parameters)[1:]
 
     def check(self, options: Mapping[str, Any], layer: Any) -> None:
@@ -83,7 +84,7 @@ class Method:
 
     @property
     def reads_head(self) -> bool:
-        """Whether scores are made of what the head says of tokens."""
+        """Whether scores come from the head's output for each token."""
         return self.reads == "head"
 
     @property
@@ -111,7 +112,7 @@ def register(
     of_output: bool = False,
     has_layers: bool = False,
 ) -> Callable[[AnyScore], AnyScore]:
-    """Make a function a method that `explain(..., method=name)` finds; see `Method`."""
+    """Register a function as a method that `explain(..., method=name)` finds; see `Method`."""
 
     def add(score: AnyScore) -> AnyScore:
         if name in METHODS:
@@ -125,7 +126,7 @@ def register(
 
 
 def find_method(name: str) -> Method:
-    """The method of that name, or `OptionError` with the names there are."""
+    """Return the method of that name; `OptionError` with all names if there is none."""
     if not isinstance(name, str) or name not in METHODS:
         raise OptionError(f"there is no method {name!r}. The methods: {', '.join(METHODS)}.")
     return METHODS[name]

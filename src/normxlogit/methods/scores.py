@@ -1,4 +1,4 @@
-"""What a method returns."""
+"""The output of a method."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -8,16 +8,15 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class MethodScores:
-    """Scores, with what has to be known to read them.
+    """Scores, with what a reader has to know about them.
 
-    A method whose scores need no such words may return the tensor alone.
+    A method whose scores are signed and need no notes may return the tensor alone.
 
     Attributes:
-        scores: what broadcasts to [batch, targets, layers, sequence]; values at padding are
-            ignored.
+        scores: broadcast to [batch, targets, layers, sequence]; values at padding are ignored.
         unsigned: for scores that neither support nor oppose the target, what a high score means,
             in a few words.
-        notes: what the method reports about its own scores, by name, float32 [batch, targets].
+        notes: figures about the scores, such as an error, by name, float32 [batch, targets].
         of_layers: whether the scores are those of the layers asked for; matters for methods that
             are registered with `has_layers`.
     """

@@ -195,7 +195,7 @@ class Reruns:
         with differentiable(True):
             for some in self.batches(self._rows):
                 rows = self.all_rows[some].clone()
-                values, leaves = self._noted(rows)
+                values, leaves = self._values_and_leaves(rows)
                 embeddings = torch.cat(leaves, 1).detach().float()
                 reduced = [
                     reduce(self._gradient(values[:, n].sum(), leaves), embeddings)
@@ -347,7 +347,7 @@ class Reruns:
         gathered = vocabulary is not None and positions is not None and vocabulary.called
         return self.objective(logits, rows, gathered=gathered)
 
-    def _noted(self, rows: Tensor) -> tuple[Tensor, list[Tensor]]:
+    def _values_and_leaves(self, rows: Tensor) -> tuple[Tensor, list[Tensor]]:
         """The objective of unchanged rows, and the vectors at `place` that it depends on."""
         with self._lookup(rows, None) as lookup:
             values = self._run(rows)
