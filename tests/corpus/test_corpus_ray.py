@@ -18,7 +18,8 @@ from typer.testing import CliRunner
 
 from normxlogit import Explainer, InputError, ModelError, OptionError, cli
 from normxlogit.corpus import shards
-from normxlogit.corpus.folder import Folder, Progress
+from normxlogit.corpus.folder import Folder
+from normxlogit.corpus.progress import Progress
 from tests.corpus.test_corpus import (
     TEXTS,
     StopError,
@@ -223,7 +224,7 @@ def test_what_a_worker_cannot_write_is_one_line(explainer: Explainer, tmp_path: 
     cannot_close = tmp_path / "out" / "shard-00000.parquet"
 
     class Blocked(Folder):
-        def __enter__(self) -> Folder:
+        def __enter__(self) -> "Blocked":
             super().__enter__()
             cannot_close.mkdir()
             return self

@@ -12,7 +12,7 @@ from normxlogit.data.source import Source
 from normxlogit.errors import InputError, OptionError
 
 if TYPE_CHECKING:  # these need pyarrow, which explaining without writing does not
-    from normxlogit.corpus.folder import Gap, Progress
+    from normxlogit.corpus.progress import MissingShards, Progress
     from normxlogit.corpus.shards import Writer
 
 _FROM_COLUMN = "column:"
@@ -70,7 +70,7 @@ def job_of(
     return Job(columns, question, hashed, float16, strict)
 
 
-def missing_rows(source: Source, job: Job, gap: "Gap", size: int) -> Iterator[Row]:
+def missing_rows(source: Source, job: Job, gap: "MissingShards", size: int) -> Iterator[Row]:
     """The rows that are missing; a shard holds `size`."""
     start = gap.start
     rows = source.rows(

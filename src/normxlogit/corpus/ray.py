@@ -18,8 +18,9 @@ import torch
 from normxlogit import errors
 from normxlogit.corpus import shards
 from normxlogit.corpus.explain import explain_rows
-from normxlogit.corpus.folder import Folder, Gap, Progress, note
+from normxlogit.corpus.folder import Folder
 from normxlogit.corpus.job import Job, fill, missing_rows
+from normxlogit.corpus.progress import MissingShards, Progress, note
 from normxlogit.data.formats import File
 from normxlogit.data.location import Location
 from normxlogit.data.progress import Meter
@@ -194,7 +195,9 @@ def _connected(ray: Any) -> Iterator[bool]:
         ray.shutdown()
 
 
-def _read(_: Any, source: Source, job: Job, missing: list[Gap], size: int) -> Iterator[Any]:
+def _read(
+    _: Any, source: Source, job: Job, missing: list[MissingShards], size: int
+) -> Iterator[Any]:
     """Tables with a piece of JSON for each shard that is missing, and one that tells of the end."""
     pa = require("pyarrow")
 

@@ -173,7 +173,7 @@ def _write(
 ) -> None:
     """Write the shards that are missing; at least one, so that readers find the columns."""
     from normxlogit.corpus import shards
-    from normxlogit.corpus.folder import Progress, note
+    from normxlogit.corpus.progress import Progress, note
 
     at = folder.progress
     for gap in folder.missing:

@@ -12,7 +12,7 @@ from normxlogit.extras import require
 from normxlogit.results.display import Displayed
 
 if TYPE_CHECKING:
-    from normxlogit.corpus.folder import Run
+    from normxlogit.corpus.progress import Run
     from normxlogit.corpus.tally import Tally, WordTally
 
 SCHEMA = "normxlogit/summary/1"
@@ -186,7 +186,7 @@ def summary(folder: str | Path, *, top: int = 20, min_count: int | None = None) 
         if number is not None and (type(number) is not int or number < least):
             raise OptionError(f"{name} must be a number from {least}, got {number!r}.")
     require("pyarrow")
-    from normxlogit.corpus.folder import MANIFEST, run_in
+    from normxlogit.corpus.progress import MANIFEST, read_manifest, read_run
     from normxlogit.corpus.tally import Tally, batches, span_of
 
     place = location(folder)
@@ -195,7 +195,7 @@ def summary(folder: str | Path, *, top: int = 20, min_count: int | None = None) 
             f"{place} holds no run of normxlogit corpus: it has no {MANIFEST}. Give the folder "
             "that was its --output."
         )
-    run = run_in(place)
+    run = read_run(place, read_manifest(place))
     span = span_of(run.shards) if run.manifest["model"]["problem"] == "regression" else None
     tally = Tally(run.manifest["model"], top, span)
     for batch in batches(run.shards):
