@@ -97,14 +97,14 @@ class Explainer(ModelExplainer):
             NormXLogitError: Ray cannot go on.
         """
         from normxlogit.corpus.explain import Question
-        from normxlogit.corpus.job import job_of
+        from normxlogit.corpus.job import make_job
         from normxlogit.corpus.run import each, workers_of, write
         from normxlogit.data.rows import Columns
 
-        job = job_of(
+        job = make_job(
             Columns(text, pair, id, label),
             Question(
-                target, contrast, method, layer, readout, threshold, long, batch_size, options
+                target, contrast, method, layer, readout, threshold, options, long, batch_size
             ),
             hashed=hash,
             float16=float16,

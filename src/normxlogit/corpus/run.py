@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from normxlogit.corpus.explain import Explained, check, explain_rows
+from normxlogit.corpus.explain import Explained, check_question, explain_rows
 from normxlogit.corpus.job import Job, check_explained, fill, missing_rows
 from normxlogit.data.location import address, location, shown
 from normxlogit.data.progress import Meter
@@ -93,7 +93,7 @@ def each(
     """
     if job.hashed or job.float16:
         raise OptionError("hash and float16 are about files. Name an output folder.")
-    check(explainer, job.question, pairs=job.columns.pair is not None)
+    check_question(explainer, job.question, pairs=job.columns.pair is not None)
     rows, _ = rows_of(source, job.columns, subset=subset, split=split, strict=job.strict)
 
     def results() -> Iterator[Explained]:
@@ -131,7 +131,7 @@ def write(
     from normxlogit.extras import versions
     from normxlogit.tasks.fingerprint import model_of
 
-    check(explainer, job.question, pairs=job.columns.pair is not None)
+    check_question(explainer, job.question, pairs=job.columns.pair is not None)
     place = location(output)
     found = open_source(source, subset=subset, split=split)
     found.check(job.columns, strict=job.strict)
