@@ -28,12 +28,15 @@ from normxlogit import (
     InputError,
     MissingExtraError,
     ModelError,
+    NormXLogitError,
     OptionError,
+    UnsupportedHeadError,
     cli,
 )
 from normxlogit.corpus import Kind, shards
 from normxlogit.data.formats import FORMATS
 from normxlogit.data.progress import Meter
+from normxlogit.data.rows import BrokenFileError
 from normxlogit.data.source import Source, Split, open_dataset
 from normxlogit.tasks.batches import Texts
 from normxlogit.text.encoder import Encoder
@@ -757,14 +760,14 @@ def test_other_settings_are_refused(explainer: Explainer, tmp_path: Path) -> Non
 
 
 def test_one_weight_makes_another_model(explainer: Explainer, model: Path) -> None:
-    from normxlogit.tasks.fingerprint import model_of
+    from normxlogit.tasks.fingerprint import model_fingerprint
 
     same = Explainer.from_pretrained(str(model))
     same.explain(["one", "one two three"])
-    assert model_of(same)["sha256"] == model_of(explainer)["sha256"]
+    assert model_fingerprint(same)["sha256"] == model_fingerprint(explainer)["sha256"]
     parameter: Any = next(same.model.parameters())
     parameter.data[0, 0] += 1
-    assert model_of(same)["sha256"] != model_of(explainer)["sha256"]
+    assert model_fingerprint(same)["sha256"] != model_fingerprint(explainer)["sha256"]
 
 
 def test_folders_of_something_else_are_refused(explainer: Explainer, tmp_path: Path) -> None:
@@ -876,6 +879,21 @@ def test_without_pyarrow(
     with pytest.raises(MissingExtraError, match=r"pip install .normxlogit\[corpus\]"):
         explainer.corpus(source, tmp_path / "out")
     assert len(list(explainer.corpus(source))) == 2
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (BrokenFileError("cannot read a.csv: it is UTF-16"), InputError),
+        (OptionError("there is no layer 9"), OptionError),
+        (UnsupportedHeadError("not of one token"), UnsupportedHeadError),
+    ],
+)
+def test_a_worker_sends_its_error(error: NormXLogitError, kind: type[NormXLogitError]) -> None:
+    from normxlogit.corpus.ray import pack_error, unpack_error
+
+    received = unpack_error(json.loads(json.dumps(pack_error(error))))
+    assert (type(received), str(received)) == (kind, str(error))
 
 
 def test_models_that_read_no_text(explainer: Explainer, monkeypatch: pytest.MonkeyPatch) -> None:

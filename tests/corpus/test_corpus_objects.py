@@ -26,7 +26,7 @@ from normxlogit import Explainer, InputError, MissingExtraError, cli
 from normxlogit.corpus import shards, summary
 from normxlogit.corpus.folder import Folder
 from normxlogit.data.formats import FORMATS
-from normxlogit.data.location import Remote, location, shown
+from normxlogit.data.location import Remote, locate, redacted
 from tests.corpus.test_corpus import (
     SLOW,
     TEXTS,
@@ -402,7 +402,7 @@ def test_a_connection_that_breaks_off(
 
 def test_large_files_are_whole(bucket: Bucket) -> None:
     content = random.Random(1).randbytes(25_000_000)
-    location(bucket.uri("large")).write(content)  # type: ignore[union-attr]
+    locate(bucket.uri("large")).write(content)  # type: ignore[union-attr]
     assert bucket.get("large") == content
     assert bucket.unfinished() == 0
 
@@ -431,14 +431,16 @@ def test_where_half_a_file_could_be_seen(tmp_path: Path) -> None:
 
 
 def test_uris() -> None:
-    assert shown("s3://me:pass@bucket/a b?region=x") == "s3://me@bucket/a b"
-    assert shown("s3://me:pa/ss@bucket/a@b") == "s3://me@bucket/a@b"
-    assert shown("hdfs://there:8020/a@b") == "hdfs://there:8020/a@b"
-    assert shown("abfss://box@me.dfs.core.windows.net/a") == "abfss://box@me.dfs.core.windows.net/a"
-    assert shown("a?b") == "a?b"
-    assert location("file:///tmp/a%20b") == Path("/tmp/a b")
-    assert location("a/b.csv") == Path("a/b.csv")
-    inside = location("gs://anonymous@bucket/a/?scheme=https") / "b c.csv"
+    assert redacted("s3://me:pass@bucket/a b?region=x") == "s3://me@bucket/a b"
+    assert redacted("s3://me:pa/ss@bucket/a@b") == "s3://me@bucket/a@b"
+    assert redacted("hdfs://there:8020/a@b") == "hdfs://there:8020/a@b"
+    assert (
+        redacted("abfss://box@me.dfs.core.windows.net/a") == "abfss://box@me.dfs.core.windows.net/a"
+    )
+    assert redacted("a?b") == "a?b"
+    assert locate("file:///tmp/a%20b") == Path("/tmp/a b")
+    assert locate("a/b.csv") == Path("a/b.csv")
+    inside = locate("gs://anonymous@bucket/a/?scheme=https") / "b c.csv"
     assert isinstance(inside, Remote)
     assert (inside.path, inside.name, inside.suffix) == ("bucket/a/b c.csv", "b c.csv", ".csv")
     assert inside.uri == "gs://anonymous@bucket/a/b%20c.csv?scheme=https"

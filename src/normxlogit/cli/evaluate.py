@@ -182,9 +182,9 @@ def evaluate(
         source = options.pop("data", None)
         if source is None:
             raise typer.BadParameter("no data. Give --data FILE, or a --config that names it.")
-        from normxlogit.data.location import here
+        from normxlogit.data.location import local_folder
 
-        folder = here(output)
+        folder = local_folder(output)
         name, revision = options.pop("model", "demo"), options.pop("revision", None)
         asked = options.pop("benchmark", None)
         if asked is not None:

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from normxlogit.corpus.explain import Explained
-from normxlogit.data.location import Location, draft, parquet
+from normxlogit.data.location import Location, open_parquet, open_pending
 from normxlogit.data.rows import Bad, Kind, Row
 from normxlogit.errors import InputError
 from normxlogit.results.text import Attribution
@@ -82,7 +82,7 @@ def note_in(path: Location) -> dict[str, Any]:
         InputError: it is no shard, or not whole, or cannot be read.
     """
     try:
-        with parquet(path) as file:
+        with open_parquet(path) as file:
             note = (file.metadata.metadata or {})[_NOTE]
         found: dict[str, Any] = json.loads(note)
     except InputError:
@@ -113,18 +113,18 @@ class Writer:
 
     def __enter__(self) -> "Writer":
         with self._reported():
-            self._draft = draft(self.path)
+            self._draft = open_pending(self.path)
             try:
                 self._writer = pq.ParquetWriter(self._draft.file, self._schema, compression="zstd")
             except BaseException:
-                self._draft.drop()
+                self._draft.discard()
                 raise
         return self
 
     def __exit__(self, *_: object) -> None:
         with contextlib.suppress(OSError, ValueError):
             self._writer.close()
-        self._draft.drop()
+        self._draft.discard()
 
     def write(self, window: Sequence[Explained]) -> list[Explained]:
         """Append rows, and return them; those whose scores do not fit are errors now."""
@@ -141,7 +141,7 @@ class Writer:
         with self._reported():
             self._writer.add_key_value_metadata({_NOTE: json.dumps(note)})
             self._writer.close()
-            self._draft.keep()
+            self._draft.commit()
 
     def _records(self, explained: Explained) -> Iterator[dict[str, Any]]:
         """A record for each target of a row; one if there is none."""

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from normxlogit.data.location import Location, location
+from normxlogit.data.location import Location, locate
 from normxlogit.errors import InputError, OptionError
 from normxlogit.extras import require
 from normxlogit.results.display import Displayed
@@ -189,7 +189,7 @@ def summary(folder: str | Path, *, top: int = 20, min_count: int | None = None) 
     from normxlogit.corpus.progress import MANIFEST, read_manifest, read_run
     from normxlogit.corpus.tally import Tally, batches, span_of
 
-    place = location(folder)
+    place = locate(folder)
     if not (place / MANIFEST).is_file():
         raise InputError(
             f"{place} holds no run of normxlogit corpus: it has no {MANIFEST}. Give the folder "

@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from normxlogit.data.location import Location, parquet
+from normxlogit.data.location import Location, open_parquet
 from normxlogit.errors import InputError, OptionError
 from normxlogit.model.targets import Problem, target_id
 from normxlogit.tasks import Task
@@ -42,7 +42,7 @@ def batches(paths: Sequence[Location]) -> Iterator[Any]:
     """
     for path in paths:
         try:
-            with parquet(path) as file:
+            with open_parquet(path) as file:
                 for batch in file.iter_batches(BATCH, columns=list(_COLUMNS)):
                     yield batch.filter(pc.is_null(batch["error_kind"]))
         except (OSError, pa.ArrowException) as error:
@@ -53,7 +53,7 @@ def span_of(paths: Sequence[Location]) -> tuple[float, float] | None:
     """The smallest and the largest value that was explained, by the footers of the shards."""
     found: list[float] = []
     for path in paths:
-        with parquet(path) as file:
+        with open_parquet(path) as file:
             meta = file.metadata
         for group in map(meta.row_group, range(meta.num_row_groups)):
             for column in map(group.column, range(group.num_columns)):

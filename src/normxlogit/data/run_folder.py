@@ -140,7 +140,8 @@ def read_json(path: Location) -> dict[str, Any]:
         InputError: the file cannot be read, or holds something else.
     """
     try:
-        record = json.loads(path.read_text("utf-8"))
+        with path.open("rb") as file:
+            record = json.loads(file.read().decode("utf-8"))
     except InputError:  # already worded by the store
         raise
     except (OSError, ValueError) as error:

@@ -14,7 +14,7 @@ _SAMPLED = 1024
 _INCIDENTAL = ("_name_or_path", "transformers_version", "dtype", "torch_dtype")
 
 
-def model_of(explainer: ModelExplainer) -> dict[str, Any]:
+def model_fingerprint(explainer: ModelExplainer) -> dict[str, Any]:
     """Name, commit, class, dtype, SHA-256 and outputs of a model, as plain data for JSON.
 
     The digest is of the configuration, of every weight's name, dtype, shape and up to 1024 of its
