@@ -816,7 +816,7 @@ def test_a_run_goes_on_where_it_was(
     out = tmp_path / "out"
     for stopped_at in range(6):
 
-        def closed(self: Any, note: Any, stop: str = shards.name_of(stopped_at)) -> None:
+        def closed(self: Any, note: Any, stop: str = shards.file_name(stopped_at)) -> None:
             if self.path.name == stop:
                 raise StopError
             close(self, note)

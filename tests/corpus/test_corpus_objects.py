@@ -160,7 +160,10 @@ def test_every_format(end: str, explainer: Explainer, bucket: Bucket, tmp_path: 
     explainer.corpus(source, tmp_path / "out")
     found = explainer.corpus(uri, bucket.uri("some/where/out"))
     assert str(found) == f"14 rows, 0 errors; in s3://{bucket.name}/some/where/out"
-    assert bucket.list("some/where/out") == ["manifest.json", *(shards.name_of(n) for n in (0, 1))]
+    assert bucket.list("some/where/out") == [
+        "manifest.json",
+        *(shards.file_name(n) for n in (0, 1)),
+    ]
     assert_same_run(bucket.download("some/where/out", tmp_path / "got"), tmp_path / "out")
     assert bucket.get(f"in/{source.name}") == source.read_bytes()
     one, other = list(explainer.corpus(source)), list(explainer.corpus(uri))
@@ -205,7 +208,7 @@ def test_a_run_goes_on_where_it_was(
     close = shards.Writer.close
     for stopped_at in (0, 3, 8):
 
-        def closed(self: Any, note: Any, stop: str = shards.name_of(stopped_at)) -> None:
+        def closed(self: Any, note: Any, stop: str = shards.file_name(stopped_at)) -> None:
             if self.path.name == stop:
                 raise StopError
             close(self, note)
@@ -213,7 +216,7 @@ def test_a_run_goes_on_where_it_was(
         monkeypatch.setattr(shards.Writer, "close", closed)
         with pytest.raises(StopError):
             explainer.corpus(uri, out)
-        expected = ["manifest.json", *map(shards.name_of, range(stopped_at))]
+        expected = ["manifest.json", *map(shards.file_name, range(stopped_at))]
         assert bucket.list("out") == expected
         assert json.loads(bucket.get("out/manifest.json"))["state"] == "unfinished"
     monkeypatch.setattr(shards.Writer, "close", close)
@@ -484,7 +487,7 @@ def test_ray(
     explainer.corpus(uri, tmp_path / "whole", id="id")
     explainer.corpus(uri, out, id="id")
     for number in (0, 3, 4, 7, 8):
-        bucket.delete(f"out/{shards.name_of(number)}")
+        bucket.delete(f"out/{shards.file_name(number)}")
     manifest = json.loads(bucket.get("out/manifest.json")) | {"state": "unfinished"}
     bucket.put("out/manifest.json", json.dumps(manifest).encode())
     monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")

@@ -110,7 +110,7 @@ def test_the_shards_are_those_of_the_local_engine(
     local = explainer.corpus(data, tmp_path / "local", **options)
     ours = explainer.corpus(data, tmp_path / "ray", **options, **RAY)
     assert_same_run(tmp_path / "ray", tmp_path / "local")
-    assert [Path(path).name for path in ours.shards] == [shards.name_of(n) for n in range(9)]
+    assert [Path(path).name for path in ours.shards] == [shards.file_name(n) for n in range(9)]
     assert (ours.rows, ours.errors, ours.records) == (86, local.errors, local.records)
     assert ours.errors == local.errors
     assert ours.errors.keys() > {"null", "broken_row", "too_long", "undecodable"}

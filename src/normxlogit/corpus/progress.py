@@ -135,9 +135,9 @@ def read_run(folder: Location, manifest: dict[str, Any]) -> Run:
         InputError: a shard cannot be read or belongs to another run, or the run was finished and
             has lost shards.
     """
-    paths, progress, missing = shards.paths_in(folder), Progress(), [MissingShards()]
+    paths, progress, missing = shards.list_paths(folder), Progress(), [MissingShards()]
     for path in paths:
-        shard, number = shards.note_in(path), shards.number_of(path)
+        shard, number = shards.read_note(path), shards.shard_number(path)
         if number is None or shard.get("run") != manifest["run"]:
             raise InputError(f"{path} is not a shard of this run. Take it away.")
         progress.add(Progress.from_dict(shard["progress"]))

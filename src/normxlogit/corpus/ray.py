@@ -260,7 +260,7 @@ class _ShardWorker:
 
     def _write(self, piece: dict[str, Any]) -> Progress:
         job, progress = self._job, Progress(shards=1, broken=piece["broken"])
-        path = self._folder / shards.name_of(piece["shard"])
+        path = self._folder / shards.file_name(piece["shard"])
         rows = (_unpack_row(values) for values in piece["rows"])
         windows = explain_rows(self._reader, self._device, rows, job.question)
         with (

@@ -161,7 +161,7 @@ def write_shards(
             broken=dict(done.broken),
             ignored=tuple(opened.ignored),
             records=done.records,
-            shards=tuple(map(address, shards.paths_in(place))),
+            shards=tuple(map(address, shards.list_paths(place))),
             was_finished=was_finished,
         )
 
@@ -187,7 +187,7 @@ def _write_here(
         with contextlib.closing(windows):
             window = next(windows, None)
             while window is not None or not done.shards:
-                path, progress = folder.path / shards.name_of(number), Progress(shards=1)
+                path, progress = folder.path / shards.file_name(number), Progress(shards=1)
                 with shards.Writer(path, hashed=job.hashed, float16=job.float16) as shard:
                     while window is not None:
                         fill(shard, window, job, progress)
