@@ -16,7 +16,8 @@ from normxlogit.corpus.progress import (
     read_manifest,
     read_run,
 )
-from normxlogit.data.location import Location, write_text
+from normxlogit.data.files import write_whole
+from normxlogit.data.location import Location
 from normxlogit.data.run_folder import LOCK, RunFolder
 
 
@@ -88,7 +89,7 @@ class Folder(RunFolder):
             "broken": counts.broken,
             **self.settings,
         }
-        write_text(self.path / MANIFEST, json.dumps(manifest, indent=2) + "\n")
+        write_whole(self.path / MANIFEST, json.dumps(manifest, indent=2) + "\n")
 
     def _start(self) -> None:
         self.clear()

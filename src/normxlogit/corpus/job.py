@@ -1,4 +1,4 @@
-"""What a corpus run does with each row, whichever engine runs it."""
+"""The job of a corpus run, and its steps for each row, whichever engine runs it."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -20,7 +20,7 @@ _FROM_COLUMN = "column:"
 
 @dataclass(frozen=True)
 class Job:
-    """What is to be done with a source.
+    """The columns of a source to read, the question to ask, and how to write the answers.
 
     Attributes:
         columns: the columns to read.

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Summary:
-    """What a run has written.
+    """The files and counts of a run.
 
     Attributes:
         folder: the folder; for a store its URI as text, with all options.

@@ -13,7 +13,8 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from normxlogit.corpus.explain import Explained
-from normxlogit.data.location import Location, open_parquet, open_pending
+from normxlogit.data.files import open_pending
+from normxlogit.data.location import Location, open_parquet
 from normxlogit.data.rows import Bad, Kind, Row
 from normxlogit.errors import InputError
 from normxlogit.results.text import Attribution

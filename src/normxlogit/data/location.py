@@ -1,23 +1,19 @@
 """Where files are: on this machine as `Path`, or in an object store as `Remote`.
 
-`Remote` has the few methods of `Path` that a corpus needs, under the same names. The functions
-below do what differs between the two.
+`Remote` has the few methods of `Path` that a corpus needs, under the same names.
 """
 
 import contextlib
 import io
-import mmap
 import os
 import re
-import tempfile
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
-from typing import IO, Any, Literal, Protocol, TypeAlias
+from typing import Any, Literal, TypeAlias
 from urllib.parse import quote, urlsplit
 
-from normxlogit.data import files
 from normxlogit.errors import InputError
 from normxlogit.extras import require
 
@@ -169,53 +165,6 @@ class _RemoteStream(io.RawIOBase):
         super().close()
 
 
-class PendingFile(Protocol):
-    """A file being written; `commit` publishes it atomically.
-
-    Attributes:
-        file: the open file to write to.
-
-    Raises:
-        OSError: it cannot be written.
-        InputError: the same, for a store.
-    """
-
-    file: IO[bytes]
-
-    def commit(self) -> None:
-        """Publish the file atomically."""
-
-    def discard(self) -> None:
-        """Leave nothing behind; after `commit`, do nothing."""
-
-
-class _DurableFile(files.AtomicFile):
-    """A file on this machine whose name outlasts a power cut."""
-
-    def commit(self) -> None:
-        super().commit()
-        _sync(self.path.parent)
-
-
-class _Upload:
-    """A file for a store, written on this machine and uploaded by `commit`.
-
-    A stream to the store itself could not be discarded: see `Remote.write`.
-    """
-
-    def __init__(self, place: Remote) -> None:
-        self._place = place
-        self.file: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115
-
-    def commit(self) -> None:
-        self.file.flush()
-        self._place.write(mmap.mmap(self.file.fileno(), 0, access=mmap.ACCESS_READ))
-
-    def discard(self) -> None:
-        with contextlib.suppress(OSError, ValueError):
-            self.file.close()
-
-
 def locate(path: str | Path) -> Location:
     """Return the place that a path or URI names.
 
@@ -264,33 +213,6 @@ def open_parquet(place: Location, **options: Any) -> Any:
     return require("pyarrow.parquet").ParquetFile(source, **options)
 
 
-def open_pending(place: Location) -> PendingFile:
-    """Begin a file that appears whole or not at all."""
-    return _DurableFile(place) if isinstance(place, Path) else _Upload(place)
-
-
-def write_text(place: Location, text: str) -> None:
-    """Write text as UTF-8 to a file that appears whole or not at all.
-
-    Raises:
-        InputError: it cannot be written.
-    """
-    if isinstance(place, Path):
-        files.write_whole(place, text)
-    else:
-        place.write(text.encode())
-
-
 def _reason(error: Exception) -> str:
     message = getattr(error, "strerror", None) or str(error)
     return (message.splitlines() or [type(error).__name__])[0].rstrip(".")
-
-
-def _sync(folder: Path) -> None:
-    """Flush a folder's entries to the disk, where folders can be synced."""
-    if os.name == "posix":
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
