@@ -170,11 +170,11 @@ def test_every_format_has_the_scores_of_explain(
 
 def test_the_iterator_has_the_same_and_writes_nothing(explainer: Explainer, tmp_path: Path) -> None:
     source = lines_of(tmp_path / "reviews.txt", [*TEXTS[:3], "", TEXTS[3]])
-    found = list(explainer.corpus(source))
-    assert [e.row.number for e in found] == [0, 1, 2, 3, 4]
-    assert found[3].bad is not None
-    assert found[3].bad.kind is Kind.BLANK
-    for explained in found[:3]:
+    results = list(explainer.corpus(source))
+    assert [e.row.number for e in results] == [0, 1, 2, 3, 4]
+    assert results[3].bad is not None
+    assert results[3].bad.kind is Kind.BLANK
+    for explained in results[:3]:
         assert explained.attribution is not None
         expected = explainer.explain(explained.row.text)
         np.testing.assert_allclose(explained.attribution.scores, expected.scores, atol=1e-5)
@@ -185,12 +185,12 @@ def test_the_iterator_has_the_same_and_writes_nothing(explainer: Explainer, tmp_
 def test_texts_and_mappings_are_sources(make: Callable[[Any], Any], explainer: Explainer) -> None:
     plain = list(explainer.corpus(make(TEXTS)))
     named = list(explainer.corpus(make([{"t": text, "k": 7} for text in TEXTS]), text="t", id="k"))
-    for one, other, text in zip(plain, named, TEXTS, strict=True):
-        assert one.attribution is not None
-        assert other.attribution is not None
-        assert one.row.text == other.row.text == text
-        assert (one.row.id, other.row.id) == (None, "7")
-        np.testing.assert_array_equal(one.attribution.scores, other.attribution.scores)
+    for bare, with_id, text in zip(plain, named, TEXTS, strict=True):
+        assert bare.attribution is not None
+        assert with_id.attribution is not None
+        assert bare.row.text == with_id.row.text == text
+        assert (bare.row.id, with_id.row.id) == (None, "7")
+        np.testing.assert_array_equal(bare.attribution.scores, with_id.attribution.scores)
 
 
 @pytest.fixture
@@ -225,8 +225,8 @@ def test_texts_are_tokenised_while_the_model_runs(
     monkeypatch.setattr(Encoder, "encode", noted)
     monkeypatch.setattr(type(explainer.task_explainer), "together", patient)
     texts = [*(f"{TEXTS[n % 7]} {n}" for n in range(40)), late]
-    found = list(explainer.corpus(texts, batch_size=1))
-    assert [e.row.text for e in found] == texts
+    results = list(explainer.corpus(texts, batch_size=1))
+    assert [e.row.text for e in results] == texts
     assert len(waited) == len(texts)
     assert all(waited)
     assert seen == {1}
@@ -234,15 +234,15 @@ def test_texts_are_tokenised_while_the_model_runs(
 
 
 def test_threads_end_with_the_iterator(explainer: Explainer, threads: int) -> None:
-    def own() -> list[threading.Thread]:
+    def corpus_threads() -> list[threading.Thread]:
         return [t for t in threading.enumerate() if t.name.startswith("normxlogit")]
 
     endless = (TEXTS[n % 7] for n in itertools.count())
-    found = explainer.corpus(endless, batch_size=2)
-    next(found)
-    assert len(own()) == threads
-    found.close()  # type: ignore[attr-defined]
-    assert own() == []
+    results = explainer.corpus(endless, batch_size=2)
+    next(results)
+    assert len(corpus_threads()) == threads
+    results.close()  # type: ignore[attr-defined]
+    assert corpus_threads() == []
 
 
 def test_iterables_are_not_written(explainer: Explainer, tmp_path: Path) -> None:
@@ -278,10 +278,10 @@ def test_rows_before_an_error_of_the_source_are_not_lost(explainer: Explainer) -
         yield "one"
         raise RuntimeError("the source")
 
-    found = explainer.corpus(texts())
-    assert next(found).row.text == "one"
+    results = explainer.corpus(texts())
+    assert next(results).row.text == "one"
     with pytest.raises(RuntimeError, match="the source"):
-        next(found)
+        next(results)
 
 
 def test_pairs(explainer: Explainer, tmp_path: Path) -> None:
@@ -317,9 +317,9 @@ def test_other_heads(head: str, tmp_path: Path) -> None:
     assert summary.errors == {}
     for n, text in enumerate(texts):
         a = explainer.explain((text, TEXTS[n + 1]) if is_pair else text)
-        own = [row for row in rows if row["row"] == n]
-        assert [row["target_position"] for row in own] == [t.position for t in a.targets]
-        for number, row in enumerate(own):
+        records = [row for row in rows if row["row"] == n]
+        assert [row["target_position"] for row in records] == [t.position for t in a.targets]
+        for number, row in enumerate(records):
             assert_same(row, a, number)
 
 
@@ -404,11 +404,11 @@ def test_float16(explainer: Explainer, tmp_path: Path, monkeypatch: pytest.Monke
     explain = Texts.explain
 
     def large(self: Texts, *arguments: Any) -> Any:
-        found = explain(self, *arguments)
-        first = found[0]
+        attributions = explain(self, *arguments)
+        first = attributions[0]
         assert isinstance(first, Attribution)
         first.scores[1] = 1e6
-        return found
+        return attributions
 
     monkeypatch.setattr(Texts, "explain", large)
     explainer.corpus(source, tmp_path / "large", float16=True)
@@ -532,8 +532,8 @@ def test_a_column_that_is_missing(explainer: Explainer, tmp_path: Path) -> None:
     for end, write in WRITERS.items():
         source = tmp_path / f"reviews{end}"
         write(source, pd.DataFrame({"text": TEXTS, "stars": 3}))
-        there = "text" if end == ".txt" else "text, stars"
-        with pytest.raises(InputError, match=f"reviews{end} has no column 'review'.*: {there}"):
+        columns = "text" if end == ".txt" else "text, stars"
+        with pytest.raises(InputError, match=f"reviews{end} has no column 'review'.*: {columns}"):
             explainer.corpus(source, tmp_path / "out", text="review")
     assert not (tmp_path / "out").exists()
 
@@ -592,9 +592,9 @@ def open_source_rows(folder: Path) -> list[str | None]:
     from normxlogit.data.source import open_source
 
     source = open_source(folder, subset=None, split=None)
-    found = [row.text for row in source.rows(Columns(), strict=False)]
+    texts = [row.text for row in source.rows(Columns(), strict=False)]
     assert "after 2000 rows" in source.broken["a.parquet"]
-    return found
+    return texts
 
 
 def test_what_is_no_source(explainer: Explainer, tmp_path: Path) -> None:
@@ -670,8 +670,8 @@ class Flaky:
 def test_a_connection_that_breaks_off(
     explainer: Explainer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made = Source([Split("train", Flaky(), 25)], {"dataset": "reviews"})
-    monkeypatch.setattr("normxlogit.data.source.open_dataset", lambda *_, **__: made)
+    flaky = Source([Split("train", Flaky(), 25)], {"dataset": "reviews"})
+    monkeypatch.setattr("normxlogit.data.source.open_dataset", lambda *_, **__: flaky)
     with pytest.raises(InputError, match="cannot read on in train: the line is dead"):
         explainer.corpus("reviews", tmp_path / "out")
     assert manifest_in(tmp_path / "out")["counts"]["rows"] == 10
@@ -828,11 +828,15 @@ def test_a_run_goes_on_where_it_was(
         assert manifest_in(out)["state"] == "unfinished"
         assert manifest_in(out)["counts"]["rows"] == 10 * stopped_at
     monkeypatch.setattr(shards.Writer, "close", close)
-    made = explainer.corpus(data, out, batch_size=2)
-    assert (made.rows, made.errors, made.broken) == (whole.rows, whole.errors, whole.broken)
+    resumed = explainer.corpus(data, out, batch_size=2)
+    assert (resumed.rows, resumed.errors, resumed.broken) == (
+        whole.rows,
+        whole.errors,
+        whole.broken,
+    )
     assert rows_in(out) == rows_in(tmp_path / "whole")
-    for one, other in zip(made.shards, whole.shards, strict=True):
-        assert pq.read_table(one).equals(pq.read_table(other))
+    for shard, expected in zip(resumed.shards, whole.shards, strict=True):
+        assert pq.read_table(shard).equals(pq.read_table(expected))
     counts = manifest_in(out)["counts"]
     assert counts == manifest_in(tmp_path / "whole")["counts"]
 
@@ -924,8 +928,8 @@ def test_options_that_do_not_exist(explainer: Explainer, tmp_path: Path) -> None
 
 
 def command(model: Path, source: Path, out: Path, *more: str) -> list[str]:
-    own = ["corpus", str(source), "--model", str(model), "--output", str(out)]
-    return [*own, "--dtype", "float32", *more]
+    arguments = ["corpus", str(source), "--model", str(model), "--output", str(out)]
+    return [*arguments, "--dtype", "float32", *more]
 
 
 def run(model: Path, source: Path, out: Path, *more: str) -> Result:
@@ -1071,8 +1075,8 @@ def test_killed_at_twenty_moments(model: Path, explainer: Explainer, tmp_path: P
     def after(folder: str, times: int, seed: int) -> int:
         """How many shards there are after so many kills; without any, at the end."""
         arguments = command(model, source, tmp_path / folder, "--batch-size", "8")
-        found = tmp_path / folder / "shard-*.parquet"
-        return run_killed(arguments, found, times=times, seed=seed, patch=SLOW)
+        pattern = tmp_path / folder / "shard-*.parquet"
+        return run_killed(arguments, pattern, times=times, seed=seed, patch=SLOW)
 
     out, whole = tmp_path / "out", tmp_path / "whole"
     assert 20 <= after("out", 20, 1) < 125

@@ -79,8 +79,8 @@ class Bucket:
         self.client.put_object(Bucket=self.name, Key=path, Body=content)
 
     def get(self, path: str) -> bytes:
-        found: bytes = self.client.get_object(Bucket=self.name, Key=path)["Body"].read()
-        return found
+        content: bytes = self.client.get_object(Bucket=self.name, Key=path)["Body"].read()
+        return content
 
     def delete(self, path: str) -> None:
         self.client.delete_object(Bucket=self.name, Key=path)
@@ -136,9 +136,9 @@ def server() -> Iterator[str]:
 @pytest.fixture
 def bucket(server: str, request: pytest.FixtureRequest) -> Bucket:
     """An empty bucket."""
-    made = Bucket(server, f"bucket-{abs(hash(request.node.name)):x}")
-    made.client.create_bucket(Bucket=made.name)
-    return made
+    empty = Bucket(server, f"bucket-{abs(hash(request.node.name)):x}")
+    empty.client.create_bucket(Bucket=empty.name)
+    return empty
 
 
 @pytest.fixture(scope="module")
@@ -158,8 +158,8 @@ def test_every_format(end: str, explainer: Explainer, bucket: Bucket, tmp_path: 
     WRITERS[end](source, pd.DataFrame({"n": range(14), "text": TEXTS * 2}))
     uri = bucket.upload(source, f"in/{source.name}")
     explainer.corpus(source, tmp_path / "out")
-    found = explainer.corpus(uri, bucket.uri("some/where/out"))
-    assert str(found) == f"14 rows, 0 errors; in s3://{bucket.name}/some/where/out"
+    run = explainer.corpus(uri, bucket.uri("some/where/out"))
+    assert str(run) == f"14 rows, 0 errors; in s3://{bucket.name}/some/where/out"
     assert bucket.list("some/where/out") == [
         "manifest.json",
         *(shards.file_name(n) for n in (0, 1)),
@@ -179,24 +179,24 @@ def test_a_folder(explainer: Explainer, bucket: Bucket, tmp_path: Path) -> None:
     (data / "deeper").mkdir()
     options: dict[str, Any] = {"id": "id", "label": "label", "target": "column:label"}
     expected = explainer.corpus(data, tmp_path / "out", **options)
-    found = explainer.corpus(uri, bucket.uri("out"), **options)
-    assert found.ignored == expected.ignored == ("README.md", "deeper")
-    assert list(found.broken) == list(expected.broken) == ["b.parquet", "e.csv"]
+    run = explainer.corpus(uri, bucket.uri("out"), **options)
+    assert run.ignored == expected.ignored == ("README.md", "deeper")
+    assert list(run.broken) == list(expected.broken) == ["b.parquet", "e.csv"]
     for name, why in expected.broken.items():
-        assert found.broken[name] == why.replace(str(data), f"s3://{bucket.name}/data")
+        assert run.broken[name] == why.replace(str(data), f"s3://{bucket.name}/data")
     got = bucket.download("out", tmp_path / "got")
     manifest = (got / "manifest.json").read_text()
     (got / "manifest.json").write_text(manifest.replace(f"s3://{bucket.name}/data", str(data)))
     assert_same_run(got, tmp_path / "out")
-    assert found.folder == bucket.uri("out")
-    frames = [pd.concat(map(pd.read_parquet, s.shards)) for s in (found, expected)]
+    assert run.folder == bucket.uri("out")
+    frames = [pd.concat(map(pd.read_parquet, s.shards)) for s in (run, expected)]
     pd.testing.assert_frame_equal(frames[0][["row", "text"]], frames[1][["row", "text"]])
-    told, wanted = (summary(s.folder, min_count=1) for s in (found, expected))
-    assert told.folder == f"s3://{bucket.name}/out"
-    assert told.labels == wanted.labels
-    assert [part.eligible for part in told.words] == [part.eligible for part in wanted.words]
+    findings, wanted = (summary(s.folder, min_count=1) for s in (run, expected))
+    assert findings.folder == f"s3://{bucket.name}/out"
+    assert findings.labels == wanted.labels
+    assert [part.eligible for part in findings.words] == [part.eligible for part in wanted.words]
     again = explainer.corpus(uri, bucket.uri("out"), **options)
-    assert (again.was_finished, again.shards) == (True, found.shards)
+    assert (again.was_finished, again.shards) == (True, run.shards)
 
 
 def test_a_run_goes_on_where_it_was(
@@ -379,8 +379,8 @@ def test_a_connection_that_breaks_off(
         def readinto(self, into: Any) -> int:
             if begun and 0 < self.file.tell() < 0.4 * self.file.size():
                 raise OSError("the line is dead")
-            found: int = self.file.readinto(memoryview(into)[:200])
-            return found
+            count: int = self.file.readinto(memoryview(into)[:200])
+            return count
 
     def flaky(self: Remote, mode: Literal["rb"] = "rb") -> io.BufferedReader:
         file = opened(self, mode)
@@ -463,9 +463,9 @@ def test_the_commands(model: Path, bucket: Bucket, tmp_path: Path) -> None:
     assert first.exit_code == again.exit_code == 0, first.output
     assert first.stdout == f"7 rows, 1 error (1 blank); in s3://{bucket.name}/out\n"
     assert again.stdout == f"already finished: {first.stdout}"
-    told = CliRunner().invoke(cli.app, ["summary", bucket.uri("out")])
-    assert told.exit_code == 0, told.output
-    assert "7, of which 6 were explained" in told.stdout
+    findings = CliRunner().invoke(cli.app, ["summary", bucket.uri("out")])
+    assert findings.exit_code == 0, findings.output
+    assert "7, of which 6 were explained" in findings.stdout
     other = CliRunner().invoke(cli.app, [*arguments, "--hash"])
     assert other.exit_code == 1
     assert other.stderr.count("\n") == 1
@@ -494,7 +494,7 @@ def test_ray(
     ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
     with contextlib.ExitStack() as stack:
         stack.callback(ray.shutdown)
-        found = explainer.corpus(uri, out, id="id", engine="ray", workers=2)
-    assert (found.was_finished, found.rows) == (False, 86)
+        run = explainer.corpus(uri, out, id="id", engine="ray", workers=2)
+    assert (run.was_finished, run.rows) == (False, 86)
     assert_same_run(bucket.download("out", tmp_path / "got"), tmp_path / "whole")
     assert explainer.corpus(uri, out, id="id").was_finished

@@ -96,11 +96,11 @@ def assert_same_run(folder: Path, expected: Path) -> None:
     assert names == sorted(path.name for path in expected.iterdir())
     for name in names:
         if name.endswith(".parquet"):
-            one, other = (pq.read_metadata(path / name) for path in (folder, expected))
-            assert one.num_rows == other.num_rows
-    one, other = (manifest_in(path) for path in (folder, expected))
-    del one["run"], other["run"]
-    assert one == other
+            actual, wanted = (pq.read_metadata(path / name) for path in (folder, expected))
+            assert actual.num_rows == wanted.num_rows
+    actual, wanted = (manifest_in(path) for path in (folder, expected))
+    del actual["run"], wanted["run"]
+    assert actual == wanted
 
 
 def test_the_shards_are_those_of_the_local_engine(
@@ -173,9 +173,9 @@ def test_a_run_goes_on_and_gaps_are_filled(
     monkeypatch.setattr(Folder, "add", add)
     assert not [thread for thread in threading.enumerate() if "Executor" in thread.name]
     assert manifest_in(out)["state"] == "unfinished"
-    there = sorted(out.glob("*.parquet"))
-    assert len(there) >= 4
-    for path in (there[0], there[2]):
+    written = sorted(out.glob("*.parquet"))
+    assert len(written) >= 4
+    for path in (written[0], written[2]):
         path.unlink()
     kept = {path: path.stat().st_mtime_ns for path in out.glob("*.parquet")}
     summary = explainer.corpus(data, out, id="id", **engine)
@@ -239,11 +239,11 @@ def test_what_a_worker_cannot_write_is_one_line(explainer: Explainer, tmp_path: 
 
 def descendants(process: int) -> list[int]:
     """The processes that a process started, and those that they started, as far as they live."""
-    found = list[int]()
+    children = list[int]()
     for path in Path(f"/proc/{process}/task").glob("*/children"):
         with contextlib.suppress(OSError):
-            found += [int(child) for child in path.read_text().split()]
-    return [*found, *(one for child in found for one in descendants(child))]
+            children += [int(child) for child in path.read_text().split()]
+    return [*children, *(descendant for child in children for descendant in descendants(child))]
 
 
 def begun_by(process: int, folder: Path) -> Path | None:
@@ -280,8 +280,8 @@ def test_a_worker_is_killed_while_it_writes(
     def deadly(self: Folder, shard: Progress) -> None:
         add(self, shard)
         tries = 0 if len(killed) == 2 else 1000
-        found = (kill_one_that_writes(out) for _ in range(tries))
-        if path := next(filter(None, found), None):
+        victims = (kill_one_that_writes(out) for _ in range(tries))
+        if path := next(filter(None, victims), None):
             killed.append(path)
             assert not path.exists()
 

@@ -33,7 +33,7 @@ REGRESSION = CLASSIFIER | {"problem": "regression", "labels": ["LABEL_0"]}
 def record(row: int, words: dict[str, float] | None = None, **values: Any) -> dict[str, Any]:
     """A record of a row that was explained."""
     words = {"good": 1.0} if words is None else words
-    found = {
+    columns = {
         "row": row,
         "text": " ".join(words),
         "prediction": "POSITIVE",
@@ -41,9 +41,9 @@ def record(row: int, words: dict[str, float] | None = None, **values: Any) -> di
         "words": list(words),
         "word_scores": list(words.values()),
     }
-    found["target"] = values.get("prediction", "POSITIVE")
-    found["target_value"] = values.get("prediction_value", 0.75)
-    return found | values
+    columns["target"] = values.get("prediction", "POSITIVE")
+    columns["target_value"] = values.get("prediction_value", 0.75)
+    return columns | values
 
 
 def run_of(
@@ -89,19 +89,19 @@ def words_of(rows: list[dict[str, Any]], least: int, top: int) -> dict[str, list
             for word, score in zip(row["words"], row["word_scores"], strict=True):
                 if math.isfinite(score):
                     scores[row["target"]][word.casefold()].append(score)
-    found = {}
-    for target, of_word in scores.items():
+    strongest = {}
+    for target, by_word in scores.items():
         kept = [
-            (word, math.fsum(s) / len(s), len(s)) for word, s in of_word.items() if len(s) >= least
+            (word, math.fsum(s) / len(s), len(s)) for word, s in by_word.items() if len(s) >= least
         ]
-        found[target] = sorted(kept, key=lambda k: (-k[1], -k[2], k[0]))[:top]
-    return found
+        strongest[target] = sorted(kept, key=lambda k: (-k[1], -k[2], k[0]))[:top]
+    return strongest
 
 
-def assert_words(found: Findings, rows: list[dict[str, Any]], least: int, top: int) -> None:
+def assert_words(findings: Findings, rows: list[dict[str, Any]], least: int, top: int) -> None:
     expected = words_of(rows, least, top)
-    assert {part.target for part in found.words} == set(expected)
-    for part in found.words:
+    assert {part.target for part in findings.words} == set(expected)
+    for part in findings.words:
         wanted = expected[str(part.target)]
         assert part.records == sum(row["target"] == part.target for row in rows)
         assert [(w.word, w.count) for w in part.words] == [(w, n) for w, _, n in wanted]
@@ -134,27 +134,27 @@ def test_a_run_against_plain_python(
     frame.to_csv(source, index=False)
     explainer.corpus(source, tmp_path / "out", label="gold", id="n", **options)
     rows = rows_in(tmp_path / "out")
-    found = summary(tmp_path / "out", top=6, min_count=2)
+    findings = summary(tmp_path / "out", top=6, min_count=2)
 
-    assert (found.rows, found.explained, found.errors) == (34, 33, {"blank": 1})
-    assert (found.records, found.shards, found.finished) == (len(rows), 4, True)
+    assert (findings.rows, findings.explained, findings.errors) == (34, 33, {"blank": 1})
+    assert (findings.records, findings.shards, findings.finished) == (len(rows), 4, True)
     one_each = {row["row"]: row for row in rows if row["error"] is None}
     truth = {n: LABELS[n % 7] for n in one_each}
     predicted = Counter(row["prediction"] for row in one_each.values())
-    assert found.labels is not None
-    assert {label.label: label.given for label in found.labels} == Counter(truth.values())
-    for label in found.labels:
+    assert findings.labels is not None
+    assert {label.label: label.given for label in findings.labels} == Counter(truth.values())
+    for label in findings.labels:
         assert label.predicted == predicted[label.label]
-    assert_words(found, [row for row in rows if row["error"] is None], 2, 6)
+    assert_words(findings, [row for row in rows if row["error"] is None], 2, 6)
 
     differing = [row for n, row in one_each.items() if row["prediction"] != truth[n]]
-    assert (found.compared, found.differing) == (33, len(differing))
+    assert (findings.compared, findings.differing) == (33, len(differing))
     differing.sort(key=lambda row: (-row["prediction_value"], row["row"]))
-    assert [d.row for d in found.differences] == [row["row"] for row in differing[:6]]
+    assert [d.row for d in findings.differences] == [row["row"] for row in differing[:6]]
     assert 0 < len(differing) < 33
-    for d in found.differences:
-        own = [row for row in rows if row["row"] == d.row]
-        row = next((r for r in own if r["target"] == d.prediction), own[0])
+    for d in findings.differences:
+        records = [row for row in rows if row["row"] == d.row]
+        row = next((r for r in records if r["target"] == d.prediction), records[0])
         assert (d.label, d.prediction) == (truth[d.row], row["prediction"])
         assert (d.id, d.file, d.value) == (str(d.row), "reviews.csv", row["prediction_value"])
         assert (d.text, d.text_sha256) == (row["text"], row["text_sha256"])
@@ -182,12 +182,12 @@ def test_words_are_folded_and_rare_ones_do_not_win(tmp_path: Path) -> None:
 def test_the_least_count_grows_with_the_records(tmp_path: Path) -> None:
     records = [record(n, {"often": 1.0, f"w{n % 1000}": 2.0}) for n in range(5001)]
     records += [record(6000 + n, prediction="NEGATIVE") for n in range(7)]
-    found = summary(run_of(tmp_path / "out", records))
-    assert [(part.target, part.min_count) for part in found.words] == [
+    findings = summary(run_of(tmp_path / "out", records))
+    assert [(part.target, part.min_count) for part in findings.words] == [
         ("POSITIVE", 6),
         ("NEGATIVE", 5),
     ]
-    assert [(w.word, w.count) for w in found.words[0].words] == [("w0", 6), ("often", 5001)]
+    assert [(w.word, w.count) for w in findings.words[0].words] == [("w0", 6), ("often", 5001)]
 
 
 def test_records_are_read_in_pieces(tmp_path: Path) -> None:
@@ -204,28 +204,30 @@ def test_a_row_in_two_batches_counts_once(tmp_path: Path) -> None:
         both = {"prediction_value": 0.5 + n / 100, "label": "NEGATIVE"}
         for target, value in (("NEGATIVE", 0.4), ("POSITIVE", 0.6)):
             records.append(record(n, {target: value}, target=target, target_value=value, **both))
-    found = summary(run_of(tmp_path / "out", records), top=2)
-    assert (found.explained, found.compared, found.differing) == (5, 5, 5)
-    assert [(d.row, d.target) for d in found.differences] == [(4, "POSITIVE"), (3, "POSITIVE")]
-    assert [word for d in found.differences for word, _ in d.words] == ["POSITIVE"] * 2
+    findings = summary(run_of(tmp_path / "out", records), top=2)
+    assert (findings.explained, findings.compared, findings.differing) == (5, 5, 5)
+    assert [(d.row, d.target) for d in findings.differences] == [(4, "POSITIVE"), (3, "POSITIVE")]
+    assert [word for d in findings.differences for word, _ in d.words] == ["POSITIVE"] * 2
 
 
 def test_labels_the_model_does_not_have(tmp_path: Path) -> None:
     records = [record(0, label="mixed"), record(1, label="1"), record(2, label="2"), record(3)]
-    found = summary(run_of(tmp_path / "out", records))
-    assert (found.compared, found.differing, found.unknown_rows) == (1, 0, 2)
-    assert found.unknown == ("mixed", "2")
-    assert "Not compared: 2 rows with labels that the model does not have (mixed, 2)." in str(found)
-    assert "differ on 0 of 1 row (0.0%)" in str(found)
+    findings = summary(run_of(tmp_path / "out", records))
+    assert (findings.compared, findings.differing, findings.unknown_rows) == (1, 0, 2)
+    assert findings.unknown == ("mixed", "2")
+    assert "Not compared: 2 rows with labels that the model does not have (mixed, 2)." in str(
+        findings
+    )
+    assert "differ on 0 of 1 row (0.0%)" in str(findings)
 
 
 def test_no_labels(tmp_path: Path) -> None:
-    found = summary(run_of(tmp_path / "out", [record(0)]))
-    assert (found.compared, found.differences) == (0, ())
-    for shown in (str(found), found.to_html()):
+    findings = summary(run_of(tmp_path / "out", [record(0)]))
+    assert (findings.compared, findings.differences) == (0, ())
+    for shown in (str(findings), findings.to_html()):
         assert "No row has a label to compare its prediction with." in shown
-    assert found.labels is not None
-    assert [(label.label, label.predicted) for label in found.labels] == [
+    assert findings.labels is not None
+    assert [(label.label, label.predicted) for label in findings.labels] == [
         ("POSITIVE", 1),
         ("NEGATIVE", 0),
     ]
@@ -240,21 +242,21 @@ def test_a_regression(tmp_path: Path) -> None:
     pd.DataFrame({"text": TEXTS, "gold": gold}).to_csv(source, index=False)
     explainer.corpus(source, tmp_path / "out", label="gold")
     rows = rows_in(tmp_path / "out")
-    found = summary(tmp_path / "out", top=3, min_count=1)
+    findings = summary(tmp_path / "out", top=3, min_count=1)
     values = [row["prediction_value"] for row in rows]
-    assert found.labels is None
-    assert found.values is not None
-    (said,) = found.values
-    assert said.mean == pytest.approx(np.mean(values))
-    assert (said.low, said.high, said.count) == (min(values), max(values), 7)
-    np.testing.assert_array_equal(said.bins, np.histogram(values, 20)[0])
+    assert findings.labels is None
+    assert findings.values is not None
+    (output,) = findings.values
+    assert output.mean == pytest.approx(np.mean(values))
+    assert (output.low, output.high, output.count) == (min(values), max(values), 7)
+    np.testing.assert_array_equal(output.bins, np.histogram(values, 20)[0])
     apart = {n: abs(values[n] - float(gold[n])) for n in (0, 1, 2, 4, 5)}
-    assert found.compared == 5
-    assert found.mean_difference == pytest.approx(np.mean(list(apart.values())))
+    assert findings.compared == 5
+    assert findings.mean_difference == pytest.approx(np.mean(list(apart.values())))
     order = sorted(apart, key=lambda n: -apart[n])
-    assert [d.row for d in found.differences] == order[:3]
-    assert_words(found, rows, 1, 3)
-    for shown in (str(found), found.to_html()):
+    assert [d.row for d in findings.differences] == order[:3]
+    assert_words(findings, rows, 1, 3)
+    for shown in (str(findings), findings.to_html()):
         assert "the value" in shown
         assert "LABEL_0" not in shown
         assert "2 rows with labels that are no numbers (none, nan)" in shown
@@ -266,14 +268,14 @@ def test_a_regression_of_several_values(tmp_path: Path) -> None:
     source = lines_of(tmp_path / "reviews.txt", [text.replace("\n", " ") for text in TEXTS])
     Explainer.from_pretrained(str(model)).corpus(source, tmp_path / "out")
     rows = rows_in(tmp_path / "out")
-    found = summary(tmp_path / "out")
-    assert found.values is not None
-    assert (found.explained, found.compared) == (7, 0)
-    for said in found.values:
-        values = [row["target_value"] for row in rows if row["target"] == said.label]
-        assert said.mean == pytest.approx(np.mean(values))
-        assert sum(said.bins) == said.count == 7
-    assert [said.label for said in found.values] == ["A", "B"]
+    findings = summary(tmp_path / "out")
+    assert findings.values is not None
+    assert (findings.explained, findings.compared) == (7, 0)
+    for output in findings.values:
+        values = [row["target_value"] for row in rows if row["target"] == output.label]
+        assert output.mean == pytest.approx(np.mean(values))
+        assert sum(output.bins) == output.count == 7
+    assert [output.label for output in findings.values] == ["A", "B"]
 
 
 def test_several_labels_at_once(tmp_path: Path) -> None:
@@ -283,23 +285,23 @@ def test_several_labels_at_once(tmp_path: Path) -> None:
     source = lines_of(tmp_path / "reviews.txt", [text.replace("\n", " ") for text in TEXTS])
     Explainer.from_pretrained(str(model)).corpus(source, tmp_path / "out", threshold=0.4)
     rows = rows_in(tmp_path / "out")
-    found = summary(tmp_path / "out", min_count=1)
+    findings = summary(tmp_path / "out", min_count=1)
     assert len(rows) > 7
-    assert (found.rows, found.explained) == (7, 7)
-    assert found.labels is not None
-    assert sum(label.predicted for label in found.labels) == 7
-    assert_words(found, rows, 1, 20)
+    assert (findings.rows, findings.explained) == (7, 7)
+    assert findings.labels is not None
+    assert sum(label.predicted for label in findings.labels) == 7
+    assert_words(findings, rows, 1, 20)
 
 
 def test_a_tagger_counts_words(tmp_path: Path) -> None:
     source = lines_of(tmp_path / "texts.txt", TEXTS[:3])
     tagger().corpus(source, tmp_path / "out")
     rows = rows_in(tmp_path / "out")
-    found = summary(tmp_path / "out", min_count=1)
-    assert found.labels is not None
+    findings = summary(tmp_path / "out", min_count=1)
+    assert findings.labels is not None
     counts = Counter(row["target"] for row in rows)
-    assert {label.label: label.predicted for label in found.labels if label.predicted} == counts
-    assert (found.explained, found.compared) == (3, 0)
+    assert {label.label: label.predicted for label in findings.labels if label.predicted} == counts
+    assert (findings.explained, findings.compared) == (3, 0)
 
 
 @pytest.mark.parametrize("head", ["an answer", "the next token"])
@@ -311,63 +313,70 @@ def test_heads_without_labels(head: str, tmp_path: Path) -> None:
     frame.to_parquet(source)
     explainer.corpus(source, tmp_path / "out", pair=pair, label="gold")
     rows = rows_in(tmp_path / "out")
-    found = summary(tmp_path / "out", min_count=1)
-    assert found.labels is not None
-    assert {x.label: x.predicted for x in found.labels if x.predicted} == Counter(
+    findings = summary(tmp_path / "out", min_count=1)
+    assert findings.labels is not None
+    assert {x.label: x.predicted for x in findings.labels if x.predicted} == Counter(
         row["prediction"] for row in rows
     )
-    assert (found.compared, found.differing) == (2, 2)
-    assert_words(found, rows, 1, 20)
-    assert [d.pair for d in found.differences] == [rows[d.row]["pair"] for d in found.differences]
-    Reader(found.to_html())
+    assert (findings.compared, findings.differing) == (2, 2)
+    assert_words(findings, rows, 1, 20)
+    assert [d.pair for d in findings.differences] == [
+        rows[d.row]["pair"] for d in findings.differences
+    ]
+    Reader(findings.to_html())
 
 
 def test_too_many_targets_are_put_together(tmp_path: Path) -> None:
     many = tally.LABELS + 500
     records = [record(n, {"a": float(n), "b": 1.0}, prediction=f"t{n}") for n in range(many)]
     model = CLASSIFIER | {"task": "text-generation", "problem": "token", "labels": None}
-    found = summary(run_of(tmp_path / "out", records, model))
-    assert found.labels is None
-    (part,) = found.words
+    findings = summary(run_of(tmp_path / "out", records, model))
+    assert findings.labels is None
+    (part,) = findings.words
     assert (part.target, part.records) == (None, many)
     assert [(w.word, w.count) for w in part.words] == [("a", many), ("b", many)]
     assert part.words[0].mean == pytest.approx(np.mean(range(many)))
-    for shown in (str(found), found.to_html()):
+    for shown in (str(findings), findings.to_html()):
         assert "too many different predictions" in " ".join(shown.split())
 
 
 def test_many_labels_are_cut_and_said_to_be(tmp_path: Path) -> None:
     names = [f"label {n}" for n in range(30)]
     records = [record(n, prediction=names[n]) for n in range(30)]
-    found = summary(run_of(tmp_path / "out", records, CLASSIFIER | {"labels": names}))
-    assert len(found.to_dict()["words"]) == 30
-    assert "The 12 labels of 30 with most records." in str(found)
-    assert "The 12 labels of 30 with most records." in found.to_html()
+    findings = summary(run_of(tmp_path / "out", records, CLASSIFIER | {"labels": names}))
+    assert len(findings.to_dict()["words"]) == 30
+    assert "The 12 labels of 30 with most records." in str(findings)
+    assert "The 12 labels of 30 with most records." in findings.to_html()
 
 
 def test_an_unfinished_run(explainer: Explainer, tmp_path: Path) -> None:
     source = lines_of(tmp_path / "reviews.txt", TEXTS)
     explainer.corpus(source, tmp_path / "out")
     unfinish(tmp_path / "out")
-    found = summary(tmp_path / "out")
-    assert not found.finished
-    assert found.rows == len(rows_in(tmp_path / "out"))
-    for shown in (str(found), found.to_html()):
+    findings = summary(tmp_path / "out")
+    assert not findings.finished
+    assert findings.rows == len(rows_in(tmp_path / "out"))
+    for shown in (str(findings), findings.to_html()):
         assert "This run is not finished" in shown
     for path in (tmp_path / "out").glob("*.parquet"):
         path.unlink()
-    found = summary(tmp_path / "out")
-    assert (found.rows, found.words, found.shards) == (0, (), 0)
-    Reader(found.to_html())
+    findings = summary(tmp_path / "out")
+    assert (findings.rows, findings.words, findings.shards) == (0, (), 0)
+    Reader(findings.to_html())
 
 
 def test_an_empty_run(explainer: Explainer, tmp_path: Path) -> None:
     source = lines_of(tmp_path / "reviews.txt", [])
     explainer.corpus(source, tmp_path / "out")
-    found = summary(tmp_path / "out")
-    assert (found.rows, found.explained, found.words, found.differences) == (0, 0, (), ())
-    assert "0, of which 0 were explained" in str(found)
-    Reader(found.to_html())
+    findings = summary(tmp_path / "out")
+    assert (findings.rows, findings.explained, findings.words, findings.differences) == (
+        0,
+        0,
+        (),
+        (),
+    )
+    assert "0, of which 0 were explained" in str(findings)
+    Reader(findings.to_html())
     empty = summary(run_of(tmp_path / "none", [], REGRESSION))
     assert empty.values == ()
     Reader(empty.to_html())
@@ -375,11 +384,11 @@ def test_an_empty_run(explainer: Explainer, tmp_path: Path) -> None:
 
 def test_nothing_but_errors(explainer: Explainer, tmp_path: Path) -> None:
     explainer.corpus(lines_of(tmp_path / "reviews.txt", ["", " "]), tmp_path / "out")
-    found = summary(tmp_path / "out")
-    assert (found.rows, found.explained, found.errors) == (2, 0, {"blank": 2})
-    assert found.words == ()
-    assert "2 (2 blank)" in str(found)
-    Reader(found.to_html())
+    findings = summary(tmp_path / "out")
+    assert (findings.rows, findings.explained, findings.errors) == (2, 0, {"blank": 2})
+    assert findings.words == ()
+    assert "2 (2 blank)" in str(findings)
+    Reader(findings.to_html())
 
 
 def test_what_is_no_run(tmp_path: Path) -> None:
@@ -428,8 +437,8 @@ def hostile_run(folder: Path) -> Path:
 
 
 def test_what_texts_say_is_text(tmp_path: Path) -> None:
-    found = summary(hostile_run(tmp_path / "out"))
-    html = found.to_html()
+    findings = summary(hostile_run(tmp_path / "out"))
+    html = findings.to_html()
     page = Reader(html)
     assert HOSTILE in page.text("th")
     assert HOSTILE in page.text("mark")
@@ -437,7 +446,7 @@ def test_what_texts_say_is_text(tmp_path: Path) -> None:
     assert "<b>" not in html
     assert "\x1b" not in html
     assert "http" not in html
-    shown = str(found)
+    shown = str(findings)
     assert "\x1b" not in shown
     assert "[red]x[/red]" in shown
     assert "[bold]B" in shown
@@ -471,19 +480,19 @@ RUNNER = CliRunner()
 
 def test_the_command(tmp_path: Path) -> None:
     folder = run_of(tmp_path / "out", [record(n, label="NEGATIVE") for n in range(6)])
-    found = summary(folder, top=2, min_count=3)
-    given = ["summary", str(folder), "--top", "2", "--min-count", "3"]
-    shown = RUNNER.invoke(cli.app, given)
+    findings = summary(folder, top=2, min_count=3)
+    arguments = ["summary", str(folder), "--top", "2", "--min-count", "3"]
+    shown = RUNNER.invoke(cli.app, arguments)
     assert shown.exit_code == 0
     lines = [line.rstrip() for line in shown.stdout.splitlines() if line.strip()]
-    assert lines[:2] == [line for line in str(found).splitlines() if line][:2]
+    assert lines[:2] == [line for line in str(findings).splitlines() if line][:2]
     assert "POSITIVE 75.0%, label NEGATIVE" in shown.stdout
-    as_json = RUNNER.invoke(cli.app, [*given, "--format", "json"])
-    assert json.loads(as_json.stdout) == json.loads(json.dumps(found.to_dict()))
+    as_json = RUNNER.invoke(cli.app, [*arguments, "--format", "json"])
+    assert json.loads(as_json.stdout) == json.loads(json.dumps(findings.to_dict()))
     assert json.loads(as_json.stdout)["schema"] == "normxlogit/summary/1"
-    for form, whole in (("html", found.to_html()), ("text", f"{found}\n")):
+    for form, whole in (("html", findings.to_html()), ("text", f"{findings}\n")):
         path = tmp_path / f"summary.{form}"
-        done = RUNNER.invoke(cli.app, [*given, "--format", form, "--output", str(path)])
+        done = RUNNER.invoke(cli.app, [*arguments, "--format", form, "--output", str(path)])
         assert (done.exit_code, done.stdout) == (0, "")
         assert path.read_text("utf-8") == whole
 
