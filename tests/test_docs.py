@@ -1,4 +1,4 @@
-"""What the documentation shows runs as it stands."""
+"""The examples of the documentation run as they stand, and its links lead somewhere."""
 
 import copy
 import re
@@ -24,11 +24,13 @@ def test_the_method_of_contributing(explainer: Explainer) -> None:
     (example,) = code_blocks("CONTRIBUTING.md", "python")
     try:
         exec(compile(example, "CONTRIBUTING.md", "exec"), {})
-        found = explainer.explain("A great movie.", method="supporters")
+        attribution = explainer.explain("A great movie.", method="supporters")
         factors = explainer.explain("A great movie.")
         assert factors.norms is not None
         assert factors.logits is not None
-        np.testing.assert_allclose(found.scores, factors.norms * (factors.logits > 0), rtol=1e-5)
+        np.testing.assert_allclose(
+            attribution.scores, factors.norms * (factors.logits > 0), rtol=1e-5
+        )
     finally:
         METHODS.pop("supporters", None)
 

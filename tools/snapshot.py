@@ -142,7 +142,7 @@ def _heads() -> Iterator[tuple[str, Any]]:
     wave = np.sin(np.arange(16000) * np.linspace(0.01, 0.3, 16000)).astype(np.float32)
     wav2vec = tiny_model("wav2vec2", mapping="audio-classification")
     extractor = hf.Wav2Vec2FeatureExtractor()
-    yield from _shown("audio", nxl.Explainer(wav2vec, extractor).explain(wave))
+    yield from _shown("audio", nxl.Explainer(wav2vec, extractor).explain((wave, 16000)))
     labels = nxl.Explainer(classifier(words, problem_type="multi_label_classification"), words)
     yield from _shown("several-labels", labels.explain(text))
 

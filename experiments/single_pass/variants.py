@@ -16,8 +16,8 @@ import normxlogit as nxl
 from normxlogit.methods import METHODS, register
 from normxlogit.methods.context import MethodContext
 from normxlogit.model.clone import ModelClone
+from normxlogit.model.numerics import first_tensor
 from normxlogit.model.reruns import Reruns, differentiable
-from normxlogit.model.trace import first_tensor
 
 FAMILY, SOURCE = "single pass", "experiments.single_pass"
 VALUES = ("value", "v_proj")
@@ -173,7 +173,7 @@ def standard(scores: Tensor) -> Tensor:
     return centred / centred.square().nanmean(-1, keepdim=True).sqrt().clamp_min(1e-12)
 
 
-@register("sp_gradient", family=FAMILY, source=SOURCE, of_output=True)
+@register("sp_gradient", family=FAMILY, source=SOURCE, reads="head", of_output=True)
 def gradient(
     context: MethodContext,
     block: int = 1,
@@ -256,17 +256,16 @@ def replaced(context: MethodContext, block: int = 1, at: str = "value", by: str 
     return each(context, score)
 
 
-@register("sp_taken", family=FAMILY, source=SOURCE)
+@register("sp_taken", family=FAMILY, source=SOURCE, reads="head")
 def taken(context: MethodContext, by: str = "attention", norm: str = "") -> Tensor:
     """LogAt, or with a norm NormXLogit, times what the read position takes from the token."""
     options = {"rollout": False} if by == "value_zeroing" else {}
-    took = METHODS[by](context, **options)
-    context.unsigned = None
+    took = METHODS[by](context, **options).scores
     scores = took * context.values
     return scores * context.norms(norm) if norm else scores
 
 
-@register("sp_less", family=FAMILY, source=SOURCE)
+@register("sp_less", family=FAMILY, source=SOURCE, reads="head")
 def less(context: MethodContext, less: str = "mean", norm: str = "embedding") -> Tensor:
     """||x_i^0|| * (LogAt - b): b is the mean of the text's tokens, or f of the text masked."""
     values = context.values
@@ -281,7 +280,7 @@ def less(context: MethodContext, less: str = "mean", norm: str = "embedding") ->
 def of_model(model: Any) -> None:
     """Register the variants that need another pass by the model itself."""
 
-    @register("sp_layers", family=FAMILY, source=SOURCE)
+    @register("sp_layers", family=FAMILY, source=SOURCE, reads="head")
     def layers(context: MethodContext, last: int = 4, norm: str = "embedding") -> Tensor:
         """The norm times the mean of LogAt over the last layers.
 
@@ -310,12 +309,12 @@ def of_model(model: Any) -> None:
         last: int,
     ) -> Tensor:
         position = None
-        if context.asked.positions is not None:
-            position = (kept < context.asked.positions[row, target]).sum()[None].clone()
+        if context.targets.positions is not None:
+            position = (kept < context.targets.positions[row, target]).sum()[None].clone()
         every = nxl.attribute(
             model,
             inputs,
-            target=context.asked.ids[row : row + 1, target].clone(),
+            target=context.targets.ids[row : row + 1, target].clone(),
             position=position,
             layer="all",
             method="logat",

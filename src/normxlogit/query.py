@@ -1,4 +1,4 @@
-"""Attribution for code that has tensors and no text."""
+"""What is asked of a model, and the scores that answer it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -8,15 +8,15 @@ import torch
 from torch import Tensor, nn
 
 from normxlogit.errors import InputError, OptionError
-from normxlogit.methods import find_method
+from normxlogit.methods import Method, find_method
 from normxlogit.methods.context import MethodContext
 from normxlogit.model.clone import unwrap
 from normxlogit.model.forward import ForwardPass, Layer
 from normxlogit.model.readouts import find_readout
 from normxlogit.model.targets import (
-    Asked,
     Problem,
     Target,
+    TargetIds,
     Targets,
     is_several,
     target_id,
@@ -104,8 +104,8 @@ class Query:
         if self.layer not in (None, "all") and not (is_number and int(self.layer) > 0):
             raise OptionError(f"layer must be a number from 1, 'all' or None, got {self.layer!r}.")
 
-    def asked(self, forward: ForwardPass, prediction: Tensor | None = None) -> Asked:
-        """What is to be explained of each row of a forward pass.
+    def targets(self, forward: ForwardPass, prediction: Tensor | None = None) -> TargetIds:
+        """The outputs to explain, for each row of a forward pass.
 
         Args:
             forward: a forward pass.
@@ -116,59 +116,65 @@ class Query:
             return target_ids(self.target, logits, forward.labels, forward.problem, self.threshold)
 
         if forward.captured.logits.dim() == 2 or forward.problem is Problem.SPAN:
-            return Asked(ids(forward.prediction if prediction is None else prediction))
-        own, read = forward.at_positions, forward.read
+            return TargetIds(ids(forward.prediction if prediction is None else prediction))
+        outputs, read = forward.at_positions, forward.read
         assert read is not None
         if isinstance(self.target, Tensor):
-            return Asked(ids(own[:, 0]).expand(-1, read.shape[1]), read)
-        found = ids(own.flatten(0, 1)).reshape(len(own), -1)
-        positions = read.repeat_interleave(found.shape[1] // read.shape[1], 1)
-        return Asked(found.masked_fill(positions < 0, -1), positions)
+            return TargetIds(ids(outputs[:, 0]).expand(-1, read.shape[1]), read)
+        # Targets of each position, side by side: [batch, positions * targets].
+        per_position = ids(outputs.flatten(0, 1)).reshape(len(outputs), -1)
+        positions = read.repeat_interleave(per_position.shape[1] // read.shape[1], 1)
+        return TargetIds(per_position.masked_fill(positions < 0, -1), positions)
 
-    def answer(
-        self, forward: ForwardPass, asked: Asked, lookup: TokenLookup = NO_TEXT
-    ) -> TensorAttribution:
-        """Score the tokens of every row for its targets."""
+    def score(
+        self, forward: ForwardPass, targets: TargetIds, lookup: TokenLookup = NO_TEXT
+    ) -> "ScoredBatch":
+        """Score the tokens of every row for its targets.
+
+        Args:
+            forward: a forward pass.
+            targets: the outputs to explain, from `targets`.
+            lookup: what the tokenizer knows about the tokens.
+
+        Raises:
+            OptionError: the readout or contrast does not fit the method or the model.
+            InputError: the prediction is the contrast.
+            UnsupportedHeadError: the method does not serve the model.
+        """
         method, contrasts = find_method(self.method), self.contrast is not None
         readout = find_readout(self.readout, forward.problem, contrasts, method.of_output)
-        foils = self._foils(forward, asked)
-        context = MethodContext(forward, asked, foils, readout, lookup)
+        foils = self._foils(forward, targets)
+        context = MethodContext(forward, targets, foils, readout, lookup, method.reads)
         scores = method(context, **self.options)
-        reads_head = context.reads_head
-        if not (reads_head or method.of_output) and (contrasts or self.readout is not None):
+        has_readout = method.reads_head or method.of_output
+        if not has_readout and (contrasts or self.readout is not None):
             raise OptionError(
                 f"method {self.method!r} scores tokens whatever the target is, so it has neither "
                 "readout nor contrast. Leave them out."
             )
-        batch, targets = asked.ids.shape
-        shape = (batch, targets, len(forward.layers), forward.mask.shape[-1])
-        absent = ~context.mask[:, :, None] | (asked.ids < 0)[:, :, None, None]
-        return TensorAttribution(
-            scores=self._squeezed(
-                forward, asked, scores.expand(shape).masked_fill(absent, torch.nan)
-            ),
-            values=self._squeezed(forward, asked, context.values) if reads_head else None,
-            norms=forward.norms() if forward.has_norms else None,
-            targets=asked.ids,
-            positions=asked.positions,
-            layers=forward.layers,
-            prediction=forward.prediction,
-            logits=forward.hot if reads_head else None,
-            read_position=forward.read_position if reads_head else None,
-            reads_decoder=forward.captured.reads_decoder and context.reads_states,
-            sources=forward.sources,
-            readout=readout if reads_head or method.of_output else None,
-            of_output=method.of_output,
-            unsigned=context.unsigned,
-            reads_layers=context.reads_layers,
-            contrast=None if foils is None else foils[:, 0],
+        batch, count = targets.ids.shape
+        shape = (batch, count, len(forward.layers), forward.mask.shape[-1])
+        missing = targets.ids < 0  # [batch, targets], of rows with fewer targets than others
+        absent = ~context.mask[:, :, None] | missing[:, :, None, None]
+        return ScoredBatch(
+            query=self,
+            method=method,
+            forward=forward,
+            targets=targets,
+            foils=foils,
+            readout=readout if has_readout else None,
+            scores=scores.scores.expand(shape).masked_fill(absent, torch.nan),
+            values=context.values if method.reads_head else None,
+            unsigned=scores.unsigned,
             notes={
-                name: noted.masked_fill(asked.ids < 0, torch.nan)
-                for name, noted in context.notes.items()
+                name: note.masked_fill(missing, torch.nan) for name, note in scores.notes.items()
             },
+            reads_layers=method.has_layers and scores.of_layers,
+            has_target_axis=count > 1
+            or is_several(self.target, forward.problem, forward.prediction.shape[-1]),
         )
 
-    def _foils(self, forward: ForwardPass, asked: Asked) -> Tensor | None:
+    def _foils(self, forward: ForwardPass, targets: TargetIds) -> Tensor | None:
         if self.contrast is None:
             return None
         if forward.problem is Problem.CHOICE:
@@ -181,8 +187,8 @@ class Query:
         foils = target_ids(
             self.contrast, forward.prediction, forward.labels, forward.problem, self.threshold
         )
-        if (foils == asked.ids).any():
-            label = forward.labels[int(asked.ids[foils == asked.ids][0])]
+        if (foils == targets.ids).any():
+            label = forward.labels[int(targets.ids[foils == targets.ids][0])]
             predicted = self.target is None
             raise (InputError if predicted else OptionError)(
                 f"{'the prediction' if predicted else 'the target'} and the contrast are both "
@@ -190,14 +196,103 @@ class Query:
             )
         return foils
 
-    def _squeezed(self, forward: ForwardPass, asked: Asked, values: Tensor) -> Tensor:
-        """[batch, targets, layers, sequence] without the dimensions that were not asked for."""
-        if self.layer != "all":
+
+@dataclass(frozen=True)
+class ScoredBatch:
+    """The scores of a batch in full, with what was asked and what they mean.
+
+    Attributes:
+        query: what was asked.
+        method: the method that was asked for.
+        forward: the forward pass that was scored.
+        targets: the outputs explained.
+        foils: the outputs subtracted, int64 [batch, 1]; None without a contrast.
+        readout: the name of the readout; None if the method uses none.
+        scores: float32 [batch, targets, layers, sequence]; nan at padding, at tokens that took no
+            part, and for the missing targets of rows with fewer than others.
+        values: what the readout gave, like `scores`; None if the method does not read the head.
+        unsigned: for scores that neither support nor oppose a target, what a high one means.
+        notes: what the method reports about its scores, by name, float32 [batch, targets].
+        reads_layers: whether the scores are those of `forward.layers`.
+        has_target_axis: whether several targets were asked for, however many there are.
+    """
+
+    query: Query
+    method: Method
+    forward: ForwardPass
+    targets: TargetIds
+    foils: Tensor | None
+    readout: str | None
+    scores: Tensor
+    values: Tensor | None
+    unsigned: str | None
+    notes: Mapping[str, Tensor]
+    reads_layers: bool
+    has_target_axis: bool
+
+    @property
+    def axes(self) -> tuple[str, ...]:
+        """The dimensions before the tokens that were asked for: "target", "layer"."""
+        return ("target",) * self.has_target_axis + ("layer",) * (self.query.layer == "all")
+
+    @property
+    def foil(self) -> str | None:
+        """The label of the contrast."""
+        return None if self.foils is None else str(self.forward.labels[int(self.foils[0, 0])])
+
+    @property
+    def reads_decoder(self) -> bool:
+        """Whether the positions are a decoder's: position i has read tokens up to i - 1."""
+        return self.forward.captured.reads_decoder and self.method.reads_states
+
+    @property
+    def norms(self) -> Tensor | None:
+        """||x_i^0||_2 of the first target's tokens, float32 [batch, sequence], or None."""
+        if not self.forward.has_norms:
+            return None
+        return self.forward.of_targets(self.forward.norms(), self.targets)[:, 0]
+
+    def less(self, other: "ScoredBatch", shared: int) -> "ScoredBatch":
+        """These scores less those of another batch, at the first `shared` positions."""
+
+        def difference(ours: Tensor, theirs: Tensor) -> Tensor:
+            return torch.cat([ours[..., :shared] - theirs[..., :shared], ours[..., shared:]], -1)
+
+        both = self.values is not None and other.values is not None
+        return replace(
+            self,
+            scores=difference(self.scores, other.scores),
+            values=difference(self.values, other.values) if both else None,  # type: ignore[arg-type]
+        )
+
+    def tensors(self) -> TensorAttribution:
+        """The public form, without the dimensions that were not asked for."""
+        forward, reads_head = self.forward, self.method.reads_head
+        return TensorAttribution(
+            scores=self._squeezed(self.scores),
+            values=None if self.values is None else self._squeezed(self.values),
+            norms=forward.norms() if forward.has_norms else None,
+            targets=self.targets.ids,
+            positions=self.targets.positions,
+            layers=forward.layers,
+            prediction=forward.prediction,
+            logits=forward.hot if reads_head else None,
+            read_position=forward.read_position if reads_head else None,
+            reads_decoder=self.reads_decoder,
+            sources=forward.sources,
+            readout=self.readout,
+            of_output=self.method.of_output,
+            unsigned=self.unsigned,
+            reads_layers=self.reads_layers,
+            contrast=None if self.foils is None else self.foils[:, 0],
+            notes=dict(self.notes),
+        )
+
+    def _squeezed(self, values: Tensor) -> Tensor:
+        """[batch, targets, layers, sequence] -> [batch, *axes, sequence]."""
+        if "layer" not in self.axes:
             values = values[:, :, 0]
-        outputs = forward.prediction.shape[-1]
-        if asked.ids.shape[1] > 1 or is_several(self.target, forward.problem, outputs):
-            return values
-        return values[:, 0]
+        return values if "target" in self.axes else values[:, 0]
 
 
 def attribute(
@@ -251,8 +346,10 @@ def attribute(
         position = torch.full((rows,), position)
     with torch.inference_mode():
         forward = ForwardPass.run(unwrap(model), inputs, layer=layer, position=position)
-        answer = query.answer(forward, query.asked(forward))
-    fields = vars(answer).items()  # inference tensors could not be written to by the caller
-    copies: dict[str, Any] = {k: v.clone() for k, v in fields if isinstance(v, Tensor)}
-    notes = {name: values.clone() for name, values in answer.notes.items()}
-    return replace(answer, **copies, notes=notes)
+        result = query.score(forward, query.targets(forward)).tensors()
+    # Tensors made in inference mode could not be written to by the caller, so these are copies.
+    copies: dict[str, Any] = {
+        name: value.clone() for name, value in vars(result).items() if isinstance(value, Tensor)
+    }
+    notes = {name: note.clone() for name, note in result.notes.items()}
+    return replace(result, **copies, notes=notes)

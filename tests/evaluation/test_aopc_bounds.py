@@ -16,7 +16,7 @@ from normxlogit.evaluation.metrics import aopc_bounds
 class Table:
     """Says of every set of hidden units a random number of its own."""
 
-    def of(self, requests: Any) -> list[NDArray[Any]]:
+    def predict(self, requests: Any) -> list[NDArray[Any]]:
         return [np.array([[self.value(row)] for row in hidden]) for _, hidden in requests]
 
     @staticmethod
@@ -29,7 +29,7 @@ def test_bounds_are_those_of_all_orders_and_a_beam_stays_within_them(
 ) -> None:
     sizes = (1, 2, 6)
     samples: list[Any] = [
-        SimpleNamespace(count=size, said=0, output=np.array([1.5, 0.0])) for size in sizes
+        SimpleNamespace(count=size, target=0, output=np.array([1.5, 0.0])) for size in sizes
     ]
     table: Any = Table()
     found = aopc_bounds.bounds(table, samples)
@@ -67,7 +67,7 @@ def plain_beam(size: int, lost: Callable[[Sequence[int]], float], beam: int) -> 
 def test_bounds_of_long_texts_are_those_of_a_beam_of_five() -> None:
     sizes = (10, 12, 14)
     samples: list[Any] = [
-        SimpleNamespace(count=size, said=0, output=np.array([1.5, 0.0])) for size in sizes
+        SimpleNamespace(count=size, target=0, output=np.array([1.5, 0.0])) for size in sizes
     ]
     table: Any = Table()
 

@@ -18,21 +18,21 @@ from transformers import PreTrainedTokenizerBase
 from experiments.paper.cues import marked
 from experiments.paper.masked_lm import accuracy, epoch, pairs_of, preferences
 from normxlogit import Explainer, InputError
-from normxlogit.evaluation.blimp import (
+from normxlogit.evaluation import case_of
+from normxlogit.evaluation.benchmark.cases import (
     RULES,
     Case,
-    case_of,
     expand,
     halves,
     read_cases,
     target_ids,
 )
-from normxlogit.evaluation.blimp.readings import (
+from normxlogit.evaluation.benchmark.readings import (
     Item,
     Read,
-    items_of,
+    make_items,
 )
-from normxlogit.evaluation.blimp.scores import figures
+from normxlogit.evaluation.benchmark.scores import measure
 from tests.helpers.blimp import (
     ADJECTIVE,
     ANAPHOR,
@@ -131,10 +131,15 @@ def test_contractions_are_written_out(short: str, long: str) -> None:
 @pytest.mark.parametrize(
     ("paradigm", "good", "bad", "says"),
     [
-        (VERB, "The cake shop opens.", "The cake shop open.", "not of the template"),
-        (VERB, "Ada and Bob bake.", "Ada and Bob bakes.", "not of the template"),
-        (DISTRACTOR, "The aunt near Ada bakes.", "The aunt near Ada bake.", "not of the template"),
-        (NOUN, "Ada eats this cake now", "Ada eats these cake now", "not of the template"),
+        (VERB, "The cake shop opens.", "The cake shop open.", "does not match the template"),
+        (VERB, "Ada and Bob bake.", "Ada and Bob bakes.", "does not match the template"),
+        (
+            DISTRACTOR,
+            "The aunt near Ada bakes.",
+            "The aunt near Ada bake.",
+            "does not match the template",
+        ),
+        (NOUN, "Ada eats this cake now", "Ada eats these cake now", "does not match the template"),
         (ANAPHOR, "Ada bakes it now.", "Ada bakes it then and now.", "do not differ in one word"),
         (ANAPHOR, "Ada helped herself.", "Ada helped herself.", "do not differ in one word"),
         ("island_effects", "Ada bakes.", "Ada bake.", "there is no rule for 'island_effects'"),
@@ -317,7 +322,7 @@ def last_layer(explainer: Explainer, item: Item) -> tuple[Any, Any, Any, Any, An
 def test_readings_of_the_last_layer(kind: str) -> None:
     """The experiment's figures, from the model's own logits and scikit-learn."""
     explainer, causal = language_model(kind), kind == "llama"
-    items = items_of(MADE_UP, explainer)
+    items = make_items(MADE_UP, explainer)
     assert len(items) == (2 if causal else 3), "of the second the cue comes after the target"
     report = alignment_results(explainer, items)
     preferred = []
@@ -367,7 +372,7 @@ def test_chance_is_what_is_expected_of_it() -> None:
     """One word of evidence among n: a share of 1 / n, a precision of the mean of 1 / rank."""
     evidence = np.array([False, True, False, False])
     nothing = Read({"normxlogit": np.zeros((1, 4))}, evidence, {}, True)
-    drawn = [figures(nothing, np.ones(4, bool), [0, n])["random"] for n in range(200)]
+    drawn = [measure(nothing, np.ones(4, bool), [0, n])["random"] for n in range(200)]
     share, precision = np.mean(drawn, axis=0)[:, 0]
     assert share == pytest.approx(1 / 4, abs=0.02)
     assert precision == pytest.approx((1 + 1 / 2 + 1 / 3 + 1 / 4) / 4, abs=0.02)

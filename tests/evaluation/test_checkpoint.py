@@ -14,7 +14,7 @@ from normxlogit import Explainer, InputError
 from normxlogit.data.files import write_whole
 from normxlogit.data.progress import Meter
 from normxlogit.evaluation import checkpoint, run
-from normxlogit.evaluation.batch_evaluator import Work
+from normxlogit.evaluation.batch_evaluator import BatchEvaluator
 from tests.helpers.evaluation import TEXTS, Data, output_bytes, write_reviews
 from tests.helpers.killed import run_killed
 
@@ -131,7 +131,7 @@ def test_two_runs_at_once(bert: Explainer, tmp_path: Path) -> None:
     def rows() -> Iterator[str]:
         yield from TEXTS
 
-    probe = Work.probe
+    probe = BatchEvaluator.probe
 
     def meanwhile(self: Any) -> Any:
         if not seen:
@@ -141,7 +141,7 @@ def test_two_runs_at_once(bert: Explainer, tmp_path: Path) -> None:
         return probe(self)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Work, "probe", meanwhile)
+        patch.setattr(BatchEvaluator, "probe", meanwhile)
         found = bert.evaluate(rows(), tmp_path / "out", methods=["norm"])
     assert seen
     assert len(found.scores) == 5

@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 from normxlogit import Explainer, ModelError, OptionError, cli
 from normxlogit.data.files import write_whole
 from normxlogit.evaluation import checkpoint, run
-from normxlogit.evaluation.metrics.soft import chances
+from normxlogit.evaluation.metrics.soft import keep_probabilities
 from normxlogit.methods import METHODS, register
 from normxlogit.methods.context import MethodContext
 from tests.helpers.builders import tokenizer
@@ -45,7 +45,7 @@ SCORES = st.lists(st.floats(-1e30, 1e30) | st.integers(-3, 3).map(float), min_si
 def test_chances_have_the_mean_that_was_asked_for_and_the_order_of_scores(
     scores: list[float], shares: list[float]
 ) -> None:
-    found = chances(np.array(scores), shares)
+    found = keep_probabilities(np.array(scores), shares)
     assert found.shape == (len(shares), len(scores))
     assert ((found >= 0) & (found <= 1)).all()
     np.testing.assert_allclose(found.mean(1), shares, rtol=0, atol=1e-9)
@@ -61,13 +61,18 @@ def test_neither_a_factor_nor_a_constant_keeps_more(
 ) -> None:
     own = np.array(scores, np.float64)
     moved = factor * own + constant if np.ptp(own) else own
-    np.testing.assert_allclose(chances(moved, RATIOS), chances(own, RATIOS), rtol=0, atol=1e-9)
+    np.testing.assert_allclose(
+        keep_probabilities(moved, RATIOS), keep_probabilities(own, RATIOS), rtol=0, atol=1e-9
+    )
 
 
 def test_what_has_no_score_is_like_the_lowest() -> None:
     holes = np.array([np.nan, 3, 1, np.nan])
-    assert chances(holes, [0.25]).tolist() == chances(np.array([1.0, 3, 1, 1]), [0.25]).tolist()
-    assert chances(np.full(2, np.nan), [0.25]).tolist() == [[0.25, 0.25]]
+    assert (
+        keep_probabilities(holes, [0.25]).tolist()
+        == keep_probabilities(np.array([1.0, 3, 1, 1]), [0.25]).tolist()
+    )
+    assert keep_probabilities(np.full(2, np.nan), [0.25]).tolist() == [[0.25, 0.25]]
 
 
 CASES: dict[str, tuple[Callable[[], Explainer], Data]] = {
@@ -163,11 +168,11 @@ def changed() -> Iterator[None]:
 
     @register("reverse", family="test", source="-", of_output=True)
     def reverse(context: MethodContext) -> Tensor:
-        return -METHODS["occlusion"](context)
+        return -METHODS["occlusion"](context).scores
 
     @register("tenfold", family="test", source="-", of_output=True)
     def tenfold(context: MethodContext) -> Tensor:
-        return 10 * METHODS["occlusion"](context)
+        return 10 * METHODS["occlusion"](context).scores
 
     yield
     for name in ("reverse", "tenfold"):
@@ -284,7 +289,7 @@ class FickleForSequenceClassification(BagForSequenceClassification):  # type: ig
     ("kind", "reason"),
     [
         (BackwardsForSequenceClassification, "does not look them up one by one"),
-        (FickleForSequenceClassification, r"with its own put in their place, says \[\["),
+        (FickleForSequenceClassification, r"with its own embeddings put in place gives \[\["),
     ],
 )
 def test_models_whose_embeddings_cannot_be_replaced(kind: Any, reason: str) -> None:

@@ -141,7 +141,7 @@ def reverse() -> Iterator[str]:
 
     @register("reverse", family="test", source="-", of_output=True)
     def reversed_occlusion(context: MethodContext) -> Tensor:
-        return -METHODS["occlusion"](context)
+        return -METHODS["occlusion"](context).scores
 
     yield "reverse"
     del METHODS["reverse"]

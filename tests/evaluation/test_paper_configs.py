@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 
 from experiments.paper import faithfulness, standins
 from normxlogit import OptionError, cli
+from normxlogit.cli.model import ModelOptions
 from normxlogit.evaluation.plan import plan_of
 from tests.helpers.evaluation import TEXTS
 from tests.helpers.models import classifier_explainer
@@ -59,8 +60,8 @@ def test_settings_of_the_second_experiment(tmp_path: Path, monkeypatch: pytest.M
         raise OptionError("that is enough.")
 
     command = sys.modules["normxlogit.cli.evaluate"]
-    monkeypatch.setattr("normxlogit.evaluation.blimp.run.blimp", blimp)
-    monkeypatch.setattr(command, "load", lambda model, **_: f"loaded {model}")
+    monkeypatch.setattr("normxlogit.evaluation.benchmark.run.blimp", blimp)
+    monkeypatch.setattr(command, "load", lambda options: f"loaded {options.model}")
     monkeypatch.setattr(command, "prefer_cached_data", lambda _: None)
     arguments = ["--config", str(CONFIGS / f"{OF_EVIDENCE}.yaml"), "-o", str(tmp_path / "out")]
     result = CliRunner().invoke(cli.app, ["evaluate", *arguments])
@@ -80,8 +81,8 @@ def test_settings_are_what_the_command_takes(
         asked.append((source, options))
         raise OptionError("that is enough.")
 
-    def load(model: str, **_: Any) -> Any:
-        assert model
+    def load(options: ModelOptions) -> Any:
+        assert options.model
         return SimpleNamespace(evaluate=evaluate)
 
     command = sys.modules["normxlogit.cli.evaluate"]
@@ -99,7 +100,7 @@ def test_settings_are_what_the_command_takes(
     assert options.pop("progress")
     columns = [options.pop(key, None) for key in ("text", "pair", "label", "subset", "split")]
     plan = plan_of(**options)
-    methods = {candidate.method for candidate in plan.candidates}
+    methods = {spec.method for spec in plan.method_specs}
     assert plan.preset.name == ("corrected" if last == "corrected" else "paper")
     assert plan.operator == ("unk" if last == "llama2" else None)
     assert plan.max_length == (90 if task == "mnli" else None)

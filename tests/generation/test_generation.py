@@ -21,7 +21,7 @@ from transformers import (
 
 import normxlogit as nxl
 from normxlogit.query import Query
-from normxlogit.tasks import Reading
+from normxlogit.tasks import InputOptions
 from tests.helpers.builders import tokenizer
 from tests.helpers.zoo import tiny_config
 
@@ -406,7 +406,7 @@ def test_passes_that_are_not_of_the_text_are_noticed(
 
     roots: list[Any] = []
     generator = explainer.generator()
-    prompt = explainer.task_explainer.encode(PROMPT, Reading())
+    prompt = explainer.task_explainer.encode(PROMPT, InputOptions())
     recording = generator.recording([prompt])
     roots.append(recording._trace.clone.root)
     given = generator.options({"max_new_tokens": 3, "logits_processor": [Meddler()]}, [prompt])

@@ -5,9 +5,15 @@ from typing import Any
 import tokenizers
 
 from normxlogit import Explainer
-from normxlogit.evaluation.blimp import Case
-from normxlogit.evaluation.blimp.readings import Item, Read, read, same_words, serving
-from normxlogit.evaluation.blimp.scores import results_of, scores_of
+from normxlogit.evaluation.benchmark.cases import Case
+from normxlogit.evaluation.benchmark.readings import (
+    Item,
+    Read,
+    group_by_words,
+    read,
+    supported_methods,
+)
+from normxlogit.evaluation.benchmark.scores import build_results, score_items
 from tests.helpers.builders import tokenizer
 from tests.helpers.zoo import tiny_model
 
@@ -45,9 +51,9 @@ def language_model(kind: str = "bert") -> Explainer:
 
 def alignment_results(explainer: Explainer, items: list[Item]) -> dict[str, Any]:
     """The results that `blimp` would give for these items."""
-    methods, _ = serving(explainer, items[0])
+    methods, _ = supported_methods(explainer, items[0])
     reads = dict[int, Read]()
-    for numbers in same_words(items):
+    for numbers in group_by_words(items):
         readings = read(explainer, [items[n] for n in numbers], methods)
         reads.update(zip(numbers, readings, strict=True))
-    return results_of(scores_of(items, sorted(reads), [reads[n] for n in sorted(reads)], 0), 0)
+    return build_results(score_items(items, sorted(reads), [reads[n] for n in sorted(reads)], 0), 0)

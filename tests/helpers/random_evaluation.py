@@ -10,7 +10,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from normxlogit.evaluation.metrics.bootstrap import Bootstrap, Estimate
-from normxlogit.evaluation.records import table_of
+from normxlogit.evaluation.records import records_table
 from normxlogit.methods import METHODS
 
 Data = dict[str, Any]
@@ -141,7 +141,7 @@ def random_evaluation(
         "failed": dict(failed or {}),
         "notes": [] if labelled else ["no example has a label."],
     }
-    return results, table_of([records[n] for n in order])
+    return results, records_table([records[n] for n in order])
 
 
 def _random_drops(

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from normxlogit.evaluation.report.findings import Findings
 from normxlogit.evaluation.report.pages.page import page
+from normxlogit.evaluation.report.view import EvaluationView
 from tests.helpers.pages import HOSTILE, HTMLReader
 from tests.helpers.random_evaluation import Data, random_evaluation
 
@@ -95,7 +95,7 @@ class WrittenReport:
 def write_page(evaluation: tuple[Data, pa.Table]) -> str:
     """The page of an evaluation, without figures."""
     results, scores = evaluation
-    return page(Findings(results, None), [], {}, [], scores)
+    return page(EvaluationView(results, None), [], {}, [], scores)
 
 
 FIGURES = {"comprehensiveness", "sufficiency"}

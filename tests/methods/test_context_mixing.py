@@ -398,9 +398,9 @@ def test_the_model_is_as_it_was_after_an_error(
 @pytest.mark.parametrize(
     ("model_type", "mapping", "method", "says"),
     [
-        ("mamba", "causal-lm", "attention", "of each layer a map.*normxlogit"),
+        ("mamba", "causal-lm", "attention", "a map of .* for each layer.*normxlogit"),
         ("mamba", "causal-lm", "value_zeroing", "0 times.*normxlogit"),
-        ("longformer", "sequence-classification", "attention_rollout", "of each layer a map"),
+        ("longformer", "sequence-classification", "attention_rollout", "map of .* for each layer"),
         ("gpt_oss", "sequence-classification", "attention", "rows sum to one"),
         ("deberta", "sequence-classification", "value_zeroing", "0 times.*not one projection"),
         ("falcon", "sequence-classification", "value_zeroing", "0 times.*not one projection"),

@@ -336,8 +336,8 @@ CHANGES = [
     pytest.param(between, METHODS, "between its layers 1 and 2|put together", id="between"),
     pytest.param(other_norm, METHODS, "RMSNorm", id="other norm"),
     pytest.param(low_rank, METHODS, "value is a .*Sequential", id="low rank"),
-    pytest.param(scaled_head, ["decompx"], "adds up to", id="scaled head"),
-    pytest.param(softmax_in_head, ["decompx"], "adds up to", id="softmax in head"),
+    pytest.param(scaled_head, ["decompx"], "add up to", id="scaled head"),
+    pytest.param(softmax_in_head, ["decompx"], "add up to", id="softmax in head"),
 ]
 
 

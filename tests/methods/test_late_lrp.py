@@ -224,12 +224,12 @@ def test_blocks_that_there_are_not(blocks: object) -> None:
     [
         (
             "deberta-v2",
-            "not each of the last 2 blocks of DebertaV2.* calls transformers'",
+            "not every one of the last 2 blocks of DebertaV2.* calls transformers'",
         ),
-        ("jamba", "not each of the last 2 blocks of Jamba.* calls transformers'"),
-        ("xlnet", "their states stand not one to a token"),
-        ("bart", "BartForSequenceClassification has no one list of blocks"),
-        ("reformer", "ReformerForSequenceClassification has no one list of blocks"),
+        ("jamba", "not every one of the last 2 blocks of Jamba.* calls transformers'"),
+        ("xlnet", "their states are not one per token"),
+        ("bart", "BartForSequenceClassification has no single list of blocks"),
+        ("reformer", "ReformerForSequenceClassification has no single list of blocks"),
     ],
 )
 def test_models_that_it_does_not_serve(model_type: str, says: str) -> None:

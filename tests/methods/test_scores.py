@@ -235,7 +235,7 @@ def test_random_draws(bert: Bert) -> None:
 
 
 def test_a_method_of_ones_own(bert: Bert) -> None:
-    @register("twice", family="test", source="-")
+    @register("twice", family="test", source="-", reads="head")
     def twice(context: Any, factor: float = 2.0) -> Tensor:
         return factor * logat(context)
 

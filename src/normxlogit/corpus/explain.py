@@ -21,7 +21,7 @@ from normxlogit.errors import (
 from normxlogit.model.targets import Target, Targets
 from normxlogit.query import Query
 from normxlogit.results.text import Attribution
-from normxlogit.tasks import Reader, Reading, Task
+from normxlogit.tasks import InputOptions, Task, TaskExplainer
 from normxlogit.tasks.batches import chunks
 from normxlogit.tasks.explainer import ModelExplainer
 
@@ -108,7 +108,7 @@ def check(explainer: ModelExplainer, question: Question, *, pairs: bool) -> None
 
 
 def explain_rows(
-    reader: Reader,
+    reader: TaskExplainer,
     device: torch.device,
     rows: Iterator[Row],
     question: Question,
@@ -164,7 +164,7 @@ def _windows(rows: Iterator[Row], size: int, cut: int | None) -> Iterator[list[R
 
 
 def _begun(
-    pool: Executor, reader: Reader, rows: Sequence[Row], question: Question
+    pool: Executor, reader: TaskExplainer, rows: Sequence[Row], question: Question
 ) -> Callable[[], list[Explained]]:
     """Tokenise rows and begin to explain them, together with those of the same target and like
     length; gives what waits for it.
@@ -172,7 +172,7 @@ def _begun(
     found = [Explained(row, bad=row.bad) for row in rows]
     encoded: dict[int, Any] = {}
     groups: dict[Any, list[int]] = {}
-    reading = Reading(question.long)
+    reading = InputOptions(question.long)
     for index, row in enumerate(rows):
         if row.bad is None:
             try:
@@ -201,7 +201,7 @@ def _begun(
 
 
 def _explained(
-    reader: Reader, items: Sequence[Any], question: Question, target: Target | None
+    reader: TaskExplainer, items: Sequence[Any], question: Question, target: Target | None
 ) -> list[Any]:
     """A result for each encoded item, or why there is none; `target` is that of these rows, if they
     have one of their own.

@@ -34,7 +34,7 @@ from normxlogit.errors import (
 )
 from normxlogit.extras import require
 from normxlogit.tasks.explainer import ModelExplainer
-from normxlogit.tasks.registry import reader_of
+from normxlogit.tasks.registry import task_explainer_of
 
 
 @dataclass(frozen=True)
@@ -228,7 +228,7 @@ class _Actor:
         """Take the model out of Ray's store."""
         own, tokenizer, name = require("ray").get(model)
         self._device = torch.device("cuda" if on_gpu else "cpu")
-        self._reader = reader_of(own.to(self._device), tokenizer, name)
+        self._reader = task_explainer_of(own.to(self._device), tokenizer, name)
         self._folder, self._run, self._job = folder, run, job
 
     def __call__(self, row: dict[str, str]) -> dict[str, str]:

@@ -1,26 +1,26 @@
-"""From prompts to generated text with its scores."""
+"""Generated text with its scores, and given text as if it had been generated."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 from weakref import WeakKeyDictionary
 
-import numpy as np
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
 from normxlogit.errors import InputError, NormXLogitError, OptionError, UnsupportedHeadError
 from normxlogit.generation.recording import Generated, Recording
-from normxlogit.model.forward import ForwardPass, hides_what_follows
+from normxlogit.generation.sequences import Continuation, generation_attribution
+from normxlogit.model.causality import hides_what_follows
+from normxlogit.model.forward import ForwardPass
 from normxlogit.model.numerics import agree, probability
-from normxlogit.model.targets import Asked
-from normxlogit.query import Query, TensorAttribution
-from normxlogit.results.assemble import provenance_of
-from normxlogit.results.base import Floats, Prediction, Target
+from normxlogit.model.targets import TargetIds
+from normxlogit.query import Query, ScoredBatch
+from normxlogit.results.assemble import VocabularyLabels, provenance_of
 from normxlogit.results.generation import GenerationAttribution
-from normxlogit.text.encoder import Encoded, Encoder
+from normxlogit.text.encoded import Encoded
+from normxlogit.text.encoder import Encoder
 from normxlogit.text.token_lookup import TokenLookup
-from normxlogit.text.words import word_numbers
 
 _NOT_STEP_BY_STEP = (
     "assistant_model",
@@ -31,7 +31,7 @@ _NOT_STEP_BY_STEP = (
     "prompt_lookup_num_tokens",
     "streamer",
 )
-"""Options of `generate` that make other passes than one for each new token."""
+"""Options of `generate` with which decoding does not run one pass for each new token."""
 
 _OTHER_PROMPTS = (
     "attention_mask",
@@ -42,14 +42,14 @@ _OTHER_PROMPTS = (
     "past_key_values",
     "position_ids",
 )
-"""Options of `generate` that put something in the place of the prompt."""
+"""Options of `generate` that replace the prompt."""
 
 
 _PADDED: WeakKeyDictionary[PreTrainedModel, bool] = WeakKeyDictionary()
 
 
 class Generator:
-    """Explains what a model generates, or would have to say to generate a given text."""
+    """Explains the text that a model generates, or a given text as if it had generated it."""
 
     def __init__(self, model: PreTrainedModel, encoder: Encoder, name: str) -> None:
         self.model, self.encoder, self.name = model, encoder, name
@@ -57,22 +57,21 @@ class Generator:
     def generate(
         self, prompts: Sequence[Encoded], query: Query, options: Mapping[str, Any]
     ) -> list[list[GenerationAttribution]]:
-        """Generate from prompts that run together: for each its sequences.
+        """Generate from a batch of prompts: for each its sequences.
 
         Raises:
             InputError, OptionError: the prompts or options do not fit the model.
             UnsupportedHeadError: the scores could not be vouched for.
         """
         recording = self.recording(prompts)
-        given = self.options(options, prompts)
-        output = recording.generate(**given)
+        output = recording.generate(**self.options(options, prompts))
         return self.results(recording, output, prompts, query)
 
     def recording(self, prompts: Sequence[Encoded]) -> Recording:
-        """What will record the generating from prompts that run together.
+        """A recording of the generation from a batch of prompts, which is yet to run.
 
         Raises:
-            UnsupportedHeadError: the model reads what follows a token too.
+            UnsupportedHeadError: the model's state at a token depends on later tokens.
         """
         self._check_hides_what_follows()
         return Recording(self.model, self._inputs(prompts))
@@ -84,21 +83,28 @@ class Generator:
         prompts: Sequence[Encoded],
         query: Query,
     ) -> list[list[GenerationAttribution]]:
-        """What was generated, explained: for each prompt its sequences."""
+        """Explain what was generated: for each prompt its sequences.
+
+        Args:
+            recording: what was kept while generating.
+            output: what the model's `generate` returned.
+            prompts: the prompts, in order.
+            query: what is asked.
+        """
         start = recording.start
+        beams = output.get("beam_indices")
+        ends = recording.ends if beams is None else (beams >= 0).sum(1)
+        per_prompt = len(output.sequences) // len(prompts)
+        owners = [prompt for prompt in prompts for _ in range(per_prompt)]
         with torch.inference_mode():
-            beams = output.get("beam_indices")
-            ends = recording.ends if beams is None else (beams >= 0).sum(1)
-            found = recording.explained(output.sequences, beams, ends)
-            each = len(output.sequences) // len(prompts)
-            owners = [prompt for prompt in prompts for _ in range(each)]
-            answer = query.answer(found.forward, found.asked, self._wording(found.forward, owners))
+            generated = recording.explained(output.sequences, beams, ends)
+            scored = self._score(generated, owners, query)
         results: list[list[GenerationAttribution]] = [[] for _ in prompts]
         for row, ids in enumerate(output.sequences.tolist()):
-            new = ids[start : start + int(ends[row])]
-            results[row // each].append(
-                self.attribution(prompts[row // each], ids[:start], new, row, found, answer, query)
+            continuation = Continuation(
+                owners[row], ids[:start], ids[start : start + int(ends[row])]
             )
+            results[row // per_prompt].append(self._result(continuation, generated, scored, row))
         return results
 
     def newest(
@@ -109,18 +115,35 @@ class Generator:
         ids: Sequence[int],
         query: Query,
     ) -> GenerationAttribution:
-        """The last of the tokens generated so far, explained; for the rest see `attribution`."""
+        """Explain the last of the tokens `ids` that were generated so far after `before`."""
         with torch.inference_mode():
             sequences = torch.tensor([[*before, *ids]], device=recording.device)
             ends = torch.tensor([len(ids)], device=recording.device)
-            found = recording.explained(sequences, None, ends, since=len(ids) - 1)
-            answer = query.answer(
-                found.forward, found.asked, self._wording(found.forward, [prompt])
+            generated = recording.explained(sequences, None, ends, since=len(ids) - 1)
+            scored = self._score(generated, [prompt], query)
+        return self._result(Continuation(prompt, before, ids), generated, scored, 0)
+
+    def _score(self, generated: Generated, prompts: Sequence[Encoded], query: Query) -> ScoredBatch:
+        forward = generated.forward
+        if self.model.config.is_encoder_decoder and not forward.sources:
+            raise UnsupportedHeadError(
+                f"the encoder's states of {type(self.model).__name__} do not stand one to a token "
+                "of the source, or are not of its decoder's width, so the source has no scores. "
+                "Give tensors to normxlogit.attribute for the decoder's tokens alone."
             )
-        return self.attribution(prompt, before, ids, 0, found, answer, query)
+        forward.labels = VocabularyLabels(len(forward.labels), self.encoder)
+        return query.score(forward, generated.targets, self._lookup(forward, prompts))
+
+    def _result(
+        self, continuation: Continuation, generated: Generated, scored: ScoredBatch, row: int
+    ) -> GenerationAttribution:
+        provenance = provenance_of(self.model, self.name, scored)
+        return generation_attribution(
+            self.encoder, continuation, generated, scored, row, provenance
+        )
 
     def options(self, options: Mapping[str, Any], prompts: Sequence[Encoded]) -> dict[str, Any]:
-        """The options of `generate`, checked and completed."""
+        """Check the options of `generate`, and add those that the tokenizer knows."""
         for name in _NOT_STEP_BY_STEP:
             if self.option(options, name) is not None:
                 raise OptionError(
@@ -133,18 +156,18 @@ class Generator:
                     f"{name} would put something in the place of the prompt whose tokens are "
                     "scored. Give all that the model is to read as the prompt."
                 )
-        given = dict(options)
-        if "layer" in given:
+        completed = dict(options)
+        if "layer" in completed:
             raise OptionError(
                 "layer does not go with generating, which keeps the last layer's states. Generate "
                 "first, and explain the answer as target of the prompt."
             )
         for name in ("max_new_tokens", "num_beams", "num_return_sequences"):
-            value = given.get(name)
+            value = completed.get(name)
             is_number = hasattr(value, "__index__") and not isinstance(value, bool)
-            if name in given and value is not None and not (is_number and value >= 1):
+            if name in completed and value is not None and not (is_number and value >= 1):
                 raise OptionError(f"{name} must be a number from 1, got {value!r}.")
-        count = given.get("max_new_tokens")
+        count = completed.get("max_new_tokens")
         limit = self.encoder.max_length
         longest = max(map(len, prompts))
         if self.model.config.is_encoder_decoder:
@@ -154,16 +177,14 @@ class Generator:
                 f"the prompt has {longest} tokens and {count} are to be generated, and the "
                 f"model takes {limit} in all. Shorten the prompt, or ask for fewer."
             )
-        if self.option(given, "pad_token_id") is None:
-            given["pad_token_id"] = self.encoder.filler
-        if self.option(given, "stop_strings"):
-            given["tokenizer"] = self.encoder.tokenizer
-        return given
+        if self.option(completed, "pad_token_id") is None:
+            completed["pad_token_id"] = self.encoder.filler
+        if self.option(completed, "stop_strings"):
+            completed["tokenizer"] = self.encoder.tokenizer
+        return completed
 
     def option(self, options: Mapping[str, Any], name: str) -> Any:
-        """An option of `generate`: as given, or from the configuration that is given or the
-        model's.
-        """
+        """An option of `generate`, else from the configuration among them, else the model's."""
         config = options.get("generation_config") or self.model.generation_config
         return options.get(name, getattr(config, name, None))
 
@@ -175,8 +196,8 @@ class Generator:
         Raises:
             InputError: it is empty, or too long.
         """
-        is_both = self.model.config.is_encoder_decoder
-        ids = self.encoder.continuation(prompt, continuation, is_answer=is_both)
+        has_encoder = self.model.config.is_encoder_decoder
+        ids = self.encoder.continuation(prompt, continuation, is_answer=has_encoder)
         if not ids:
             raise InputError("the target is empty, so there is nothing to explain.")
         if query.contrast in ids:
@@ -185,139 +206,39 @@ class Generator:
                 "which leaves nothing to explain there. Name another contrast."
             )
         inputs = self._inputs([prompt])
-        before = self._decoder_start() if is_both else inputs["input_ids"][0].tolist()
+        before = self._decoder_start() if has_encoder else inputs["input_ids"][0].tolist()
         limit, length = self.encoder.max_length, len(before) + len(ids)
         if limit is not None and length > limit:
             raise InputError(
                 f"prompt and target have {length} tokens, and the model takes {limit}. "
                 "Shorten them."
             )
+        # The last new token is predicted, not read.
         whole = torch.tensor([[*before, *ids[:-1]]])
-        if is_both:
+        if has_encoder:
             inputs |= {"decoder_input_ids": whole, "decoder_attention_mask": torch.ones_like(whole)}
         else:
             inputs = {"input_ids": whole, "attention_mask": torch.ones_like(whole)}
         with torch.inference_mode():
             self._check_hides_what_follows()
             forward = ForwardPass.run(self.model, inputs, layer=query.layer)
-            place = forward.captured.states.raw.device
-            targets = torch.tensor([ids], device=place)
-            positions = torch.arange(len(ids), device=place)[None] + len(before) - 1
-            asked = Asked(targets, positions)
-            answer = query.answer(forward, asked, self._wording(forward, [prompt]))
+            device = forward.captured.states.raw.device
+            targets = torch.tensor([ids], device=device)
+            # Each new token is read at the position before it.
+            positions = torch.arange(len(ids), device=device)[None] + len(before) - 1
             logits = forward.logits_at(positions, targets)
-            chances = probability(logits, forward.totals_at(positions))
+            probabilities = probability(logits, forward.totals_at(positions))
             sinks = forward.sinks[:, : len(before)]
-            found = Generated(forward, asked, logits, chances, sinks)
-        return self.attribution(prompt, before, ids, 0, found, answer, query)
-
-    def attribution(
-        self,
-        prompt: Encoded,
-        before: Sequence[int],
-        ids: Sequence[int],
-        row: int,
-        found: Generated,
-        answer: TensorAttribution,
-        query: Query,
-    ) -> GenerationAttribution:
-        """What was found for one row, as a result.
-
-        Args:
-            prompt: the prompt's text and tokens.
-            before: the tokens that the model continued, those of the prompt or of its decoder.
-            ids: the new tokens; those that `found` has are explained, which are the last.
-            row: which row of the batch it is.
-            found: the forward pass of the batch.
-            answer: its scores.
-            query: what was asked.
-        """
-        if self.model.config.is_encoder_decoder and not answer.sources:
-            raise UnsupportedHeadError(
-                f"the encoder's states of {type(self.model).__name__} do not stand one to a token "
-                "of the source, or are not of its decoder's width, so the source has no scores. "
-                "Give tensors to normxlogit.attribute for the decoder's tokens alone."
+            generated = Generated(
+                forward, TargetIds(targets, positions), logits, probabilities, sinks
             )
-        encoder, new = self.encoder, len(ids)
-        since = new - min(new, found.logits.shape[1])
-        text, offsets = encoder.answer(ids)
-        special = np.array([encoder.is_special(i) for i in ids])
-        starts = len(before) if answer.sources else 0
-        kept = found.forward.mask[row].cpu().numpy().copy()
-        kept[answer.sources + len(before) + new - 1 :] = False
-
-        def of(values: Tensor | None) -> Floats | None:
-            if values is None:
-                return None
-            array = values.float().cpu().numpy()[..., kept]
-            last = np.full((*array.shape[:-1], 1), np.nan, np.float32)
-            return np.concatenate([array, last], -1)
-
-        spread = answer.scores.dim() == 2 + (query.layer == "all")
-        scores, values = (
-            None if v is None else of((v[row, None] if spread else v[row])[: new - since])
-            for v in (answer.scores, answer.values)
-        )
-        assert scores is not None
-        numbers = word_numbers((text,), offsets, [-1 if s else 0 for s in special], [None] * new)
-        after = int(prompt.words.max(initial=-1)) + 1
-        nothing = [(0, 0)] * starts
-        tokens = (*prompt.tokens, *map(encoder.token, before[:starts]), *map(encoder.token, ids))
-        positions = range(len(tokens) - new - 1, len(tokens) - 1)
-        targets = tuple(
-            Target(
-                label=encoder.text_of([number]),
-                id=number,
-                logit=float(found.logits[row, n]),
-                probability=float(found.probabilities[row, n]),
-                position=positions[since + n],
-            )
-            for n, number in enumerate(ids[since:])
-        )
-        known = prompt.special.copy()
-        if not starts:
-            own = found.forward.mask[row, : found.sinks.shape[1]]
-            known |= found.sinks[row, own].cpu().numpy()
-        return GenerationAttribution(
-            texts=(prompt.texts[0], text),
-            tokens=tokens,
-            scores=scores,
-            special=np.concatenate([known, np.ones(starts, np.bool_), special]),
-            offsets=np.concatenate(
-                [prompt.offsets, np.array([*nothing, *offsets], np.int32).reshape(-1, 2)]
-            ),
-            segments=np.concatenate(
-                [prompt.segments, np.full(starts, -1), np.where(special, -1, 1)]
-            ).astype(np.int32),
-            word_numbers=np.concatenate(
-                [prompt.words, np.full(starts, -1), np.where(numbers < 0, -1, numbers + after)]
-            ).astype(np.int32),
-            messages=prompt.messages,
-            axes=("target",) + ("layer",) * (query.layer == "all"),
-            targets=targets,
-            layers=tuple(answer.layers),
-            prediction=Prediction(found.forward.problem.value, targets, ()),
-            provenance=provenance_of(
-                self.model,
-                self.name,
-                query,
-                answer,
-                None if answer.contrast is None else encoder.text_of([int(answer.contrast[row])]),
-            ),
-            norms=of(None if answer.norms is None else answer.norms[row]),
-            logits=values,
-            notes={
-                name: tuple(noted[row][: new - since].tolist())
-                for name, noted in answer.notes.items()
-            },
-            answer_offsets=np.array(offsets, np.int32).reshape(-1, 2)[since:],
-            answer_special=special[since:],
-        )
+            scored = self._score(generated, [prompt], query)
+        return self._result(Continuation(prompt, before, ids), generated, scored, 0)
 
     def takes_padding(self) -> bool:
-        """Whether padding leaves alone what the model computes while generating.
+        """Whether padding changes nothing of what the model computes while generating.
 
-        Found out once for each model, by generating a token with padding and without.
+        Tried once for each model, by generating a token with padding and without.
         """
         if self.model not in _PADDED:
             try:
@@ -327,27 +248,27 @@ class Generator:
         return _PADDED[self.model]
 
     def _is_padding_safe(self) -> bool:
-        ids = torch.tensor([[5, 6, 7]], device=self.model.device if self._is_here else "cpu")
+        ids = torch.tensor([[5, 6, 7]], device=self.model.device if self._has_weights else "cpu")
         filler, mask = torch.full_like(ids, self.encoder.filler), torch.ones_like(ids)
         left = not self.model.config.is_encoder_decoder
-        own = slice(3, None) if left else slice(3)
+        unpadded = slice(3, None) if left else slice(3)
         rows, masks = (
             ((filler, ids), (0 * mask, mask)) if left else ((ids, filler), (mask, 0 * mask))
         )
-        found = []
+        states = []
         for row, row_mask in ((ids, mask), (torch.cat(rows, 1), torch.cat(masks, 1))):
             recording = Recording(self.model, {"input_ids": row, "attention_mask": row_mask})
             recording.generate(max_new_tokens=1, pad_token_id=self.encoder.filler, do_sample=False)
-            found.append(recording.first_states())
-        alone, beside = found
+            states.append(recording.first_states())
+        alone, padded = states
         return all(
-            agree(ours if ours.shape == theirs.shape else ours[:, own], theirs)
-            for ours, theirs in zip(beside, alone, strict=True)
+            agree(theirs if theirs.shape == ours.shape else theirs[:, unpadded], ours)
+            for theirs, ours in zip(padded, alone, strict=True)
         )
 
     @property
-    def _is_here(self) -> bool:
-        """Whether the model's weights are on the device that it names."""
+    def _has_weights(self) -> bool:
+        """Whether the model's weights are on its device, rather than offloaded."""
         return self.model.device.type != "meta"
 
     def _inputs(self, prompts: Sequence[Encoded]) -> dict[str, Tensor]:
@@ -357,10 +278,10 @@ class Generator:
         mask = torch.zeros(len(rows), width, dtype=torch.long)
         left = not self.model.config.is_encoder_decoder
         for n, row in enumerate(rows):
-            own = slice(width - len(row), None) if left else slice(len(row))
-            ids[n, own], mask[n, own] = torch.tensor(row), 1
-        place = self.model.device if self._is_here else ids.device
-        return {"input_ids": ids.to(place), "attention_mask": mask.to(place)}
+            tokens = slice(width - len(row), None) if left else slice(len(row))
+            ids[n, tokens], mask[n, tokens] = torch.tensor(row), 1
+        device = self.model.device if self._has_weights else ids.device
+        return {"input_ids": ids.to(device), "attention_mask": mask.to(device)}
 
     def _decoder_start(self) -> list[int]:
         for config in (self.model.generation_config, self.model.config):
@@ -372,8 +293,8 @@ class Generator:
             "what its decoder begins with is not known. Set it."
         )
 
-    def _wording(self, forward: ForwardPass, prompts: Sequence[Encoded]) -> TokenLookup:
-        """What is known of the tokens of rows that begin with these prompts."""
+    def _lookup(self, forward: ForwardPass, prompts: Sequence[Encoded]) -> TokenLookup:
+        """What the tokenizer knows about rows that begin with these prompts."""
         parts = [(prompt, prompt.windows[0]) for prompt in prompts]
         side = "right" if self.model.config.is_encoder_decoder else "left"
         new = forward.mask.shape[1] - max(len(window) for _, window in parts)

@@ -1,165 +1,173 @@
-"""What a method sees: a forward pass and what is asked of it."""
+"""The input of a method: a forward pass, and what to explain of it."""
 
-from functools import cached_property, partial
+from collections.abc import Callable
+from functools import cached_property
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from normxlogit.methods.lrp_passes import LRPReruns
-from normxlogit.methods.paper_passes import NotebookReruns
+from normxlogit.errors import OptionError
 from normxlogit.model.forward import ForwardPass
+from normxlogit.model.numerics import norms_of
 from normxlogit.model.readouts import READOUTS
 from normxlogit.model.reruns import Reruns
-from normxlogit.model.targets import Asked
-from normxlogit.model.trace import norms_of
+from normxlogit.model.targets import TargetIds
 from normxlogit.text.token_lookup import TokenLookup
+
+Reads = Literal["inputs", "states", "head"]
+"""How much of the forward pass a method reads: the input tokens only (and reruns of the model);
+hidden states as well; or the head on hidden states."""
+
+_ORDER: tuple[Reads, ...] = ("inputs", "states", "head")
 
 
 class MethodContext:
-    """A forward pass and the question put to it.
+    """A forward pass and what to explain of it.
 
     Attributes:
-        asked: what is explained.
-        ids: the tokens, [batch, targets or 1, sequence]; None if there are none.
-        mask: which of them took part in the output, bool [batch, targets or 1, sequence].
-        lookup: what a tokenizer knows of the tokens.
-        notes: what a method says of its own scores, parts of one, float32 [batch, targets] by name.
-        unsigned: of scores that speak neither for nor against the target, what a high one says in a
-            few words; a method sets it.
+        targets: the outputs to explain.
+        ids: the token ids, [batch, targets or 1, sequence]; None for images and audio.
+        mask: which positions took part in the output, bool [batch, targets or 1, sequence].
+        lookup: the tokenizer's knowledge of the tokens.
     """
 
     def __init__(
         self,
         forward: ForwardPass,
-        asked: Asked,
+        targets: TargetIds,
         foils: Tensor | None,
         readout: str,
         lookup: TokenLookup,
+        reads: Reads = "head",
     ) -> None:
-        self.asked, self.lookup = asked, lookup
-        self.ids = None if forward.ids is None else forward.of_targets(forward.ids, asked)
-        self.mask = forward.seen(asked)
-        self.notes: dict[str, Tensor] = {}
-        self.unsigned: str | None = None
-        self._reads_layers = self._reads_states = False
+        """Open a forward pass to a method.
+
+        Args:
+            forward: the forward pass.
+            targets: the outputs to explain.
+            foils: outputs whose readout is subtracted, int64 [batch, 1].
+            readout: the readout of HoT(x_i), by name.
+            lookup: the tokenizer's knowledge of the tokens.
+            reads: how much the method is registered to read; reading more is an error.
+        """
+        self.targets, self.lookup = targets, lookup
+        self.ids = None if forward.ids is None else forward.of_targets(forward.ids, targets)
+        self.mask = forward.seen(targets)
         self._forward, self._foils = forward, foils
         self._readout = READOUTS[forward.problem][readout]
+        # Results tell by it which positions scores belong to and whether they have a readout.
+        self._reads = reads
 
     @property
     def layers(self) -> list[int]:
-        """The numbers of the layers that are read, from 1."""
-        self._reads_layers = self._reads_states = True
+        """The numbers of the layers to read, from 1."""
+        self._check_reads("states")
         return self._forward.layers
 
     @property
     def depth(self) -> int:
-        """How many layers the model has."""
+        """The number of layers of the model."""
         return self._forward.captured.depth
 
     @property
     def blocks(self) -> nn.Module | None:
-        """The model's list of the blocks that are its layers, if that was seen; `ModelClone.of` has
-        the copy of it in a clone.
-        """
+        """The model's own list of blocks, if one was seen; `ModelClone.of` maps it to a clone's."""
+        # The pass ran on a clone, whose list was seen; another clone knows the model's own only.
         captured = self._forward.captured
         stack, copies = captured.states.stack, captured.clone.of.items()
         return None if stack is None else next(m for m, twin in copies if twin is stack.blocks)
 
     @cached_property
     def reruns(self) -> Reruns:
-        """Further passes of the model on variants of these inputs.
+        """Further passes of the model over variants of these inputs.
 
         Raises:
-            UnsupportedHeadError: the inputs are no tokens.
+            UnsupportedHeadError: the inputs are not tokens.
         """
-        return self._forward.reruns(self.asked, self._foils, self._readout.of_outputs)
+        return self.reruns_by(Reruns)
 
-    @cached_property
-    def notebook_reruns(self) -> Reruns:
-        """Further passes as the notebook of the NormXLogit paper makes them."""
-        return self._forward.reruns(
-            self.asked, self._foils, self._readout.of_outputs, NotebookReruns
-        )
-
-    def conservative(self, last: int) -> Reruns:
-        """Further passes that are differentiated through so many of the last blocks."""
-        kind = partial(LRPReruns, blocks=self.blocks, depth=self.depth, last=last)
-        return self._forward.reruns(self.asked, self._foils, self._readout.of_outputs, kind)
+    def reruns_by(self, kind: Callable[..., Reruns]) -> Reruns:
+        """Return further passes of a method's own kind; `kind` takes the arguments of `Reruns`."""
+        return self._forward.reruns(self.targets, self._foils, self._readout.of_outputs, kind)
 
     @property
     def hides_what_follows(self) -> bool:
-        """Whether the state at a position rests on no other tokens than those up to it."""
+        """Whether the state at a position depends on no token after it."""
         return not self._forward.captured.reads_decoder and self._forward.hides_what_follows
 
     def read_weights(self) -> Tensor:
-        """How much of a target's output is read at each position: all of it at one, or equal parts
-        where the head pools; float32 [rows, targets or 1, sequence], see `Reruns` for rows.
+        """Return the weight of each position in the head's reading of a target.
+
+        One-hot over the position the head reads; uniform over tokens if it pools. float32 [rows,
+        targets or 1, sequence], where each choice of multiple choice is a row, as in `Reruns`.
         """
-        return self._forward.read_weights(self.asked)
+        return self._forward.read_weights(self.targets)
 
     def of_rows(self, scores: Tensor) -> Tensor:
-        """Scores of the rows of `reruns`, [rows, targets, ..., sequence], as those of this batch,
-        [batch, targets, ..., sequence]: the same but for multiple choice, where choices are rows.
+        """Turn scores of the rows of `reruns` into scores of the batch.
+
+        [rows, targets, ..., sequence] -> [batch, targets, ..., sequence]. They differ for multiple
+        choice only, where each choice is a row and the target's row is taken.
         """
         captured = self._forward.captured
         if captured.choices is None:
             return scores
-        chosen = self.asked.ids.clamp_min(0)
+        # [batch * choices, 1, ...] -> [batch, choices, ...] -> [batch, targets, ...]
+        chosen = self.targets.ids.clamp_min(0)
         rows = torch.arange(len(chosen), device=chosen.device)[:, None]
         return scores.reshape(-1, captured.choices, *scores.shape[2:])[rows, chosen]
 
     @cached_property
     def values(self) -> Tensor:
-        """The readout of HoT(x_i) for each target, less that of the foil if there is a contrast.
+        """The readout of HoT(x_i) for each target, minus that of the foil if there is a contrast.
 
-        float32 [batch, targets, layers, sequence], nan at what took no part.
+        float32 [batch, targets, layers, sequence], nan at positions that took no part.
         """
-        self._reads_layers = self._reads_states = True
+        self._check_reads("head")
         if self._foils is None:
-            return self._read(self.asked.ids)
-        count = self.asked.ids.shape[1]
-        both = self._read(torch.cat([self.asked.ids, self._foils.expand(-1, count)], 1))
+            return self._read(self.targets.ids)
+        # Targets and foils in one pass of the head: [batch, 2 * targets, layers, sequence].
+        count = self.targets.ids.shape[1]
+        both = self._read(torch.cat([self.targets.ids, self._foils.expand(-1, count)], 1))
         return both[:, :count] - both[:, count:]
 
-    @property
-    def reads_head(self) -> bool:
-        """Whether `values` were asked for."""
-        return "values" in self.__dict__
-
-    @property
-    def reads_layers(self) -> bool:
-        """Whether anything of the layers that are read was asked for."""
-        return self._reads_layers
-
-    @property
-    def reads_states(self) -> bool:
-        """Whether anything of the positions of hidden states was asked for."""
-        return self._reads_states
-
     def norms(self, kind: str = "embedding") -> Tensor:
-        """`ForwardPass.norms` to multiply `values` with, [batch, targets or 1, 1, sequence]."""
-        self._reads_states = True
-        return self._forward.of_targets(self._forward.norms(kind), self.asked)[:, :, None]
+        """Return `ForwardPass.norms`, shaped to multiply `values`: [batch, targets or 1, 1,
+        sequence].
+        """
+        self._check_reads("states")
+        return self._forward.of_targets(self._forward.norms(kind), self.targets)[:, :, None]
 
     def state_norms(self) -> Tensor | None:
-        """||x_i^l||_2 of the layers that were asked for, as the head would read them, [batch,
-        targets or 1, layers, sequence]; None if none were asked for.
+        """Return ||x_i^l||_2 for the layers asked for, of the states as the head would read them.
+
+        [batch, targets or 1, layers, sequence]; None if no layer was asked for.
         """
+        self._check_reads("states")
         forward = self._forward
         if not forward.names_layers:
             return None
-        self._reads_layers = self._reads_states = True
         norms = [
-            forward.of_targets(norms_of(state).reshape(forward.mask.shape), self.asked)
+            forward.of_targets(norms_of(state).reshape(forward.mask.shape), self.targets)
             for state in forward.states
         ]
         return torch.stack(norms, 2)
 
     def _read(self, ids: Tensor) -> Tensor:
         forward = self._forward
+        # A mask for each target is repeated for the foils, which follow the targets in `ids`:
+        # [batch, targets, sequence] -> [batch, 2 * targets, sequence].
         mask = self.mask if self.mask.shape[1] in (1, ids.shape[1]) else self.mask.repeat(1, 2, 1)
         values = forward.values(ids, self._readout).masked_fill(~mask[:, :, None], torch.nan)
         if self._readout.finish is None:
             return values
-        own = forward.prediction.float().gather(1, ids)[:, :, None, None]
-        return self._readout.finish(values, own)
+        predicted = forward.prediction.float().gather(1, ids)[:, :, None, None]
+        return self._readout.finish(values, predicted)
+
+    def _check_reads(self, needed: Reads) -> None:
+        if _ORDER.index(self._reads) < _ORDER.index(needed):
+            raise OptionError(
+                f"this method is registered with reads={self._reads!r} and reads more than that. "
+                f"Register it with reads={needed!r}."
+            )

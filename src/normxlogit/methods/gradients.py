@@ -1,16 +1,18 @@
-"""Gradients of what is explained, with respect to the word embeddings.
+"""Gradients of the output with respect to the word embeddings.
 
-They are taken at the embeddings that the model itself looks up, with all else that it was given.
+They are taken at the embeddings that the model itself looks up, with all its other inputs as well.
 """
 
-from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from normxlogit.errors import OptionError
 from normxlogit.methods.context import MethodContext
+from normxlogit.methods.paper_passes import NotebookReruns
 from normxlogit.methods.registry import register
+from normxlogit.methods.scores import MethodScores
 from normxlogit.model.reruns import Reruns
 
 COST = "2 forwards, 1 backward a target"
@@ -27,7 +29,7 @@ SERVES = "texts"
 )
 def gradient_norm(
     context: MethodContext, norm: str | None = None, compat: str | None = None
-) -> Tensor:
+) -> MethodScores:
     """||df(x)/dx_i||_p of the model's output f at word embedding x_i.
 
     Simonyan et al. 2014, Deep Inside Convolutional Networks; Li et al. 2016, Visualizing and
@@ -37,21 +39,23 @@ def gradient_norm(
     strongly the output answers to small changes of a token, not for or against what.
 
     Args:
-        context: what one forward pass gave.
-        norm: "l2", if not given, or "l1".
-        compat: "paper" for the way of the NormXLogit paper's notebook: L1, of twice embedded texts.
+        context: the forward pass and what to explain of it.
+        norm: "l2", the default, or "l1".
+        compat: "paper" to compute as the NormXLogit paper's notebook does: L1, texts embedded
+            twice.
     """
     reruns = reruns_of(context, compat)
     norm = norm or ("l1" if compat else "l2")
     if norm not in ("l1", "l2"):
         raise OptionError(f"norm must be one of l1, l2; got {norm!r}.")
-    context.unsigned, order = "larger gradient", 1 if norm == "l1" else 2
+    order = 1 if norm == "l1" else 2
 
     def length(gradient: Tensor, _embedding: Tensor) -> Tensor:
-        found: Tensor = torch.linalg.vector_norm(gradient, ord=order, dim=-1)
-        return found
+        norms: Tensor = torch.linalg.vector_norm(gradient, ord=order, dim=-1)
+        return norms
 
-    return context.of_rows(reruns.gradients(length))[:, :, None]
+    scores = context.of_rows(reruns.gradients(length))[:, :, None]
+    return MethodScores(scores, unsigned="larger gradient")
 
 
 @register(
@@ -64,44 +68,65 @@ def gradient_norm(
 )
 def gradient_x_input(
     context: MethodContext, reduce: str | None = None, compat: str | None = None
-) -> Tensor:
+) -> MethodScores:
     """Sum over the width of x_i * df(x)/dx_i, at word embedding x_i.
 
     Shrikumar et al. 2016, Not Just a Black Box; Denil et al. 2014, Extraction of Salient Sentences
     from Labelled Documents.
 
-    Cost: a further forward and, for each target, a backward pass. What a linear model owes to each
-    token exactly; of others a first guess, noisy where the output saturates.
+    Cost: a further forward and, for each target, a backward pass. Exact for a linear model; for
+    others a first guess, noisy where the output saturates.
 
     Args:
-        context: what one forward pass gave.
-        reduce: "sum", if not given, keeps the sign; "l1" sums absolute values, as the NormXLogit
+        context: the forward pass and what to explain of it.
+        reduce: "sum", the default, keeps the sign; "l1" sums absolute values, as the NormXLogit
             paper's experiments do.
-        compat: "paper" for the way of the NormXLogit paper's notebook: L1, of twice embedded texts.
+        compat: "paper" to compute as the NormXLogit paper's notebook does: L1, texts embedded
+            twice.
     """
-    reruns, reduced = reruns_of(context, compat), reducer(context, reduce, compat)
-    return context.of_rows(reruns.gradients(lambda g, x: reduced(g * x)))[:, :, None]
+    reruns, reduction = reruns_of(context, compat), reduction_of(reduce, compat)
+    products = reruns.gradients(lambda gradients, vectors: reduction(gradients * vectors))
+    return MethodScores(context.of_rows(products)[:, :, None], unsigned=reduction.unsigned)
 
 
 def reruns_of(context: MethodContext, compat: str | None) -> Reruns:
-    """The passes whose gradients are meant.
+    """Return the reruns to take gradients of: the notebook's for compat="paper".
 
     Raises:
         OptionError: `compat` is neither None nor "paper".
     """
     if compat not in (None, "paper"):
         raise OptionError(f"compat must be 'paper' or None, got {compat!r}.")
-    return context.notebook_reruns if compat else context.reruns
+    return context.reruns_by(NotebookReruns) if compat else context.reruns
 
 
-def reducer(
-    context: MethodContext, reduce: str | None, compat: str | None
-) -> Callable[[Tensor], Tensor]:
-    """What makes one number of each token's vector, [..., width] -> [...]: "sum" or "l1"."""
+@dataclass(frozen=True)
+class Reduction:
+    """Reduces each token's vector to the sum of its entries, or of their absolute values.
+
+    Attributes:
+        is_l1: whether absolute values are summed, which loses the sign.
+    """
+
+    is_l1: bool
+
+    def __call__(self, vectors: Tensor) -> Tensor:
+        """[..., width] -> [...]."""
+        return (vectors.abs() if self.is_l1 else vectors).sum(-1)
+
+    @property
+    def unsigned(self) -> str | None:
+        """What a high score means, if it has no sign."""
+        return "larger share, for or against" if self.is_l1 else None
+
+
+def reduction_of(reduce: str | None, compat: str | None) -> Reduction:
+    """Return the reduction "sum" or "l1"; by default "l1" for compat="paper", else "sum".
+
+    Raises:
+        OptionError: `reduce` is something else.
+    """
     reduce = reduce or ("l1" if compat else "sum")
     if reduce not in ("sum", "l1"):
         raise OptionError(f"reduce must be one of sum, l1; got {reduce!r}.")
-    if reduce == "sum":
-        return lambda values: values.sum(-1)
-    context.unsigned = "larger share, for or against"
-    return lambda values: values.abs().sum(-1)
+    return Reduction(is_l1=reduce == "l1")

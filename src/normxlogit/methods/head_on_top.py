@@ -4,6 +4,7 @@ from torch import Tensor
 
 from normxlogit.methods.context import MethodContext
 from normxlogit.methods.registry import register
+from normxlogit.methods.scores import MethodScores
 
 SOURCE = "Abbasi et al. 2025"
 
@@ -14,6 +15,7 @@ SOURCE = "Abbasi et al. 2025"
     cost="1 forward",
     serves="all",
     source=SOURCE,
+    reads="head",
     has_layers=True,
 )
 def normxlogit(context: MethodContext, norm: str = "embedding") -> Tensor:
@@ -24,7 +26,7 @@ def normxlogit(context: MethodContext, norm: str = "embedding") -> Tensor:
     many passes.
 
     Args:
-        context: what one forward pass gave.
+        context: the forward pass and what to explain of it.
         norm: "embedding" for hidden_states[0], the embedding layer's output, as in the authors'
             code; "word" for the bare word embedding.
     """
@@ -32,25 +34,45 @@ def normxlogit(context: MethodContext, norm: str = "embedding") -> Tensor:
 
 
 @register(
-    "logat", family="head on top", cost="1 forward", serves="all", source=SOURCE, has_layers=True
+    "logat",
+    family="head on top",
+    cost="1 forward",
+    serves="all",
+    source=SOURCE,
+    reads="head",
+    has_layers=True,
 )
 def logat(context: MethodContext) -> Tensor:
     """HoT(x_i^L)[target], the model's head on each token's final representation.
 
     Cost: one forward pass.
+
+    Args:
+        context: the forward pass and what to explain of it.
     """
     return context.values
 
 
 @register(
-    "norm", family="head on top", cost="1 forward", serves="all", source=SOURCE, has_layers=True
+    "norm",
+    family="head on top",
+    cost="1 forward",
+    serves="all",
+    source=SOURCE,
+    reads="states",
+    has_layers=True,
 )
-def norm(context: MethodContext, norm: str = "embedding") -> Tensor:
-    """||x_i^0||_2 (after Oyama et al. 2023); of a layer l that is asked for ||x_i^l||_2.
+def norm(context: MethodContext, norm: str = "embedding") -> MethodScores:
+    """||x_i^0||_2 (after Oyama et al. 2023), or ||x_i^l||_2 if a layer l is asked for.
 
     Cost: one forward pass. Never negative, and the same for every target: how much a token carries,
     but not for what.
+
+    Args:
+        context: the forward pass and what to explain of it.
+        norm: "embedding" or "word", as for `normxlogit`; has no effect on a layer's states.
     """
     states = context.state_norms()
-    context.unsigned = "longer embedding" if states is None else "longer state"
-    return context.norms(norm) if states is None else states
+    if states is None:
+        return MethodScores(context.norms(norm), unsigned="longer embedding", of_layers=False)
+    return MethodScores(states, unsigned="longer state")

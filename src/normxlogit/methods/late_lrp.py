@@ -1,10 +1,12 @@
-"""Layer-wise relevance propagation, no further down than through a model's last blocks."""
+"""Layer-wise relevance propagation through a model's last blocks only."""
 
-from torch import Tensor
+from functools import partial
 
 from normxlogit.errors import OptionError
 from normxlogit.methods.context import MethodContext
+from normxlogit.methods.lrp_passes import LRPReruns
 from normxlogit.methods.registry import register
+from normxlogit.methods.scores import MethodScores
 
 BLOCKS = 3
 
@@ -17,26 +19,28 @@ BLOCKS = 3
     source="Ali et al. 2022, begun late: docs/single-pass.md",
     of_output=True,
 )
-def late_lrp(context: MethodContext, blocks: int | None = None, reduce: str = "sum") -> Tensor:
+def late_lrp(
+    context: MethodContext, blocks: int | None = None, reduce: str = "sum"
+) -> MethodScores:
     """Sum over the width of h_i * df(x)/dh_i, at token i's state h_i before the last blocks.
 
     Ali et al. 2022, XAI for Transformers: Better Explanations through Conservative Propagation
-    (ICML): attention's weights and what norms divide by are constants to the gradient. They go down
-    to the word embeddings; the late start is ours, found on six-layer models (docs/single-pass.md),
-    where it is more faithful than NormXLogit and than the whole way.
+    (ICML): the weights of attention and the divisors of norms are constants to the gradient. They
+    go down to the word embeddings; the late start is ours, found on six-layer models
+    (docs/single-pass.md), where it is more faithful than NormXLogit and than going all the way.
 
-    Cost: a further forward and, for each target, a backward pass through the last blocks alone.
+    Cost: a further forward and, for each target, a backward pass through the last blocks only.
     Scores have a sign; for a regression whose value may move either way, take `reduce="abs"`.
 
     Args:
-        context: what one forward pass gave.
-        blocks: how many blocks are gone through, from the last; 3, if not given, or all if there
-            are fewer.
-        reduce: "sum" keeps the sign; "abs" is the sum's absolute value, for a regression of which
-            it is asked what moves its value, whichever way.
+        context: the forward pass and what to explain of it.
+        blocks: how many blocks to go through, from the last; by default 3, or all if there are
+            fewer.
+        reduce: "sum" keeps the sign; "abs" is the sum's absolute value, for a regression, to ask
+            what moves its value in either direction.
 
     Raises:
-        OptionError: there are not as many blocks, or no such `reduce`.
+        OptionError: there are fewer blocks, or no such `reduce`.
         UnsupportedHeadError: the model has no such blocks, attention or norms.
     """
     most = context.depth
@@ -45,8 +49,11 @@ def late_lrp(context: MethodContext, blocks: int | None = None, reduce: str = "s
     if reduce not in ("sum", "abs"):
         raise OptionError(f"reduce must be one of sum, abs; got {reduce!r}.")
     last = min(blocks or BLOCKS, most)
-    reruns = context.conservative(last)
-    found = reruns.gradients(lambda gradients, states: (gradients * states).sum(-1))
+    lrp = partial(LRPReruns, blocks=context.blocks, depth=context.depth, last=last)
+    reruns = context.reruns_by(lrp)
+    # Reduced from [rows, sequence, width] for each target: [rows, targets, sequence].
+    relevance = reruns.gradients(lambda gradients, states: (gradients * states).sum(-1))
+    scores = context.of_rows(relevance)[:, :, None]
     if reduce == "abs":
-        context.unsigned, found = "larger part, for or against", found.abs()
-    return context.of_rows(found)[:, :, None]
+        return MethodScores(scores.abs(), unsigned="larger part, for or against")
+    return MethodScores(scores)

@@ -1,8 +1,9 @@
-"""Reruns through a model's last blocks whose gradients times states keep what they explain.
+"""Reruns whose gradients follow layer-wise relevance propagation through a model's last blocks.
 
-In these blocks the weights of attention and what norms divide by are constants to autograd (Ali et
+In these blocks the weights of attention and the divisors of norms are constants to autograd (Ali et
 al. 2022, XAI for Transformers: Better Explanations through Conservative Propagation, ICML, their
-rules for attention heads and LayerNorm). All else is differentiated as it is.
+rules for attention heads and LayerNorm), so that gradients times states conserve what they explain.
+All else is differentiated as it is.
 """
 
 import inspect
@@ -20,177 +21,193 @@ from transformers.masking_utils import eager_mask
 
 from normxlogit.errors import UnsupportedHeadError
 from normxlogit.model.clone import ModelClone
-from normxlogit.model.numerics import agree, gap
+from normxlogit.model.numerics import agree, first_tensor, gap
 from normxlogit.model.reruns import Reruns
-from normxlogit.model.trace import first_tensor
 
-WAY_OUT = "method='gradient_x_input' takes nothing for constant, and 'normxlogit' no gradients."
+# Why constants: attention and norms are then linear in the states, and gradient * state keeps its
+# sum through them, but for biases. A norm's true gradient is orthogonal to its input, which may be
+# scaled without effect, so relevance through it sums to zero; a softmax breaks the sum as well.
+
+INSTEAD_OF_LRP = (
+    "method='gradient_x_input' takes nothing for constant, and 'normxlogit' no gradients."
+)
 
 
 class LRPReruns(Reruns):
-    """Reruns that are differentiated at the input of one of the last blocks, [rows, sequence,
-    width], in place of the word embeddings.
+    """Reruns whose gradients are taken at the input of a late block, [rows, sequence, width],
+    instead of at the word embeddings.
     """
 
     place = "the input of its last blocks"
 
-    def __init__(self, *of_passes: Any, blocks: nn.Module | None, depth: int, last: int) -> None:
+    def __init__(self, *reruns_args: Any, blocks: nn.Module | None, depth: int, last: int) -> None:
         """Prepare to run a model.
 
         Args:
-            *of_passes: what `Reruns` takes.
+            *reruns_args: the arguments of `Reruns`.
             blocks: the model's list of its blocks.
-            depth: how often blocks are run in a pass.
-            last: how many of these, from the end, are differentiated.
+            depth: how many block calls a pass makes.
+            last: how many of these calls, counted from the end, are differentiated.
         """
-        super().__init__(*of_passes)
+        super().__init__(*reruns_args)
         self._blocks, self._depth, self._last = blocks, depth, last
 
     @cached_property
-    def _shadow(self) -> ModelClone:
+    def _clone(self) -> ModelClone:
         clone = self.clone()
-        clone.attend(_NAME)
+        clone.attend(_ATTENTION_NAME)
         for module in clone.of.values():
             if not module._modules and _may_be_norm(module):
-                module.register_forward_hook(_divided_by_a_constant, with_kwargs=True)
+                module.register_forward_hook(_hold_norm_divisor, with_kwargs=True)
         return clone
 
-    def check(self, found: Tensor, rows: Tensor) -> None:
-        """As `Reruns.check`, to the precision of the model: attention is computed in another way
-        than before.
-        """
+    def check(self, values: Tensor, rows: Tensor) -> None:
+        """Check values as `Reruns.check` does, but only to the precision of the model's dtype."""
+        # The prediction's attention (SDPA, flash) rounds differently from the eager one here, which
+        # in 16 bits is more than `Reruns.check` allows.
         dtype = self._model.dtype
         if dtype not in (torch.bfloat16, torch.float16):
-            super().check(found, rows)
+            super().check(values, rows)
             return
-        both = self._beside_known(found, rows)
-        if both is not None and not agree(*(values.to(dtype) for values in both)):
-            now, before = (values[:3].tolist() for values in both)
+        both = self._beside_expected(values, rows)
+        if both is not None and not agree(*(side.to(dtype) for side in both)):
+            now, before = (side[:3].tolist() for side in both)
             raise UnsupportedHeadError(
                 f"{type(self._model).__name__} gave {now} with eager attention where it gave "
-                f"{before} before, in {dtype}. Load it with dtype=float32. {WAY_OUT}"
+                f"{before} before, in {dtype}. Load it with dtype=float32. {INSTEAD_OF_LRP}"
             )
 
-    def _noted(self, rows: Tensor) -> tuple[Tensor, list[Tensor]]:
+    def _values_and_leaves(self, rows: Tensor) -> tuple[Tensor, list[Tensor]]:
         name = type(self._model).__name__
         if self._blocks is None or self._model.config.is_encoder_decoder:
-            raise UnsupportedHeadError(f"{name} has no one list of blocks. {WAY_OUT}")
-        entry = _Entry(self._depth - self._last)
+            raise UnsupportedHeadError(f"{name} has no single list of blocks. {INSTEAD_OF_LRP}")
+        entry = _GraphEntry(self._depth - self._last)
         handles = [
-            self._shadow.of[block].register_forward_pre_hook(entry, with_kwargs=True)
+            self._clone.of[block].register_forward_pre_hook(entry, with_kwargs=True)
             for block in self._blocks.children()
         ]
-        token = _ENTRY.set(entry)
+        token = _ACTIVE_ENTRY.set(entry)
         try:
             values = self._run(rows)
         finally:
-            _ENTRY.reset(token)
+            _ACTIVE_ENTRY.reset(token)
             for handle in handles:
                 handle.remove()
         leaf = entry.leaf
         if leaf is None or entry.calls != self._depth or leaf.shape[:-1] != self.ids[rows].shape:
             raise UnsupportedHeadError(
                 f"{name} ran {entry.calls} of {self._depth} blocks in the usual way, or their "
-                f"states stand not one to a token. {WAY_OUT}"
+                f"states are not one per token. {INSTEAD_OF_LRP}"
             )
         if entry.attended != set(range(self._depth - self._last, self._depth)):
             raise UnsupportedHeadError(
-                f"not each of the last {self._last} blocks of {name} calls transformers' attention "
-                f"functions, so the weights of its attention cannot be held constant. {WAY_OUT}"
+                f"not every one of the last {self._last} blocks of {name} calls transformers' "
+                "attention functions, so the weights of its attention cannot be held constant. "
+                f"{INSTEAD_OF_LRP}"
             )
-        if (node := _unheld(values)) is not None:
+        # Hooks see modules only. A norm or attention that a forward computes itself shows as a node
+        # of autograd's graph between the leaf and the values; one held constant leaves none.
+        if (step := _find_unheld_step(values)) is not None:
             raise UnsupportedHeadError(
                 f"something in the last {self._last} blocks of {name}, or after them, normalises "
-                f"or attends in a way that is not known ({node}), so what it divides by cannot be "
-                f"held constant. {WAY_OUT}"
+                f"or attends in a way that is not known ({step}), so its divisor cannot be held "
+                f"constant. {INSTEAD_OF_LRP}"
             )
         self.check(values.detach(), rows)
         return values, [leaf]
 
 
-class _Entry:
-    """A hook before blocks that makes what one of them is given a leaf of autograd's graph.
+class _GraphEntry:
+    """A hook before blocks that makes the input of one of them a leaf of autograd's graph.
+
+    Blocks are counted by call, for models that share weights run one module several times.
 
     Attributes:
-        leaf: what was given to it, once it was.
-        calls: how many blocks were run.
-        block: the one that is running.
-        attended: which of them, by when they are run, have called attention since then.
+        leaf: that input, once the block was called; None before.
+        calls: how many block calls there were.
+        block: the block that is running.
+        attended: which calls, from 0, have attended since the leaf was made.
     """
 
-    def __init__(self, number: int) -> None:
-        """Take which block it is, 0 for the first that is run."""
+    def __init__(self, call: int) -> None:
+        """Take the block call, 0 for the first, whose input becomes the leaf."""
         self.leaf: Tensor | None = None
         self.calls = 0
         self.block: nn.Module | None = None
         self.attended = set[int]()
-        self._number = number
+        self._call = call
 
     def __call__(self, block: nn.Module, args: Any, kwargs: Any) -> Any:
         self.calls, self.block = self.calls + 1, block
-        if self.calls != self._number + 1:
+        if self.calls != self._call + 1:
             return None
         if args and isinstance(args[0], Tensor):
-            return (self._made(args[0]), *args[1:]), kwargs
+            return (self._as_leaf(args[0]), *args[1:]), kwargs
         if isinstance(kwargs.get("hidden_states"), Tensor):
-            return args, {**kwargs, "hidden_states": self._made(kwargs["hidden_states"])}
+            return args, {**kwargs, "hidden_states": self._as_leaf(kwargs["hidden_states"])}
         return None
 
     def attend(self, module: nn.Module, value: Tensor) -> None:
-        """Take that a module attends to these values.
+        """Note that a module attends to these values.
 
         Raises:
-            UnsupportedHeadError: it is no part of the block, or its values come from further down.
+            UnsupportedHeadError: the module is not in the running block, or its values do not
+                depend on the leaf.
         """
         if self.leaf is None or self.block is None:
             return
+        # Values from before the leaf reach the output by a path that gradients at it would miss.
         if module not in set(self.block.modules()) or not value.requires_grad:
             raise UnsupportedHeadError(
                 f"{type(module).__name__} attends outside of the last blocks, or to values that "
-                f"were made before them. {WAY_OUT}"
+                f"were computed before them. {INSTEAD_OF_LRP}"
             )
         self.attended.add(self.calls - 1)
 
-    def _made(self, states: Tensor) -> Tensor:
+    def _as_leaf(self, states: Tensor) -> Tensor:
         self.leaf = states.detach().clone().requires_grad_()
         return self.leaf
 
 
-_ENTRY: ContextVar[_Entry | None] = ContextVar("_ENTRY", default=None)
+# transformers finds attention functions by name for the whole process; the context, which each
+# thread has of its own, tells the function which pass calls it.
+_ACTIVE_ENTRY: ContextVar[_GraphEntry | None] = ContextVar("_ACTIVE_ENTRY", default=None)
 
 
-def _attend(
+def _attend_with_constant_weights(
     module: nn.Module, query: Tensor, key: Tensor, value: Tensor, *args: Any, **kwargs: Any
 ) -> Any:
-    """A model's own eager attention, its weights constant to autograd."""
+    """Call a model's own eager attention with weights that are constant to autograd."""
+    # Each modelling file has its own eager attention, with the model's soft caps, sinks and scales.
     forward = inspect.unwrap(type(module).forward)
     eager: Callable[..., Any] | None = forward.__globals__.get("eager_attention_forward")
     if eager is None:
         raise UnsupportedHeadError(
-            f"{type(module).__name__} has no eager attention, whose weights could be held "
-            f"constant. {WAY_OUT}"
+            f"{type(module).__name__} has no eager attention whose weights could be held "
+            f"constant. {INSTEAD_OF_LRP}"
         )
-    entry = _ENTRY.get()
+    entry = _ACTIVE_ENTRY.get()
     if entry is not None:
         entry.attend(module, value)
-    others = {name: _constant(given) for name, given in kwargs.items()}
+    options = {name: _detached(option) for name, option in kwargs.items()}
     return eager(
-        module, query.detach(), key.detach(), value, *(_constant(one) for one in args), **others
+        module, query.detach(), key.detach(), value, *(_detached(arg) for arg in args), **options
     )
 
 
-def _constant(given: Any) -> Any:
-    return given.detach() if isinstance(given, Tensor) else given
+def _detached(argument: Any) -> Any:
+    return argument.detach() if isinstance(argument, Tensor) else argument
 
 
-_NAME = "normxlogit_conservative"
-AttentionInterface.register(_NAME, _attend)
-AttentionMaskInterface.register(_NAME, eager_mask)
+_ATTENTION_NAME = "normxlogit_conservative"
+AttentionInterface.register(_ATTENTION_NAME, _attend_with_constant_weights)
+AttentionMaskInterface.register(_ATTENTION_NAME, eager_mask)
 
 
-def _divided_by_a_constant(module: nn.Module, args: Any, kwargs: Any, output: Any) -> Tensor | None:
-    """What a norm gives, (x - mean) * gain / divisor + bias or the same without the mean, with a
-    divisor for each token that is constant to autograd; None of what is no such norm.
+def _hold_norm_divisor(module: nn.Module, args: Any, kwargs: Any, output: Any) -> Tensor | None:
+    """Return a norm's output with divisors that are constant to autograd; None if it is no norm.
+
+    A norm is (x - mean) * gain / divisor + bias, with or without the mean, and one divisor a token.
     """
     states = first_tensor((*args, *kwargs.values()))
     if (
@@ -203,22 +220,31 @@ def _divided_by_a_constant(module: nn.Module, args: Any, kwargs: Any, output: An
     weight, bias = (module._parameters.get(name) for name in ("weight", "bias"))
     wide = states.to(torch.promote_types(states.dtype, torch.float32))
     shift: Tensor | float = 0.0 if bias is None else bias
-    gains: list[Tensor | float] = [1.0] if weight is None else [weight, 1 + weight]
-    aim = output.detach()
-
-    def found(mean: Tensor | float, gain: Tensor | float) -> Tensor:
-        scaled = (wide - mean) * gain
-        fixed = scaled.detach()
-        squares = fixed.square().sum(-1, keepdim=True).clamp_min(1e-30)
-        factor = (fixed * (aim - shift)).sum(-1, keepdim=True) / squares
-        made: Tensor = scaled * factor + shift
-        return made.to(output.dtype)
-
+    # A class's name tells neither whether it subtracts the mean (LayerNorm) or not (RMSNorm), nor
+    # whether its gain is the weight or 1 + weight (Gemma). So all variants are tried, and the one
+    # that gives the module's output is taken; the divisor, with its eps, is read off that output.
     means: list[Tensor | float] = [wide.mean(-1, keepdim=True), 0.0]
-    every = [found(mean, gain) for mean, gain in product(means, gains)]
-    best = min(every, key=lambda one: float(gap(one.detach().float(), aim.float()).amax()))
-    narrow = torch.float32 if aim.dtype == torch.float64 else aim.dtype  # as many norms compute
-    return best if agree(best.detach().to(narrow), aim.to(narrow)) else None
+    gains: list[Tensor | float] = [1.0] if weight is None else [weight, 1 + weight]
+    target = output.detach()
+
+    def rebuild(mean: Tensor | float, gain: Tensor | float) -> Tensor:
+        scaled = (wide - mean) * gain
+        direction = scaled.detach()
+        # Least squares for one number a token, [..., tokens, 1]: 1 / divisor if the variant fits.
+        squares = direction.square().sum(-1, keepdim=True).clamp_min(1e-30)
+        factor = (direction * (target - shift)).sum(-1, keepdim=True) / squares
+        rebuilt: Tensor = scaled * factor + shift
+        return rebuilt.to(output.dtype)
+
+    variants = [rebuild(mean, gain) for mean, gain in product(means, gains)]
+    best = min(variants, key=lambda rebuilt: _worst_gap(rebuilt.detach(), target))
+    # Many norms compute in float32 even in a float64 model.
+    narrow = torch.float32 if target.dtype == torch.float64 else target.dtype
+    return best if agree(best.detach().to(narrow), target.to(narrow)) else None
+
+
+def _worst_gap(rebuilt: Tensor, target: Tensor) -> float:
+    return float(gap(rebuilt.float(), target.float()).amax())
 
 
 def _may_be_norm(module: nn.Module) -> bool:
@@ -228,25 +254,26 @@ def _may_be_norm(module: nn.Module) -> bool:
 
 
 _UNHELD = re.compile(r"(?i:sqrt|(layer|group|rms|vector)norm|scaleddotproduct)|^(Norm|Std|Var)")
-"""In the names of autograd's nodes: roots, norms, and attention that is computed by itself."""
+"""Matches names of autograd's nodes for roots, norms, and attention computed in one operation."""
 
 
-def _unheld(values: Tensor) -> str | None:
-    """The name of a step to these values that divides by what depends on the states."""
-    seen, left = set[Any](), [values.grad_fn]
-    while left:
-        node = left.pop()
-        if node is None or node in seen:
+def _find_unheld_step(values: Tensor) -> str | None:
+    """Return the name of a step to these values whose divisor depends on the states, or None."""
+    visited, pending = set[Any](), [values.grad_fn]
+    while pending:
+        node = pending.pop()
+        if node is None or node in visited:
             continue
-        seen.add(node)
+        visited.add(node)
         name = str(node.name())
-        if _UNHELD.search(name) or (name.startswith("Pow") and not _is_power(node)):
+        # x ** -0.5 is a root as well; x ** 3 is a part of activations.
+        if _UNHELD.search(name) or (name.startswith("Pow") and not _is_whole_power(node)):
             return name
-        left.extend(before for before, _ in node.next_functions)
+        pending.extend(before for before, _ in node.next_functions)
     return None
 
 
-def _is_power(node: Any) -> bool:
-    """Whether the exponent is 1, 2, ..."""
+def _is_whole_power(node: Any) -> bool:
+    """Return whether the exponent of a power is 1, 2, ..."""
     exponent = getattr(node, "_saved_exponent", None)
     return isinstance(exponent, (int, float)) and exponent >= 1 and float(exponent).is_integer()

@@ -1,4 +1,4 @@
-"""Occlusion: what the model's output loses when a part of the text is not to be read."""
+"""Occlusion: what the model's output loses when a part of the text is hidden."""
 
 from typing import Any
 
@@ -29,19 +29,19 @@ def occlusion(context: MethodContext, unit: Any = None, replacement: Any = None)
 
     Cost: a forward pass for each unit, several in a batch. The plainest answer to what a unit alone
     does; units that say the same hide each other, for either can be left out. The inputs are unlike
-    what a model was trained on, less so with a mask token for a model that knows it. A hidden
-    token's own state is still there: a head that reads it, as those of causal classifiers read the
-    last, still sees it.
+    what a model was trained on, less so with a mask token for a model that knows it. A token hidden
+    by the attention mask still has a state of its own: a head that reads it, as those of causal
+    classifiers read the last, still sees it.
 
     Args:
-        context: what one forward pass gave.
+        context: the forward pass and what to explain of it.
         unit: "token", "word", "sentence"; or a list of parts of the text, each its first character
-            and last + 1; or numbers of units, int64 [batch, sequence], -1 for none. Tokens of none,
-            such as special ones, stay and have no score (nan). Words of texts, and every token of
-            tensors, if not given.
-        replacement: what comes in place of each of the unit's tokens: "mask", the tokenizer's mask
-            token; "remove", hidden by the attention mask; "pad", or another token's id or text. The
-            mask token if the tokenizer has one, and else "remove", if not given.
+            and last + 1; or the unit's number for each token, int64 [batch, sequence], -1 for none.
+            Tokens without a unit, such as special ones, stay and have no score (nan). By default
+            words for texts, and tokens for tensors.
+        replacement: replaces each of the unit's tokens: "mask", the tokenizer's mask token;
+            "remove", hidden by the attention mask; "pad", or another token's id or text. By default
+            the mask token if the tokenizer has one, else "remove".
 
     Raises:
         InputError: a row would be left without any token.
@@ -62,40 +62,44 @@ def occlusion(context: MethodContext, unit: Any = None, replacement: Any = None)
     rows, numbers = (torch.tensor(part, device=units.device) for part in zip(*pairs, strict=True))
     scores = torch.zeros(len(units), reruns.targets, units.shape[1], device=units.device)
     for some in reruns.batches(len(rows)):
-        own, number = rows[some], numbers[some, None]
-        hidden = (units[own] == number) & reruns.mask[own]
+        row, number = rows[some], numbers[some, None]
+        hidden = (units[row] == number) & reruns.mask[row]  # [variants, sequence]
         if token is None:
-            left = reruns.values(own, mask=reruns.mask[own] & ~hidden)
+            values = reruns.values(row, mask=reruns.mask[row] & ~hidden)
         else:
-            left = reruns.values(own, ids=reruns.ids[own].masked_fill(hidden, token))
-        lost = (reruns.own[own] - left) / hidden.sum(1, keepdim=True)
-        scores.index_add_(0, own, torch.where(hidden[:, None], lost[:, :, None], 0))
+            values = reruns.values(row, ids=reruns.ids[row].masked_fill(hidden, token))
+        loss = (reruns.own[row] - values) / hidden.sum(1, keepdim=True)  # [variants, targets]
+        # [variants, targets, sequence] into [rows, targets, sequence]; units share no tokens.
+        scores.index_add_(0, row, torch.where(hidden[:, None], loss[:, :, None], 0))
     scores = scores.masked_fill((units < 0)[:, None], torch.nan)
     return context.of_rows(scores)[:, :, None]
 
 
 def _check_mask(reruns: Reruns, units: Tensor) -> None:
-    """Raise an error if rows would be empty, or hiding tokens changes nothing in any of them."""
-    alone = (units == units.amax(1, keepdim=True)) & (units >= 0)
-    if ((alone | ~reruns.mask).all(1)).any():
+    """Raise an error if a row would be empty, or if hiding tokens changes no row's values."""
+    # The tokens of each row's last unit, which is the only one if they and padding are all.
+    last = (units == units.amax(1, keepdim=True)) & (units >= 0)
+    if ((last | ~reruns.mask).all(1)).any():
         raise InputError(
             "hiding the only unit of a text leaves the model nothing to read. Give a token as "
             "replacement, or a longer text."
         )
-    others = (units >= 0) & ~alone & reruns.mask
-    tried = others.any(1).nonzero().flatten()
-    if len(tried) == 0:
+    # Some models (FNet) take a mask and ignore it. Hiding all other units at once has to change a
+    # value of some row if hiding does anything.
+    others = (units >= 0) & ~last & reruns.mask
+    rows = others.any(1).nonzero().flatten()
+    if len(rows) == 0:
         return
-    left = reruns.values(tried, mask=reruns.mask[tried] & ~others[tried])
-    if agree(left, reruns.own[tried]):
+    values = reruns.values(rows, mask=reruns.mask[rows] & ~others[rows])
+    if agree(values, reruns.own[rows]):
         raise UnsupportedHeadError(
-            "hiding tokens by the attention mask changes nothing that this model says, so it does "
-            "not heed it. Give a token as replacement."
+            "hiding tokens by the attention mask changes nothing in this model's output, so it "
+            "does not heed it. Give a token as replacement."
         )
 
 
 def _token(replacement: Any, context: MethodContext) -> int | None:
-    """The id that comes in place of tokens; None if they are hidden."""
+    """Return the id that replaces tokens; None if the attention mask hides them."""
     if replacement is None:
         return context.lookup.mask
     if isinstance(replacement, str) and replacement == "remove":
@@ -110,7 +114,7 @@ def _token(replacement: Any, context: MethodContext) -> int | None:
 
 
 def _units(unit: Any, context: MethodContext) -> Tensor:
-    """The number of every token's unit, int64 [rows, sequence]; -1 for tokens of none."""
+    """Return the number of each token's unit, int64 [rows, sequence]; -1 for none."""
     ids, has_text = context.reruns.ids, context.lookup is not NO_TEXT
     if unit is None:
         unit = "word" if has_text else "token"
@@ -118,12 +122,13 @@ def _units(unit: Any, context: MethodContext) -> Tensor:
         return torch.arange(ids.shape[1], device=ids.device).expand_as(ids)
     if isinstance(unit, Tensor) and has_text:
         raise OptionError("unit is a tensor for tensors without text only. Give parts of the text.")
-    given: Tensor = unit if isinstance(unit, Tensor) else context.lookup.units(unit)
-    given = given.reshape(-1, given.shape[-1] if given.dim() else 1).to(ids.device)
-    is_number = not given.is_floating_point() and given.dtype != torch.bool
-    if not is_number or given.shape != ids.shape or given.min() < -1:
+    units: Tensor = unit if isinstance(unit, Tensor) else context.lookup.units(unit)
+    # [batch, choices, sequence] -> [rows, sequence]
+    units = units.reshape(-1, units.shape[-1] if units.dim() else 1).to(ids.device)
+    is_integer = not units.is_floating_point() and units.dtype != torch.bool
+    if not is_integer or units.shape != ids.shape or units.min() < -1:
         raise OptionError(
             f"unit must have an integer from -1 for each of {list(ids.shape)} tokens; got "
-            f"{given.dtype} of shape {list(given.shape)}."
+            f"{units.dtype} of shape {list(units.shape)}."
         )
-    return given
+    return units

@@ -1,4 +1,4 @@
-"""The passes that the notebook of the NormXLogit paper makes, to compare with its figures."""
+"""Reruns as the notebook of the NormXLogit paper makes them, to compare with its figures."""
 
 from functools import cached_property
 from typing import Any
@@ -12,8 +12,10 @@ from normxlogit.model.reruns import Reruns, differentiable
 
 
 class NotebookReruns(Reruns):
-    """The embedding layer's output, made without token types, is given to the model as
-    `inputs_embeds`, which embeds it once more. It is not what the model says of the text.
+    """Reruns on texts that are embedded twice, which is not the model's answer to the text.
+
+    The embedding layer's output, computed without token types, becomes the model's `inputs_embeds`,
+    to which the embedding layer adds positions and a LayerNorm once more.
     """
 
     @cached_property
@@ -21,13 +23,14 @@ class NotebookReruns(Reruns):
         """The embedding layer's output, [rows, sequence, width].
 
         Raises:
-            InputError: rows are padded, which a model cannot tell from `inputs_embeds`.
-            UnsupportedHeadError: the model cannot be asked in this way.
+            InputError: rows are padded.
+            UnsupportedHeadError: the model does not return it.
         """
+        # Some models (RoBERTa) derive positions from padding ids, which `inputs_embeds` lacks.
         if not self.mask.all():
             raise InputError("compat='paper' takes rows without padding, so of one length.")
         with differentiable(False):
-            outputs = self._ask(input_ids=self.ids.clone(), output_hidden_states=True)
+            outputs = self._forward(input_ids=self.ids.clone(), output_hidden_states=True)
         states = outputs.get("hidden_states")
         if not states or states[0].shape[1] != self.ids.shape[1]:
             raise UnsupportedHeadError(
@@ -38,22 +41,22 @@ class NotebookReruns(Reruns):
         return first
 
     def values_of_embeddings(self, embeddings: Tensor, rows: Tensor) -> Tensor:
-        """What is explained, of rows with other outputs of the embedding layer; see `Reruns`."""
+        """Return the values to explain for other outputs of the embedding layer; see `Reruns`."""
         mask = self.mask[rows].long()
-        logits = logits_of(self._ask(inputs_embeds=embeddings, attention_mask=mask), None)
+        logits = logits_of(self._forward(inputs_embeds=embeddings, attention_mask=mask), None)
         assert logits is not None
         return self.objective(logits, rows)
 
-    def check(self, found: Tensor, rows: Tensor) -> None:
-        """Nothing: it is known to be otherwise than what the model says."""
+    def check(self, values: Tensor, rows: Tensor) -> None:
+        """Accept all values: for texts embedded twice they differ from those of the prediction."""
 
-    def _noted(self, rows: Tensor) -> tuple[Tensor, list[Tensor]]:
+    def _values_and_leaves(self, rows: Tensor) -> tuple[Tensor, list[Tensor]]:
         leaf = self.embeddings[rows].requires_grad_()
         return self.values_of_embeddings(leaf, rows), [leaf]
 
-    def _ask(self, **inputs: object) -> Any:
+    def _forward(self, **inputs: object) -> Any:
         try:
-            return self._shadow.root(**inputs, return_dict=True)
+            return self._clone.root(**inputs, return_dict=True)
         except torch.OutOfMemoryError:
             raise
         except Exception as error:

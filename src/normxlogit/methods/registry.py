@@ -1,8 +1,8 @@
-"""The attribution methods, behind one registry.
+"""The registry of attribution methods.
 
 A method is a function from `MethodContext` to scores, registered under its name:
 
-    @register("norm", family="head on top", cost="1 forward", serves="all", source="...")
+    @register("norm", family="head on top", cost="1 forward", source="...", reads="states")
     def norm(context: MethodContext) -> Tensor: ...
 
 Its keyword arguments are its options, which `explain` and `attribute` pass on.
@@ -11,15 +11,16 @@ Its keyword arguments are its options, which `explain` and `attribute` pass on.
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from torch import Tensor
 
 from normxlogit.errors import OptionError
-from normxlogit.methods.context import MethodContext
+from normxlogit.methods.context import MethodContext, Reads
+from normxlogit.methods.scores import MethodScores
 
-Score = Callable[..., Tensor]
-
+Score = Callable[..., Tensor | MethodScores]
+AnyScore = TypeVar("AnyScore", bound=Score)
 
 ONE_PASS = "1 forward"
 
@@ -29,17 +30,20 @@ class Method:
     """An attribution method.
 
     Attributes:
-        name: what users call it.
-        family: the kind of method it is.
-        cost: forward and backward passes of the model, that of the prediction with them; n stands
-            for tokens.
+        name: the name that users choose it by.
+        family: the kind of method.
+        cost: forward and backward passes of the model, including that of the prediction; n is the
+            number of tokens.
         serves: the heads and architectures that it can explain.
         source: the publication that it comes from.
         score: takes a `MethodContext` and the method's options, and returns scores that broadcast
-            to [batch, targets, layers, sequence]. What it gives at padding is not looked at.
-        of_output: whether what is explained is the model's own output, rather than what the head
-            says of each token's state.
-        has_layers: whether it reads the layers that are asked for.
+            to [batch, targets, layers, sequence], alone or as `MethodScores`. Values at padding are
+            ignored.
+        reads: how much of the forward pass it reads. A method that reads states scores the
+            positions of the final layer; one that reads the head has a readout.
+        of_output: whether it explains the model's own output, rather than the head's output for
+            each token's state.
+        has_layers: whether it can read the layers asked for.
     """
 
     name: str
@@ -48,17 +52,19 @@ class Method:
     serves: str
     source: str
     score: Score
+    reads: Reads
     of_output: bool
     has_layers: bool
 
     @property
     def runs_again(self) -> bool:
-        """Whether it takes more passes than that of the prediction."""
+        """Whether it runs the model again after the pass of the prediction."""
         return self.cost != ONE_PASS
 
     @property
     def options(self) -> list[str]:
         """The names of the method's options."""
+        # The first parameter is the context.
         return list(inspect.signature(self.score).parameters)[1:]
 
     def check(self, options: Mapping[str, Any], layer: Any) -> None:
@@ -76,9 +82,20 @@ class Method:
                 f"layer out, or choose one of: {others}."
             )
 
-    def __call__(self, context: MethodContext, **options: Any) -> Tensor:
+    @property
+    def reads_head(self) -> bool:
+        """Whether scores come from the head's output for each token."""
+        return self.reads == "head"
+
+    @property
+    def reads_states(self) -> bool:
+        """Whether scores belong to the positions of hidden states."""
+        return self.reads != "inputs"
+
+    def __call__(self, context: MethodContext, **options: Any) -> MethodScores:
         """Score every token."""
-        return self.score(context, **options)
+        scores = self.score(context, **options)
+        return MethodScores(scores) if isinstance(scores, Tensor) else scores
 
 
 METHODS: dict[str, Method] = {}
@@ -91,22 +108,25 @@ def register(
     source: str,
     cost: str = ONE_PASS,
     serves: str = "all",
+    reads: Reads = "inputs",
     of_output: bool = False,
     has_layers: bool = False,
-) -> Callable[[Score], Score]:
-    """Make a function a method that `explain(..., method=name)` finds; see `Method`."""
+) -> Callable[[AnyScore], AnyScore]:
+    """Register a function as a method that `explain(..., method=name)` finds; see `Method`."""
 
-    def add(score: Score) -> Score:
+    def add(score: AnyScore) -> AnyScore:
         if name in METHODS:
             raise OptionError(f"a method named {name!r} is registered already.")
-        METHODS[name] = Method(name, family, cost, serves, source, score, of_output, has_layers)
+        METHODS[name] = Method(
+            name, family, cost, serves, source, score, reads, of_output, has_layers
+        )
         return score
 
     return add
 
 
 def find_method(name: str) -> Method:
-    """The method of that name, or `OptionError` with the names there are."""
+    """Return the method of that name; `OptionError` with all names if there is none."""
     if not isinstance(name, str) or name not in METHODS:
         raise OptionError(f"there is no method {name!r}. The methods: {', '.join(METHODS)}.")
     return METHODS[name]

@@ -1,9 +1,8 @@
-"""What a method may use: one forward pass, and on demand HoT of every token."""
+"""One forward pass over a batch, and on demand HoT of every token."""
 
 from collections.abc import Callable, Container, Mapping
 from functools import cached_property
 from typing import Any, Literal
-from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
@@ -13,44 +12,45 @@ from transformers import PreTrainedModel
 from normxlogit.errors import (
     InputError,
     ModelError,
-    NormXLogitError,
     OptionError,
     UnsupportedHeadError,
 )
 from normxlogit.model.capture import Capture, capture
-from normxlogit.model.numerics import agree
+from normxlogit.model.causality import hides_what_follows, is_causal
+from normxlogit.model.heads import PooledHead, TokenHead, VocabularyHead
+from normxlogit.model.objective import Objective
+from normxlogit.model.positions import best_spans, ids_and_mask, read_positions
 from normxlogit.model.readouts import Outputs, Readout, logit
-from normxlogit.model.replay import WAY_OUT, PooledHead, TokenHead, VocabularyHead
-from normxlogit.model.reruns import Objective, Part, Reruns
-from normxlogit.model.targets import Asked, Problem, label_names
+from normxlogit.model.reruns import Part, Reruns
+from normxlogit.model.targets import Problem, TargetIds, label_names
 from normxlogit.model.vocabulary import output_embeddings
 
 Layer = int | Literal["all"] | None
 EVERY_LAYER = range(1, 1 << 30)
 
 SINK = 20.0
-"""How many times the median norm of a text's states makes a token a sink; docs/heads/causal.md has
-measured examples."""
+"""A token is a sink if its state's norm is this many times the median of the text's tokens;
+docs/heads/causal.md has measured examples."""
 
 
 class ForwardPass:
     """One forward pass of a model over a batch.
 
-    The sequence is what the head could read: the tokens; of an encoder-decoder that generates,
-    the source's tokens and then the decoder's; of images and sounds the positions of x^L.
+    The sequence is what the head could read: the tokens; for encoder-decoders that generate, the
+    source's tokens and then the decoder's; for images and audio the positions of x^L.
 
     Attributes:
-        captured: what was seen of it.
+        captured: the pass as it was captured.
         problem: what the outputs mean.
         labels: the names of the outputs.
-        ids: the token ids, [batch, sequence]; of multiple choice [batch, choices, sequence]; None
+        ids: the token ids, [batch, sequence]; in multiple choice [batch, choices, sequence]; None
             if there are none.
         mask: which positions hold tokens, bool, of the same shape.
         sources: how many of the first positions are the source's.
         read: the positions whose output is read, int64 [batch, positions], -1 where a row has
-            fewer; None if the head gives one output for a row, or was not asked.
+            fewer; None if the head gives one output for a row, or none was asked for.
         layers: the layers that are read; the last alone unless asked otherwise.
-        names_layers: whether they were asked for.
+        names_layers: whether layers were asked for.
         states: their hidden states as the head would read them, [rows, sequence, hidden].
     """
 
@@ -63,7 +63,7 @@ class ForwardPass:
         read: Tensor | None = None,
         answerable: Tensor | None = None,
     ) -> None:
-        """Take what was captured of a forward pass of `model`; see `run`."""
+        """Take a captured forward pass of `model`; see `run`."""
         self._name, self._model, self.captured = type(model).__name__, model, captured
         if not captured.logits[..., : 2 if captured.is_span else None].isfinite().all():
             raise ModelError(
@@ -76,7 +76,7 @@ class ForwardPass:
         self.problem = self._find_problem(model, outputs)
         self.labels = label_names(model.config, self.problem, outputs)
         if self.problem is Problem.SPAN and read is None:
-            read = _best_spans(captured.logits, self._own_mask, answerable)
+            read = best_spans(captured.logits, self._head_mask, answerable)
         self.read = read if captured.logits.dim() == 3 else None
         if captured.logits.dim() == 3 and read is not None:
             self._check_read(read)
@@ -106,11 +106,11 @@ class ForwardPass:
 
         Args:
             model: it is not changed.
-            inputs: what its forward takes.
+            inputs: the arguments of its forward.
             layer: which layers to keep, from 1; None for the last.
             position: where the outputs to be explained are read, int64 [batch] or [batch,
-                positions], of a head that gives outputs for every token. A causal language model's
-                last token, and the best answer of a question answering head, if not given.
+                positions], if the head gives outputs for every token. By default a causal language
+                model is read at the last token, and question answering at the best answer.
             answerable: where an answer may be, bool [batch, sequence].
         """
         wanted: Container[int] = EVERY_LAYER if layer == "all" else (layer,) if layer else ()
@@ -120,20 +120,22 @@ class ForwardPass:
             for k, v in inputs.items()
         }
         is_vocabulary = output_embeddings(model) is not None
-        read = _read(moved, position, is_vocabulary and is_causal(model))
+        read = read_positions(moved, position, is_vocabulary and is_causal(model))
         captured = capture(model, moved, layers=wanted, read=read if is_vocabulary else None)
         return cls(model, captured, layer=layer, read=read, answerable=answerable)
 
     def read_at(self, position: Tensor) -> None:
-        """Explain the outputs at these positions, int64 [batch, positions], -1 where a row has
-        fewer, of a head that gave them for every token.
+        """Read the outputs at these positions, int64 [batch, positions], -1 where a row has fewer.
+
+        For heads that gave outputs for every token.
         """
-        self.read = position.to(self._own_mask.device)
+        self.read = position.to(self._head_mask.device)
 
     @property
     def prediction(self) -> Tensor:
-        """The model's own output, [batch, outputs]: for the row, at its first position that is
-        read, or for the answer.
+        """The model's own output, [batch, outputs].
+
+        For the row as a whole, at the first position that is read, or for the answer.
         """
         if self.captured.choices is not None:
             return self.captured.logits.reshape(-1, self.captured.choices)
@@ -166,16 +168,17 @@ class ForwardPass:
         """The head, replayed and checked."""
         captured = self.captured
         if captured.logits.dim() == 2:
-            return PooledHead(captured, self._own_mask)
+            return PooledHead(captured, self._head_mask)
         if self.problem is Problem.TOKEN:
             assert self.read is not None
-            return VocabularyHead(captured, self._own_mask, self.read)
-        return TokenHead(captured, self._own_mask)
+            return VocabularyHead(captured, self._head_mask, self.read)
+        return TokenHead(captured, self._head_mask)
 
     @property
     def hot(self) -> Tensor | None:
-        """HoT of every token at the last of `layers` in float32, nan at padding, [batch, sequence,
-        outputs]; None of a vocabulary.
+        """HoT of every token at the last of `layers`; None over a vocabulary.
+
+        float32 [batch, sequence, outputs], nan at padding.
         """
         if isinstance(self.head, VocabularyHead):
             return None
@@ -185,18 +188,20 @@ class ForwardPass:
 
     @property
     def read_position(self) -> Tensor | None:
-        """The position that the head reads, int64 [batch], -1 where it reads several; [batch,
-        choices] of multiple choice and [batch, positions] of a head for every token.
+        """The position that the head reads, int64 [batch], -1 where it reads several.
+
+        [batch, choices] in multiple choice, [batch, positions] if the head gives outputs for every
+        token.
         """
         if not isinstance(self.head, PooledHead):
             return self.read
-        found = self.head.read_position
-        return found if self.captured.choices is None else found.reshape(-1, self.captured.choices)
+        position, choices = self.head.read_position, self.captured.choices
+        return position if choices is None else position.reshape(-1, choices)
 
     def values(self, ids: Tensor, readout: Readout) -> Tensor:
-        """What the readout says of every token for the outputs `ids`, int64 [batch, targets].
+        """The readout of HoT of every token, for the outputs `ids`, int64 [batch, targets].
 
-        float32 [batch, targets, layers, sequence]; what it is at padding is not looked at.
+        float32 [batch, targets, layers, sequence]; values at padding are undefined.
         """
         return torch.stack([self._values(state, ids, readout) for state in self.states], 2)
 
@@ -214,9 +219,7 @@ class ForwardPass:
         return head.logits_of(states, unique).float().gather(-1, index[..., None])[..., 0]
 
     def totals_at(self, positions: Tensor) -> Tensor:
-        """The log-sum-exp of a language model's logits at each position, float32 [batch,
-        positions].
-        """
+        """The log-sum-exp of a language model's logits, float32 [batch, positions]."""
         head, states = self._vocabulary_at(positions)
         return head.each(states, lambda hot, _: hot.float().logsumexp(-1, keepdim=True))[..., 0]
 
@@ -226,8 +229,7 @@ class ForwardPass:
         return head, self.captured.states.tokens[self._rows[:, None], positions.clamp_min(0)]
 
     def norms(self, kind: str = "embedding") -> Tensor:
-        """||x_i^0||_2 in float32, nan at padding, shaped like `mask`; "word" for the word
-        embedding.
+        """||x_i^0||_2 in float32, nan at padding, shaped like `mask`; "word" for word embeddings.
 
         Raises:
             UnsupportedHeadError: these vectors do not stand one to a token.
@@ -252,30 +254,31 @@ class ForwardPass:
 
     @property
     def has_norms(self) -> bool:
-        """Whether the norms are defined, as far as that is known without a further pass."""
+        """Whether the norms are defined, as far as one can tell without a further pass."""
         sides = [self.captured.states, *([self.captured.source] if self.sources else [])]
-        known = (s for s in sides if s is not None and (s.stack is not None or "norms" in vars(s)))
-        return sum(side.norms is not None for side in known) == len(sides)
+        # A side whose blocks were traced has its norms, or they were computed before (cached).
+        traced = (s for s in sides if s is not None and (s.stack is not None or "norms" in vars(s)))
+        return sum(side.norms is not None for side in traced) == len(sides)
 
     @property
     def hides_what_follows(self) -> bool:
-        """Whether the state at a position rests on nothing after it."""
+        """Whether the state at a position depends on nothing after it."""
         return hides_what_follows(self._model)
 
     @cached_property
     def sinks(self) -> Tensor:
         """Tokens of a causal language model that are attention sinks, bool like `mask`.
 
-        In some layer their state is far larger than others', whatever the text: the first token's,
-        most often. They say little of the text, so rankings leave them out.
+        In some layer their states are far larger than others', whatever the text; most often that
+        is the first token. They say little about the text, so rankings leave them out.
         """
         if not self.is_causal or self.sources:
             return torch.zeros_like(self.mask)
-        return self.captured.states.peaks(self._own_mask) > SINK
+        return self.captured.states.peaks(self._head_mask) > SINK
 
     def reruns(
         self,
-        asked: Asked,
+        targets: TargetIds,
         foils: Tensor | None,
         readout: Outputs,
         kind: Callable[..., Reruns] = Reruns,
@@ -283,7 +286,7 @@ class ForwardPass:
         """Further passes of the model on variants of the same inputs.
 
         Raises:
-            UnsupportedHeadError: the inputs are no tokens.
+            UnsupportedHeadError: the inputs are not tokens.
         """
         if self.ids is None:
             raise UnsupportedHeadError(
@@ -296,85 +299,97 @@ class ForwardPass:
             objective = Objective(readout, torch.zeros_like(rows)[:, None])
         else:
             span = self.read if self.problem is Problem.SPAN else None
-            objective = Objective(readout, asked.ids, foils, asked.positions, span)
+            objective = Objective(readout, targets.ids, foils, targets.positions, span)
         if gathered and not (
             self.read is not None
-            and asked.positions is not None
-            and torch.equal(self.read, asked.positions)
+            and targets.positions is not None
+            and torch.equal(self.read, targets.positions)
         ):
-            known = self._said(asked, foils, readout)
+            # The pass kept logits at other positions than the targets' (of generated text).
+            expected = self._readout_at_targets(targets, foils, readout)
         else:
-            known = objective(captured.logits, rows, gathered=gathered)
-        return kind(self._model, self._inputs, self.ids, self.mask, self.parts, objective, known)
+            expected = objective(captured.logits, rows, gathered=gathered)
+        return kind(self._model, self._inputs, self.ids, self.mask, self.parts, objective, expected)
 
-    def _said(self, asked: Asked, foils: Tensor | None, readout: Outputs) -> Tensor:
-        """What a language model's own states say of the targets where they are read, less the
-        foils, float32 [batch, targets].
+    def _readout_at_targets(
+        self, targets: TargetIds, foils: Tensor | None, readout: Outputs
+    ) -> Tensor:
+        """The readout of a language model's own states where targets are read, less the foils'.
+
+        float32 [batch, targets].
         """
-        assert asked.positions is not None
+        assert targets.positions is not None
         if readout is logit:
-            said = self.logits_at(asked.positions, asked.ids)
+            logits = self.logits_at(targets.positions, targets.ids)
             if foils is None:
-                return said
-            return said - self.logits_at(asked.positions, foils.expand_as(asked.ids))
-        head, states = self._vocabulary_at(asked.positions)
+                return logits
+            return logits - self.logits_at(targets.positions, foils.expand_as(targets.ids))
+        head, states = self._vocabulary_at(targets.positions)
 
-        def of(ids: Tensor) -> Tensor:
-            found = head.each(states, lambda hot, rows: readout(hot.float(), ids[rows]))
-            return found.diagonal(dim1=1, dim2=2)
+        def values(ids: Tensor) -> Tensor:
+            # [batch, positions, targets]; target n is read at position n alone.
+            pairs = head.each(states, lambda hot, rows: readout(hot.float(), ids[rows]))
+            return pairs.diagonal(dim1=1, dim2=2)
 
-        said = of(asked.ids)
-        return said if foils is None else said - of(foils.expand_as(asked.ids))
+        of_targets = values(targets.ids)
+        return of_targets if foils is None else of_targets - values(foils.expand_as(targets.ids))
 
-    def read_weights(self, asked: Asked) -> Tensor:
-        """How much of a target's output is read at each position, float32 [rows, targets,
-        sequence], of multiple choice with every choice as a row: all of it at one position, or
-        equal parts where the head pools.
+    def read_weights(self, targets: TargetIds) -> Tensor:
+        """How much of a target's output is read at each position.
+
+        One-hot over the position the head reads; uniform over tokens if it pools. float32 [rows,
+        targets, sequence]; in multiple choice every choice is a row.
         """
-        mask = self._own_mask
+        mask = self._head_mask
         if self.problem is Problem.SPAN:
             assert self.read is not None
             start, end = (one_hot(self.read[:, i], mask.shape[1]).float() for i in (0, 1))
-            return torch.stack([start, end, (start + end) / 2], 1)[self._rows[:, None], asked.ids]
-        if asked.positions is not None:
-            return one_hot(asked.positions.clamp_min(0), mask.shape[1]).float()
+            return torch.stack([start, end, (start + end) / 2], 1)[self._rows[:, None], targets.ids]
+        if targets.positions is not None:
+            return one_hot(targets.positions.clamp_min(0), mask.shape[1]).float()
         assert isinstance(self.head, PooledHead)
         position = self.head.read_position
         pooled = mask / mask.sum(1, keepdim=True)
         alone = one_hot(position.clamp_min(0), mask.shape[1]).float()
         return torch.where((position < 0)[:, None], pooled, alone)[:, None]
 
-    def seen(self, asked: Asked) -> Tensor:
-        """Which tokens took part in each output, bool [batch, targets or 1, sequence]."""
+    def seen(self, targets: TargetIds) -> Tensor:
+        """Which tokens took part in each output, bool [batch, targets or 1, sequence].
+
+        With causal attention, tokens after the position that is read took no part.
+        """
         if self.mask.dim() == 3:
             return self.mask.gather(
-                1, asked.ids.clamp_min(0)[..., None].expand(-1, -1, self.mask.shape[-1])
+                1, targets.ids.clamp_min(0)[..., None].expand(-1, -1, self.mask.shape[-1])
             )
-        if not self.is_causal or asked.positions is None:
+        if not self.is_causal or targets.positions is None:
             return self.mask[:, None]
         order = torch.arange(self.mask.shape[1], device=self.mask.device) - self.sources
-        known = self.mask[:, None] & (order <= asked.positions[..., None])
-        later = (asked.positions >= 0)[..., None] & (known != self.mask[:, None])
-        return self.mask[:, None] if later.any() and not self.hides_what_follows else known
+        before = self.mask[:, None] & (order <= targets.positions[..., None])
+        later = (targets.positions >= 0)[..., None] & (before != self.mask[:, None])
+        # Whether the model hides later tokens costs two passes to find out: only if there are any.
+        return self.mask[:, None] if later.any() and not self.hides_what_follows else before
 
-    def of_targets(self, values: Tensor, asked: Asked) -> Tensor:
-        """Something of every token, [batch, sequence], or of multiple choice [batch, choices,
-        sequence], for each target: [batch, targets or 1, sequence].
+    def of_targets(self, values: Tensor, targets: TargetIds) -> Tensor:
+        """Arrange values of every token by target: [batch, targets or 1, sequence].
+
+        Takes [batch, sequence], or in multiple choice [batch, choices, sequence].
         """
         if values.dim() == 2:
             return values[:, None]
-        index = asked.ids.clamp_min(0)[..., None].expand(-1, -1, values.shape[-1])
+        index = targets.ids.clamp_min(0)[..., None].expand(-1, -1, values.shape[-1])
         return values.gather(1, index)
 
     @property
     def _rows(self) -> Tensor:
-        return torch.arange(len(self._own_mask), device=self._own_mask.device)
+        return torch.arange(len(self._head_mask), device=self._head_mask.device)
 
     def _hot(self, head: PooledHead | TokenHead, state: Tensor) -> Tensor:
-        """[batch, sequence, outputs] in float32."""
+        """HoT of states, float32 [batch, sequence, outputs]."""
         is_final = state is self.captured.states.tokens or len(self.captured.layers) == 0
         hot = (head.logits if is_final else head.on_tokens(state)).float()
         if self.captured.choices is not None:
+            # One output a row: [batch * choices, sequence, 1] -> [batch, sequence, choices].
             hot = hot.reshape(-1, self.captured.choices, hot.shape[1]).transpose(1, 2)
         return hot
 
@@ -387,6 +402,7 @@ class ForwardPass:
         if source is not None:
             state = torch.cat([source.tokens, state], 1)
         if readout.of_outputs is logit:
+            # Only the targets' rows of the vocabulary: [batch, sequence, unique targets].
             unique, index = torch.unique(ids.clamp_min(0), return_inverse=True)
             hot = head.logits_of(state, unique).float()
             return hot.gather(-1, index[:, None].expand(-1, hot.shape[1], -1)).mT
@@ -403,21 +419,22 @@ class ForwardPass:
         return Problem.SPAN if captured.is_span else Problem.SINGLE_LABEL
 
     def _find_positions(self) -> None:
-        """The ids and the mask of the positions of x^L, and of the source's before them."""
+        """Find ids and mask of the positions of x^L, with the source's before them."""
         captured = self.captured
         is_vocabulary = captured.vocabulary is not None
         prefix = "decoder_" if is_vocabulary and captured.reads_decoder else ""
         shape = captured.states.tokens.shape[:2]
         inputs = dict(captured.inputs)
+        # A model that makes its decoder's input itself shows it when it looks up its embeddings.
         if prefix and "decoder_input_ids" not in inputs and captured.looked_up is not None:
             inputs["decoder_input_ids"] = captured.looked_up.ids
             inputs["decoder_attention_mask"] = inputs.get("attention_mask")
-        ids, mask = _ids_and_mask(inputs, prefix, shape, self._name)
-        self._own_mask, self.sources = mask, 0
+        ids, mask = ids_and_mask(inputs, prefix, shape, self._name)
+        self._head_mask, self.sources = mask, 0
         source = captured.source if prefix else None
         if source is not None and source.stands_beside(captured.states):
             rows = source.raw.shape[:2]
-            source_ids, source_mask = _ids_and_mask(inputs, "", rows, self._name)
+            source_ids, source_mask = ids_and_mask(inputs, "", rows, self._name)
             self.sources = rows[1]
             mask = torch.cat([source_mask, mask], 1)
             both = ids is not None and source_ids is not None
@@ -431,113 +448,5 @@ class ForwardPass:
             self.parts.insert(0, ("", slice(self.sources)))
 
     def _check_read(self, read: Tensor) -> None:
-        if not (self._own_mask[self._rows[:, None], read.clamp_min(0)] | (read < 0)).all():
+        if not (self._head_mask[self._rows[:, None], read.clamp_min(0)] | (read < 0)).all():
             raise InputError("position names a token that is padding.")
-
-
-def is_causal(model: PreTrainedModel) -> bool:
-    """Whether a language model says of itself that it predicts the next token.
-
-    Those that generate do, but for the ones that transformers lists as masked language models too
-    and whose configuration does not make them causal (XLM, FlauBERT).
-    """
-    if not model.can_generate():
-        return False
-    return getattr(model.config, "causal", True) is not False
-
-
-_HIDING: WeakKeyDictionary[PreTrainedModel, bool] = WeakKeyDictionary()
-
-
-@torch.inference_mode()
-def hides_what_follows(model: PreTrainedModel) -> bool:
-    """Whether another second token leaves the state of the first one alone.
-
-    Found out once for each model, by two passes over two tokens: some models that generate read
-    their prompt in both directions (XLNet, CPM-Ant). What cannot be tried counts as declared.
-    """
-    if model not in _HIDING:
-        first, second = (torch.tensor([[5, last]], device=model.device) for last in (6, 7))
-        name = "decoder_input_ids" if model.config.is_encoder_decoder else "input_ids"
-        try:
-            before, after = (
-                capture(model, {"input_ids": first, name: ids}).states.tokens[:, 0].float()
-                for ids in (first, second)
-            )
-            _HIDING[model] = agree(after, before)
-        except NormXLogitError:
-            _HIDING[model] = is_causal(model)
-    return _HIDING[model]
-
-
-def _read(inputs: Mapping[str, Any], position: Tensor | None, is_causal: bool) -> Tensor | None:
-    """The positions that are read, [batch, positions], as far as they are known beforehand."""
-    ids = inputs.get("decoder_input_ids", inputs.get("input_ids"))
-    if position is not None:
-        if position.dim() not in (1, 2) or position.is_floating_point():
-            raise InputError(
-                "position must be integers of shape [batch] or [batch, positions]; got "
-                f"{position.dtype} of shape {list(position.shape)}."
-            )
-        low = 0 if position.dim() == 1 else -1  # which stands for none
-        if ids is not None and (
-            len(position) != len(ids) or position.min() < low or position.max() >= ids.shape[-1]
-        ):
-            raise InputError(
-                f"position must be numbers from 0 to {ids.shape[-1] - 1}, one or several for each "
-                f"of {len(ids)} rows; got {position.tolist()}."
-            )
-        place = position.device if ids is None else ids.device
-        return (position if position.dim() == 2 else position[:, None]).to(place)
-    if not is_causal or ids is None:
-        return None
-    name = "decoder_attention_mask" if "decoder_input_ids" in inputs else "attention_mask"
-    mask = inputs.get(name)
-    if mask is None or mask.shape != ids.shape:
-        return torch.full((len(ids), 1), ids.shape[1] - 1, device=ids.device)
-    order = torch.arange(ids.shape[1], device=ids.device)
-    last: Tensor = (order * (mask != 0)).amax(1, keepdim=True)
-    return last
-
-
-def _ids_and_mask(
-    inputs: Mapping[str, Any], prefix: str, shape: tuple[int, ...], name: str
-) -> tuple[Tensor | None, Tensor]:
-    """The ids and the mask of the positions of hidden states, [rows, sequence].
-
-    Positions of images and sounds have no ids, and what of them is padding no mask says.
-    """
-    ids, mask = inputs.get(f"{prefix}input_ids"), inputs.get(f"{prefix}attention_mask")
-    if isinstance(ids, Tensor):
-        ids = ids.flatten(0, -2)
-        mask = torch.ones_like(ids) if mask is None else mask.flatten(0, -2)
-        if mask.shape == ids.shape and not mask.any(1).all():
-            raise InputError("a row of the attention mask is all zeros, so it holds no token.")
-        if shape != ids.shape or mask.shape != ids.shape:
-            raise UnsupportedHeadError(
-                f"{name} reads {list(ids.shape)} tokens, and its final layer has {list(shape)} "
-                f"positions: its representations do not stand one to a token. {WAY_OUT}"
-            )
-        return ids, mask.bool()
-    if prefix or "inputs_embeds" in inputs:
-        raise InputError(f"{name} was given {', '.join(inputs)}; {prefix}input_ids are needed.")
-    masks = [v for k, v in inputs.items() if k.endswith("mask") and isinstance(v, Tensor)]
-    if not all(bool(m.all()) for m in masks):
-        raise InputError(
-            "a mask says that parts of the input are padding, and which positions of the final "
-            "layer that makes padding is not known. Explain inputs of one size together."
-        )
-    place = next((v.device for v in inputs.values() if isinstance(v, Tensor)), None)
-    return None, torch.ones(shape, dtype=torch.bool, device=place)
-
-
-def _best_spans(logits: Tensor, mask: Tensor, answerable: Tensor | None) -> Tensor:
-    """The start and end of the answer with the largest sum of logits, int64 [batch, 2]."""
-    may = mask if answerable is None else mask & answerable.to(mask.device)
-    start, end = logits[..., 0].float(), logits[..., 1].float()
-    length = may.shape[1]
-    order = torch.ones(length, length, dtype=torch.bool, device=may.device).triu()
-    allowed = may[:, :, None] & may[:, None] & order
-    sums = (start[:, :, None] + end[:, None]).masked_fill(~allowed, -torch.inf)
-    best = sums.flatten(1).argmax(1)
-    return torch.stack([best // length, best % length], 1)

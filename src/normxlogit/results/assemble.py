@@ -1,7 +1,7 @@
-"""From what batches of windows gave to attributions of texts."""
+"""From the scores of a batch to results."""
 
 import math
-from collections.abc import Sequence, Sized
+from collections.abc import Mapping, Sequence, Sized
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,38 +11,68 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from normxlogit.extras import versions
-from normxlogit.model.targets import Problem
-from normxlogit.query import Query, TensorAttribution
+from normxlogit.model.targets import Problem, TokenIds
+from normxlogit.query import ScoredBatch
 from normxlogit.results.base import Floats, Prediction, Provenance, Target
 from normxlogit.results.text import Attribution
-from normxlogit.text.encoder import Encoded
+from normxlogit.text.encoded import Encoded
+from normxlogit.text.encoder import Encoder
+
+
+class VocabularyLabels(TokenIds):
+    """The outputs of a language model by their text."""
+
+    def __init__(self, size: int, encoder: Encoder) -> None:
+        super().__init__(size)
+        self._encoder = encoder
+
+    def __getitem__(self, index: Any) -> str:
+        return self._encoder.text_of([index])
 
 
 @dataclass(frozen=True)
-class Row:
-    """What was found for one window: arrays whose last dimension is the window's tokens, and what
-    the method notes of its scores, a number for each target.
+class WindowScores:
+    """The scores of one window of a text, or of one row that is no text.
+
+    Attributes:
+        scores: float32 [targets, layers, tokens].
+        values: what the readout gave, like `scores`; None if the method does not read the head.
+        norms: ||x_i^0||_2, float32 [tokens]; None where not defined.
+        notes: what the method reports about its scores, by name, a number for each target.
     """
 
     scores: Floats
     values: Floats | None
     norms: Floats | None
-    notes: dict[str, list[float]]
+    notes: Mapping[str, Sequence[float]]
 
 
-def rows_of(answer: TensorAttribution, lengths: Sequence[int], side: str) -> list[Row]:
-    """The rows of a batch, their padding cut off."""
-    scores, values, norms = map(_array, (answer.scores, answer.values, answer.norms))
-    notes = {name: noted.tolist() for name, noted in answer.notes.items()}
-    rows = []
-    for index, length in enumerate(lengths):
-        own = slice(-length, None) if side == "left" else slice(length)
-        found = (None if p is None else p[index][..., own].copy() for p in (scores, values, norms))
-        row_scores, row_values, row_norms = found
-        assert row_scores is not None
-        own_notes = {name: noted[index] for name, noted in notes.items()}
-        rows.append(Row(row_scores, row_values, row_norms, own_notes))
-    return rows
+def window_scores(
+    scored: ScoredBatch, lengths: Sequence[int] | None = None, side: str = "right"
+) -> list[WindowScores]:
+    """The rows of a batch without their padding.
+
+    Args:
+        scored: the batch.
+        lengths: how many tokens each row has; all positions if not given.
+        side: where rows are padded.
+    """
+    scores, values, norms = map(_array, (scored.scores, scored.values, scored.norms))
+    assert scores is not None
+    notes = {name: note.tolist() for name, note in scored.notes.items()}
+    windows = []
+    for row in range(len(scores)):
+        length = scores.shape[-1] if lengths is None else lengths[row]
+        tokens = slice(-length, None) if side == "left" else slice(length)
+        windows.append(
+            WindowScores(
+                scores=scores[row][..., tokens].copy(),
+                values=None if values is None else values[row][..., tokens].copy(),
+                norms=None if norms is None else norms[row][tokens].copy(),
+                notes={name: note[row] for name, note in notes.items()},
+            )
+        )
+    return windows
 
 
 def prediction_of(
@@ -50,49 +80,90 @@ def prediction_of(
 ) -> Prediction:
     """The model's own output for a text, [classes], by name."""
     probabilities = problem.probabilities(logits)
-    chances = probabilities.tolist()
     is_regression = problem is Problem.REGRESSION
     outputs = tuple(
-        Target(label, i, logit, None if is_regression else chances[i])
-        for i, (label, logit) in enumerate(zip(labels, logits.tolist(), strict=True))
+        Target(label, number, logit, None if is_regression else probability)
+        for number, (label, logit, probability) in enumerate(
+            zip(labels, logits.tolist(), probabilities.tolist(), strict=True)
+        )
     )
     if problem is Problem.MULTI_LABEL:
         predicted = (probabilities > threshold).nonzero().flatten().tolist()
-    elif problem is Problem.REGRESSION:
+    elif is_regression:
         predicted = list(range(len(outputs)))
     else:
         predicted = [int(logits.argmax())]
-    return Prediction(problem.value, tuple(outputs[i] for i in predicted), outputs)
+    return Prediction(problem.value, tuple(outputs[number] for number in predicted), outputs)
 
 
-def assemble(
-    text: Encoded,
-    rows: Sequence[Row],
+def result_fields(
+    scored: ScoredBatch,
+    window: WindowScores,
     prediction: Prediction,
     targets: Sequence[Target | None],
-    layers: Sequence[int],
-    axes: tuple[str, ...],
     provenance: Provenance,
-) -> Attribution:
-    """One attribution of what was found for a text's windows; where they overlap, the mean; of
-    notes the largest.
+) -> dict[str, Any]:
+    """The fields that results of every kind have.
 
     Args:
-        text: the text.
-        rows: what was found for each of its windows.
-        prediction: what the model said.
-        targets: what is explained; None where a batch has room for more targets than the text has.
-        layers: the layers that were read.
-        axes: the names of the dimensions of scores before the tokens.
-        provenance: what made it.
+        scored: the batch.
+        window: the row's scores, of the whole input.
+        prediction: what the model predicted.
+        targets: what is explained; None where the batch has room for more targets than the row has.
+        provenance: what made the scores.
     """
+    kept = [number for number, target in enumerate(targets) if target is not None]
 
-    def averaged(parts: Sequence[Floats | None]) -> Floats | None:
+    def on_axes(values: Floats | None) -> Floats | None:
+        # [targets, layers, tokens] -> [*axes, tokens], without the targets that the row lacks.
+        if values is None:
+            return None
+        values = values[kept] if "target" in scored.axes else values[0]
+        return values if "layer" in scored.axes else values[..., 0, :]
+
+    return {
+        "scores": on_axes(window.scores),
+        "logits": on_axes(window.values),
+        "norms": window.norms,
+        "notes": {name: tuple(note[n] for n in kept) for name, note in window.notes.items()},
+        "axes": scored.axes,
+        "targets": tuple(target for target in targets if target is not None),
+        "layers": tuple(scored.forward.layers),
+        "prediction": prediction,
+        "provenance": provenance,
+    }
+
+
+def attribution(
+    text: Encoded,
+    scored: ScoredBatch,
+    windows: Sequence[WindowScores],
+    prediction: Prediction,
+    targets: Sequence[Target | None],
+    provenance: Provenance,
+) -> Attribution:
+    """The attribution of a text, from the scores of its windows; see `result_fields`."""
+    return Attribution(
+        texts=text.texts,
+        tokens=text.tokens,
+        special=text.special,
+        offsets=text.offsets,
+        segments=text.segments,
+        word_numbers=text.words,
+        messages=text.messages,
+        **result_fields(scored, _joined(text, windows), prediction, targets, provenance),
+    )
+
+
+def _joined(text: Encoded, windows: Sequence[WindowScores]) -> WindowScores:
+    """The windows of a text as one: the mean where they overlap, and the largest of each note."""
+    if len(windows) == 1:
+        return windows[0]
+
+    def mean(parts: Sequence[Floats | None]) -> Floats | None:
         arrays = [part for part in parts if part is not None]
         if len(arrays) < len(parts):
             return None
-        if len(arrays) == 1:
-            return arrays[0]
         total = np.zeros((*arrays[0].shape[:-1], len(text)), np.float32)
         count = np.zeros(len(text), np.float32)
         for window, values in zip(text.windows, arrays, strict=True):
@@ -100,61 +171,42 @@ def assemble(
             count[window.positions] += 1
         return (total / count).astype(np.float32)
 
-    def explained(parts: Sequence[Floats | None]) -> Floats | None:
-        values = averaged(parts)
-        several = values is not None and axes[:1] == ("target",)
-        return (
-            values[[t is not None for t in targets]] if several and values is not None else values
-        )
-
-    scores = explained([row.scores for row in rows])
+    scores = mean([window.scores for window in windows])
     assert scores is not None
-    noted = {
-        name: [max(values) for values in zip(*(row.notes[name] for row in rows), strict=True)]
-        for name in rows[0].notes
-    }
-    return Attribution(
-        texts=text.texts,
-        tokens=text.tokens,
+    return WindowScores(
         scores=scores,
-        special=text.special,
-        offsets=text.offsets,
-        segments=text.segments,
-        word_numbers=text.words,
-        messages=text.messages,
-        axes=axes,
-        targets=tuple(target for target in targets if target is not None),
-        layers=tuple(layers),
-        prediction=prediction,
-        provenance=provenance,
-        norms=averaged([row.norms for row in rows]),
-        logits=explained([row.values for row in rows]),
+        values=mean([window.values for window in windows]),
+        norms=mean([window.norms for window in windows]),
         notes={
-            name: tuple(v for v, target in zip(values, targets, strict=True) if target is not None)
-            for name, values in noted.items()
+            name: [max(values) for values in zip(*(w.notes[name] for w in windows), strict=True)]
+            for name in windows[0].notes
         },
     )
 
 
 def provenance_of(
-    model: PreTrainedModel,
-    name: str,
-    query: Query,
-    answer: TensorAttribution,
-    contrast: str | None,
+    model: PreTrainedModel, name: str, scored: ScoredBatch, contrast: str | None = None
 ) -> Provenance:
-    """What made an attribution: the model, what was asked, what it read, and the versions."""
+    """What made the scores of a batch: the model, what was asked, what was read, and the versions.
+
+    Args:
+        model: the model.
+        name: what to call it.
+        scored: the batch.
+        contrast: the contrast's label, where the model's outputs do not name it.
+    """
+    query = scored.query
     return Provenance(
         model=name,
         revision=getattr(model.config, "_commit_hash", None),
         architecture=type(model).__name__,
         dtype=str(model.dtype).removeprefix("torch."),
         method=query.method,
-        readout=answer.readout,
-        of_output=answer.of_output,
-        unsigned=answer.unsigned,
-        reads_layers=answer.reads_layers,
-        contrast=contrast,
+        readout=scored.readout,
+        of_output=scored.method.of_output,
+        unsigned=scored.unsigned,
+        reads_layers=scored.reads_layers,
+        contrast=contrast or scored.foil,
         options={name: _described(value) for name, value in query.options.items()},
         versions=versions(),
     )

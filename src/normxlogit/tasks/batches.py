@@ -1,4 +1,4 @@
-"""Texts in batches: which run together, and what is done when one of them cannot be explained."""
+"""Texts in batches: which of them run together, and how memory is kept to."""
 
 import math
 import warnings
@@ -12,45 +12,43 @@ from transformers import PreTrainedModel
 from normxlogit.errors import (
     ModelError,
     NormXLogitError,
-    OptionError,
-    UnsupportedHeadError,
-    without_traceback,
 )
 from normxlogit.methods import find_method
 from normxlogit.query import Query
 from normxlogit.results.text import Attribution
-from normxlogit.tasks import Reading
+from normxlogit.tasks import InputOptions
 from normxlogit.tasks.padding import Padding
-from normxlogit.text.encoder import Encoded, Encoder, Window
+from normxlogit.tasks.splitting import explain_or_split, is_out_of_memory, raise_if_unsupported
+from normxlogit.text.encoded import Encoded, Window
+from normxlogit.text.encoder import Encoder
 
-Found = Attribution | NormXLogitError
+Explained = Attribution | NormXLogitError
 Answer = TypeVar("Answer")
 
 TOKENS = 128
-"""How many tokens, padding among them, a batch may hold for each text that it may have: batches of
-longer texts are smaller.
-"""
+"""How many tokens a batch may hold, padding included, for each text of `batch_size`: batches of
+longer texts are smaller."""
 
 PADDED = 0.25
-"""How much longer than the shortest text of a batch others may be, as a share of it, for methods
-that run the model again and again: padding would be read again and again with them.
-"""
+"""By which share texts of a batch may be longer than its shortest, for methods that run the model
+again and again: each run would read the padding again."""
 
 
-class Room:
-    """How many tokens, padding among them, may run together: fewer once memory has run out."""
+class MemoryBudget:
+    """How many tokens, padding included, may run together: fewer once memory has run out."""
 
     def __init__(self) -> None:
         self._tokens: int | None = None
 
     def fits(self, rows: int, longest: int, usual: int) -> bool:
-        """Whether so many texts may run together, the longest of which has so many tokens, where
-        `usual` tokens may as long as there is memory.
+        """Whether `rows` texts of up to `longest` tokens may run together.
+
+        `usual` is the limit, in tokens, that holds as long as memory suffices.
         """
         return rows * longest <= (usual if self._tokens is None else self._tokens)
 
     def shrink(self, rows: int, longest: int) -> None:
-        """Have batches half as large as this one from now on, and say so the first time."""
+        """Allow batches half as large as this one from now on, and warn the first time."""
         if self._tokens is None:
             warnings.warn(
                 f"memory ran out with a batch of {rows} texts of up to {longest} tokens: batches "
@@ -63,7 +61,7 @@ class Room:
 
 
 class Texts:
-    """Runs encoded texts through a model; what is made of them is for subclasses to say.
+    """Runs encoded texts through a model in batches; subclasses explain a batch.
 
     Attributes:
         has_windows: whether a long text may be read in windows.
@@ -74,9 +72,9 @@ class Texts:
     def __init__(self, model: PreTrainedModel, encoder: Encoder, name: str) -> None:
         self.model, self.encoder, self.name = model, encoder, name
         self._padding = Padding(model, encoder)
-        self._room = Room()
+        self._memory = MemoryBudget()
 
-    def encode(self, item: Any, reading: Reading) -> Encoded:
+    def encode(self, item: Any, reading: InputOptions) -> Encoded:
         """A text or a pair in tokens; see `Encoder.encode`."""
         return self.encoder.encode(
             item,
@@ -87,22 +85,20 @@ class Texts:
 
     def explain(
         self, items: Mapping[int, Encoded], query: Query, batch_size: int
-    ) -> dict[int, Found]:
-        """An attribution for each text, or the reason why there is none.
+    ) -> dict[int, Explained]:
+        """Explain texts: an attribution for each, or the reason why there is none.
 
         Raises:
             OptionError: the question does not fit the model.
             UnsupportedHeadError: none of the texts could be explained with this model.
         """
-        found: dict[int, Found] = {}
+        results: dict[int, Explained] = {}
         padded = PADDED if find_method(query.method).runs_again else math.inf
         for keys, side in self._plan(items, batch_size, padded):
             batch = [items[key] for key in keys]
-            found.update(zip(keys, self._tried(batch, side, query, batch_size), strict=True))
-        reasons = [error for error in found.values() if isinstance(error, UnsupportedHeadError)]
-        if reasons and len(reasons) == len(found):
-            raise reasons[0]
-        return found
+            results.update(zip(keys, self._explained(batch, side, query, batch_size), strict=True))
+        raise_if_unsupported(results.values())
+        return results
 
     def together(
         self, texts: Sequence[Encoded], side: str, query: Query, batch_size: int
@@ -113,7 +109,7 @@ class Texts:
     def _plan(
         self, texts: Mapping[int, Encoded], batch_size: int, padded: float
     ) -> Iterator[tuple[list[int], str]]:
-        """The keys of texts that run together, alike in length, and the side to pad them on."""
+        """Batches of texts of like length, by their keys, and the side to pad them on."""
 
         def length(key: int) -> int:
             return len(texts[key].windows[0])
@@ -131,76 +127,72 @@ class Texts:
                 yield [key], "right"
 
     def _fits(self, rows: int, longest: int, *, batch_size: int) -> bool:
-        """Whether so many texts may run together, the longest of which has so many tokens."""
-        return rows <= batch_size and self._room.fits(rows, longest, batch_size * TOKENS)
+        """Whether `rows` texts of up to `longest` tokens may run together."""
+        return rows <= batch_size and self._memory.fits(rows, longest, batch_size * TOKENS)
 
-    def _tried(
+    def _explained(
         self, texts: Sequence[Encoded], side: str, query: Query, batch_size: int
-    ) -> list[Found]:
-        """Explain texts together; if that fails, one by one, to tell which of them it is; but by
-        halves where memory runs out, and from then on in smaller batches.
-        """
-        try:
-            with torch.inference_mode():
-                return [*self.together(texts, side, query, batch_size)]
-        except OptionError:
-            raise
-        except (NormXLogitError, RuntimeError, MemoryError) as error:
-            lacks_memory = _lacks_memory(error)
-            if not lacks_memory:
-                if not isinstance(error, NormXLogitError):
-                    raise
-                if len(texts) == 1:
-                    return [without_traceback(error)]
-        if not lacks_memory:
-            return [self._tried([text], side, query, batch_size)[0] for text in texts]
+    ) -> list[Explained]:
+        """Explain a batch; on an error one text at a time, without memory in smaller batches."""
+
+        @torch.inference_mode()
+        def together(some: Sequence[Encoded]) -> list[Attribution]:
+            return self.together(some, side, query, batch_size)
+
+        return explain_or_split(
+            texts,
+            together,
+            out_of_memory=lambda some: self._halved(some, side, query, batch_size),
+        )
+
+    def _halved(
+        self, texts: Sequence[Encoded], side: str, query: Query, batch_size: int
+    ) -> list[Explained]:
+        """Explain a batch that was too large for memory by halves, down to one window of a text."""
         rows = len(texts) if len(texts) > 1 else min(len(texts[0].windows), batch_size)
         longest = max(len(window) for text in texts for window in text.windows)
         if rows == 1:
             return [_too_large(longest)]
-        self._room.shrink(rows, longest)
+        self._memory.shrink(rows, longest)
         half = rows // 2
         if len(texts) == 1:
-            return self._tried(texts, side, query, half)
+            return self._explained(texts, side, query, half)
         parts = (texts[:half], texts[half:])
-        return [found for part in parts for found in self._tried(part, side, query, batch_size)]
+        return [
+            result for part in parts for result in self._explained(part, side, query, batch_size)
+        ]
 
 
 def by_halves(
-    windows: Sequence[Window], run: Callable[[Sequence[Window]], Iterable[Answer]], room: Room
+    windows: Sequence[Window],
+    run: Callable[[Sequence[Window]], Iterable[Answer]],
+    memory: MemoryBudget,
 ) -> list[Answer]:
-    """What `run` finds for each of some windows, which it takes together; where memory runs out
-    half as many at a time, and so on, which `room` is told.
+    """Run windows together; where memory runs out, half as many at a time, and so on.
+
+    Args:
+        windows: the windows, of one text or several.
+        run: gives something for each of the windows that it gets.
+        memory: learns what was too large.
 
     Raises:
         ModelError: there is not enough memory for one of them.
     """
-    found: list[Answer] = []
+    answers: list[Answer] = []
     size = len(windows)
-    while len(found) < len(windows):
-        part = windows[len(found) : len(found) + size]
+    while len(answers) < len(windows):
+        part = windows[len(answers) : len(answers) + size]
         try:
-            found.extend(run(part))
+            answers.extend(run(part))
         except (NormXLogitError, RuntimeError, MemoryError) as error:
-            if not _lacks_memory(error):
+            if not is_out_of_memory(error):
                 raise
             longest = max(map(len, part))
             size = len(part) // 2
             if size == 0:
                 raise _too_large(longest) from error
-            room.shrink(len(part), longest)
-    return found
-
-
-def _lacks_memory(error: BaseException | None) -> bool:
-    """Whether an error, or one that led to it, is that memory ran out."""
-    while error is not None:
-        if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
-            return True
-        if isinstance(error, RuntimeError) and "can't allocate memory" in str(error):
-            return True
-        error = error.__cause__
-    return False
+            memory.shrink(len(part), longest)
+    return answers
 
 
 def _too_large(tokens: int) -> ModelError:

@@ -6,19 +6,20 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 from transformers import PreTrainedModel
 
-from normxlogit.errors import InputError, NormXLogitError, OptionError, without_traceback
+from normxlogit.errors import InputError, OptionError
 from normxlogit.model.forward import ForwardPass
-from normxlogit.model.targets import Asked, target_id
-from normxlogit.query import Query, TensorAttribution
-from normxlogit.results.assemble import assemble, provenance_of, rows_of
+from normxlogit.model.targets import TargetIds, target_id
+from normxlogit.query import Query
+from normxlogit.results.assemble import attribution, provenance_of, window_scores
 from normxlogit.results.base import Prediction, Target
 from normxlogit.results.text import Attribution
-from normxlogit.tasks import Reading
-from normxlogit.tasks.batches import Found
-from normxlogit.text.encoder import Encoded, Encoder
+from normxlogit.tasks import InputOptions
+from normxlogit.tasks.batches import Explained
+from normxlogit.tasks.splitting import explain_or_split
+from normxlogit.text.encoded import Encoded
+from normxlogit.text.encoder import Encoder
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ class MultipleChoice:
     def __init__(self, model: PreTrainedModel, encoder: Encoder, name: str) -> None:
         self.model, self.encoder, self.name = model, encoder, name
 
-    def encode(self, item: Any, reading: Reading) -> Choices:
+    def encode(self, item: Any, reading: InputOptions) -> Choices:
         """A tuple of a text and a list of choices, in tokens."""
         if reading.long == "window" or reading.position is not None:
             raise OptionError("long='window' and position do not apply to multiple choice.")
@@ -66,23 +67,18 @@ class MultipleChoice:
 
     def explain(
         self, items: Mapping[int, Choices], query: Query, _batch_size: int
-    ) -> dict[int, Found]:
+    ) -> dict[int, Explained]:
         """An attribution for each item, or the reason why there is none."""
-        found: dict[int, Found] = {}
-        for key, item in items.items():
-            try:
-                with torch.inference_mode():
-                    found[key] = self._explained(item, query)
-            except OptionError:
-                raise
-            except NormXLogitError as error:
-                found[key] = without_traceback(error)
-        return found
+        return {
+            key: explain_or_split([item], lambda items: [self._explained(items[0], query)])[0]
+            for key, item in items.items()
+        }
 
+    @torch.inference_mode()
     def _explained(self, item: Choices, query: Query) -> Attribution:
         windows, names = [pair.windows[0] for pair in item.pairs], item.names
         rows = self.encoder.batch(windows, "right")
-        inputs = {key: value[None] for key, value in rows.items()}
+        inputs = {key: value[None] for key, value in rows.items()}  # [1, choices, sequence]
         if query.target == "all" or isinstance(query.target, (list, tuple)):
             raise OptionError(
                 "each choice has tokens of its own, so one is explained at a time: name one, by "
@@ -94,38 +90,32 @@ class MultipleChoice:
         query = replace(query, contrast=None)
         forward = ForwardPass.run(self.model, inputs, layer=query.layer)
         lookup = self.encoder.lookup([(p, p.windows[0]) for p in item.pairs], "right")
-        answer = query.answer(forward, asked := query.asked(forward), lookup)
-        chosen = int(asked.ids[0, 0])
-        if foil is not None and answer.readout is None:
+        scored = query.score(forward, targets := query.targets(forward), lookup)
+        chosen = int(targets.ids[0, 0])
+        if foil is not None and scored.readout is None:
             raise OptionError(
                 f"method {query.method!r} scores tokens whatever the target is, so it has no "
                 "contrast. Leave it out."
             )
         if foil is not None:
-            answer = _less(
-                answer,
-                query.answer(forward, Asked(asked.ids.new_full((1, 1), foil)), lookup),
-                _shared(item.pairs[chosen], item.pairs[foil], names[chosen], foil == chosen),
-            )
+            other = query.score(forward, TargetIds(targets.ids.new_full((1, 1), foil)), lookup)
+            pair, other_pair = item.pairs[chosen], item.pairs[foil]
+            scored = scored.less(other, _shared(pair, other_pair, names[chosen], foil == chosen))
         logits = forward.prediction[0].float()
+        probabilities = logits.softmax(-1)
         outputs = tuple(
-            Target(name, i, float(logits[i]), float(logits.softmax(-1)[i]))
+            Target(name, i, float(logits[i]), float(probabilities[i]))
             for i, name in enumerate(names)
         )
-        text, length = item.pairs[chosen], len(windows[chosen])
-        if answer.norms is not None:
-            answer = replace(answer, norms=answer.norms[:, chosen])
-        (row,) = rows_of(answer, [length], "right")
-        return assemble(
-            text,
-            [row],
-            Prediction(forward.problem.value, (outputs[int(logits.argmax())],), outputs),
+        prediction = Prediction(forward.problem.value, (outputs[int(logits.argmax())],), outputs)
+        contrast = None if foil is None else names[foil]
+        return attribution(
+            item.pairs[chosen],
+            scored,
+            window_scores(scored, [len(windows[chosen])], "right"),
+            prediction,
             [outputs[chosen]],
-            answer.layers,
-            ("layer",) * (query.layer == "all"),
-            provenance_of(
-                self.model, self.name, query, answer, None if foil is None else names[foil]
-            ),
+            provenance_of(self.model, self.name, scored, contrast),
         )
 
 
@@ -148,19 +138,6 @@ def _shared(pair: Encoded, other: Encoded, name: str, same: bool) -> int:
             "its tokens cannot be contrasted. Explain the choices one after the other."
         )
     return first
-
-
-def _less(answer: TensorAttribution, foil: TensorAttribution, shared: int) -> TensorAttribution:
-    """The answer less that of another choice, at the tokens that both read."""
-
-    def less(ours: Tensor | None, theirs: Tensor | None) -> Tensor | None:
-        if ours is None or theirs is None:
-            return None
-        return torch.cat([ours[..., :shared] - theirs[..., :shared], ours[..., shared:]], -1)
-
-    scores = less(answer.scores, foil.scores)
-    assert scores is not None
-    return replace(answer, scores=scores, values=less(answer.values, foil.values))
 
 
 def _number_of(target: Any, names: list[str]) -> int:

@@ -8,19 +8,25 @@ import torch
 
 from normxlogit.errors import OptionError, UnsupportedHeadError
 from normxlogit.model.forward import ForwardPass
-from normxlogit.model.targets import Asked, is_several
+from normxlogit.model.targets import TargetIds
 from normxlogit.query import Query
-from normxlogit.results.assemble import assemble, prediction_of, provenance_of, rows_of
+from normxlogit.results.assemble import (
+    WindowScores,
+    attribution,
+    prediction_of,
+    provenance_of,
+    window_scores,
+)
 from normxlogit.results.text import Attribution
-from normxlogit.tasks import Reading
+from normxlogit.tasks import InputOptions
 from normxlogit.tasks.batches import Texts, chunks
-from normxlogit.text.encoder import Encoded
+from normxlogit.text.encoded import Encoded
 
 
 class Classification(Texts):
     """Explains what a sequence classifier says of a text."""
 
-    def encode(self, item: Any, reading: Reading) -> Encoded:
+    def encode(self, item: Any, reading: InputOptions) -> Encoded:
         """A text or a pair in tokens."""
         if reading.position is not None:
             raise OptionError(
@@ -32,10 +38,7 @@ class Classification(Texts):
     def together(
         self, texts: Sequence[Encoded], side: str, query: Query, batch_size: int
     ) -> list[Attribution]:
-        """Explain several texts of one window each, or one of several windows.
-
-        What a text of several windows is said to be is decided by the mean of their logits.
-        """
+        """Explain several texts of one window each, or one of several windows."""
         windows = [window for text in texts for window in text.windows]
         owners = [n for n, text in enumerate(texts) for _ in text.windows]
         runs = [windows]
@@ -46,33 +49,35 @@ class Classification(Texts):
             ForwardPass.run(self.model, self.encoder.batch(run, side), layer=query.layer)
             for run in runs
         ]
+        # A text's prediction is the mean of its windows' logits, [texts, outputs].
         outputs = torch.cat([forward.prediction for forward in forwards])
         owner = torch.tensor(owners, device=outputs.device)
         predictions = torch.stack([outputs[owner == n].mean(0) for n in range(len(texts))])
-        targets = query.asked(forwards[0], predictions).ids
-        rows, done = [], 0
+        targets = query.targets(forwards[0], predictions).ids
+        scores: list[WindowScores] = []
         for run, forward in zip(runs, forwards, strict=True):
-            whose = owners[done : done + len(run)]
-            parts = [(texts[n], window) for n, window in zip(whose, run, strict=True)]
-            answer = query.answer(forward, Asked(targets[whose]), self.encoder.lookup(parts, side))
-            rows += rows_of(answer, [len(window) for window in run], side)
-            done += len(run)
-        if answer.reads_decoder:
+            run_owners = owners[len(scores) : len(scores) + len(run)]
+            parts = [(texts[n], window) for n, window in zip(run_owners, run, strict=True)]
+            lookup = self.encoder.lookup(parts, side)
+            scored = query.score(forward, TargetIds(targets[run_owners]), lookup)
+            scores += window_scores(scored, [len(window) for window in run], side)
+        if scored.reads_decoder:
             starts = self._decoder_starts(forwards)
             texts = [
                 text.as_decoder_inputs(starts[owners.index(n)]) for n, text in enumerate(texts)
             ]
-        foil = None if answer.contrast is None else forward.labels[int(answer.contrast[0])]
-        provenance = provenance_of(self.model, self.name, query, answer, foil)
-        several = is_several(query.target, forward.problem, outputs.shape[-1])
-        axes = ("target",) * several + ("layer",) * (query.layer == "all")
-        found = []
+        provenance = provenance_of(self.model, self.name, scored)
+        results = []
         for n, text in enumerate(texts):
-            said = prediction_of(predictions[n], forward.problem, forward.labels, query.threshold)
-            asked = [said.outputs[t] if t >= 0 else None for t in targets[n].tolist()]
-            own = [row for row, own in zip(rows, owners, strict=True) if own == n]
-            found.append(assemble(text, own, said, asked, answer.layers, axes, provenance))
-        return found
+            prediction = prediction_of(
+                predictions[n], forward.problem, forward.labels, query.threshold
+            )
+            explained = [prediction.outputs[t] if t >= 0 else None for t in targets[n].tolist()]
+            parts_of_text = [part for part, o in zip(scores, owners, strict=True) if o == n]
+            results.append(
+                attribution(text, scored, parts_of_text, prediction, explained, provenance)
+            )
+        return results
 
     def _decoder_starts(self, forwards: Sequence[ForwardPass]) -> list[str]:
         """The token that the decoder's input begins with, in each row of each forward pass."""

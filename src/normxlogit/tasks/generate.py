@@ -7,67 +7,54 @@ from typing import Any
 from normxlogit.errors import InputError, NormXLogitError, OptionError, without_traceback
 from normxlogit.generation.texts import Generator
 from normxlogit.query import Query
+from normxlogit.results.generation import GenerationAttribution
 from normxlogit.results.text import Failure
-from normxlogit.tasks import Reader, Reading
-from normxlogit.text.encoder import Encoded
+from normxlogit.tasks import InputOptions, TaskExplainer
+from normxlogit.tasks.splitting import explain_or_split
+from normxlogit.text.encoded import Encoded
+
+Generated = GenerationAttribution | list[GenerationAttribution] | Failure
+"""What becomes of a prompt: its sequence, or its sequences if several were asked for."""
 
 
-def generated(
+def generate(
     generator: Generator,
-    reader: Reader,
+    task_explainer: TaskExplainer,
     prompts: Sequence[Any],
     query: Query,
     batch_size: int,
     options: Mapping[str, Any],
-) -> list[Any]:
-    """What is generated from prompts, each in its place; a `Failure` where it could not be.
+) -> list[Generated]:
+    """Generate from prompts: what came of each, in order; a `Failure` where nothing did.
 
     Raises:
         OptionError: the options do not fit the model.
     """
     if not isinstance(batch_size, int) or batch_size < 1:
         raise OptionError(f"batch_size must be a number from 1, got {batch_size!r}.")
-    found: dict[int, Any] = {}
+    results: dict[int, Generated] = {}
     texts: dict[int, Encoded] = {}
     for index, prompt in enumerate(prompts):
         try:
-            texts[index] = reader.encode(prompt, Reading())
+            texts[index] = task_explainer.encode(prompt, InputOptions())
         except InputError as error:
-            found[index] = Failure(prompt, without_traceback(error))
+            results[index] = Failure(prompt, without_traceback(error))
 
     def length(index: int) -> int:
         return len(texts[index])
 
-    order = sorted(texts, key=length)
-    groups = [order]
+    def sequences(batch: Sequence[int]) -> list[list[GenerationAttribution]]:
+        return generator.generate([texts[index] for index in batch], query, options)
+
+    groups = [sorted(texts, key=length)]
     if not generator.takes_padding():
-        groups = [list(alike) for _, alike in itertools.groupby(order, key=length)]
+        groups = [list(alike) for _, alike in itertools.groupby(groups[0], key=length)]
     for group in groups:
         for start in range(0, len(group), batch_size):
-            keys = group[start : start + batch_size]
-            found.update(_tried(generator, texts, keys, query, options, prompts))
-    return [found[index] for index in range(len(prompts))]
-
-
-def _tried(
-    generator: Generator,
-    texts: Mapping[int, Encoded],
-    keys: Sequence[int],
-    query: Query,
-    options: Mapping[str, Any],
-    prompts: Sequence[Any],
-) -> dict[int, Any]:
-    """Generate from prompts together; if that fails, one by one, to tell which of them it is."""
-    try:
-        results = generator.generate([texts[key] for key in keys], query, options)
-    except OptionError:
-        raise
-    except NormXLogitError as error:
-        if len(keys) == 1:
-            return {keys[0]: Failure(prompts[keys[0]], without_traceback(error))}
-        parts = [_tried(generator, texts, [key], query, options, prompts) for key in keys]
-        return {key: result for part in parts for key, result in part.items()}
-    return {
-        key: sequences[0] if len(sequences) == 1 else sequences
-        for key, sequences in zip(keys, results, strict=True)
-    }
+            batch = group[start : start + batch_size]
+            for index, answer in zip(batch, explain_or_split(batch, sequences), strict=True):
+                if isinstance(answer, NormXLogitError):
+                    results[index] = Failure(prompts[index], answer)
+                else:
+                    results[index] = answer[0] if len(answer) == 1 else answer
+    return [results[index] for index in range(len(prompts))]

@@ -1,20 +1,22 @@
 """Language models that write: the next token, a given continuation, or what they generate."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from transformers import PreTrainedModel
 
-from normxlogit.errors import InputError, NormXLogitError, OptionError, without_traceback
+from normxlogit.errors import InputError, OptionError
 from normxlogit.generation.texts import Generator
 from normxlogit.query import Query
 from normxlogit.results.text import Attribution
-from normxlogit.tasks import Reading
-from normxlogit.tasks.batches import Found
+from normxlogit.tasks import InputOptions
+from normxlogit.tasks.batches import Explained
 from normxlogit.tasks.per_token import Masks, PerToken
+from normxlogit.tasks.splitting import explain_or_split
 from normxlogit.text.chat import is_chat
-from normxlogit.text.encoder import Encoded, Encoder
+from normxlogit.text.encoded import Encoded
+from normxlogit.text.encoder import Encoder
 
 
 class Causal(Masks):
@@ -24,7 +26,7 @@ class Causal(Masks):
         super().__init__(model, encoder, name)
         self.generator = Generator(model, encoder, name)
 
-    def encode(self, item: Any, reading: Reading) -> Encoded:
+    def encode(self, item: Any, reading: InputOptions) -> Encoded:
         """A text or a chat in tokens, of which the last is read."""
         if reading.position is not None:
             raise OptionError(
@@ -41,7 +43,7 @@ class Causal(Masks):
 
     def explain(
         self, items: Mapping[int, Encoded], query: Query, batch_size: int
-    ) -> dict[int, Found]:
+    ) -> dict[int, Explained]:
         """An attribution for each text; of a continuation a `GenerationAttribution`."""
         if not isinstance(query.target, (str, list)):
             return super().explain(items, query, batch_size)
@@ -55,7 +57,7 @@ class Seq2Seq:
         self.encoder = encoder
         self.generator = Generator(model, encoder, name)
 
-    def encode(self, item: Any, reading: Reading) -> Encoded:
+    def encode(self, item: Any, reading: InputOptions) -> Encoded:
         """A text in tokens."""
         if reading.position is not None or reading.long == "window":
             raise OptionError("position and long='window' do not apply to encoder-decoders.")
@@ -72,7 +74,7 @@ class Seq2Seq:
 
     def explain(
         self, items: Mapping[int, Encoded], query: Query, _batch_size: int
-    ) -> dict[int, Found]:
+    ) -> dict[int, Explained]:
         """A `GenerationAttribution` for each text."""
         if isinstance(query.target, (str, list)):
             return {key: _continued(self, text, query) for key, text in items.items()}
@@ -86,16 +88,12 @@ class Seq2Seq:
                 "layer is not defined for a model with an encoder and a decoder, whose layers do "
                 "not correspond. Leave it out."
             )
-        found: dict[int, Found] = {}
-        for key, text in items.items():
-            try:
-                sequences = self.generator.generate([text], query, {"num_return_sequences": 1})
-                found[key] = sequences[0][0]
-            except OptionError:
-                raise
-            except NormXLogitError as error:
-                found[key] = without_traceback(error)
-        return found
+
+        def answered(texts: Sequence[Encoded]) -> list[Attribution]:
+            sequences = self.generator.generate(texts, query, {"num_return_sequences": 1})
+            return [first for first, *_ in sequences]
+
+        return {key: explain_or_split([text], answered)[0] for key, text in items.items()}
 
 
 def _check_target(target: Any) -> None:
@@ -107,19 +105,12 @@ def _check_target(target: Any) -> None:
         )
 
 
-def _continued(reader: Causal | Seq2Seq, text: Encoded, query: Query) -> Found:
-    """The attribution of the target as a continuation, or the reason why there is none."""
+def _continued(reader: Causal | Seq2Seq, text: Encoded, query: Query) -> Explained:
+    """Explain the target as a continuation of the text."""
     target: Any = query.target
     _check_target(target)
-    contrast = query.contrast
-    if contrast is not None:
-        contrast = reader.encoder.id_of(contrast)
-    try:
-        result: Attribution = reader.generator.continued(
-            text, target, replace(query, target=None, contrast=contrast)
-        )
-    except OptionError:
-        raise
-    except NormXLogitError as error:
-        return without_traceback(error)
-    return result
+    contrast = None if query.contrast is None else reader.encoder.id_of(query.contrast)
+    query = replace(query, target=None, contrast=contrast)
+    return explain_or_split(
+        [text], lambda texts: [reader.generator.continued(texts[0], target, query)]
+    )[0]

@@ -1,4 +1,4 @@
-"""Heads that give outputs for every token: tags, masked and next tokens, answers in a text."""
+"""Heads with outputs for every token: tags, masked and next tokens, question answering."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -10,18 +10,18 @@ from torch import Tensor
 from normxlogit.errors import InputError, OptionError
 from normxlogit.model.forward import ForwardPass
 from normxlogit.model.numerics import probability
-from normxlogit.model.targets import Asked, Problem, TokenIds, is_several
-from normxlogit.query import Query
-from normxlogit.results.assemble import assemble, provenance_of, rows_of
+from normxlogit.model.targets import Problem
+from normxlogit.query import Query, ScoredBatch
+from normxlogit.results.assemble import VocabularyLabels, attribution, provenance_of, window_scores
 from normxlogit.results.base import Prediction, Target
 from normxlogit.results.text import Attribution
-from normxlogit.tasks import Reading
+from normxlogit.tasks import InputOptions
 from normxlogit.tasks.batches import Texts
 from normxlogit.tasks.classification import decoder_starts
-from normxlogit.text.encoder import Encoded, Encoder
+from normxlogit.text.encoded import Encoded
 
 OUTSIDE = "O"
-"""The tag of words that are none of what a tagger looks for, by the convention of its data sets."""
+"""The tag of words outside of all entities, by convention."""
 
 ALTERNATIVES = 10
 """How many of a vocabulary's most probable tokens a prediction lists."""
@@ -32,7 +32,7 @@ class PerToken(Texts):
 
     has_windows = False
 
-    def encode(self, item: Any, reading: Reading) -> Encoded:
+    def encode(self, item: Any, reading: InputOptions) -> Encoded:
         """A text in tokens, with the ones that are to be read."""
         if reading.long == "window":
             raise OptionError(
@@ -49,44 +49,31 @@ class PerToken(Texts):
     ) -> list[Attribution]:
         """Explain several texts in one forward pass."""
         lengths = [len(text) for text in texts]
-        before = [max(lengths) - n if side == "left" else 0 for n in lengths]
-        forward = self._run(texts, before, side, query)
+        padding = [max(lengths) - n if side == "left" else 0 for n in lengths]
+        forward = self._run(texts, padding, side, query)
         query = self._with_ids(query)
-        asked = query.asked(forward)
         lookup = self.encoder.lookup([(text, text.windows[0]) for text in texts], side)
-        answer = query.answer(forward, asked, lookup)
-        several = self._has_several(texts, query, forward)
-        if several and answer.scores.dim() == 2 + (query.layer == "all"):
-            values = answer.values
-            answer = replace(
-                answer,
-                scores=answer.scores[:, None],
-                values=None if values is None else values[:, None],
-            )
-        rows = rows_of(answer, lengths, side)
-        foil = None if answer.contrast is None else self._label(forward, int(answer.contrast[0]))
-        provenance = provenance_of(self.model, self.name, query, answer, foil)
-        axes = ("target",) * several + ("layer",) * (query.layer == "all")
-        if answer.reads_decoder:
+        scored = query.score(forward, query.targets(forward), lookup)
+        scored = replace(scored, has_target_axis=self._has_target_axis(texts, scored))
+        scores = window_scores(scored, lengths, side)
+        provenance = provenance_of(self.model, self.name, scored)
+        if scored.reads_decoder:
             starts = decoder_starts(self, forward)
-        found = []
-        contrasts = [-1] * len(texts) if answer.contrast is None else answer.contrast.tolist()
+        results = []
         for n, text in enumerate(texts):
-            said, targets = self._said(forward, asked, n, before[n], text, contrasts[n])
-            sinks = forward.sinks[n, before[n] : before[n] + len(text)].cpu().numpy()
+            prediction, explained = self._named(scored, n, padding[n], text)
+            sinks = forward.sinks[n, padding[n] : padding[n] + len(text)].cpu().numpy()
             text = replace(text, special=text.special | sinks)
-            shown = text.as_decoder_inputs(starts[n]) if answer.reads_decoder else text
-            found.append(assemble(shown, [rows[n]], said, targets, answer.layers, axes, provenance))
-        return found
+            if scored.reads_decoder:
+                text = text.as_decoder_inputs(starts[n])
+            results.append(
+                attribution(text, scored, [scores[n]], prediction, explained, provenance)
+            )
+        return results
 
-    def _has_several(
-        self,
-        texts: Sequence[Encoded],  # noqa: ARG002 (of taggers it depends on them)
-        query: Query,
-        forward: ForwardPass,
-    ) -> bool:
-        """Whether results have an axis of targets, however many these are."""
-        return is_several(query.target, forward.problem, len(forward.labels))
+    def _has_target_axis(self, texts: Sequence[Encoded], scored: ScoredBatch) -> bool:  # noqa: ARG002
+        """Whether results have an axis of targets; it depends on the texts for some heads."""
+        return scored.has_target_axis
 
     def _with_ids(self, query: Query) -> Query:
         """The question with outputs named as the core knows them."""
@@ -98,63 +85,51 @@ class PerToken(Texts):
         """The forward pass; `before` counts the padding before each text."""
         raise NotImplementedError
 
-    def _said(
+    def _named(
         self,
-        forward: ForwardPass,
-        asked: Asked,
+        scored: ScoredBatch,
         row: int,
-        before: int,
-        text: Encoded,  # noqa: ARG002 (an answer is told by its text)
-        contrast: int,
+        padding: int,
+        text: Encoded,  # noqa: ARG002 (an answer is named by its text)
     ) -> tuple[Prediction, list[Target | None]]:
-        """What the model said of a text, and what is explained of it.
+        """The model's prediction for a text and the targets explained, by name.
 
-        `before` counts the padding before the text, `contrast` is an output's id or -1.
+        `padding` counts the positions before the text's first token.
         """
+        forward, targets = scored.forward, scored.targets
         assert forward.read is not None
-        assert asked.positions is not None
-        outputs = forward.at_positions[row].float()
+        assert targets.positions is not None
+        outputs = forward.at_positions[row].float()  # [positions, outputs]
         totals = outputs.logsumexp(-1)
-        places = forward.read[row].tolist()
-        asked_of = list(zip(asked.ids[row].tolist(), asked.positions[row].tolist(), strict=True))
-        targets = [
-            None
-            if i < 0
-            else self._target(forward, outputs[n := places.index(p)], totals[n], i, p - before)
-            for i, p in asked_of
-        ]
-        known = [(n, place) for n, place in enumerate(places) if place >= 0]
-        predicted = [
-            self._target(forward, outputs[n], totals[n], int(outputs[n].argmax()), place - before)
-            for n, place in known
-        ]
-        alternatives: list[Target] = []
-        if len(known) == 1:
-            number, place = known[0]
+        read = forward.read[row].tolist()
+
+        def named(n: int, output: int) -> Target:
+            """An output at the nth position that is read."""
+            return Target(
+                label=self._label(forward, output),
+                id=output,
+                logit=float(outputs[n, output]),
+                probability=float(probability(outputs[n, output], totals[n])),
+                position=read[n] - padding,
+            )
+
+        pairs = zip(targets.ids[row].tolist(), targets.positions[row].tolist(), strict=True)
+        explained = [None if i < 0 else named(read.index(position), i) for i, position in pairs]
+        present = [n for n, position in enumerate(read) if position >= 0]
+        predicted = tuple(named(n, int(outputs[n].argmax())) for n in present)
+        alternatives: tuple[Target, ...] = ()
+        if len(present) == 1:
+            n = present[0]
             ids: Sequence[int] = range(outputs.shape[-1])
             if forward.problem is Problem.TOKEN:
-                top = outputs[number].topk(min(ALTERNATIVES, outputs.shape[-1])).indices.tolist()
-                others = [i for i, _ in asked_of] + [contrast]
-                ids = list(dict.fromkeys([*top, *(i for i in others if i >= 0)]))
-            alternatives = [
-                self._target(forward, outputs[number], totals[number], i, place - before)
-                for i in ids
-            ]
-        return (
-            Prediction(forward.problem.value, tuple(predicted), tuple(alternatives)),
-            targets,
-        )
-
-    def _target(
-        self, forward: ForwardPass, outputs: Tensor, total: Tensor, number: int, position: int
-    ) -> Target:
-        return Target(
-            label=self._label(forward, number),
-            id=number,
-            logit=float(outputs[number]),
-            probability=float(probability(outputs[number], total)),
-            position=position,
-        )
+                # Of a vocabulary only the likeliest tokens, and those that were asked about.
+                likeliest = outputs[n].topk(min(ALTERNATIVES, outputs.shape[-1])).indices.tolist()
+                asked_about = [*targets.ids[row].tolist()]
+                if scored.foils is not None:
+                    asked_about.append(int(scored.foils[row, 0]))
+                ids = list(dict.fromkeys([*likeliest, *(i for i in asked_about if i >= 0)]))
+            alternatives = tuple(named(n, i) for i in ids)
+        return Prediction(forward.problem.value, predicted, alternatives), explained
 
     def _label(self, forward: ForwardPass, number: int) -> str:
         return str(forward.labels[number])
@@ -188,26 +163,15 @@ class Tags(PerToken):
         forward.read_at(_padded(places))
         return forward
 
-    def _has_several(self, texts: Sequence[Encoded], query: Query, forward: ForwardPass) -> bool:
-        """Without a position several words may be explained."""
-        return not texts[0].read or super()._has_several(texts, query, forward)
-
-
-class Words(TokenIds):
-    """The outputs of a language model by what they say."""
-
-    def __init__(self, size: int, encoder: Encoder) -> None:
-        super().__init__(size)
-        self._encoder = encoder
-
-    def __getitem__(self, index: Any) -> str:
-        return self._encoder.text_of([index])
+    def _has_target_axis(self, texts: Sequence[Encoded], scored: ScoredBatch) -> bool:
+        """Without a position the words with a tag are explained, however many there are."""
+        return not texts[0].read or scored.has_target_axis
 
 
 class Masks(PerToken):
     """Explains what stands at the mask."""
 
-    def encode(self, item: Any, reading: Reading) -> Encoded:
+    def encode(self, item: Any, reading: InputOptions) -> Encoded:
         """A text in tokens, of which one is the mask, or was named."""
         text = super().encode(item, reading)
         if text.read:
@@ -249,14 +213,14 @@ class Masks(PerToken):
         forward = ForwardPass.run(
             self.model, self._inputs(texts, side), layer=query.layer, position=_padded(places)
         )
-        forward.labels = Words(len(forward.labels), self.encoder)
+        forward.labels = VocabularyLabels(len(forward.labels), self.encoder)
         return forward
 
 
-class Answers(PerToken):
+class QuestionAnswering(PerToken):
     """Explains where a model finds the answer to a question in a text."""
 
-    def encode(self, item: Any, reading: Reading) -> Encoded:
+    def encode(self, item: Any, reading: InputOptions) -> Encoded:
         """A question and the text in which its answer is."""
         if not isinstance(item, tuple):
             raise InputError("give a question and the text with its answer, as a tuple of two.")
@@ -291,31 +255,25 @@ class Answers(PerToken):
             self.model, inputs, layer=query.layer, position=position, answerable=may
         )
 
-    def _said(
-        self,
-        forward: ForwardPass,
-        asked: Asked,
-        row: int,
-        before: int,
-        text: Encoded,
-        _contrast: int,
+    def _named(
+        self, scored: ScoredBatch, row: int, padding: int, text: Encoded
     ) -> tuple[Prediction, list[Target | None]]:
+        forward = scored.forward
         assert forward.read is not None
-        start, end = (forward.read[row] - before).tolist()
-        begin, stop = int(text.offsets[start, 0]), int(text.offsets[end, 1])
-        outputs = forward.prediction[row].float()
-        own = forward.captured.logits[row, :, :2].float()
-        mask = forward.mask[row]
-        chances = [float(probability(outputs[i], own[mask, i].logsumexp(0))) for i in (0, 1)]
-        chances.append(chances[0] * chances[1])
-        labels = ["start", "end", text.texts[1][begin:stop].strip()]
-        places = [start, end, start]
-        made = [
-            Target(label, i, float(outputs[i]), chances[i], places[i])
-            for i, label in enumerate(labels)
+        start, end = (forward.read[row] - padding).tolist()
+        first, last = int(text.offsets[start, 0]), int(text.offsets[end, 1])
+        outputs = forward.prediction[row].float()  # [start, end, span]
+        # Start and end are each a distribution over the text's tokens, [sequence, 2].
+        logits = forward.captured.logits[row, :, :2].float()[forward.mask[row]]
+        probabilities = [float(probability(outputs[i], logits[:, i].logsumexp(0))) for i in (0, 1)]
+        probabilities.append(probabilities[0] * probabilities[1])
+        labels = ["start", "end", text.texts[1][first:last].strip()]
+        answers = [
+            Target(label, i, float(outputs[i]), probabilities[i], position)
+            for i, (label, position) in enumerate(zip(labels, [start, end, start], strict=True))
         ]
-        targets = [made[i] if i >= 0 else None for i in asked.ids[row].tolist()]
-        return Prediction(forward.problem.value, (made[2],), tuple(made)), targets
+        explained = [answers[i] if i >= 0 else None for i in scored.targets.ids[row].tolist()]
+        return Prediction(forward.problem.value, (answers[2],), tuple(answers)), explained
 
 
 def _are_outputs(target: Any) -> bool:

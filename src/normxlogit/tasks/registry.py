@@ -6,13 +6,13 @@ from typing import Any
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from normxlogit.errors import ModelError
-from normxlogit.model.forward import is_causal
+from normxlogit.model.causality import is_causal
 from normxlogit.model.vocabulary import output_embeddings
-from normxlogit.tasks import Reader, Task
+from normxlogit.tasks import Task, TaskExplainer
 from normxlogit.tasks.choices import MultipleChoice
 from normxlogit.tasks.classification import Classification
 from normxlogit.tasks.language import Causal, Seq2Seq
-from normxlogit.tasks.per_token import Answers, Masks, Tags
+from normxlogit.tasks.per_token import Masks, QuestionAnswering, Tags
 from normxlogit.text.encoder import Encoder
 
 _SUFFIXES = {
@@ -22,10 +22,10 @@ _SUFFIXES = {
 }
 """What transformers' conventions say of heads whose shapes alone do not tell them apart."""
 
-_READERS: dict[Task, Callable[[PreTrainedModel, Encoder, str], Reader]] = {
+_READERS: dict[Task, Callable[[PreTrainedModel, Encoder, str], TaskExplainer]] = {
     Task.TEXT: Classification,
     Task.TOKENS: Tags,
-    Task.ANSWER: Answers,
+    Task.ANSWER: QuestionAnswering,
     Task.CHOICE: MultipleChoice,
     Task.MASK: Masks,
     Task.CAUSAL: Causal,
@@ -49,7 +49,7 @@ def task_of(model: PreTrainedModel) -> Task:
     return next(found, Task.TEXT)
 
 
-def reader_of(model: PreTrainedModel, processor: Any, name: str) -> Reader:
+def task_explainer_of(model: PreTrainedModel, processor: Any, name: str) -> TaskExplainer:
     """Who explains this model's kind of head.
 
     Args:
@@ -62,10 +62,13 @@ def reader_of(model: PreTrainedModel, processor: Any, name: str) -> Reader:
     """
     task = task_of(model)
     if task in (Task.IMAGE, Task.AUDIO):
-        from normxlogit.tasks.media.base import Pictures, Sounds
+        from normxlogit.tasks.media.audio import AudioExplainer
+        from normxlogit.tasks.media.image import ImageExplainer
 
         part = "image_processor" if task is Task.IMAGE else "feature_extractor"
-        kind: Callable[..., Reader] = Pictures if task is Task.IMAGE else Sounds
+        kind: Callable[..., TaskExplainer] = (
+            ImageExplainer if task is Task.IMAGE else AudioExplainer
+        )
         return kind(model, getattr(processor, part, processor), name)
     return _READERS[task](model, encoder_of(model, processor), name)
 

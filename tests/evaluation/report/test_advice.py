@@ -5,13 +5,13 @@ import pytest
 
 from normxlogit.evaluation.metrics.bootstrap import Estimate
 from normxlogit.evaluation.report.advice import advice
-from normxlogit.evaluation.report.findings import Findings
-from normxlogit.evaluation.report.paired_bootstrap import Paired
+from normxlogit.evaluation.report.paired_bootstrap import PairedBootstrap
+from normxlogit.evaluation.report.view import EvaluationView
 from normxlogit.methods import METHODS
 from tests.helpers.random_evaluation import METRICS, Data, method_costs, random_evaluation
 
 
-def figures_of(**values: tuple[float, float, float | None]) -> Findings:
+def figures_of(**values: tuple[float, float, float | None]) -> EvaluationView:
     """Findings of methods with a comprehensiveness, a sufficiency and a cost.
 
     A method is behind the best if it differs by more than 0.05.
@@ -46,13 +46,13 @@ def figures_of(**values: tuple[float, float, float | None]) -> Findings:
     results, _ = random_evaluation(("normxlogit",), examples=5)
     results["examples"]["evaluated"] = 400
     costs = {n: {"forwards": cost} for n, (_, _, cost) in values.items() if cost is not None}
-    return Findings(
+    return EvaluationView(
         {**results, "methods": methods, "metrics": METRICS},
         {"examples": 16, "forward_seconds": 0.01, "methods": costs} if costs else None,
     )
 
 
-def says(found: Findings) -> list[tuple[str, str]]:
+def says(found: EvaluationView) -> list[tuple[str, str]]:
     """The advice, where methods differ if they do so by more than 0.05."""
 
     def difference(metric: str, one: str, other: str) -> Estimate:
@@ -87,12 +87,15 @@ class TestAdvice:
             )
         )
         assert use == "Use normxlogit here"
-        assert why.count("Not told apart from it: gradient_x_input and normxlogit.") == 2
+        assert (
+            why.count("Statistically indistinguishable from it: gradient_x_input and normxlogit.")
+            == 2
+        )
         assert (
             "normxlogit is the cheapest of them: explaining a text by normxlogit takes 1.2" in why
         )
         assert about == "Why NormXLogit, and when not"
-        assert "not told apart from the best, integrated_gradients" in own
+        assert "statistically indistinguishable from the best, integrated_gradients" in own
         assert "No other method is shown to be ahead of it" in own
 
     def test_costs_a_quarter_apart_are_alike(self) -> None:
@@ -109,7 +112,7 @@ class TestAdvice:
         assert "decides here" not in why
         (use, why), *_ = says(figures_of(gradient_norm=(0.5, 0.3, 4), attention=(0.4, 0.1, 2)))
         assert use == "Use gradient_norm here"
-        assert "No method is at the top in both figures; comprehensiveness decides here." in why
+        assert "No method is at the top in both metrics; comprehensiveness decides here." in why
 
     def test_nothing_is_recommended_if_a_baseline_is_at_the_top(self) -> None:
         for value in (0.47, 0.6):
@@ -127,7 +130,8 @@ class TestAdvice:
         )
         assert says(found)[0][0] == "Use occlusion here"
         assert (
-            "It is not told apart from random order in comprehensiveness, and" in says(found)[1][1]
+            "It is statistically indistinguishable from random order in comprehensiveness, and"
+            in says(found)[1][1]
         )
 
     def test_what_costs_no_more_and_is_ahead_takes_its_place(self) -> None:
@@ -137,7 +141,7 @@ class TestAdvice:
         assert "logat costs no more and is ahead of it in comprehensiveness, so it is not" in own
 
     def test_sufficiency_no_better_than_random(self) -> None:
-        for value, word in ((0.48, "not told apart from"), (0.7, "worse than")):
+        for value, word in ((0.48, "statistically indistinguishable from"), (0.7, "worse than")):
             _, (_, own), _ = says(
                 figures_of(alti=(0.5, 0.1, 5), normxlogit=(0.4, value, 1.2), random=(0.1, 0.5, 1.0))
             )
@@ -157,8 +161,8 @@ class TestAdvice:
     def test_a_variant_is_said_to_be_chosen(self) -> None:
         names = ("normxlogit", "normxlogit:layer=2", "normxlogit:layer=4")
         results, scores = random_evaluation(names)
-        found = Findings(results, method_costs(results))
-        _, own, _ = advice(found, Paired(scores, 0).difference)
+        found = EvaluationView(results, method_costs(results))
+        _, own, _ = advice(found, PairedBootstrap(scores, 0).difference)
         assert "Of the 3 variants" in own.text
         assert "normxlogit:layer=4, chosen by its figures on these very texts" in own.text
 
@@ -166,7 +170,7 @@ class TestAdvice:
         found = figures_of(alti=(0.5, 0.1, None), normxlogit=(0.3, 0.3, None))
         (use, why), (_, own), _ = says(found)
         assert use == "Use alti here"
-        assert "What the methods cost was not measured." in why
+        assert "The cost of the methods was not measured." in why
         assert "where these can be afforded" in own
         (use, why), *_ = says(figures_of(alti=(0.5, 0.1, None), normxlogit=(0.48, 0.1, 2)))
         assert use == "Use normxlogit here"
@@ -179,11 +183,11 @@ class TestAdvice:
             ({"evaluated": 1}, "from 1 example and"),
             (
                 {"accuracy": 0.6, "labels": {"a": 3, "b": 2}, "labelled": 5},
-                "always would be on 60.0%",
+                "always predicting the most frequent label would be (60.0%)",
             ),
             ({"accuracy": 0.9, "labels": {"a": 3, "b": 2}, "labelled": 5}, "right on 90.0%"),
             ({"accuracy": None}, "Without labels it is not known"),
-            ({"accuracy": None, "pearson": 0.81}, "correlate with the given ones by 0.81"),
+            ({"accuracy": None, "pearson": 0.81}, "correlate with the labels by 0.81"),
         ],
     )
     def test_what_limits_it(self, changes: Data, said: str) -> None:
@@ -192,7 +196,7 @@ class TestAdvice:
         found.results["examples"].update(changes)
         text = says(found)[-1][1]
         assert said in text
-        assert ("always would be" in text) == (changes.get("accuracy") == 0.6)
+        assert ("always predicting" in text) == (changes.get("accuracy") == 0.6)
         assert "hidden by “mask”" in text
 
     def test_ways_to_hide_and_presets_are_named(self) -> None:
@@ -203,6 +207,6 @@ class TestAdvice:
 
     def test_a_regression_has_no_confidence(self) -> None:
         results, scores = random_evaluation(("normxlogit", "alti"), regression=True)
-        texts = advice(Findings(results, None), Paired(scores, 0).difference)
+        texts = advice(EvaluationView(results, None), PairedBootstrap(scores, 0).difference)
         assert "confidence" not in " ".join(paragraph.text for paragraph in texts)
         assert "moves the value most with" in texts[0].text

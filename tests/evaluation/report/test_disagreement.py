@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from normxlogit.evaluation.records import table_of
+from normxlogit.evaluation.records import records_table
 from normxlogit.evaluation.report.disagreement import agreement, disputed
-from normxlogit.evaluation.report.paired_bootstrap import Paired
+from normxlogit.evaluation.report.paired_bootstrap import PairedBootstrap
 from tests.helpers.random_evaluation import DRAWS, RATIOS, Data, random_evaluation
 
 
@@ -83,7 +83,9 @@ def test_differences_are_of_examples_that_both_have() -> None:
             assert len(drops) == (DRAWS if name == "random" else 1)
             own.append(sum(map(sum, drops)) / len(drops) / len(RATIOS))
     gaps = np.array(means["normxlogit"]) - np.array(means["random"])
-    found = Paired(table_of(records), 0).difference("sufficiency", "normxlogit", "random")
+    found = PairedBootstrap(records_table(records), 0).difference(
+        "sufficiency", "normxlogit", "random"
+    )
     assert found is not None
     assert found.value == pytest.approx(gaps.mean())
     error = gaps.std(ddof=1) / math.sqrt(28)
@@ -91,4 +93,7 @@ def test_differences_are_of_examples_that_both_have() -> None:
     assert low == pytest.approx(gaps.mean() - 1.96 * error, abs=0.3 * error)
     assert high == pytest.approx(gaps.mean() + 1.96 * error, abs=0.3 * error)
     apart = [r for r in records if (r["method"] == "random") == (r["row"] < 15)]
-    assert Paired(table_of(apart), 0).difference("sufficiency", "normxlogit", "random") is None
+    assert (
+        PairedBootstrap(records_table(apart), 0).difference("sufficiency", "normxlogit", "random")
+        is None
+    )

@@ -7,14 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from normxlogit.evaluation.report.plots.label_placement import Box, beside, spread
+from normxlogit.evaluation.report.plots.label_placement import Box, place_labels, spread_labels
 
 PLACES = st.lists(st.floats(-2, 2), min_size=1, max_size=20)
 
 
 @given(PLACES)
 def test_labels_in_a_column_keep_their_order_and_distance(places: list[float]) -> None:
-    found = spread(places, 0.1, 0.0, 2.5)
+    found = spread_labels(places, 0.1, 0.0, 2.5)
     order = np.argsort(places, kind="stable")
     ordered = np.array(found)[order]
     assert (np.diff(ordered) >= 0.1 - 1e-9).all()
@@ -26,8 +26,8 @@ def test_labels_in_a_column_keep_their_order_and_distance(places: list[float]) -
 
 
 def test_labels_in_a_column_move_as_little_as_they_can() -> None:
-    assert spread([0.5, 0.5], 0.2, 0, 1) == pytest.approx([0.4, 0.6])
-    assert spread([0.9, 0.1, 0.95], 0.1, 0, 2) == pytest.approx([0.875, 0.1, 0.975])
+    assert spread_labels([0.5, 0.5], 0.2, 0, 1) == pytest.approx([0.4, 0.6])
+    assert spread_labels([0.9, 0.1, 0.95], 0.1, 0, 2) == pytest.approx([0.875, 0.1, 0.975])
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -37,7 +37,7 @@ def test_labels_beside_points_cover_nothing(seed: int) -> None:
     signs = [Box(x - 4, y - 4, x + 4, y + 4) for x, y in points]
     inside = Box(0, 0, 300, 300)
     sizes = [(float(w), 10.0) for w in rng.uniform(20, 90, 17)]
-    boxes = beside(points, sizes, signs, inside, 6)
+    boxes = place_labels(points, sizes, signs, inside, 6)
     for box, (width, height) in zip(boxes, sizes, strict=True):
         assert (box.right - box.left, box.top - box.bottom) == pytest.approx((width, height))
         assert box.within(inside)

@@ -12,17 +12,17 @@ import pytest
 from matplotlib.image import imread
 
 from normxlogit import InputError
-from normxlogit.evaluation.estimates import metrics_of
+from normxlogit.evaluation.estimates import select_metrics
 from normxlogit.evaluation.report import write_report
 from normxlogit.evaluation.report.advice import advice
 from normxlogit.evaluation.report.disagreement import Disputed, disputed
-from normxlogit.evaluation.report.findings import Findings
 from normxlogit.evaluation.report.pages.disputed import text_of
 from normxlogit.evaluation.report.pages.markdown import markdown
 from normxlogit.evaluation.report.pages.page import page
-from normxlogit.evaluation.report.paired_bootstrap import Paired
+from normxlogit.evaluation.report.paired_bootstrap import PairedBootstrap
 from normxlogit.evaluation.report.plots.style import Figure
-from normxlogit.evaluation.report.vs_random import beside_random
+from normxlogit.evaluation.report.view import EvaluationView
+from normxlogit.evaluation.report.vs_random import compare_with_random
 from tests.helpers.random_evaluation import METRICS, method_costs, random_evaluation
 from tests.helpers.reports import CASES, FEW_METHODS, FIGURES, PageReader, WrittenReport, write_page
 
@@ -138,7 +138,9 @@ def test_the_ranking(reports: dict[str, WrittenReport], case: str) -> None:
                 assert cell.startswith("{:.3f} [{:.3f}, {:.3f}]".format(*numbers).replace("-", "−"))
                 gap = figure["beside_best"]
                 differs = gap is not None and gap["differs"]
-                assert ("no difference to the best" in cell) == (gap is not None and not differs)
+                assert ("indistinguishable from the best" in cell) == (
+                    gap is not None and not differs
+                )
                 if gap is None:
                     assert "the best" in cell
                 elif differs and row[0] != "random":
@@ -159,7 +161,7 @@ def test_the_ranking(reports: dict[str, WrittenReport], case: str) -> None:
 @pytest.mark.parametrize("case", ["all", "layers"])
 def test_figures_of_fewer_examples_say_so(reports: dict[str, WrittenReport], case: str) -> None:
     report = reports[case]
-    said = "A figure called loo_tau. Of 28 of the 30 examples: for the others not every method"
+    said = "A figure called loo_tau. Over 28 of the 30 examples: for the others not every method"
     for text in (re.sub("<[^>]*>", " ", report.html), report.markdown.replace("\\", "")):
         assert text.count("of the 30 examples") == text.count(said) == (case == "all")
 
@@ -169,22 +171,22 @@ def test_what_is_ranked_is_called_what_it_is(unit: str) -> None:
     results, scores = random_evaluation(FEW_METHODS, examples=30, further=True)
     results["settings"]["unit"] = unit
     further = ("curves", "naopc", "loo_tau")
-    metrics = metrics_of(further, unit, is_regression=False, labelled=True)
+    metrics = select_metrics(further, unit, is_regression=False, labelled=True)
     for name, about in results["metrics"].items():
         about["about"] = metrics[name].about
-    found = Findings(results, method_costs(results))
-    paragraphs = advice(found, Paired(scores, 0).difference)
+    found = EvaluationView(results, method_costs(results))
+    paragraphs = advice(found, PairedBootstrap(scores, 0).difference)
     drawn = [Figure("sufficiency", "It.", '<svg width="9pt"></svg>', b"")]
     html = page(found, paragraphs, {}, drawn, scores).split("</style>")[1]
     shown = unescape(re.sub("<[^>]*>", " ", html))
     for text in (shown, markdown(found, paragraphs, {}, drawn)):
         assert bool(re.search(r"(?i)\bwords?\b", text)) == (unit == "word")
         assert f"as one {unit} after the other is hidden" in text
-        assert f"what leaving out each {unit} alone loses" in text
+        assert f"the loss when each {unit} alone is hidden" in text
     for said in (f"Which {unit}s does", f"{unit}s are hidden, or", f"Above zero a {unit} speaks"):
         assert said.casefold() in shown.casefold()
-    soft = metrics_of(("soft",), unit, is_regression=True, labelled=False)["pi_soft_nc"].about
-    assert f"more important a {unit} is, as a share of what all {unit}s lose" in soft
+    soft = select_metrics(("soft",), unit, is_regression=True, labelled=False)["pi_soft_nc"].about
+    assert f"more important a {unit} is, as a share of the loss with all {unit}s" in soft
 
 
 def test_markdown_has_the_tables_of_the_page(reports: dict[str, WrittenReport]) -> None:
@@ -202,8 +204,8 @@ def test_what_is_not_better_than_random_is_said(reports: dict[str, WrittenReport
     names = ("alti", "norm", "attention", "random")
     strength = {"alti": 0.4, "norm": 0.2, "attention": 0.1, "random": 0.2}
     results, scores = random_evaluation(names, strength=strength)
-    found = Findings(results, None)
-    placed = beside_random(found, Paired(scores, 0))
+    found = EvaluationView(results, None)
+    placed = compare_with_random(found, PairedBootstrap(scores, 0))
     both = FIGURES
     assert {key: placed[key] for key in placed if key[0] == "attention"} == {
         ("attention", metric): "worse" for metric in both
@@ -226,7 +228,9 @@ def test_words_are_marked_where_they_stand() -> None:
         farthest=("alti", "alti"),
         lowest=-0.5,
     )
-    html = text_of(Findings(random_evaluation(("alti",), examples=5)[0], None), ["alti"], 1, text)
+    html = text_of(
+        EvaluationView(random_evaluation(("alti",), examples=5)[0], None), ["alti"], 1, text
+    )
     (shown,) = re.findall(r'<p class="nx-text" dir="auto">(.*?)</p>', html, re.DOTALL)
     marks = re.findall(r"<mark([^>]*)>(.*?)</mark>", shown)
     assert [word for _, word in marks] == ["[CLS]", "A", "&lt;b&gt;", "a"]

@@ -16,10 +16,10 @@ from matplotlib.transforms import Bbox
 
 from normxlogit import MissingExtraError
 from normxlogit.evaluation.report import write_report
-from normxlogit.evaluation.report.findings import Findings
 from normxlogit.evaluation.report.plots import curves, layer_heatmap, scatter
-from normxlogit.evaluation.report.plots.figures import figures
+from normxlogit.evaluation.report.plots.figures import draw_figures
 from normxlogit.evaluation.report.plots.style import Figure
+from normxlogit.evaluation.report.view import EvaluationView
 from tests.helpers.random_evaluation import STRENGTH, Data, method_costs, random_evaluation
 from tests.helpers.reports import FEW_METHODS, FIGURES, WrittenReport
 
@@ -49,7 +49,7 @@ def drawings(
 
     for module in (curves, scatter, layer_heatmap):
         monkeypatch.setattr(module, "saved", keep)
-    figures(Findings(results, method_costs(results)))
+    draw_figures(EvaluationView(results, method_costs(results)))
     return kept
 
 

@@ -1,4 +1,4 @@
-"""A block run again, on copies of the row that it has read."""
+"""A block run again on copies of the row that it was run on."""
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -11,10 +11,9 @@ from torch import Tensor, nn
 from transformers import Cache
 
 from normxlogit.errors import UnsupportedHeadError
-from normxlogit.model.numerics import agree
-from normxlogit.model.trace import first_tensor
+from normxlogit.model.numerics import agree, first_tensor
 
-WAY_OUT = "method='normxlogit' needs no such pass."
+INSTEAD_OF_COPIES = "method='normxlogit' needs no such pass."
 
 
 @dataclass
@@ -23,11 +22,11 @@ class BlockCall:
 
     Attributes:
         block: a block of a clone.
-        args: what it was called with.
-        kwargs: the same, by name.
-        output: the first tensor that it gave, its states, [1, tokens, width].
-        where: which layer of what model it is.
-        then: the first tensor that a module was called with after it.
+        args: its positional arguments.
+        kwargs: its keyword arguments.
+        output: its states, the first tensor of its output, [1, tokens, width].
+        where: the layer and the model, for errors.
+        next_input: the first tensor of the arguments of the next module that was called.
     """
 
     block: nn.Module
@@ -35,92 +34,100 @@ class BlockCall:
     kwargs: dict[str, Any]
     output: Any
     where: str
-    then: Any = None
+    next_input: Any = None
 
     def on_copies(self, copies: int, inside: Callable[[], AbstractContextManager[None]]) -> Tensor:
-        """The states that the block gives for copies of its row, [copies, tokens, width].
+        """Return the block's states for copies of its row, [copies, tokens, width].
 
         Args:
             copies: how many.
-            inside: what to run it in, which changes what is computed of all copies but the first.
+            inside: makes a context to run the block in, which changes the computation for all
+                copies but the first.
 
         Raises:
-            UnsupportedHeadError: it cannot be run on copies, or gives something else for the first
-                than it gave.
+            UnsupportedHeadError: the block cannot be run on copies, or does not give its own output
+                for the first.
         """
         try:
-            found: Tensor = self._on_copies(partial(_expanded, copies=copies), inside)
+            states: Tensor = self._on_copies(partial(_expand, copies=copies), inside)
         except (torch.OutOfMemoryError, UnsupportedHeadError):
             raise
         except Exception as error:
             raise UnsupportedHeadError(
                 f"{self.where} could not be run on copies of a row: {type(error).__name__}: "
-                f"{error}. {WAY_OUT}"
+                f"{error}. {INSTEAD_OF_COPIES}"
             ) from error
-        if found.shape[1:] != self.output.shape[1:] or not agree(found[:1], self.output):
+        # Run outside of its model, a block may lack what that sets elsewhere; the first copy, which
+        # nothing is changed of, shows whether it does.
+        if states.shape[1:] != self.output.shape[1:] or not agree(states[:1], self.output):
             raise UnsupportedHeadError(
                 f"{self.where} gave something else when run again on copies of a row, so what "
-                f"zeroing values changes cannot be told. {WAY_OUT}"
+                f"zeroing values changes cannot be known. {INSTEAD_OF_COPIES}"
             )
-        return found
+        return states
 
     def _on_copies(
-        self, many: Callable[[Tensor], Tensor], inside: Callable[[], AbstractContextManager[None]]
+        self, copy: Callable[[Tensor], Tensor], inside: Callable[[], AbstractContextManager[None]]
     ) -> Any:
         try:
-            with _of_one_at_once(self.block), inside():
-                return self._run(many)
+            with _computing_equal_copies_once(self.block), inside():
+                return self._run(copy)
         except torch.OutOfMemoryError:
             raise
-        except RuntimeError:  # it flattens, or writes to, what stands in memory once for all copies
+        # Expanded copies are one piece of memory, which a block cannot flatten or write to.
+        except RuntimeError:
             with inside():
-                return self._run(lambda value: many(value).contiguous())
+                return self._run(lambda value: copy(value).contiguous())
 
-    def _run(self, many: Callable[[Tensor], Tensor]) -> Any:
-        return first_tensor(self.block(*each(many, self.args), **each(many, self.kwargs)))
+    def _run(self, copy: Callable[[Tensor], Tensor]) -> Any:
+        return first_tensor(
+            self.block(*map_tensors(copy, self.args), **map_tensors(copy, self.kwargs))
+        )
 
 
 @contextmanager
-def _of_one_at_once(block: nn.Module) -> Iterator[None]:
-    """Inside, what a block computes of copies that are all alike yet, it computes of one."""
+def _computing_equal_copies_once(block: nn.Module) -> Iterator[None]:
+    """Inside, the block's leaf modules compute copies that are still equal only once."""
+    # Norms and projections before attention see equal copies, one for each token. Hooks cannot skip
+    # a forward, so it is set on the instance, where accelerate's may stand already.
     leaves = [module for module in block.modules() if not module._modules]
     before = [(vars(module), vars(module).get("forward")) for module in leaves]
     try:
         for module in leaves:
-            vars(module)["forward"] = partial(_of_one, module.forward)
+            vars(module)["forward"] = partial(_forward_once, module.forward)
         yield
     finally:
-        for own, forward in before:
+        for attributes, forward in before:
             if forward is None:
-                del own["forward"]
+                del attributes["forward"]
             else:
-                own["forward"] = forward
+                attributes["forward"] = forward
 
 
-def _of_one(forward: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+def _forward_once(forward: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     first = args[0] if len(args) == 1 and not kwargs else None
+    # Stride 0 along the copies: `_expand` made them, and nothing has told them apart since.
     if isinstance(first, Tensor) and first.dim() > 1 and len(first) > 1 and first.stride(0) == 0:
-        found = forward(first[:1])
-        if isinstance(found, Tensor) and len(found) == 1:
-            return found.expand(len(first), *found.shape[1:])
+        output = forward(first[:1])
+        if isinstance(output, Tensor) and len(output) == 1:
+            return output.expand(len(first), *output.shape[1:])
     return forward(*args, **kwargs)
 
 
-def _expanded(value: Tensor, copies: int) -> Tensor:
-    """A tensor of one row for several copies of it."""
+def _expand(value: Tensor, copies: int) -> Tensor:
+    """Expand a tensor of one row to copies of it, without copying memory."""
     return value if value.dim() < 2 or len(value) != 1 else value.expand(copies, *value.shape[1:])
 
 
-def each(change: Callable[[Tensor], Tensor], value: Any) -> Any:
-    """The same with every tensor changed in the tuples, lists and dicts of a block's arguments, and
-    without caches, in which a token's keys and values would stand twice.
-    """
+def map_tensors(change: Callable[[Tensor], Tensor], value: Any) -> Any:
+    """Change every tensor in the tuples, lists and dicts of a block's arguments; drop caches."""
     if isinstance(value, Tensor):
         return change(value)
+    # A cache holds the row's keys and values of the first run; the block would append them again.
     if isinstance(value, Cache):
         return None
     if type(value) in (tuple, list):
-        return type(value)(each(change, inner) for inner in value)
+        return type(value)(map_tensors(change, inner) for inner in value)
     if type(value) is dict:
-        return {key: each(change, inner) for key, inner in value.items()}
+        return {key: map_tensors(change, inner) for key, inner in value.items()}
     return value

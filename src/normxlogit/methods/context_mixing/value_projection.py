@@ -1,7 +1,7 @@
-"""Where a block that computes its attention by itself projects its tokens to values.
+"""The projection to values in a block that computes its attention by itself, found by probing.
 
-Nothing is told by a name. Of all that a block computes, attention's output is linear in the values
-alone: queries and keys go through the softmax, what feed-forward layers compute mixes no tokens.
+Names of modules prove nothing. Of all that a block computes, attention's output is linear in the
+values alone: queries and keys go through the softmax, and feed-forward layers do not mix tokens.
 """
 
 from collections.abc import Iterator
@@ -13,40 +13,44 @@ import torch
 from torch import Tensor, nn
 
 from normxlogit.methods.context_mixing.block_copies import BlockCall
-from normxlogit.model.numerics import agree
-from normxlogit.model.trace import first_tensor
+from normxlogit.model.numerics import agree, first_tensor
 
 
 def value_projection(call: BlockCall) -> nn.Module | None:
-    """The one module with a matrix of its own that was shown to give a block's values, if there is
-    one; of modules inside each other that all were, the outermost.
+    """Return the one module with a weight matrix that is shown to give a block's values.
 
-    Each is run with four copies of the row: x, what it gives; noise n in its place; x + n; and x
-    without the first half of the tokens. It gives the values if all that the block's modules read
-    of it is linear, f(x) + f(n) = f(x + n), up to an input in which the second half of the tokens
-    has taken something of the first, and if the block's output depends on it. As f(0) = 0, there is
-    then nothing in attention's output that is not a value's.
+    None if there is none, or several; of nested modules that all do, the outermost.
+
+    Each module is run with four copies of the row: its output x; noise n in its place; x + n; and x
+    with zeroes for the first half of the tokens. It gives the values if everything that the block's
+    modules read of it is linear, f(x) + f(n) = f(x + n), up to an input in which the second half of
+    the tokens has taken something from the first, and if the block's output depends on it. As
+    f(0) = 0, nothing is then in attention's output that does not come from a value.
 
     Raises:
         UnsupportedHeadError: the block cannot be run on copies of its row.
     """
-    found = [
+    candidates = [
         module
         for module in call.block.modules()
         if isinstance(weight := getattr(module, "weight", None), Tensor)
         and weight.dim() == 2
         and _gives_values(module, call)
     ]
-    return found[0] if found and set(found) <= set(found[0].modules()) else None
+    # An adapter (LoRA) holds the layer that it adds to, and the outer one, which comes first, gives
+    # the whole value. Side by side, as keys and values without a softmax, which is which is open.
+    if candidates and set(candidates) <= set(candidates[0].modules()):
+        return candidates[0]
+    return None
 
 
 @contextmanager
 def zeroed(projection: nn.Module, tokens: Tensor) -> Iterator[None]:
-    """Inside, each copy but the first has zeroes for what a projection gives for one token.
+    """Inside, each copy but the first has zeroes in a projection's output for one token.
 
     Args:
         projection: from `value_projection`.
-        tokens: which token, int64 [copies - 1].
+        tokens: the token of each of these copies, int64 [copies - 1].
     """
 
     def zero(_module: nn.Module, _args: Any, output: Tensor) -> Tensor:
@@ -62,12 +66,12 @@ def zeroed(projection: nn.Module, tokens: Tensor) -> Iterator[None]:
 
 
 class _Probe:
-    """What becomes of four versions of what a module gives.
+    """Hooks that put four versions of a module's output in a block, and see what becomes of them.
 
     Attributes:
         calls: how often the module was called.
-        linear: whether what other modules read of it is linear in it.
-        mixed: whether one was seen to read of some tokens what comes from others.
+        linear: whether everything that other modules read of it is linear in it.
+        mixed: whether an input was seen in which some tokens hold something from others.
     """
 
     def __init__(self, length: int) -> None:
@@ -75,44 +79,51 @@ class _Probe:
         self.reset()
 
     def reset(self) -> None:
-        """As before the first call."""
+        """Return to the state before the first call."""
         self.calls, self.linear, self.mixed = 0, True, False
 
     def put(self, _module: nn.Module, _args: Any, output: Any) -> Tensor | None:
-        """What the module gives, noise, their sum, and the former for half of the tokens."""
+        """Replace the module's output by x, noise, their sum, and x for half of the tokens."""
         self.calls += 1
         if not isinstance(output, Tensor) or output.shape[:-1] != (4, self._length):
             self.linear = False
             return None
-        one = output[0]
-        noise = torch.randn(one.shape, generator=torch.Generator().manual_seed(0)).to(one)
-        noise = noise * one.abs().mean()
-        half = one.clone()
-        half[: self._length // 2] = 0
-        return torch.stack([one, noise, one + noise, half])
+        x = output[0]  # [tokens, width]; the four copies are equal up to here
+        # As large as x, for `agree` is relative to the larger of them.
+        noise = torch.randn(x.shape, generator=torch.Generator().manual_seed(0)).to(x)
+        noise = noise * x.abs().mean()
+        second_half = x.clone()
+        second_half[: self._length // 2] = 0
+        return torch.stack([x, noise, x + noise, second_half])
 
     def read(self, _module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        """See what a module is called with."""
-        given = first_tensor((*args, *kwargs.values()))
-        if not self.calls or not self.linear or self.mixed or given is None or len(given) != 4:
+        """Compare the four versions in the input of another module."""
+        argument = first_tensor((*args, *kwargs.values()))
+        # Nothing has to be linear after attention, and norms and feed-forward layers are not.
+        if not self.calls or not self.linear or self.mixed:
             return
-        one, noise, both, half = given
-        if agree(noise, one):
+        if argument is None or len(argument) != 4:
             return
-        later = slice(self._length // 2, None)
-        self.linear = agree(one + noise, both)
-        if given.shape[:-1] == (4, self._length):
-            self.mixed = self.linear and not agree(half[later], one[later])
+        of_x, of_noise, of_sum, of_second_half = argument
+        # An input that does not depend on the probed output, such as that of queries.
+        if agree(of_noise, of_x):
+            return
+        self.linear = agree(of_x + of_noise, of_sum)
+        # Zeroes in the first half reach the second half only by mixing.
+        if argument.shape[:-1] == (4, self._length):
+            later = slice(self._length // 2, None)
+            self.mixed = self.linear and not agree(of_second_half[later], of_x[later])
 
 
 def _gives_values(module: nn.Module, call: BlockCall) -> bool:
     probe = _Probe(call.output.shape[1])
-    one, noise, *_ = call.on_copies(4, partial(_probed, call.block, module, probe))
-    return probe.calls == 1 and probe.mixed and not agree(noise, one)
+    of_x, of_noise, *_ = call.on_copies(4, partial(_probed, call.block, module, probe))
+    return probe.calls == 1 and probe.mixed and not agree(of_noise, of_x)
 
 
 @contextmanager
 def _probed(block: nn.Module, module: nn.Module, probe: _Probe) -> Iterator[None]:
+    # `on_copies` may run the block a second time, after a run that failed halfway.
     probe.reset()
     handles = [module.register_forward_hook(probe.put)] + [
         leaf.register_forward_pre_hook(probe.read, with_kwargs=True)

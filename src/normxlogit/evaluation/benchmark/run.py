@@ -1,4 +1,4 @@
-"""A benchmark from its data to a folder with what was found."""
+"""Run a benchmark, from its data to a folder of results, or resume it."""
 
 import json
 import platform
@@ -14,14 +14,14 @@ from normxlogit.data.files import write_whole
 from normxlogit.data.location import here
 from normxlogit.data.progress import Meter
 from normxlogit.errors import OptionError
-from normxlogit.evaluation.blimp import RULES, Case, halves, read_cases
-from normxlogit.evaluation.blimp.readings import (
+from normxlogit.evaluation.benchmark.cases import RULES, Case, halves, read_cases
+from normxlogit.evaluation.benchmark.readings import (
     Item,
     check_model,
-    items_of,
+    group_by_words,
+    make_items,
     read,
-    same_words,
-    serving,
+    supported_methods,
 )
 from normxlogit.evaluation.plan import check_number
 from normxlogit.extras import require, versions
@@ -35,16 +35,16 @@ if TYPE_CHECKING:
 
 BENCHMARK = "blimp"
 OPTIONS = ("limit", "seed")
-"""What there is to choose of a benchmark, beside the model, the data and the folder."""
+"""The options of a benchmark, beside the model, the data and the folder."""
 SCHEMA, RESULTS, SCORES = "normxlogit/blimp/1", "results.json", "scores.parquet"
 _FURTHER = ("numpy", "tokenizers")
 
 
 def check_benchmark(name: object, options: Mapping[str, object]) -> None:
-    """Find out whether there is such a benchmark, and whether these are options of it.
+    """Check the name of a benchmark and its options.
 
     Raises:
-        OptionError: it is not so.
+        OptionError: there is no such benchmark or option, or an option is out of range.
     """
     if name != BENCHMARK:
         raise OptionError(f"benchmark must be {BENCHMARK}, got {name!r}.")
@@ -67,39 +67,38 @@ def blimp(
     name: str | None = None,
     progress: bool = False,
 ) -> dict[str, Any]:
-    """Hold scores against the evidence of BLiMP: experiment 2 of Abbasi et al. 2025.
+    """Compare scores with the evidence of BLiMP: experiment 2 of Abbasi et al. 2025.
 
-    The cases are those of the half of each paradigm that `halves` has for tests, whatever `seed`
-    is. A run into a folder goes on with one that was stopped there, and gives what is there if that
-    came to its end.
+    The cases are those of the test half of each paradigm, see `halves`, whatever `seed` is. A run
+    into a folder resumes one that was stopped there, and returns the results of one that finished.
 
     Args:
-        explainer: of a masked or a causal language model.
-        source: BLiMP's folder, here or in a store, or the id of the data set on the Hub, such as
+        explainer: the explainer of a masked or a causal language model.
+        source: BLiMP's folder, local or in a store, or the id of the data set on the Hub, such as
             "nyu-mll/blimp"; see `read_cases`.
         output: the folder on this machine for results.json, scores.parquet, report.md and figures/.
             Without it nothing is written.
-        limit: how many cases of each paradigm to take; all if not given.
+        limit: the number of cases of each paradigm; all by default.
         seed: of random scores and the bootstrap.
-        name: what to call the model; the explainer's name for it if not given.
-        progress: show how far it is, if standard error is a terminal.
+        name: the name of the model; the explainer's name by default.
+        progress: show progress if standard error is a terminal.
 
     Returns:
         The content of results.json, as plain data for JSON: see docs/evaluate.md.
 
     Raises:
-        InputError: the data cannot be read or holds what is no pair; no case can be asked, or all
-            hold nothing but evidence; a text is too long for the model; the folder is of another
-            run, in use, or cannot be written to.
-        OptionError: limit or seed is no such number.
-        ModelError: the model is no masked or causal language model, or its layers cannot be read;
-            the tokenizer has no mask token, ends texts with a special one, or does not tell where
-            its tokens are.
-        MissingExtraError: what the extra `evaluate` brings is not installed.
+        InputError: the data cannot be read or a row is no pair; no case can be asked, or all hold
+            nothing but evidence; a text is too long for the model; the folder belongs to another
+            run, is in use, or cannot be written to.
+        OptionError: limit or seed is out of range.
+        ModelError: the model is neither a masked nor a causal language model, or its layers cannot
+            be read; the tokenizer has no mask token, ends texts with a special one, or has no
+            character offsets.
+        MissingExtraError: the extra `evaluate` is not installed.
     """
     for module in ("pyarrow", "filelock", "scipy", "matplotlib"):
         require(module, "evaluate")
-    from normxlogit.evaluation.blimp.scores import results_of
+    from normxlogit.evaluation.benchmark.scores import build_results
     from normxlogit.evaluation.checkpoint import Checkpoint, parquet
     from normxlogit.evaluation.report import write_evidence
 
@@ -107,8 +106,8 @@ def blimp(
     check_model(explainer)
     folder = None if output is None else here(output)
     cases, data = _cases(source, limit)
-    items = items_of(cases, explainer)
-    methods, failed = serving(explainer, items[0])
+    items = make_items(cases, explainer)
+    methods, failed = supported_methods(explainer, items[0])
     settings = {
         "benchmark": BENCHMARK,
         "model": model_of(explainer) | {"name": name or explainer.name},
@@ -134,7 +133,7 @@ def blimp(
             "test_cases": _by_paradigm(cases),
             "asked": _by_paradigm([item.case for item in items]),
             "failed": failed,
-            **results_of(scores, seed),
+            **build_results(scores, seed),
         }
         if folder is not None and checkpoint is not None:
             write_whole(folder / SCORES, parquet(scores))
@@ -153,23 +152,23 @@ def _scores(
     *,
     progress: bool,
 ) -> "pa.Table":
-    """The records of all items, in their order; those of a checkpoint are not made again."""
+    """Make the records of all items, in their order, except those in a checkpoint."""
     import pyarrow as pa
 
-    from normxlogit.evaluation.blimp.scores import scores_of
+    from normxlogit.evaluation.benchmark.scores import score_items
 
-    groups = same_words(items)
+    groups = group_by_words(items)
     parts = [table for table, _ in checkpoint.parts()] if checkpoint else []
     done, tokens = sum(len(numbers) for numbers in groups[: len(parts)]), 0
     with Meter(len(items), done, tokens, shown=progress) as meter:
         for numbers in groups[len(parts) :]:
             reads = read(explainer, [items[n] for n in numbers], methods)
-            part = scores_of(items, numbers, reads, seed)
+            part = score_items(items, numbers, reads, seed)
             if checkpoint:
                 checkpoint.save(len(parts), part, {})
             parts.append(part)
             done += len(numbers)
-            tokens += sum(len(found.evidence) for found in reads)
+            tokens += sum(len(readings.evidence) for readings in reads)
             meter.show(done, tokens)
     scores = pa.concat_tables(parts)
     return scores.take(np.argsort(scores["case"].to_numpy(), kind="stable"))
@@ -186,10 +185,10 @@ def _by_paradigm(cases: Sequence[Case]) -> dict[str, int]:
 
 
 def _cases(source: str | Path, limit: int | None) -> tuple[list[Case], dict[str, Any]]:
-    """The first of each paradigm's test half, and what tells the data from other data."""
+    """Read the first cases of each paradigm's test half, and what identifies the data."""
     cases, data = list[Case](), dict[str, Any]()
     for paradigm in RULES:
-        own, data[paradigm] = read_cases(source, paradigm)
-        _, test = halves(own)
+        pairs, data[paradigm] = read_cases(source, paradigm)
+        _, test = halves(pairs)
         cases += test[:limit]
     return cases, data

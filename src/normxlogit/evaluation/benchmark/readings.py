@@ -1,10 +1,10 @@
-"""What the layers of a language model say of BLiMP's cases, by each way to read them.
+"""Readings of BLiMP's cases: scores of their tokens from each layer of a language model.
 
-Of a masked language model the logit of the good word at the mask is explained; of a causal one that
-of the good word after the words before it, in the paradigms whose cue comes first. To texts of
-causal models their token for the beginning is added where the tokenizer adds none, so that a
-sentence's first word is not the sink that all others look at. `first` and `nearest` rank tokens by
-where they stand, from the beginning and from the target.
+For masked language models the logit of the good word at the mask is explained; for causal ones that
+of the good word after its prefix, in paradigms whose cue comes first. If the tokenizer of a causal
+model adds no beginning-of-text token, it is added here, so that the first word of the sentence does
+not become the attention sink. `first` and `nearest` rank tokens by position alone, from the start
+of the text and by distance to the target.
 """
 
 from collections import defaultdict
@@ -22,7 +22,7 @@ from normxlogit.errors import (
     OptionError,
     UnsupportedHeadError,
 )
-from normxlogit.evaluation.blimp.cases import Case, target_ids
+from normxlogit.evaluation.benchmark.cases import Case, target_ids
 from normxlogit.evaluation.metrics.plausibility import rationale_mask
 from normxlogit.results.text import Attribution, Failure
 from normxlogit.tasks import Task
@@ -32,29 +32,29 @@ from normxlogit.text.words import Span
 Floats = NDArray[np.float64]
 
 SETS = ("text", "all")
-"""Whose figures there are: of the words of the sentence, and of special tokens too, as in the
-paper. The masked token is in neither.
+"""Sets of tokens that are evaluated: the words of the sentence, or special tokens as well, as in
+the paper. The masked token is in neither.
 """
-MADE_OF_LOGITS = (
+SIGNED = (
     "normxlogit",
     "logat",
     "logat_foil",
     "normxlogit_contrast",
     "logat_contrast",
 )
-"""The readings whose scores have a sign: of the good word, of the bad one, of their difference."""
+"""Readings with signed scores: of the good word, the bad one, and their difference."""
 CONTEXT_MIXING = ("globenc", "alti", "value_zeroing")
 
 
 @dataclass(frozen=True)
 class Item:
-    """A case as a model takes it.
+    """A case as input of a model.
 
     Attributes:
-        case: what it is made of.
-        text: with the mask, or up to the target.
-        begin: the first character of the text that is of the sentence.
-        cues: where the evidence is in the text.
+        case: the case.
+        text: the sentence with the mask, or up to the target.
+        begin: the first character of the sentence in the text.
+        cues: the spans of the evidence in the text.
         good, bad: the ids of the words.
     """
 
@@ -68,12 +68,12 @@ class Item:
 
 @dataclass(frozen=True)
 class Read:
-    """What a model's layers say of an item.
+    """All readings of an item.
 
     Attributes:
-        scores: of each reading, [layers, tokens].
-        evidence: bool [tokens].
-        sets: which tokens are in each of `SETS`, bool [tokens].
+        scores: the scores of each reading, [layers, tokens].
+        evidence: the tokens of the cues, bool [tokens].
+        sets: the tokens in each of `SETS`, bool [tokens].
         preferred: whether the good word has the higher logit.
     """
 
@@ -84,11 +84,11 @@ class Read:
 
 
 def check_model(explainer: ModelExplainer) -> None:
-    """Find out whether a model can be asked.
+    """Check that a model can be asked for the target.
 
     Raises:
-        ModelError: it is no masked or causal language model, has no mask token, or is asked for the
-            next word after a special token that ends every text.
+        ModelError: it is neither a masked nor a causal language model, has no mask token, or would
+            be asked for the next word after a special token that ends every text.
     """
     tokenizer = explainer.tokenizer
     kind = type(explainer.model).__name__
@@ -97,7 +97,9 @@ def check_model(explainer: ModelExplainer) -> None:
             f"BLiMP is for masked and causal language models; {kind} is for {explainer.task.value}."
         )
     if explainer.task is Task.MASK and tokenizer.mask_token is None:
-        raise ModelError(f"the tokenizer of this {kind} has no mask token to put a question with.")
+        raise ModelError(
+            f"the tokenizer of this {kind} has no mask token to put in the target's place."
+        )
     last = tokenizer("x")["input_ids"][-1]
     if explainer.task is Task.CAUSAL and last in tokenizer.all_special_ids:
         raise ModelError(
@@ -106,13 +108,14 @@ def check_model(explainer: ModelExplainer) -> None:
         )
 
 
-def items_of(cases: Sequence[Case], explainer: ModelExplainer) -> list[Item]:
-    """The cases that the model can be asked about: the words of the others are no single tokens,
-    or their cue comes too late for a causal model.
+def make_items(cases: Sequence[Case], explainer: ModelExplainer) -> list[Item]:
+    """Make items of the cases that the model can be asked about.
+
+    In the others the words are not single tokens, or the cue comes too late for a causal model.
 
     Raises:
-        InputError: there are none.
-        ModelError: the tokenizer does not tell where its tokens are.
+        InputError: none are left.
+        ModelError: the tokenizer has no character offsets.
     """
     tokenizer, is_causal = explainer.tokenizer, explainer.task is Task.CAUSAL
     start = tokenizer.bos_token or "" if is_causal else ""
@@ -129,22 +132,25 @@ def items_of(cases: Sequence[Case], explainer: ModelExplainer) -> list[Item]:
         items.append(Item(case, start + text, len(start), cues, *ids))
     if not items:
         raise InputError(
-            f"none of {len(cases)} cases can be asked: the words are no single tokens of this "
-            "model, or, of a causal one, the cue comes after the target."
+            f"none of {len(cases)} cases can be asked: the words are not single tokens of this "
+            "model, or, for a causal one, the cue comes after the target."
         )
     return items
 
 
-def same_words(items: Sequence[Item]) -> list[list[int]]:
-    """The numbers of the items that have the same good and the same bad word, by these."""
+def group_by_words(items: Sequence[Item]) -> list[list[int]]:
+    """Group the numbers of items by their good and bad word.
+
+    The items of a group have the same targets, so that they are explained in batches.
+    """
     groups = defaultdict[tuple[int, int], list[int]](list)
     for number, item in enumerate(items):
         groups[item.good, item.bad].append(number)
     return list(groups.values())
 
 
-def serving(explainer: ModelExplainer, item: Item) -> tuple[list[str], dict[str, str]]:
-    """The methods of context mixing that serve the model, and why the others do not.
+def supported_methods(explainer: ModelExplainer, item: Item) -> tuple[list[str], dict[str, str]]:
+    """Try the context-mixing methods: those that serve the model, and why the others do not.
 
     Raises:
         InputError: the text is too long for the model.
@@ -158,22 +164,22 @@ def serving(explainer: ModelExplainer, item: Item) -> tuple[list[str], dict[str,
             f"{type(explainer.model).__name__} cannot be read, though its output may be: see "
             "`explain`."
         ) from error
-    found, failed = list[str](), dict[str, str]()
+    supported, failed = list[str](), dict[str, str]()
     for name in CONTEXT_MIXING:
         try:
             explainer.explain(item.text, target=item.good, layer="all", **_options(name))
         except NormXLogitError as error:
             failed[name] = str(error)
         else:
-            found.append(name)
-    return found, failed
+            supported.append(name)
+    return supported, failed
 
 
 def read(explainer: ModelExplainer, items: Sequence[Item], methods: Sequence[str]) -> list[Read]:
-    """All readings of items that have the same good and the same bad word, in their order.
+    """Compute all readings of items with the same good and the same bad word, in their order.
 
     Raises:
-        InputError: one is too long for the model.
+        InputError: a text is too long for the model.
         ModelError: the model cannot be explained.
     """
     good, bad = (
@@ -188,7 +194,7 @@ def read(explainer: ModelExplainer, items: Sequence[Item], methods: Sequence[str
             item,
             good[n],
             bad[n],
-            {name: own[n].scores for name, own in others.items()},
+            {name: attributions[n].scores for name, attributions in others.items()},
             explainer.task is Task.CAUSAL,
         )
         for n, item in enumerate(items)
@@ -196,46 +202,49 @@ def read(explainer: ModelExplainer, items: Sequence[Item], methods: Sequence[str
 
 
 def _options(name: str) -> dict[str, Any]:
-    """A method as `Explainer.explain` takes it: of context mixing single layers."""
+    """The options of `Explainer.explain` for a method: context mixing is read layer by layer."""
     return {"method": name} if name == "norm" else {"method": name, "rollout": False}
 
 
 def _explained(
     explainer: ModelExplainer, items: Sequence[Item], **options: Any
 ) -> list[Attribution]:
-    """An attribution of every layer for each text."""
-    found = explainer.explain([item.text for item in items], layer="all", batch_size=64, **options)
-    for result in found:
+    """Explain each text at every layer."""
+    texts = [item.text for item in items]
+    results = explainer.explain(texts, layer="all", batch_size=64, **options)
+    for result in results:
         if isinstance(result, Failure):
             raise result.error
-    return found
+    return results
 
 
 def _read(
-    item: Item, one: Attribution, other: Attribution, scores: dict[str, Any], is_causal: bool
+    item: Item, good: Attribution, bad: Attribution, scores: dict[str, Any], is_causal: bool
 ) -> Read:
-    """The readings of the good word, of the bad one, and the scores of other methods."""
-    assert one.logits is not None
-    assert other.logits is not None
-    assert one.norms is not None
-    assert one.target.position is not None
-    contrast = one.logits - other.logits
-    place = one.target.position + is_causal
-    numbers, shape = np.arange(len(one)), one.scores.shape
+    """Combine the attributions of the good and the bad word with the scores of other methods."""
+    assert good.logits is not None
+    assert bad.logits is not None
+    assert good.norms is not None
+    assert good.target.position is not None
+    contrast = good.logits - bad.logits  # [layers, tokens]
+    # A causal model predicts the target at the token before it.
+    target = good.target.position + is_causal
+    positions, shape = np.arange(len(good)), good.scores.shape
     readings = {
-        "normxlogit": one.scores,
-        "logat": one.logits,
-        "logat_foil": other.logits,
-        "normxlogit_contrast": one.norms * contrast,
+        "normxlogit": good.scores,
+        "logat": good.logits,
+        "logat_foil": bad.logits,
+        "normxlogit_contrast": good.norms * contrast,
         "logat_contrast": contrast,
         **scores,
-        "first": np.broadcast_to(len(one) - numbers, shape),
-        "nearest": np.broadcast_to(len(one) + 1 - abs(numbers - place), shape),
+        "first": np.broadcast_to(len(good) - positions, shape),
+        "nearest": np.broadcast_to(len(good) + 1 - abs(positions - target), shape),
     }
-    kept = numbers != place
+    kept = positions != target
+    in_sentence = (good.segments >= 0) & (good.offsets[:, 0] >= item.begin)
     return Read(
-        {name: own.astype(np.float64) for name, own in readings.items()},
-        rationale_mask(one, [item.cues]),
-        {"text": kept & (one.segments >= 0) & (one.offsets[:, 0] >= item.begin), "all": kept},
-        one.target.logit > other.target.logit,
+        {name: values.astype(np.float64) for name, values in readings.items()},
+        rationale_mask(good, [item.cues]),
+        {"text": kept & in_sentence, "all": kept},
+        good.target.logit > bad.target.logit,
     )

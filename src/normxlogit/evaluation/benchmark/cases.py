@@ -1,8 +1,8 @@
-"""BLiMP's pairs on number agreement, and the words that settle the number.
+"""BLiMP's pairs on number agreement, and the words that determine the number.
 
-Each pair of sentences (Warstadt et al. 2020, BLiMP) differs in one word, the target; its number is
-settled by another, the cue. The sentences are generated from templates, so that rules find the cue
-without a parser; docs/blimp.md has the rules, and how far they were checked.
+The sentences of a pair (Warstadt et al. 2020, BLiMP) differ in one word, the target; another word,
+the cue, determines its number. Sentences are generated from templates, so rules find the cue
+without a parser; docs/blimp.md has the rules and how they were checked.
 """
 
 import random
@@ -29,23 +29,23 @@ _HEAD = re.compile(
     r"newspaper (?=article)|public (?=park)|Winston (?=Churchill))?"
     r"(?P<head>[A-Za-z]+)(?= )"
 )
-"""A noun phrase at the beginning: a determiner, the first part of a compound, the head."""
+"""A noun phrase at the start of a sentence: determiner, first part of a compound, head."""
 
 _LAST = re.compile(r"(?P<head>[A-Za-z]+)\.")
 
 
 @dataclass(frozen=True)
 class Case:
-    """A grammatical sentence, and the word in it that another settles.
+    """A grammatical sentence with its target and cues.
 
     Attributes:
         text: the sentence, contractions expanded.
-        target: where the word is in which the sentences of the pair differ: its first character and
-            last + 1.
+        target: the span of the word in which the sentences of the pair differ: its first character
+            and last + 1.
         good, bad: that word in the grammatical and in the other sentence.
-        cues: where the words are that settle its number, in the order of the text.
+        cues: the spans of the words that determine its number, in the order of the text.
         paradigm: BLiMP's name for the kind of pair.
-        row: how many rows of the paradigm's data are before it, if that is known.
+        row: its row in the paradigm's data, from 0; None if unknown.
     """
 
     text: str
@@ -57,7 +57,7 @@ class Case:
     row: int | None = None
 
     def with_target(self, word: str) -> "Case":
-        """The case with another word, such as the mask token, in the target's place."""
+        """Replace the target with another word, such as the mask token."""
         start, end = self.target
         moved = len(word) - (end - start)
         return replace(
@@ -74,42 +74,43 @@ class Case:
 
     @property
     def cue_comes_first(self) -> bool:
-        """Whether what settles the target is all before it, as a causal model needs it."""
+        """Whether all cues precede the target, as a causal model needs."""
         return all(end <= self.target[0] for _, end in self.cues)
 
 
 Rule = Callable[[str, Span], Span | None]
-"""Takes a sentence and the target in it, and gives the cue; None if it is not of the template."""
+"""Take a sentence and its target; return the cue, or None if the template does not match."""
 
 
 def antecedent(text: str, target: Span) -> Span | None:
-    """The head of the noun phrase, or the name, that the sentence begins with."""
-    found = _HEAD.match(text)
-    return found.span("head") if found and found.end() < target[0] else None
+    """Find the head of the noun phrase, or the name, that starts the sentence."""
+    phrase = _HEAD.match(text)
+    return phrase.span("head") if phrase and phrase.end() < target[0] else None
 
 
 def subject(text: str, target: Span) -> Span | None:
-    """The same, if the target, a verb, is the next word."""
-    found = _HEAD.match(text)
-    return found.span("head") if found and found.end() + 1 == target[0] else None
+    """As `antecedent`, if the target, a verb, is the next word."""
+    phrase = _HEAD.match(text)
+    return phrase.span("head") if phrase and phrase.end() + 1 == target[0] else None
 
 
 def relational_subject(text: str, target: Span) -> Span | None:
-    """The same, if "of" or "about" is the next word: not the distractor between it and the verb."""
-    found = _HEAD.match(text)
-    if found is None or not re.match(r" (?:of|about) [A-Za-z ]+ $", text[found.end() : target[0]]):
+    """As `antecedent`, if "of" or "about" is the next word; skip the distractor before the verb."""
+    phrase = _HEAD.match(text)
+    if phrase is None:
         return None
-    return found.span("head")
+    between = text[phrase.end() : target[0]]
+    return phrase.span("head") if re.match(r" (?:of|about) [A-Za-z ]+ $", between) else None
 
 
 def determined_noun(text: str, target: Span) -> Span | None:
-    """The last word of the sentence, which the noun phrase ends that the target, a determiner,
-    begins.
+    """Find the last word of the sentence: the noun of the phrase that the target, a determiner,
+    starts.
     """
-    found = _LAST.search(text)
-    if found is None or found.end() != len(text) or found.start() <= target[1]:
+    last = _LAST.search(text)
+    if last is None or last.end() != len(text) or last.start() <= target[1]:
         return None
-    return found.span("head")
+    return last.span("head")
 
 
 RULES: dict[str, Rule] = {
@@ -119,21 +120,21 @@ RULES: dict[str, Rule] = {
     "distractor_agreement_relational_noun": relational_subject,
     "regular_plural_subject_verb_agreement_1": subject,
 }
-"""The paradigms of Abbasi et al. 2025, and how the cue is found in each."""
+"""The paradigms of Abbasi et al. 2025, and the rule that finds the cue in each."""
 
 
 def expand(sentence: str) -> str:
-    """The sentence with "not" written out: "can't" is "cannot", "won't" "will not", ..."""
+    """Write "not" out: "can't" becomes "cannot", "won't" "will not", ..."""
     for short, long in _CONTRACTIONS:
         sentence = sentence.replace(short, long)
     return sentence
 
 
 def case_of(good: str, bad: str, paradigm: str) -> Case:
-    """A pair of sentences as a case.
+    """Make a case of a pair of sentences.
 
     Raises:
-        InputError: there are no rules for the paradigm, or the pair does not fit them.
+        InputError: there is no rule for the paradigm, or it does not match the pair.
     """
     if paradigm not in RULES:
         raise InputError(f"there is no rule for {paradigm!r}; there are {', '.join(RULES)}.")
@@ -144,29 +145,31 @@ def case_of(good: str, bad: str, paradigm: str) -> Case:
         raise InputError(f"{good!r} and {bad!r} do not differ in one word.")
     (number,) = differing
     start = len(" ".join(words[:number])) + (number > 0)
-    one, other = (re.sub(r"\W+$", "", found[number]) for found in (words, others))
-    target = (start, start + len(one))
+    right, wrong = (re.sub(r"\W+$", "", sentence[number]) for sentence in (words, others))
+    target = (start, start + len(right))
     cue = RULES[paradigm](good, target)
     if cue is None:
-        raise InputError(f"{good!r} is not of the template of {paradigm}: its cue is not known.")
-    return Case(good, target, one, other, (cue,), paradigm)
+        raise InputError(
+            f"{good!r} does not match the template of {paradigm}, so its cue is unknown."
+        )
+    return Case(good, target, right, wrong, (cue,), paradigm)
 
 
 def read_cases(source: str | Path, paradigm: str) -> tuple[list[Case], dict[str, Any]]:
-    """The pairs of a paradigm as cases, in their order.
+    """Read the pairs of a paradigm as cases, in their order.
 
     Args:
-        source: a folder, here or in a store, that has the paradigm's JSONL file; or the id of a
-            data set on the Hub that has the paradigm as a subset, such as "nyu-mll/blimp", of which
-            the split "train" is read.
+        source: a folder, local or in a store, with the paradigm's JSONL file; or the id of a data
+            set on the Hub with the paradigm as a subset, such as "nyu-mll/blimp", whose split
+            "train" is read.
         paradigm: BLiMP's name.
 
     Returns:
-        The cases, and what tells the data from other data, as plain data for JSON.
+        The cases, and what identifies the data, as plain data for JSON.
 
     Raises:
-        InputError: it cannot be read or is empty, or a row is no pair that fits the rules; the
-            error says which.
+        InputError: the source cannot be read or is empty, or a row is no pair that the rules match;
+            the error names the row.
     """
     columns, place = Columns("sentence_good", "sentence_bad"), location(source)
     if place.exists():
@@ -191,32 +194,32 @@ def read_cases(source: str | Path, paradigm: str) -> tuple[list[Case], dict[str,
 
 
 def halves(cases: Sequence[Case], seed: int = 0) -> tuple[list[Case], list[Case]]:
-    """Cases to train on and cases to test on, half of each paradigm, drawn by the seed.
+    """Split cases into a training and a test half of each paradigm, drawn by the seed.
 
-    Which half a case is in depends on the cases of its own paradigm and their order alone. Of an
-    odd number the test half has one more.
+    Which half a case is in depends only on the cases of its own paradigm and their order. The test
+    half has one more if the number is odd.
     """
-    trained: set[int] = set()
+    training: set[int] = set()
     for paradigm in dict.fromkeys(case.paradigm for case in cases):
-        own = [n for n, case in enumerate(cases) if case.paradigm == paradigm]
-        random.Random(f"{seed} {paradigm}").shuffle(own)
-        trained.update(own[: len(own) // 2])
+        numbers = [n for n, case in enumerate(cases) if case.paradigm == paradigm]
+        random.Random(f"{seed} {paradigm}").shuffle(numbers)
+        training.update(numbers[: len(numbers) // 2])
     return (
-        [case for n, case in enumerate(cases) if n in trained],
-        [case for n, case in enumerate(cases) if n not in trained],
+        [case for n, case in enumerate(cases) if n in training],
+        [case for n, case in enumerate(cases) if n not in training],
     )
 
 
 def target_ids(case: Case, tokenizer: PreTrainedTokenizerBase) -> tuple[int, int] | None:
-    """The ids that the good and the bad word have within the text; None if one of them is not a
-    single known token.
+    """Find the ids of the good and the bad word in the text; None unless each is a single known
+    token.
 
     Raises:
-        ModelError: the tokenizer does not tell where its tokens are.
+        ModelError: the tokenizer has no character offsets.
     """
     if not tokenizer.is_fast:
         raise ModelError("the tokenizer has no character offsets: load one with a tokenizer.json.")
-    found = []
+    ids = []
     for word in (case.good, case.bad):
         full = case.with_target(word)
         start, end = full.target
@@ -228,5 +231,5 @@ def target_ids(case: Case, tokenizer: PreTrainedTokenizerBase) -> tuple[int, int
         ]
         if len(within) != 1 or within[0][1] != word or within[0][0] == tokenizer.unk_token_id:
             return None
-        found.append(within[0][0])
-    return found[0], found[1]
+        ids.append(within[0][0])
+    return ids[0], ids[1]

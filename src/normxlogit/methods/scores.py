@@ -1,0 +1,27 @@
+"""The output of a method."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class MethodScores:
+    """Scores, with what a reader has to know about them.
+
+    A method whose scores are signed and need no notes may return the tensor alone.
+
+    Attributes:
+        scores: broadcast to [batch, targets, layers, sequence]; values at padding are ignored.
+        unsigned: for scores that neither support nor oppose the target, what a high score means,
+            in a few words.
+        notes: figures about the scores, such as an error, by name, float32 [batch, targets].
+        of_layers: whether the scores are those of the layers asked for; matters for methods that
+            are registered with `has_layers`.
+    """
+
+    scores: Tensor
+    unsigned: str | None = None
+    notes: Mapping[str, Tensor] = field(default_factory=dict)
+    of_layers: bool = True
