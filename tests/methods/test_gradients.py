@@ -36,12 +36,12 @@ def derivatives(
 def test_gradient_x_input_is_what_scaling_an_embedding_does(model_type: str) -> None:
     model = tiny_model(model_type)
     inputs = row_of_distinct_tokens(model)
-    found = nxl.attribute(model, inputs, target="all", method="gradient_x_input").scores[0]
+    scores = nxl.attribute(model, inputs, target="all", method="gradient_x_input").scores[0]
     for target in range(3):
         expected, own = derivatives(model, inputs, None, target), slice(None)
         if model_type in ("bart", "t5"):
             own = slice(1, -1)  # the decoder begins with the id of one of the others, too
-        np.testing.assert_allclose(found[target, own], expected[own], rtol=1e-3, atol=1e-6)
+        np.testing.assert_allclose(scores[target, own], expected[own], rtol=1e-3, atol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -65,18 +65,18 @@ def test_gradient_x_input_of_other_heads(
         if mapping != "multiple-choice"
         else tiny_inputs(model, batch=1, padding=None, mapping=mapping)
     )
-    found = nxl.attribute(model, inputs, position=position, method="gradient_x_input")
-    target = int(found.targets[0, 0])
+    result = nxl.attribute(model, inputs, position=position, method="gradient_x_input")
+    target = int(result.targets[0, 0])
     if mapping == "multiple-choice":
         inputs = {key: value[:, target : target + 1] for key, value in inputs.items()}
         inputs["input_ids"][0, 0] = torch.arange(10, 10 + inputs["input_ids"].shape[-1])
-        found = nxl.attribute(model, inputs, method="gradient_x_input")
+        result = nxl.attribute(model, inputs, method="gradient_x_input")
         inputs = {key: value[0] for key, value in inputs.items()}
         expected = derivatives(_Only(model), inputs, None, 0)
     elif mapping == "question-answering":
         start, end = (
-            found.read_position[0].tolist()
-            if found.read_position is not None
+            result.read_position[0].tolist()
+            if result.read_position is not None
             else _span(model, inputs)
         )
         parts = [derivatives(_Only(model, i), inputs, p, 0) for i, p in ((0, start), (1, end))]
@@ -84,7 +84,7 @@ def test_gradient_x_input_of_other_heads(
     else:
         place = inputs["input_ids"].shape[1] - 1 if position is None else position
         expected = derivatives(model, inputs, place, target)
-    np.testing.assert_allclose(found.scores[0], expected, rtol=1e-3, atol=1e-6)
+    np.testing.assert_allclose(result.scores[0], expected, rtol=1e-3, atol=1e-6)
 
 
 class _Only(nn.Module):
@@ -123,9 +123,9 @@ def test_gradient_norms_by_the_models_own_inputs_embeds() -> None:
     logits.max(-1).values.sum().backward()
     mask = inputs["attention_mask"].bool()
     for norm, order in (("l1", 1), ("l2", 2)):
-        found = nxl.attribute(model, inputs, method="gradient_norm", norm=norm).scores
-        torch.testing.assert_close(found[mask], embeds.grad.norm(p=order, dim=-1)[mask])
-        assert found[~mask].isnan().all()
+        scores = nxl.attribute(model, inputs, method="gradient_norm", norm=norm).scores
+        torch.testing.assert_close(scores[mask], embeds.grad.norm(p=order, dim=-1)[mask])
+        assert scores[~mask].isnan().all()
 
 
 def test_token_types_and_contrast_reach_the_gradients() -> None:
@@ -135,8 +135,8 @@ def test_token_types_and_contrast_reach_the_gradients() -> None:
     embeds = model.get_input_embeddings()(inputs["input_ids"]).detach().requires_grad_()
     logits = model(inputs_embeds=embeds, token_type_ids=inputs["token_type_ids"]).logits[0]
     (gradient,) = torch.autograd.grad(logits[1] - logits[2], embeds)
-    found = nxl.attribute(model, inputs, target=1, contrast=2, method="gradient_x_input").scores
-    torch.testing.assert_close(found, (gradient * embeds).sum(-1).detach())
+    scores = nxl.attribute(model, inputs, target=1, contrast=2, method="gradient_x_input").scores
+    torch.testing.assert_close(scores, (gradient * embeds).sum(-1).detach())
 
 
 @pytest.mark.parametrize("readout", ["margin", "logprob", "centered"])
@@ -160,7 +160,7 @@ def test_readouts_are_of_the_models_own_output(readout: str) -> None:
 def test_integrated_gradients_are_complete(model_type: str, baseline: Any) -> None:
     model = tiny_model(model_type)
     inputs = row_of_distinct_tokens(model)
-    found = nxl.attribute(
+    result = nxl.attribute(
         model, inputs, target="all", method="integrated_gradients", n_steps=300, baseline=baseline
     )
     emptied: Any = copy.deepcopy(model)
@@ -168,24 +168,24 @@ def test_integrated_gradients_are_complete(model_type: str, baseline: Any) -> No
     table[inputs["input_ids"][0]] = 0 if baseline == "zero" else table[baseline].clone()
     with torch.no_grad():
         moved = (model(**inputs).logits - emptied(**inputs).logits)[0]
-    gaps = ((found.scores[0].sum(-1) - moved) / moved).abs()
+    gaps = ((result.scores[0].sum(-1) - moved) / moved).abs()
     assert (gaps < 0.01).all()
-    torch.testing.assert_close(found.notes["completeness_gap"][0], gaps, rtol=0.1, atol=1e-4)
+    torch.testing.assert_close(result.notes["completeness_gap"][0], gaps, rtol=0.1, atol=1e-4)
 
 
 def test_integrated_gradients_with_too_few_steps_say_so() -> None:
     model = tiny_model("bert")
-    found = nxl.attribute(
+    result = nxl.attribute(
         model, tiny_inputs(model), method="integrated_gradients", n_steps=1, target="all"
     )
-    assert found.notes["completeness_gap"].shape == (2, 3)
-    assert found.notes["completeness_gap"].max() > 0.05
+    assert result.notes["completeness_gap"].shape == (2, 3)
+    assert result.notes["completeness_gap"].max() > 0.05
 
 
 def test_a_source_and_its_prefix_have_gradients() -> None:
     model = tiny_model("t5", mapping="seq2seq-lm", tie_word_embeddings=False)
     inputs = tiny_inputs(model, batch=1, padding=None, mapping="seq2seq-lm")
-    found = nxl.attribute(model, inputs, position=2, target=7, method="gradient_x_input")
+    result = nxl.attribute(model, inputs, position=2, target=7, method="gradient_x_input")
     source = model.get_input_embeddings()(inputs["input_ids"]).detach().requires_grad_()
     prefix = model.get_input_embeddings()(inputs["decoder_input_ids"]).detach().requires_grad_()
     logits = model(inputs_embeds=source, decoder_inputs_embeds=prefix).logits[0, 2, 7]
@@ -193,18 +193,18 @@ def test_a_source_and_its_prefix_have_gradients() -> None:
     expected = torch.cat(
         [(g * e).sum(-1).detach() for g, e in zip(gradients, (source, prefix), strict=True)], 1
     )
-    taken = ~found.scores[0].isnan()
+    taken = ~result.scores[0].isnan()
     assert taken.tolist() == [True] * 7 + [True] * 3 + [False] * (len(taken) - 10)
-    torch.testing.assert_close(found.scores[0, taken], expected[0, taken], rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(result.scores[0, taken], expected[0, taken], rtol=1e-4, atol=1e-6)
 
 
 def test_a_regression_is_explained_by_its_value() -> None:
     model = tiny_model("bert", 1)
     inputs = row_of_distinct_tokens(model)
-    found = nxl.attribute(model, inputs, method="gradient_x_input")
-    assert found.readout == "value"
+    result = nxl.attribute(model, inputs, method="gradient_x_input")
+    assert result.readout == "value"
     np.testing.assert_allclose(
-        found.scores[0], derivatives(model, inputs, None, 0), rtol=1e-3, atol=1e-6
+        result.scores[0], derivatives(model, inputs, None, 0), rtol=1e-3, atol=1e-6
     )
     with pytest.raises(nxl.OptionError, match="closeness"):
         nxl.attribute(model, inputs, method="gradient_x_input", readout="closeness")

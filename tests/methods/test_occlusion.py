@@ -21,7 +21,7 @@ def test_occlusion_is_a_loop(model_type: str, replacement: Any) -> None:
     if model_type == "t5":  # which must have an end
         mask &= inputs["input_ids"] != 2
     unit = torch.where(mask, torch.arange(7), -1)
-    found = nxl.attribute(
+    result = nxl.attribute(
         model, inputs, target="all", method="occlusion", replacement=replacement, unit=unit
     )
     for row in range(3):
@@ -34,35 +34,35 @@ def test_occlusion_is_a_loop(model_type: str, replacement: Any) -> None:
             with torch.no_grad():
                 own = model(**{key: value[row : row + 1] for key, value in inputs.items()}).logits
                 lost = (own - model(**changed).logits)[0]
-            torch.testing.assert_close(found.scores[row, :, token], lost, rtol=1e-4, atol=1e-5)
-    assert found.scores[~mask[:, None].expand_as(found.scores)].isnan().all()
+            torch.testing.assert_close(result.scores[row, :, token], lost, rtol=1e-4, atol=1e-5)
+    assert result.scores[~mask[:, None].expand_as(result.scores)].isnan().all()
 
 
 def test_occlusion_of_units_that_are_given() -> None:
     model = tiny_model("bert")
     inputs = tiny_inputs(model, batch=1, padding=None)
     unit = torch.tensor([[-1, 0, 0, 1, 1, 1, -1]])
-    found = nxl.attribute(model, inputs, method="occlusion", unit=unit, replacement=4).scores[0]
+    scores = nxl.attribute(model, inputs, method="occlusion", unit=unit, replacement=4).scores[0]
     with torch.no_grad():
         own = model(**inputs).logits[0]
         changed = inputs["input_ids"].masked_fill(unit == 1, 4)
         lost = (own - model(input_ids=changed).logits[0])[own.argmax()]
-    torch.testing.assert_close(found[3:6], (lost / 3).expand(3), rtol=1e-4, atol=1e-6)
-    assert found[1] == found[2]
-    assert found.isnan().tolist() == [True] + [False] * 5 + [True]
+    torch.testing.assert_close(scores[3:6], (lost / 3).expand(3), rtol=1e-4, atol=1e-6)
+    assert scores[1] == scores[2]
+    assert scores.isnan().tolist() == [True] + [False] * 5 + [True]
 
 
 def test_occlusion_of_words_sentences_and_parts() -> None:
     words = tokenizer(mask_token="<mask>")
     explainer = nxl.Explainer(classifier(words), words)
     text = "The plot is unbelievably good. Don't watch it!"
-    found = explainer.explain(text, method="occlusion")
+    result = explainer.explain(text, method="occlusion")
     ids = words(text, return_tensors="pt")["input_ids"]
-    target = found.target.id
+    target = result.target.id
     for name, index in (("unbelievably", 3), ("Don't", 6)):
-        word = found.words()
+        word = result.words()
         number = word.tokens.index(name)
-        changed = ids.masked_fill(torch.from_numpy(found.word_numbers == index)[None], 4)
+        changed = ids.masked_fill(torch.from_numpy(result.word_numbers == index)[None], 4)
         with torch.no_grad():
             lost = (
                 explainer.model(ids).logits[0, target] - explainer.model(changed).logits[0, target]
@@ -118,8 +118,8 @@ def test_parts_in_one_of_several_windows() -> None:
     words = tokenizer(mask_token="<mask>", model_max_length=16)
     explainer = nxl.Explainer(classifier(words, max_position_embeddings=16), words)
     text = "Good plot. " + "the acting is a mess " * 8
-    found = explainer.explain(text, method="occlusion", unit=[(0, 4)], long="window")
-    assert np.flatnonzero(~np.isnan(found.scores)).tolist() == [1]
+    result = explainer.explain(text, method="occlusion", unit=[(0, 4)], long="window")
+    assert np.flatnonzero(~np.isnan(result.scores)).tolist() == [1]
 
 
 def test_sentences_of_a_chat_stay_within_messages() -> None:

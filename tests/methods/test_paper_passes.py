@@ -22,19 +22,19 @@ from tests.helpers.zoo import tiny_inputs, tiny_model
 def test_the_papers_way_gives_what_its_notebook_gave(number: int, method: str, key: str) -> None:
     references = reference_numbers("notebook")
     model, inputs = reference_model("bert", torch.float32), reference_inputs("bert", number)
-    found = nxl.attribute(model, inputs, method=method, compat="paper")
-    assert found.targets[0].tolist() == references[f"bert/{number}/notebook/prediction"].tolist()
+    result = nxl.attribute(model, inputs, method=method, compat="paper")
+    assert result.targets[0].tolist() == references[f"bert/{number}/notebook/prediction"].tolist()
     expected = references[f"bert/{number}/notebook/{key}"]
-    torch.testing.assert_close(found.scores[0].double(), expected, rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(result.scores[0].double(), expected, rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize("kind", ["bert", "roberta"])
 def test_normxlogit_gives_what_the_notebook_gave(kind: str) -> None:
     references = reference_numbers("notebook")
     for number in range(4):
-        found = nxl.attribute(reference_model(kind, torch.float32), reference_inputs(kind, number))
+        result = nxl.attribute(reference_model(kind, torch.float32), reference_inputs(kind, number))
         expected = references[f"{kind}/{number}/notebook/normxlogit"]
-        torch.testing.assert_close(found.scores[0].double(), expected, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(result.scores[0].double(), expected, rtol=1e-4, atol=1e-5)
 
 
 def test_the_papers_way_is_of_one_row_at_a_time() -> None:

@@ -59,8 +59,8 @@ def test_a_linear_model_is_explained_exactly() -> None:
     words, weight = model.trunk.words.weight.detach(), model.head.weight.detach()
     expected = words[ids[0]] @ weight[1] / 4
     for method in ("gradient_x_input", "integrated_gradients"):
-        found = nxl.attribute(model, {"input_ids": ids}, target=1, method=method).scores[0]
-        torch.testing.assert_close(found, expected)
+        scores = nxl.attribute(model, {"input_ids": ids}, target=1, method=method).scores[0]
+        torch.testing.assert_close(scores, expected)
     replaced = nxl.attribute(
         model, {"input_ids": ids}, target=1, method="occlusion", replacement=9
     ).scores[0]
@@ -168,8 +168,8 @@ def test_offloaded_weights_and_half_precision(tmp_path: Path) -> None:
     half: Any = copy.deepcopy(model)
     half.to(torch.float16)
     expected = nxl.attribute(model, inputs, method="gradient_norm").scores
-    found = nxl.attribute(half, inputs, method="gradient_norm").scores
-    torch.testing.assert_close(found, expected, rtol=0.02, atol=0.02)
+    scores = nxl.attribute(half, inputs, method="gradient_norm").scores
+    torch.testing.assert_close(scores, expected, rtol=0.02, atol=0.02)
     with pytest.raises(nxl.ModelError, match="float32"):  # its gradients near 0 are over 65,504
         nxl.attribute(half, inputs, method="integrated_gradients")
 
@@ -236,11 +236,11 @@ def test_the_norm_of_a_layer_is_that_of_its_states() -> None:
 def test_batches_as_long_as_wide() -> None:
     model = tiny_model("xlnet")
     inputs = tiny_inputs(model, batch=7, padding=None)
-    found = nxl.attribute(model, inputs, method="gradient_x_input").scores
+    scores = nxl.attribute(model, inputs, method="gradient_x_input").scores
     for row in range(7):
         own = {key: value[row : row + 1] for key, value in inputs.items()}
         alone = nxl.attribute(model, own, method="gradient_x_input").scores[0]
-        torch.testing.assert_close(found[row], alone, rtol=1e-4, atol=1e-6)
+        torch.testing.assert_close(scores[row], alone, rtol=1e-4, atol=1e-6)
 
 
 class _Scaled(nn.Parameter):
