@@ -2,17 +2,19 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from html import escape
 from typing import TYPE_CHECKING
 
 import numpy as np
+from markupsafe import Markup
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.text import Text
 
 from normxlogit.results.audio import AudioAttribution
 from normxlogit.results.base import Floats
-from normxlogit.show import markup, phrases, terminal
+from normxlogit.show import phrases, terminal
+from normxlogit.show.markup import BarRow, bar_rows, signed
 from normxlogit.show.plot import new_figure
+from normxlogit.show.templating import fill
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -24,28 +26,95 @@ STRONGEST = 8
 
 _LEVELS, _HANGING = " ▁▂▃▄▅▆▇█", " ▔▔▀▀▀▀██"
 _WIDTH, _WAVE, _BARS, _BAND = 1000, 60, 120, 8
+_TOP = _WAVE + 20
 
 
-def body(result: AudioAttribution) -> str:
-    """HTML of a result: the prediction, the sound with its scores over time, numbers."""
-    parts = [markup.prediction(result)]
-    name = f"{escape(phrases.visible(result.name))}, " if result.name else ""
-    parts.append(f'<p class="nx-quiet">{name}{result.duration:.2f} seconds</p>\n')
-    if result.note:
-        parts.append(f"<p>{escape(phrases.visible(result.note))}</p>\n")
-    for number in range(len(result.targets)):
-        part = result.at(number)
-        if not phrases.is_plain(result):
-            parts.append(f"<h3>Explained: {escape(phrases.explained(part))}</h3>\n")
-        several = len(part.layers) > 1
-        for layer in part.single():
-            if several:
-                parts.append(f"<h4>Layer {layer.layers[0]}</h4>\n")
-            parts.append(_drawing(layer))
-        parts.append(_legend(part))
-        if not several:
-            parts += [_strongest(part.only()), _numbers(part.only())]
-    return "".join(parts)
+@dataclass(frozen=True)
+class Rectangle:
+    """A step, or a patch of a spectrogram, as a page draws it.
+
+    Attributes:
+        left, upper, width, height: where it lies, in the units of its drawing.
+        share: its score as a share of the largest.
+        title: what it says when pointed at.
+    """
+
+    left: float
+    upper: float
+    width: float
+    height: float
+    share: float
+    title: str
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A sound as a wave, with its scores over time.
+
+    Attributes:
+        layer: the layer that the scores are of.
+        width, height: of the drawing, in its own units.
+        wave: the outline of the sound, points (x, y).
+        steps: a bar for each step.
+        zero: where the zero line of the bars is, from above.
+        bands: the patches of each band of frequency, if there are any.
+        middle, end: the names of these two points in time; the former may be empty.
+    """
+
+    layer: int
+    width: int
+    height: float
+    wave: list[tuple[float, float]]
+    steps: list[Rectangle]
+    zero: float
+    bands: list[Rectangle]
+    middle: str
+    end: str
+
+
+@dataclass(frozen=True)
+class TargetSection:
+    """What a page says of a target.
+
+    Attributes:
+        explained: the target by name; None if it is what was predicted.
+        drawings: the sound and its scores, for each layer.
+        meaning, note: what the scores say, and of what they are.
+        strongest: the strongest steps; none of several layers.
+        numbers: the name and score of every step; none of several layers.
+    """
+
+    explained: str | None
+    drawings: list[Drawing]
+    meaning: phrases.Meaning
+    note: str
+    strongest: list[BarRow]
+    numbers: list[tuple[str, str]]
+
+
+def body(result: AudioAttribution) -> Markup:
+    """Return the HTML of a result: the prediction, the sound with its scores, numbers."""
+    values = {
+        "said": phrases.verdict(result),
+        "name": result.name,
+        "duration": result.duration,
+        "note": result.note,
+        "sections": [_section(result, number) for number in range(len(result.targets))],
+    }
+    return fill("audio.html", values)
+
+
+def _section(result: AudioAttribution, number: int) -> TargetSection:
+    part = result.at(number)
+    single = part.only() if len(part.layers) == 1 else None
+    return TargetSection(
+        explained=None if phrases.is_plain(result) else phrases.explained(part),
+        drawings=[_drawing(layer) for layer in part.single()],
+        meaning=phrases.meaning(part),
+        note=_note(result),
+        strongest=[] if single is None else _strongest(single),
+        numbers=[] if single is None else _numbers(single),
+    )
 
 
 def render(result: AudioAttribution) -> "Report":
@@ -175,101 +244,91 @@ def _steps(result: AudioAttribution, width: int) -> Iterator[Text]:
     yield from terminal.bar_lines(names, result.track()[steps], width, [False] * len(steps))
 
 
-def _drawing(result: AudioAttribution) -> str:
-    """The sound as a wave, its scores as bars under it, and bands of frequency if there are."""
-    edges, track = _edges(result), result.track()
+def _drawing(result: AudioAttribution) -> Drawing:
+    """Draw the sound, its scores as bars under it, and under these bands of frequency if any."""
+    edges = _edges(result)
     end = result.duration if result.seconds is not None else float(len(edges))
-    full = phrases.scale(track)
-    low, high = max(0.0, -float(track.min(initial=0))), max(0.0, float(track.max(initial=0)))
-    zero = _WAVE + 10 + _BARS * high / (low + high or 1.0)
-    drawn = _wave(result.envelope)
-    for (start, stop), score in zip((edges / end * _WIDTH).tolist(), track.tolist(), strict=True):
-        height = _BARS * abs(score) / (low + high or 1.0)
-        y = zero if score < 0 else zero - height
-        seconds = f"{start * end / _WIDTH:.2f} - {stop * end / _WIDTH:.2f}"
-        kind = "nx-step nx-against" if score < 0 else "nx-step"
-        drawn += (
-            f'<rect class="{kind}" x="{start:.2f}" y="{y:.2f}" '
-            f'width="{max(0.2, stop - start - 0.4):.2f}" height="{height:.2f}">'
-            f"<title>{seconds}: {markup.signed(score, full)}</title></rect>"
-        )
-    drawn += f'<line class="nx-line" x1="0" x2="{_WIDTH}" y1="{zero:.2f}" y2="{zero:.2f}"/>'
-    height = _WAVE + 20 + _BARS
-    if result.grid is not None:
-        bands, height = _bands(result, edges / end * _WIDTH, height)
-        drawn += bands
-    unit = f"{end:.2f} s" if result.seconds is not None else f"{len(edges)} positions"
-    half = f"{end / 2:.2f} s" if result.seconds is not None else ""
-    return (
-        f'<div class="nx-sound"><svg viewBox="0 0 {_WIDTH} {height:.0f}" role="img" '
-        f'aria-label="The sound and its scores over time">{drawn}</svg>\n'
-        f'<div class="nx-times"><span>0</span><span>{half}</span><span>{unit}</span></div></div>\n'
+    places = edges / end * _WIDTH
+    bands = [] if result.grid is None else _bands(result, places)
+    steps, zero = _bars(result, places, end)
+    timed = result.seconds is not None
+    return Drawing(
+        layer=result.layers[0],
+        width=_WIDTH,
+        height=max([_TOP + _BARS, *(band.upper + band.height for band in bands)]),
+        wave=_wave(result.envelope),
+        steps=steps,
+        zero=zero,
+        bands=bands,
+        middle=f"{end / 2:.2f} s" if timed else "",
+        end=f"{end:.2f} s" if timed else f"{len(edges)} positions",
     )
 
 
-def _wave(envelope: Floats) -> str:
+def _bars(result: AudioAttribution, places: Floats, end: float) -> tuple[list[Rectangle], float]:
+    """Return a bar for each step, and where their zero line is, so that the bars just fit in."""
+    track, full = result.track(), phrases.scale(result.track())
+    low, high = max(0.0, -float(track.min(initial=0))), max(0.0, float(track.max(initial=0)))
+    span = low + high or 1.0
+    zero = _WAVE + 10 + _BARS * high / span
+    bars = []
+    for (start, stop), score in zip(places.tolist(), track.tolist(), strict=True):
+        height = _BARS * abs(score) / span
+        time = f"{start * end / _WIDTH:.2f} - {stop * end / _WIDTH:.2f}"
+        bars.append(
+            Rectangle(
+                left=start,
+                upper=zero if score < 0 else zero - height,
+                width=max(0.2, stop - start - 0.4),
+                height=height,
+                share=score / full,
+                title=f"{time}: {signed(score, full)}",
+            )
+        )
+    return bars, zero
+
+
+def _wave(envelope: Floats) -> list[tuple[float, float]]:
+    """Return the outline of the sound: along its upper edge, and back along the lower one."""
     middle = _WAVE / 2
     size = envelope / (float(envelope.max(initial=0)) or 1.0) * middle
     x = np.linspace(0, _WIDTH, len(size))
-    upper = [f"{a:.1f} {middle - b:.1f}" for a, b in zip(x, size, strict=True)]
-    lower = [f"{a:.1f} {middle + b:.1f}" for a, b in zip(x[::-1], size[::-1], strict=True)]
-    return f'<path class="nx-wave" d="M{"L".join([*upper, *lower])}Z"/>'
+    upper, lower = np.stack([x, middle - size], -1), np.stack([x, middle + size], -1)
+    return [(float(x), float(y)) for x, y in np.concatenate([upper, lower[::-1]])]
 
 
-def _bands(result: AudioAttribution, edges: Floats, top: float) -> tuple[str, float]:
+def _bands(result: AudioAttribution, places: Floats) -> list[Rectangle]:
     patches = result.patches()
-    full = phrases.scale(patches)
-    drawn, height = "", max(_BAND, 90 / len(patches))
-    for band, row in enumerate(patches[::-1].tolist()):
-        for (start, stop), score in zip(edges.tolist(), row, strict=True):
-            title = f"band {len(patches) - band}: {markup.signed(score, full)}"
-            drawn += (
-                f'<rect x="{start:.2f}" y="{top + band * height:.2f}" '
-                f'width="{stop - start:.2f}" height="{height:.2f}"'
-                f"{markup.look(score / full, 'nx-band')}><title>{title}</title></rect>"
-            )
-    return drawn, top + height * len(patches)
-
-
-def _legend(result: AudioAttribution) -> str:
-    meaning = phrases.meaning(result)
-    note = "One score for each step in time."
-    if result.grid is not None:
-        note = (
-            "A bar is the sum over the bands of frequency, which are drawn below it, the highest "
-            "on top."
+    full, height = phrases.scale(patches), max(_BAND, 90 / len(patches))
+    return [
+        Rectangle(
+            left=start,
+            upper=_TOP + _BARS + number * height,
+            width=stop - start,
+            height=height,
+            share=score / full,
+            title=f"band {len(patches) - number}: {signed(score, full)}",
         )
-    return markup.legend(meaning, f"{meaning.sentence} {note}")
+        for number, row in enumerate(patches[::-1].tolist())
+        for (start, stop), score in zip(places.tolist(), row, strict=True)
+    ]
 
 
-def _strongest(result: AudioAttribution) -> str:
+def _note(result: AudioAttribution) -> str:
+    if result.grid is None:
+        return "One score for each step in time."
+    return "A bar is the sum over the bands of frequency, drawn below it with the highest on top."
+
+
+def _strongest(result: AudioAttribution) -> list[BarRow]:
     steps, track = _strong(result), result.track()
-    own = track[steps]
-    low, high = max(0.0, -float(own.min(initial=0))), max(0.0, float(own.max(initial=0)))
-    largest = phrases.scale(track)
-    lines = "".join(
-        f'<tr><th scope="row">{_named(result, step)}</th>'
-        f'<td class="nx-number">{markup.signed(float(track[step]), largest)}</td>'
-        f"{markup.track(float(track[step]), low, high)}</tr>\n"
-        for step in steps
-    )
-    return (
-        '<table class="nx-bars"><caption>The strongest steps, in order of time.</caption>\n'
-        f"<tbody>\n{lines}</tbody></table>\n"
-    )
+    names = [_named(result, step) for step in steps]
+    return bar_rows(names, track[steps].tolist(), phrases.scale(track))
 
 
-def _numbers(result: AudioAttribution) -> str:
+def _numbers(result: AudioAttribution) -> list[tuple[str, str]]:
     track = result.track()
     largest = phrases.scale(track)
-    lines = "".join(
-        f'<tr><th scope="row">{_named(result, step)}</th>'
-        f'<td class="nx-number">{markup.signed(score, largest)}</td></tr>\n'
-        for step, score in enumerate(track.tolist())
-    )
-    return (
-        "<details><summary>All scores over time</summary>\n"
-        '<div class="nx-scroll"><table><thead><tr><th scope="col">Time</th>'
-        '<th scope="col" class="nx-number">Score</th></tr></thead>\n'
-        f"<tbody>\n{lines}</tbody></table></div></details>\n"
-    )
+    return [
+        (_named(result, step), signed(score, largest)) for step, score in enumerate(track.tolist())
+    ]

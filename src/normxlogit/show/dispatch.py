@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from markupsafe import Markup
+
 from normxlogit.results.base import Result
 
 if TYPE_CHECKING:
@@ -18,9 +20,9 @@ if TYPE_CHECKING:
 _MODULES = {"text": "text", "generation": "generation", "image": "image", "audio": "audio"}
 
 
-def body(result: Result, special: bool) -> str:
+def body(result: Result, special: bool) -> Markup:
     """HTML of a result, to be put into a frame."""
-    html: str = _module(result).body(result, **_options(result, special))
+    html: Markup = _module(result).body(result, **_options(result, special))
     return html
 
 

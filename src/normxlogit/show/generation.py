@@ -2,17 +2,18 @@
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from html import escape
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from markupsafe import Markup
 
 from normxlogit.results.base import Floats
 from normxlogit.results.generation import GenerationAttribution
 from normxlogit.show import phrases
 from normxlogit.show.generation_layout import WORDS, Exhibit
-from normxlogit.show.markup import legend, look, signed, track
+from normxlogit.show.markup import BarRow, bar_rows, signed
+from normxlogit.show.templating import fill
 from normxlogit.text.words import sentence_spans
 
 if TYPE_CHECKING:
@@ -31,67 +32,100 @@ PLOT = (60, 80)
 """How many tokens of the answer and words of the prompt a plot has at most."""
 
 
-def body(result: GenerationAttribution) -> str:
-    """HTML of a generation: prompt, answer, and the words that it rests on."""
+@dataclass(frozen=True)
+class Mark:
+    """A part of the prompt or the answer, on the page.
+
+    Attributes:
+        text: what is shown of it.
+        column: the number of its word among the columns; None if it is not marked as a word.
+        cell: the number of its cell of the answer; None if it is not marked as one.
+        share: its score as a share of the largest; None without colour.
+        classes: its classes, besides that of the colour.
+    """
+
+    text: str
+    column: int | None = None
+    cell: int | None = None
+    share: float | None = None
+    classes: str = ""
+
+
+@dataclass(frozen=True)
+class PromptPart:
+    """A message of a chat, what stands between messages, or a prompt without any.
+
+    Attributes:
+        role: whose message it is; None if it is none.
+        is_frame: whether it stands between messages.
+        marks: its text.
+    """
+
+    role: str | None
+    is_frame: bool
+    marks: list[Mark]
+
+
+def body(result: GenerationAttribution) -> Markup:
+    """Return the HTML of a generation: prompt, answer, and the words that it rests on."""
     shown = Exhibit(result)
     scores = shown.summed(shown.whole)
-    meaning = phrases.meaning(shown.words, "the answer, or what is selected of it")
     layers = result.layers
-    note = (
-        f" Shown is layer {layers[-1]}, of {phrases.layer_names(layers)}."
-        if len(layers) > 1
-        else ""
-    )
-    data = _json(_data(shown))
-    return (
-        '<div class="nx-columns">\n<div class="nx-main">\n'
-        '<p class="nx-hint" hidden>Point at a word of the answer, or select several, to see what '
-        "they rest on.<span> With the keyboard: arrows move, Shift+arrows extend, Esc shows the "
-        "whole answer.</span></p>\n"
-        f"{_prompt(shown, scores)}{_answer(shown, scores)}"
-        f"{legend(meaning, f'{meaning.sentence} {phrases.unit_note(shown.words)}{note}')}"
-        "</div>\n"
-        f'<aside class="nx-panel">{_panel(shown, scores)}</aside>\n</div>\n'
-        f'<script type="application/json">{data}</script>\n'
-    )
+    note = phrases.unit_note(shown.words)
+    if len(layers) > 1:
+        note += f" Shown is layer {layers[-1]}, of {phrases.layer_names(layers)}."
+    rest = float(shown.rest[shown.whole].sum())
+    values = {
+        "heading": "Conversation" if shown.words.messages else "Prompt",
+        "prompt": list(_prompt(shown, scores)),
+        "answer": list(_answer(shown, scores)),
+        "meaning": phrases.meaning(shown.words, "the answer, or what is selected of it"),
+        "note": note,
+        "explained": _explained(shown),
+        "words": _word_rows(shown, scores),
+        "parts": _part_rows(shown),
+        "rest_name": _rest_name(shown),
+        "rest": signed(rest, max(abs(rest), 1e-6)),
+        "data": Markup(_json(_data(shown))),
+    }
+    return fill("generation.html", values)
 
 
-def _prompt(shown: Exhibit, scores: Floats) -> str:
+def _prompt(shown: Exhibit, scores: Floats) -> Iterator[PromptPart]:
     words, largest = shown.words, shown.scale(scores)
-    placed = list(_placed(words))
-    marks = [
+    placed = [
         (start, end, _mark(shown, column, text, scores, largest))
-        for column, start, end, text in placed
+        for column, start, end, text in _placed(words)
     ]
     if not words.messages:
-        inner = f'<div class="nx-text" dir="auto">{_region(words.prompt, 0, marks)[0]}</div>\n'
-        heading = "Prompt"
-    else:
-        heading = "Conversation"
-        inner, at = "", 0
-        for message in words.messages:
-            frame, at = _region(words.prompt[: message.start], at, marks)
-            content, at = _region(words.prompt[: message.end], at, marks)
-            inner += _frame(frame)
-            inner += (
-                f'<section class="nx-message"><h4>{escape(phrases.visible(message.role))}</h4>'
-                f'<div class="nx-text" dir="auto">{content}</div></section>\n'
-            )
-        inner += _frame(_region(words.prompt, at, marks)[0])
-    return (
-        f'<h3>{heading}</h3>\n<div class="nx-prompt" tabindex="0" role="region" '
-        f'aria-label="{heading}">\n{inner}</div>\n'
-    )
+        yield PromptPart(None, False, _region(words.prompt, 0, placed)[0])
+        return
+    at = 0
+    for message in words.messages:
+        frame, at = _region(words.prompt[: message.start], at, placed)
+        content, at = _region(words.prompt[: message.end], at, placed)
+        yield from _frame(frame)
+        yield PromptPart(message.role, False, content)
+    yield from _frame(_region(words.prompt, at, placed)[0])
 
 
-def _frame(html: str) -> str:
-    """What stands between messages, on one line."""
-    html = html.strip().replace("\n", "↵")
-    return f'<div class="nx-frame">{html}</div>\n' if html else ""
+def _frame(marks: list[Mark]) -> Iterator[PromptPart]:
+    """Put what stands between messages on one line, if there is anything."""
+    if not any(mark.column is not None or mark.text.strip() for mark in marks):
+        return
+    texts = [mark.text for mark in marks]
+    if marks[0].column is None:
+        texts[0] = texts[0].lstrip()
+    if marks[-1].column is None:
+        texts[-1] = texts[-1].rstrip()
+    lines = [
+        replace(mark, text=text.replace("\n", "↵")) for mark, text in zip(marks, texts, strict=True)
+    ]
+    yield PromptPart(None, True, lines)
 
 
 def _placed(words: GenerationAttribution) -> Iterator[tuple[int, int, int, str]]:
-    """The columns of the prompt, each with its first character, last + 1, and its text.
+    """Find the columns of the prompt: for each its first character, last + 1, and its text.
 
     Special tokens that have no place of their own in the text are looked for where they follow.
     """
@@ -105,8 +139,8 @@ def _placed(words: GenerationAttribution) -> Iterator[tuple[int, int, int, str]]
             continue
         if end <= start:
             name, space = words.tokens[column], len(prompt[at:]) - len(prompt[at:].lstrip())
-            found = next((p for p in (at, at + space) if prompt.startswith(name, p)), None)
-            start, end = (at, at) if found is None else (found, found + len(name))
+            place = next((p for p in (at, at + space) if prompt.startswith(name, p)), None)
+            start, end = (at, at) if place is None else (place, place + len(name))
             text = phrases.one_line(name)
         else:
             start = max(at, end - len(prompt[start:end].lstrip()))
@@ -115,86 +149,64 @@ def _placed(words: GenerationAttribution) -> Iterator[tuple[int, int, int, str]]
         yield column, start, end, text
 
 
-def _mark(shown: Exhibit, column: int, text: str, scores: Floats, largest: float) -> str:
+def _mark(shown: Exhibit, column: int, text: str, scores: Floats, largest: float) -> Mark:
+    if not shown.coloured[column]:
+        return Mark(text, column, classes="nx-special")
     score = float(scores[column])
-    if shown.coloured[column]:
-        looks = look(0.0 if np.isnan(score) else score / largest)
-    else:
-        looks = ' class="nx-special"'
-    return f'<mark data-column="{column}"{looks}>{escape(text)}</mark>'
+    return Mark(text, column, share=0.0 if np.isnan(score) else score / largest)
 
 
-def _region(text: str, at: int, marks: Sequence[tuple[int, int, str]]) -> tuple[str, int]:
-    """The text from a character on as HTML with the marks that begin in it; where it ends."""
-    html, begin = "", at
-    for start, end, mark in marks:
+def _region(text: str, at: int, placed: Sequence[tuple[int, int, Mark]]) -> tuple[list[Mark], int]:
+    """Return the text from character `at` on, with the marks that begin in it; and its end."""
+    parts, begin = list[Mark](), at
+    for start, end, mark in placed:
         if begin <= start < len(text) or (start == end == len(text) and start >= at):
-            html += escape(phrases.visible(text[at:start])) + mark
+            parts += [*_between(text[at:start]), mark]
             at = max(at, end)
-    return html + escape(phrases.visible(text[at:])), max(at, len(text))
+    return [*parts, *_between(text[at:])], max(at, len(text))
 
 
-def _answer(shown: Exhibit, scores: Floats) -> str:
-    answer, largest, at, html = shown.words.answer, shown.scale(scores), 0, ""
-    words, explained = shown.words, _explained(shown)
+def _between(text: str) -> list[Mark]:
+    """Return text that is not marked."""
+    return [Mark(phrases.visible(text))] if text else []
+
+
+def _answer(shown: Exhibit, scores: Floats) -> Iterator[Mark]:
+    answer, largest, at = shown.words.answer, shown.scale(scores), 0
+    words, is_part = shown.words, _explained(shown) != WHOLE
     for column in np.flatnonzero((words.segments == 1) & ~words.special).tolist():
         start, end = map(int, words.offsets[column])
         if at <= start < end <= shown.cells[0].span[0]:
-            mark = _mark(shown, column, phrases.visible(answer[start:end]), scores, largest)
-            html += escape(phrases.visible(answer[at:start])) + mark
+            yield from _between(answer[at:start])
+            yield _mark(shown, column, phrases.visible(answer[start:end]), scores, largest)
             at = end
-    last = max((n for n, cell in enumerate(shown.cells) if cell.targets[-1] in shown.whole))
+    last = max(n for n, cell in enumerate(shown.cells) if cell.targets[-1] in shown.whole)
     for number, cell in enumerate(shown.cells):
         start, end = cell.span
-        html += escape(phrases.visible(answer[at:start])) if start > at else ""
+        yield from _between(answer[at:start])
         score = float(scores[cell.column]) if cell.column >= 0 else 0.0
-        share = 0.0 if np.isnan(score) or number >= last else score / largest
-        names = ["nx-special"] * cell.special + ["nx-explained"] * (explained != WHOLE)
-        looks = look(share, " ".join(names))
-        html += f'<mark data-cell="{number}"{looks}>{escape(cell.text)}</mark>'
+        yield Mark(
+            cell.text,
+            cell=number,
+            share=0.0 if np.isnan(score) or number >= last else score / largest,
+            classes=" ".join(["nx-special"] * cell.special + ["nx-explained"] * is_part),
+        )
         part = answer[start:end]
-        trailing = part[len(part.rstrip()) :]
-        html += escape(phrases.visible(trailing))
+        yield from _between(part[len(part.rstrip()) :])
         at = max(at, end)
-    html += escape(phrases.visible(answer[at:]))
-    return (
-        f'<h3>Answer</h3>\n<div class="nx-text nx-answer" dir="auto" aria-label="Answer">{html}'
-        '</div>\n<p class="nx-live" aria-live="polite"></p>\n'
-    )
+    yield from _between(answer[at:])
 
 
-def _panel(shown: Exhibit, scores: Floats) -> str:
+def _word_rows(shown: Exhibit, scores: Floats) -> list[BarRow]:
     rows = shown.top(scores)
-    listed = scores[rows]
-    low, high = float(-listed.min(initial=0.0)), float(listed.max(initial=0.0))
-    largest = shown.scale(scores)
-    words = "".join(
-        f'<tr><th scope="row" dir="auto">{escape(phrases.one_line(shown.words.tokens[row]))}</th>'
-        f'<td class="nx-number">{signed(score, largest)}</td>{track(score, low, high)}</tr>\n'
-        for row, score in zip(rows, listed.tolist(), strict=True)
-    )
+    names = [phrases.one_line(shown.words.tokens[row]) for row in rows]
+    return bar_rows(names, scores[rows].tolist(), shown.scale(scores))
+
+
+def _part_rows(shown: Exhibit) -> list[BarRow]:
     sums = np.array([float(part.scores[shown.whole].sum()) for part in shown.parts])
-    low, high = float(-sums.min(initial=0.0)), float(sums.max(initial=0.0))
-    parts = "".join(
-        f'<tr><th scope="row">{escape(phrases.one_line(part.name))}</th>'
-        f'<td class="nx-number">{signed(score, phrases.scale(sums))}</td>'
-        f"{track(score, low, high)}</tr>\n"
-        for part, score in zip(shown.parts, sums.tolist(), strict=True)
-    )
-    rest = float(shown.rest[shown.whole].sum())
-    return (
-        f'<h3 class="nx-what">{escape(_explained(shown))}</h3>\n'
-        '<p class="nx-chance nx-quiet"></p>\n'
-        '<p><button class="nx-clear" type="button" hidden>Show the whole answer</button></p>\n'
-        '<table class="nx-bars nx-words">'
-        "<caption>rests most on these words of the prompt</caption>\n"
-        f"<tbody>\n{words}</tbody></table>\n"
-        '<table class="nx-bars nx-parts"><caption>and in sum, on all words of</caption>\n'
-        f"<tbody>\n{parts}</tbody></table>\n"
-        '<p class="nx-quiet nx-rest-note">Not listed or coloured, dotted: '
-        f"{_rest_name(shown)}, together "
-        f'<span class="nx-rest">{signed(rest, max(abs(rest), 1e-6))}</span>.</p>\n'
-    )
+    names = [phrases.one_line(part.name) for part in shown.parts]
+    return bar_rows(names, sums.tolist(), phrases.scale(sums))
 
 
 def _explained(shown: Exhibit) -> str:

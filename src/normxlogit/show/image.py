@@ -3,18 +3,20 @@
 import base64
 from collections.abc import Iterator
 from dataclasses import dataclass
-from html import escape
 from typing import TYPE_CHECKING
 
 import numpy as np
+from markupsafe import Markup
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.style import Style
 from rich.text import Text
 
 from normxlogit.results.base import Floats
 from normxlogit.results.image import ImageAttribution
-from normxlogit.show import markup, phrases, terminal
+from normxlogit.show import phrases, terminal
+from normxlogit.show.markup import BarRow, bar_rows, signed
 from normxlogit.show.plot import new_figure
+from normxlogit.show.templating import fill
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -29,25 +31,114 @@ _AGAINST = ("  ", "╌╌", "──", "══", "━━")
 _MOST_LINES = 24
 
 
-def body(result: ImageAttribution) -> str:
-    """HTML of a result: the prediction, the picture, the picture under its scores, numbers."""
-    parts = [markup.prediction(result)]
-    if result.name:
-        parts.append(f'<p class="nx-quiet">{escape(phrases.visible(result.name))}</p>\n')
-    if result.note:
-        parts.append(f"<p>{escape(phrases.visible(result.note))}</p>\n")
-    for number in range(len(result.targets)):
-        part = result.at(number)
-        if not phrases.is_plain(result):
-            parts.append(f"<h3>Explained: {escape(phrases.explained(part))}</h3>\n")
-        if result.grid is None:
-            parts += [_picture_alone(result), _legend(part), _numbers(part)]
-        elif len(part.layers) > 1:
-            parts += [_pictures(part), _legend(part)]
-        else:
-            part = part.only()
-            parts += [_pictures(part), _legend(part), _strongest(part), _grid(part)]
-    return "".join(parts)
+@dataclass(frozen=True)
+class Rectangle:
+    """A patch as a page draws it, in the units of its picture.
+
+    Attributes:
+        left, upper, width, height: where it lies.
+        share: its score as a share of the largest.
+        title: what it says when pointed at; None if nothing.
+    """
+
+    left: float
+    upper: float
+    width: float
+    height: float
+    share: float
+    title: str | None
+
+
+@dataclass(frozen=True)
+class Overlay:
+    """The patches of a layer over their picture.
+
+    Attributes:
+        caption: what it shows.
+        over_picture: whether the picture lies under it.
+        width, height: of the drawing, in its own units.
+        window: left, upper, right and lower edge of the part of the picture that patches lie over;
+            None if that is all of it, or not known.
+        patches: the patches.
+    """
+
+    caption: str
+    over_picture: bool
+    width: int
+    height: int
+    window: tuple[float, float, float, float] | None
+    patches: list[Rectangle]
+
+
+@dataclass(frozen=True)
+class ScoreGrid:
+    """All scores, as the patches lie.
+
+    Attributes:
+        rows: of each row of patches their shares of the largest score, and the scores as text.
+        others: the scores of the positions that lie nowhere, as text.
+    """
+
+    rows: list[list[tuple[float, str]]]
+    others: list[str]
+
+
+@dataclass(frozen=True)
+class TargetSection:
+    """What a page says of a target.
+
+    Attributes:
+        explained: the target by name; None if it is what was predicted.
+        by_layer: whether it shows several layers, each in small.
+        overlays: a drawing for each layer; none if the patches are not known.
+        meaning, note: what the scores say, and of what they are.
+        strongest: the strongest patches; none of several layers.
+        grid: all scores as the patches lie; None of several layers, or if that is not known.
+        numbers: all scores by position, if it is not known how the patches lie.
+    """
+
+    explained: str | None
+    by_layer: bool
+    overlays: list[Overlay]
+    meaning: phrases.Meaning
+    note: str
+    strongest: list[BarRow]
+    grid: ScoreGrid | None
+    numbers: list[str]
+
+
+def body(result: ImageAttribution) -> Markup:
+    """Return the HTML of a result: prediction, picture, the picture under its scores, numbers."""
+    height, width = result.original
+    values = {
+        "said": phrases.verdict(result),
+        "name": result.name,
+        "note": result.note,
+        "width": width,
+        "height": height,
+        "ratio": _ratio(result),
+        "picture": None
+        if result.thumbnail is None
+        else base64.b64encode(result.thumbnail).decode("ascii"),
+        "sections": [_section(result, number) for number in range(len(result.targets))],
+    }
+    return fill("image.html", values)
+
+
+def _section(result: ImageAttribution, number: int) -> TargetSection:
+    part = result.at(number)
+    by_layer = result.grid is not None and len(part.layers) > 1
+    single = None if result.grid is None or by_layer else part.only()
+    return TargetSection(
+        explained=None if phrases.is_plain(result) else phrases.explained(part),
+        by_layer=by_layer,
+        overlays=[] if result.grid is None else _overlays(part),
+        meaning=phrases.meaning(part),
+        note="One score for each patch." if result.grid else "One score for each position.",
+        strongest=[] if single is None else _strongest(single),
+        grid=None if single is None else _grid(single),
+        numbers=_numbers(part) if result.grid is None else [],
+    )
 
 
 def render(result: ImageAttribution) -> "Report":
@@ -196,55 +287,29 @@ def _strong(result: ImageAttribution) -> list[tuple[tuple[int, int], float]]:
     return sorted(found, key=lambda item: -item[1])
 
 
-def _ratio(result: ImageAttribution) -> str:
-    """The picture and its proportions as CSS variables."""
+def _ratio(result: ImageAttribution) -> float:
+    """Return width by height of the picture; of the grid where this is all there is to draw."""
     height, width = result.original
     if result.box is None and result.grid is not None and result.thumbnail is None:
         height, width = result.grid
-    style = f"--ratio:{width / height:.4f}"
-    if result.thumbnail is not None:
-        data = base64.b64encode(result.thumbnail).decode("ascii")
-        style += f";--picture:url(data:image/png;base64,{data})"
-    return style
+    return width / height
 
 
-def _picture_alone(result: ImageAttribution) -> str:
-    return f'<div class="nx-pictures" style="{_ratio(result)}">\n{_plain_figure(result)}</div>\n'
-
-
-def _plain_figure(result: ImageAttribution) -> str:
-    if result.thumbnail is None:
-        return ""
-    height, width = result.original
-    return (
-        '<figure><div class="nx-picture" role="img" aria-label="The picture"><i></i></div>'
-        f"<figcaption>The picture, {width} × {height}</figcaption></figure>\n"
-    )
-
-
-def _pictures(result: ImageAttribution) -> str:
-    """The picture, and what its patches say, at each layer."""
+def _overlays(result: ImageAttribution) -> list[Overlay]:
+    """Return the patches over the picture, at each layer, in one scale."""
     full = phrases.scale(result.patches())
     layers = list(result.single())
-    several = len(layers) > 1
-    drawn = "" if several else _plain_figure(result)
-    for part in layers:
-        caption = f"Layer {part.layers[0]}" if several else _caption(part)
-        drawn += (
-            f'<figure><div class="nx-picture" role="img" aria-label="{escape(caption)}">'
-            f"{_overlay(part, full, titles=not several)}</div>"
-            f"<figcaption>{escape(caption)}</figcaption></figure>\n"
-        )
-    small = " nx-small" if several else ""
-    return f'<div class="nx-pictures{small}" style="{_ratio(result)}">\n{drawn}</div>\n'
+    if len(layers) == 1:
+        return [_overlay(layers[0], full, _caption(layers[0]), titles=True)]
+    return [_overlay(part, full, f"Layer {part.layers[0]}", titles=False) for part in layers]
 
 
 def _caption(result: ImageAttribution) -> str:
     rows, columns = result.grid or (0, 0)
-    words = f"{rows} × {columns} patches"
+    count = f"{rows} × {columns} patches"
     if result.box is None:
-        return f"{words}, not laid over the picture"
-    return f"{words}; what lies under none is pale" if _cropped(result) else words
+        return f"{count}, not laid over the picture"
+    return f"{count}; what lies under none is pale" if _cropped(result) else count
 
 
 def _cropped(result: ImageAttribution) -> bool:
@@ -255,7 +320,7 @@ def _cropped(result: ImageAttribution) -> bool:
     return bool(max(left / width, upper / height, 1 - right / width, 1 - lower / height) > 0.005)
 
 
-def _overlay(result: ImageAttribution, full: float, titles: bool) -> str:
+def _overlay(result: ImageAttribution, full: float, caption: str, *, titles: bool) -> Overlay:
     patches = result.patches()
     rows, columns = patches.shape
     if result.box is None:
@@ -264,92 +329,46 @@ def _overlay(result: ImageAttribution, full: float, titles: bool) -> str:
         left, upper, right, lower = result.box
         height, width = result.original
     x, y = (right - left) / columns, (lower - upper) / rows
-    drawn = ""
+    window = None
     if _cropped(result):
-        a, b = max(0.0, left), max(0.0, upper)
-        c, d = min(float(width), right), min(float(height), lower)
-        drawn += (
-            f'<path fill-rule="evenodd" d="M0 0H{width}V{height}H0Z'
-            f'M{a:.2f} {b:.2f}V{d:.2f}H{c:.2f}V{b:.2f}Z"/>'
-        )
-    for row in range(rows):
-        for column in range(columns):
-            score = float(patches[row, column])
-            title = f"row {row + 1}, column {column + 1}: {markup.signed(score, full)}"
-            drawn += (
-                f'<rect x="{left + column * x:.2f}" y="{upper + row * y:.2f}" width="{x:.2f}" '
-                f'height="{y:.2f}"{markup.look(score / full)}>'
-                + (f"<title>{title}</title></rect>" if titles else "</rect>")
+        # The box lies outside of the picture where this was padded.
+        corner = min(float(width), right), min(float(height), lower)
+        window = (max(0.0, left), max(0.0, upper), *corner)
+    drawn = []
+    for (row, column), score in np.ndenumerate(patches):
+        title = f"row {row + 1}, column {column + 1}: {signed(float(score), full)}"
+        drawn.append(
+            Rectangle(
+                left=left + column * x,
+                upper=upper + row * y,
+                width=x,
+                height=y,
+                share=float(score) / full,
+                title=title if titles else None,
             )
-    under = '<i class="nx-under"></i>' if result.box is not None else ""
-    return (
-        f'{under}<svg viewBox="0 0 {width} {height}" preserveAspectRatio="none" '
-        f'shape-rendering="crispEdges">{drawn}</svg>'
-    )
+        )
+    return Overlay(caption, result.box is not None, width, height, window, drawn)
 
 
-def _legend(result: ImageAttribution) -> str:
-    meaning = phrases.meaning(result)
-    note = "One score for each patch." if result.grid else "One score for each position."
-    return markup.legend(meaning, f"{meaning.sentence} {note}")
+def _strongest(result: ImageAttribution) -> list[BarRow]:
+    patches = _strong(result)
+    names = [f"{row + 1}, {column + 1}" for (row, column), _ in patches]
+    return bar_rows(names, [score for _, score in patches], phrases.scale(result.patches()))
 
 
-def _strongest(result: ImageAttribution) -> str:
-    found = _strong(result)
-    scores = [score for _, score in found]
-    low, high = max(0.0, -min(scores)), max(0.0, *scores)
-    largest = phrases.scale(result.patches())
-    lines = "".join(
-        f'<tr><th scope="row">{row + 1}, {column + 1}</th>'
-        f'<td class="nx-number">{markup.signed(score, largest)}</td>'
-        f"{markup.track(score, low, high)}</tr>\n"
-        for (row, column), score in found
-    )
-    return (
-        '<table class="nx-bars"><caption>The strongest patches: row and column, counted from 1 at '
-        f"the upper left.</caption>\n<tbody>\n{lines}</tbody></table>\n"
-    )
-
-
-def _grid(result: ImageAttribution) -> str:
-    """All scores, as they lie in the picture."""
+def _grid(result: ImageAttribution) -> ScoreGrid:
     patches = result.patches()
     largest = phrases.scale(patches)
-    head = "".join(
-        f'<th scope="col" class="nx-number">{n + 1}</th>' for n in range(patches.shape[1])
-    )
-    lines = ""
-    for number, row in enumerate(patches.tolist(), 1):
-        cells = "".join(
-            f"<td{markup.look(score / largest, 'nx-number')}>{markup.signed(score, largest)}</td>"
-            for score in row
-        )
-        lines += f'<tr><th scope="row" class="nx-number">{number}</th>{cells}</tr>\n'
-    others = result.scores[result.special]
-    note = ""
-    if len(others):
-        shown = ", ".join(markup.signed(float(score), largest) for score in others)
-        note = f'<p class="nx-quiet">Before the patches (CLS and its like): {shown}</p>\n'
-    return (
-        "<details><summary>All scores, as the patches lie</summary>\n"
-        '<div class="nx-scroll" tabindex="0" role="region" aria-label="All scores">'
-        f'<table class="nx-grid"><thead><tr><th scope="col">Row</th>{head}</tr></thead>\n'
-        f"<tbody>\n{lines}</tbody></table></div>\n{note}</details>\n"
+    return ScoreGrid(
+        rows=[
+            [(score / largest, signed(score, largest)) for score in row] for row in patches.tolist()
+        ],
+        others=[signed(score, largest) for score in result.scores[result.special].tolist()],
     )
 
 
-def _numbers(result: ImageAttribution) -> str:
-    """Scores by position, where these have no grid."""
+def _numbers(result: ImageAttribution) -> list[str]:
+    """Return the scores by position, at the last layer."""
     part = result.select(layer=result.layers[-1]).only()
     largest = phrases.scale(part.scores)
-    lines = "".join(
-        f'<tr><th scope="row">{number}</th>'
-        f'<td class="nx-number">{markup.signed(score, largest)}</td></tr>\n'
-        for number, score in enumerate(part.scores.tolist(), 1)
-    )
-    return (
-        "<details><summary>All scores, by position</summary>\n"
-        '<div class="nx-scroll"><table><thead><tr><th scope="col">Position</th>'
-        '<th scope="col" class="nx-number">Score</th></tr></thead>\n'
-        f"<tbody>\n{lines}</tbody></table></div></details>\n"
-    )
+    return [signed(score, largest) for score in part.scores.tolist()]

@@ -31,6 +31,36 @@ class Piece:
 
 
 @dataclass(frozen=True)
+class Label:
+    """A label with its probability or value, as text.
+
+    Attributes:
+        name: what it is called.
+        amount: its probability or value.
+        nameless: whether it is the only output of a regression, whose value says all.
+    """
+
+    name: str
+    amount: str
+    nameless: bool = False
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the model said.
+
+    Attributes:
+        labels: what it predicted; if that is much, the first of it.
+        more: how many labels there are beyond these.
+        runners_up: what it would have said next.
+    """
+
+    labels: list[Label]
+    more: int
+    runners_up: list[Label]
+
+
+@dataclass(frozen=True)
 class Meaning:
     """What the scores of an attribution say.
 
@@ -148,14 +178,18 @@ def label(result: Result, target: Target) -> str:
     What a language model writes is put between quotation marks where its ends could not be seen.
     """
     problem = result.prediction.problem
-    nameless = len(result.prediction.outputs) == 1 and target.label == f"LABEL_{target.id}"
-    if nameless:
+    if _is_nameless(result, target):
         return "the value"
     if problem == "token":
         return token(target.label)
     if problem in ("span", "multiple_choice"):
         return shortened(one_line(target.label)) if target.label else "no answer"
     return visible(target.label)
+
+
+def _is_nameless(result: Result, target: Target) -> bool:
+    """Whether the target is the only output and has no name but transformers' default one."""
+    return len(result.prediction.outputs) == 1 and target.label == f"LABEL_{target.id}"
 
 
 def token(text: str) -> str:
@@ -196,18 +230,16 @@ def amount(target: Target) -> str:
     return f"{target.logit:.3f}" if target.probability is None else percent(target.probability)
 
 
-def predicted(result: Result) -> list[tuple[str, str]]:
-    """The labels that count as predicted with their probabilities or values."""
-    return [(named(result, target), amount(target)) for target in result.prediction.predicted]
+def verdict(result: Result, count: int = 12) -> Verdict:
+    """Return what the model said of the result's input, at most `count` labels of it."""
+    labels = [
+        Label(named(result, target), amount(target), _is_nameless(result, target))
+        for target in result.prediction.predicted
+    ]
+    return Verdict(labels[:count], max(0, len(labels) - count), runners_up(result))
 
 
-def said(result: Result, count: int = 12) -> tuple[list[tuple[str, str]], int]:
-    """As `predicted`, the first `count`, and how many there are beyond them."""
-    found = predicted(result)
-    return found[:count], max(0, len(found) - count)
-
-
-def runners_up(result: Result) -> list[tuple[str, str]]:
+def runners_up(result: Result) -> list[Label]:
     """The most probable that is not predicted: one label, or up to three tokens or choices.
 
     There are none in a regression, of an answer in a text, or of a tagger's many words.
@@ -219,7 +251,7 @@ def runners_up(result: Result) -> list[tuple[str, str]]:
     rest = [output for output in prediction.outputs if output.id not in ids]
     rest.sort(key=lambda output: -output.logit)
     count = 3 if prediction.problem in ("token", "multiple_choice") else 1
-    return [(label(result, output), amount(output)) for output in rest[:count]]
+    return [Label(label(result, output), amount(output)) for output in rest[:count]]
 
 
 def explained(result: Result) -> str:

@@ -80,17 +80,20 @@ def field(name: str, value: Text) -> Text:
 
 def prediction(result: Result) -> Text:
     """What the model said, and what it would have said next."""
-    found, more = phrases.said(result)
+    verdict = phrases.verdict(result)
     said = Text(", ").join(
-        Text.assemble((name, LABEL), f" {amount}") if name != "the value" else Text(amount, LABEL)
-        for name, amount in found
+        Text(label.amount, LABEL)
+        if label.nameless
+        else Text.assemble((label.name, LABEL), f" {label.amount}")
+        for label in verdict.labels
     )
-    if more:
-        said.append(f" and {more} more", DIM)
+    if verdict.more:
+        said.append(f" and {verdict.more} more", DIM)
     if not said:
         said = Text("no label", LABEL)
-    if rest := phrases.runners_up(result):
-        said.append("   next " + ", ".join(" ".join(pair) for pair in rest), DIM)
+    if verdict.runners_up:
+        names = ", ".join(f"{label.name} {label.amount}" for label in verdict.runners_up)
+        said.append(f"   next {names}", DIM)
     return field("Prediction", said)
 
 

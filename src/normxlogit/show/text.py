@@ -1,12 +1,15 @@
 """Attributions of texts: words in their colours, bars, and all numbers."""
 
-from collections.abc import Iterator, Sequence
-from html import escape
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+from markupsafe import Markup
 
 from normxlogit.results.text import Attribution
 from normxlogit.show import phrases
-from normxlogit.show.markup import legend, look, prediction, signed, track
+from normxlogit.show.markup import Bar, bars, signed
+from normxlogit.show.templating import fill
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -16,23 +19,77 @@ if TYPE_CHECKING:
 ROWS = 60
 """How many bars a section has at most; the table of numbers has all."""
 
+Cells = TypeVar("Cells")
 
-def body(attribution: Attribution, *, special: bool = False) -> str:
-    """HTML of an attribution of any unit, with any number of targets and layers."""
-    parts = [prediction(attribution)]
-    for number in range(len(attribution.targets)):
-        part = attribution.at(number)
-        if not phrases.is_plain(attribution):
-            parts.append(f"<h3>Explained: {escape(phrases.explained(part))}</h3>\n")
-        parts += _texts(part.select(layer=part.layers[-1]))
-        meaning = phrases.meaning(part)
-        parts.append(legend(meaning, f"{meaning.sentence} {phrases.unit_note(part)}"))
-        if len(part.layers) > 1:
-            parts.append(_heat_map(part, special))
-        else:
-            part = part.only()
-            parts += [_bars(part, special), _numbers(part)]
-    return "".join(parts)
+
+@dataclass(frozen=True)
+class MarkedPiece:
+    """A piece of a text as a page marks it.
+
+    Attributes:
+        text: its characters.
+        share: its score as a share of the largest; None if it is not coloured.
+        title: what it says when pointed at; None between tokens.
+    """
+
+    text: str
+    share: float | None
+    title: str | None
+
+
+@dataclass(frozen=True)
+class TokenRow(Generic[Cells]):
+    """A row of a table of tokens.
+
+    Attributes:
+        segment: the number of the text of a pair that begins with this row; None if none does.
+        name: the token.
+        special: whether it is special.
+        cells: what the row says of it.
+    """
+
+    segment: int | None
+    name: str
+    special: bool
+    cells: Cells
+
+
+@dataclass(frozen=True)
+class TargetSection:
+    """What a page says of a target.
+
+    Attributes:
+        explained: the target by name; None if it is what was predicted.
+        texts: the pieces of the text, or of both of a pair.
+        meaning, note: what the scores say, and of what they are.
+        layers: the layers, if these are several.
+        heat: then a row for each token, with the share and the number at each layer; else empty.
+        bars: else a row for each token listed, with its number and bar.
+        left_out: how many tokens there are, if `bars` has not all of them; else 0.
+        columns, numbers: else the names of the columns of the table of all numbers, and its rows.
+    """
+
+    explained: str | None
+    texts: list[list[MarkedPiece]]
+    meaning: phrases.Meaning
+    note: str
+    layers: tuple[int, ...]
+    heat: list[TokenRow[list[tuple[float, str]]]]
+    bars: list[TokenRow[tuple[str, Bar]]]
+    left_out: int
+    columns: list[str]
+    numbers: list[TokenRow[list[str]]]
+
+
+def body(attribution: Attribution, *, special: bool = False) -> Markup:
+    """Return the HTML of an attribution of any unit, with any number of targets and layers."""
+    values = {
+        "said": phrases.verdict(attribution),
+        "sections": list(_sections(attribution, special)),
+        "most": ROWS,
+        "unit": attribution.unit.capitalize(),
+    }
+    return fill("text.html", values)
 
 
 def render(attribution: Attribution, *, special: bool = False) -> "Report":
@@ -49,104 +106,101 @@ def figure(attribution: Attribution, *, special: bool = False) -> "Figure":
     return bars(attribution, special=special)
 
 
-def _texts(attribution: Attribution) -> Iterator[str]:
+def _sections(attribution: Attribution, special: bool) -> Iterator[TargetSection]:
+    for number in range(len(attribution.targets)):
+        part = attribution.at(number)
+        by_layer = len(part.layers) > 1
+        single = None if by_layer else part.only()
+        listed, count = ([], 0) if single is None else _listed(single, special)
+        columns, numbers = ([], []) if single is None else _numbers(single)
+        yield TargetSection(
+            explained=None if phrases.is_plain(attribution) else phrases.explained(part),
+            texts=_texts(part.select(layer=part.layers[-1])),
+            meaning=phrases.meaning(part),
+            note=phrases.unit_note(part),
+            layers=part.layers if by_layer else (),
+            heat=_heat_map(part, special) if by_layer else [],
+            bars=[] if single is None else _bars(single, listed),
+            left_out=count,
+            columns=columns,
+            numbers=numbers,
+        )
+
+
+def _texts(attribution: Attribution) -> list[list[MarkedPiece]]:
     largest = phrases.color_scale(attribution)
     target = phrases.label(attribution, attribution.target)
-    for segment in range(len(attribution.texts)):
-        if len(attribution.texts) > 1:
-            yield f"<h4>Text {segment + 1}</h4>\n"
-        body = ""
-        for piece in phrases.pieces(attribution, segment):
-            text = escape(phrases.visible(piece.text))
-            if piece.score is None:
-                body += text
-            else:
-                title = f"{phrases.number(piece.score, largest)}, {target}"
-                looks = look(piece.score / largest)
-                if piece.special:
-                    looks, title = ' class="nx-special"', f"{title}, not coloured: a sink"
-                body += f'<mark{looks} title="{escape(title)}">{text}</mark>'
-        yield f'<div class="nx-text" dir="auto">{body}</div>\n'
+
+    def marked(piece: phrases.Piece) -> MarkedPiece:
+        if piece.score is None:
+            return MarkedPiece(piece.text, None, None)
+        title = f"{phrases.number(piece.score, largest)}, {target}"
+        if piece.special:
+            return MarkedPiece(piece.text, None, f"{title}, not coloured: a sink")
+        return MarkedPiece(piece.text, piece.score / largest, title)
+
+    return [
+        [marked(piece) for piece in phrases.pieces(attribution, segment)]
+        for segment in range(len(attribution.texts))
+    ]
 
 
-def _bars(attribution: Attribution, special: bool) -> str:
+def _listed(attribution: Attribution, special: bool) -> tuple[list[int], int]:
+    """Return the tokens that have a bar, and how many there are if these are not all; else 0."""
     rows = phrases.shown(attribution, special)
-    note = ""
-    if len(rows) > ROWS:
-        note = f" The {ROWS} strongest of {len(rows)}."
-        rows = phrases.strongest(attribution.scores, rows, ROWS)
+    if len(rows) <= ROWS:
+        return rows, 0
+    return phrases.strongest(attribution.scores, rows, ROWS), len(rows)
+
+
+def _bars(attribution: Attribution, rows: Sequence[int]) -> list[TokenRow[tuple[str, Bar]]]:
     scores = attribution.scores[rows]
-    low, high = float(-scores.min(initial=0.0)), float(scores.max(initial=0.0))
-    largest, body = phrases.scale(scores), ""
-    for row, score in zip(rows, scores.tolist(), strict=True):
-        body += (
-            f"{_heading(attribution, rows, row, 3)}<tr>{_name(attribution, row)}"
-            f'<td class="nx-number">{signed(score, largest)}</td>{track(score, low, high)}</tr>\n'
-        )
-    return (
-        f'<table class="nx-bars"><caption>Scores in text order.{note}</caption>\n'
-        f"<tbody>\n{body}</tbody></table>\n"
-    )
+    largest = phrases.scale(scores)
+    numbers = [signed(score, largest) for score in scores.tolist()]
+    return _rows(attribution, rows, zip(numbers, bars(scores.tolist()), strict=True))
 
 
-def _numbers(attribution: Attribution) -> str:
+def _numbers(attribution: Attribution) -> tuple[list[str], list[TokenRow[list[str]]]]:
+    """Return the scores of all tokens, special ones too, with norms and logits where known."""
     readout = (attribution.provenance.readout or "readout").capitalize()
-    factors = {"Norm": attribution.norms, readout: attribution.logits}
-    present = {name: values for name, values in factors.items() if values is not None}
-    largest = phrases.scale(attribution.scores)
-    head = "".join(f'<th scope="col" class="nx-number">{name}</th>' for name in ("Score", *present))
-    rows = range(len(attribution))
-    body = ""
-    for row in rows:
-        cells = [signed(float(attribution.scores[row]), largest)]
-        for name, values in present.items():
-            cell = signed(float(values[row]), phrases.scale(values))
-            cells.append(cell.removeprefix("+") if name == "Norm" else cell)
-        body += (
-            f"{_heading(attribution, rows, row, 1 + len(cells))}<tr>{_name(attribution, row)}"
-            + "".join(f'<td class="nx-number">{cell}</td>' for cell in cells)
-            + "</tr>\n"
-        )
-    return (
-        f"<details><summary>All numbers, with the special tokens</summary>\n"
-        f'<div class="nx-scroll"><table><thead><tr><th scope="col">{attribution.unit.capitalize()}'
-        f"</th>{head}</tr></thead>\n<tbody>\n{body}</tbody></table></div></details>\n"
-    )
+    columns = {"Score": attribution.scores}
+    columns |= {"Norm": attribution.norms} if attribution.norms is not None else {}
+    columns |= {readout: attribution.logits} if attribution.logits is not None else {}
+    cells = []
+    for name, values in columns.items():
+        largest = phrases.scale(values)
+        numbers = [signed(value, largest) for value in values.tolist()]
+        cells.append([n.removeprefix("+") for n in numbers] if name == "Norm" else numbers)
+    by_token = map(list, zip(*cells, strict=True))
+    return list(columns), _rows(attribution, range(len(attribution)), by_token)
 
 
-def _heat_map(attribution: Attribution, special: bool) -> str:
+def _heat_map(attribution: Attribution, special: bool) -> list[TokenRow[list[tuple[float, str]]]]:
     rows = phrases.shown(attribution, special)
     full = phrases.color_scale(attribution)
     largest = phrases.scale(attribution.scores[:, rows])
-    head = "".join(f'<th scope="col" class="nx-number">{n}</th>' for n in attribution.layers)
-    body = ""
-    for row in rows:
-        cells = "".join(
-            f"<td{look(score / full, 'nx-number')}>{signed(score, largest)}</td>"
-            for score in attribution.scores[:, row].tolist()
-        )
-        heading = _heading(attribution, rows, row, 1 + len(attribution.layers))
-        body += f"{heading}<tr>{_name(attribution, row)}{cells}</tr>\n"
-    return (
-        f"<h4>Scores by layer, in text order. The text above shows layer "
-        f"{attribution.layers[-1]}.</h4>\n"
-        '<div class="nx-scroll" tabindex="0" role="region" aria-label="Scores by layer">'
-        f'<table class="nx-heat"><thead><tr><th scope="col">Layer</th>{head}</tr></thead>'
-        f"\n<tbody>\n{body}</tbody></table></div>\n"
+    cells = (
+        [(score / full, signed(score, largest)) for score in attribution.scores[:, row].tolist()]
+        for row in rows
     )
+    return _rows(attribution, rows, cells)
 
 
-def _heading(attribution: Attribution, rows: Sequence[int], row: int, columns: int) -> str:
-    """A row that says which text begins, before the first row of each text of a pair."""
-    segment = int(attribution.segments[row])
-    own = [i for i in rows if attribution.segments[i] == segment]
-    if len(attribution.texts) == 1 or segment < 0 or own[0] != row:
-        return ""
-    return f'<tr><th scope="colgroup" colspan="{columns}">Text {segment + 1}</th></tr>\n'
-
-
-def _name(attribution: Attribution, row: int) -> str:
-    name = escape(phrases.one_line(attribution.tokens[row]))
-    if attribution.special[row]:
-        return f'<th scope="row" class="nx-special">{name} (special)</th>'
-    return f'<th scope="row" dir="auto">{name}</th>'
+def _rows(
+    attribution: Attribution, tokens: Sequence[int], cells: Iterable[Cells]
+) -> list[TokenRow[Cells]]:
+    """Return a row for each of these tokens; the first row of each text of a pair says so."""
+    rows, begun = list[TokenRow[Cells]](), set[int]()
+    for token, values in zip(tokens, cells, strict=True):
+        segment = int(attribution.segments[token])
+        begins = len(attribution.texts) > 1 and segment >= 0 and segment not in begun
+        begun.add(segment)
+        rows.append(
+            TokenRow(
+                segment=segment + 1 if begins else None,
+                name=attribution.tokens[token],
+                special=bool(attribution.special[token]),
+                cells=values,
+            )
+        )
+    return rows
