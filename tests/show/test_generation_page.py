@@ -14,11 +14,9 @@ from matplotlib.image import AxesImage
 
 from normxlogit import Failure, GenerationAttribution, InputError
 from normxlogit.results.base import Result
-from normxlogit.show.generation_layout import Exhibit
-from normxlogit.show.html import fragment, page
+from normxlogit.show.dispatch import figure, fragment, page, plain
+from normxlogit.show.generation.layout import GenerationLayout
 from normxlogit.show.markup import signed
-from normxlogit.show.plot import figure
-from normxlogit.show.terminal import plain
 from tests.conftest import find_browser
 from tests.helpers.results import CHAT, chat, generation
 from tests.show.test_show import GOOD_BAD, Reader
@@ -154,7 +152,7 @@ def test_a_chat_shows_its_messages_and_their_sums() -> None:
     read = Reader(page([result]))
     assert read.text("h4") == "systemuser"
     messages = result.by("message")
-    whole = Exhibit(result)
+    whole = GenerationLayout(result)
     for part, number in zip(whole.parts, range(2), strict=False):
         np.testing.assert_allclose(part.scores, messages.scores[:, number], rtol=1e-4)
     assert [part.name for part in whole.parts] == ["system", "user", "the answer"]
@@ -335,7 +333,7 @@ def check(state: dict[str, Any], result: GenerationAttribution, first: int, last
     lit_columns = {int(n): share for n, share in state["columns"].items()}
     for column, share in lit_columns.items():
         assert share == pytest.approx(scores[column], abs=0.0006)
-    places = Exhibit(result).cells
+    places = GenerationLayout(result).cells
     for number, share in state["cells"].items():
         cell = places[int(number)]
         wanted = scores.get(cell.column, 0.0) if int(number) < last and cell.column >= 0 else 0.0
@@ -415,7 +413,7 @@ class TestScript:
     def test_a_chat(self, tmp_path: Path) -> None:
         result = CASES["chat"]
         shown = played(result, tmp_path)["hover"]
-        exhibit = Exhibit(result)
+        exhibit = GenerationLayout(result)
         targets = exhibit.cells[2].targets
         scores = exhibit.summed(targets)
         top = exhibit.top(scores)

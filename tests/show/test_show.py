@@ -21,9 +21,9 @@ from normxlogit import (
 )
 from normxlogit.results.base import Provenance
 from normxlogit.show import phrases
-from normxlogit.show.html import fragment, page
-from normxlogit.show.plot import bars
-from normxlogit.show.terminal import plain, render
+from normxlogit.show.dispatch import fragment, page, plain, render
+from normxlogit.show.text.pieces import pieces
+from normxlogit.show.text.plot import figure as bars
 
 HOSTILE = "<script>alert(1)</script>\"'& <b>"
 
@@ -143,9 +143,9 @@ def bar_of(lines: str, name: str) -> str:
 def test_pieces_put_together_are_the_text() -> None:
     text = " a\r\n b\tc👍🏽 "
     shown = attribution(text, [(0, 2), (4, 6), (7, 9), (8, 10), (8, 10)], [1.0, 2, 3, 4, 5])
-    pieces = phrases.pieces(shown, 0)
-    assert "".join(piece.text for piece in pieces) == text
-    scored = [(piece.text, piece.score) for piece in pieces if piece.score is not None]
+    parts = pieces(shown, 0)
+    assert "".join(piece.text for piece in parts) == text
+    scored = [(piece.text, piece.score) for piece in parts if piece.score is not None]
     assert scored == [("a", 1.0), ("b", 2.0), ("c👍🏽", 12.0)]
 
 

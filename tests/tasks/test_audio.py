@@ -15,8 +15,7 @@ from normxlogit import InputError, MissingExtraError, OptionError
 from normxlogit.query import Query
 from normxlogit.results.audio import AudioAttribution
 from normxlogit.results.base import Result
-from normxlogit.show.html import fragment, page
-from normxlogit.show.terminal import plain
+from normxlogit.show.dispatch import fragment, page, plain
 from normxlogit.tasks import Reading
 from normxlogit.tasks.media.base import Sounds
 from normxlogit.tasks.media.positions import Axis

@@ -16,9 +16,9 @@ from PIL import Image
 from normxlogit import InputError, MissingExtraError, OptionError, UnsupportedHeadError
 from normxlogit.query import Query
 from normxlogit.results.base import Result
-from normxlogit.results.image import LONGEST_SIDE, ImageAttribution
-from normxlogit.show.html import fragment, page
-from normxlogit.show.terminal import plain
+from normxlogit.results.image import ImageAttribution
+from normxlogit.results.thumbnails import LONGEST_SIDE
+from normxlogit.show.dispatch import fragment, page, plain
 from normxlogit.tasks import Reading
 from normxlogit.tasks.media.base import Pictures
 

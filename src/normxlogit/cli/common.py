@@ -269,7 +269,7 @@ def _print(result: "Result | Failure", form: Format, special: bool, heading: str
     from rich.console import Console
 
     from normxlogit.results.text import Failure
-    from normxlogit.show.terminal import render
+    from normxlogit.show.dispatch import render
 
     if form is Format.JSON:
         sys.stdout.write(_json(result))
@@ -284,8 +284,7 @@ def _print(result: "Result | Failure", form: Format, special: bool, heading: str
 def _whole(results: list["Result | Failure"], form: Format, special: bool) -> str:
     """All results as one text."""
     from normxlogit.results.text import Failure
-    from normxlogit.show.html import page
-    from normxlogit.show.terminal import plain
+    from normxlogit.show.dispatch import page, plain
 
     if form is Format.HTML:
         return page(results, special=special)

@@ -6,10 +6,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from normxlogit.data.display import Displayed
 from normxlogit.data.location import Location, location
 from normxlogit.errors import InputError, OptionError
 from normxlogit.extras import require
-from normxlogit.results.display import Displayed
 
 if TYPE_CHECKING:
     from normxlogit.corpus.folder import Run

@@ -3,16 +3,15 @@
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from normxlogit.data.display import DISPLAYS, Displayed, ResultDisplay
 from normxlogit.data.files import write_whole
 from normxlogit.errors import InputError, OptionError
-from normxlogit.results.display import DISPLAYS, Displayed, ResultDisplay
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -22,6 +21,9 @@ SCHEMA = "normxlogit/attribution/1"
 Floats = NDArray[np.float32]
 
 AnyResult = TypeVar("AnyResult", bound="Result")
+
+_CLASSES: dict[Any, Any] = {}
+"""The class of each kind of result; `normxlogit.results` imports them all."""
 
 
 @dataclass(frozen=True)
@@ -161,9 +163,10 @@ class Result(Displayed):
     notes: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
 
     def __init_subclass__(cls, *, kind: str | None = None) -> None:
-        """Name the kind by which `from_dict` and `load` know the class; see `_HOMES`."""
+        """Register the class as that of a kind, by which `from_dict` and `load` find it."""
         if kind is not None:
             cls.kind = kind
+            _CLASSES[kind] = cls
 
     def __len__(self) -> int:
         return int(self.scores.shape[-1])
@@ -257,13 +260,13 @@ class Result(Displayed):
                 f"expected data of the schema {SCHEMA!r}, got {data.get('schema')!r}. "
                 "It may be of another version of normxlogit."
             )
-        made = _class_of(data.get("kind"))
-        if made is None or not issubclass(made, cls):
+        result_class = _CLASSES.get(data.get("kind"))
+        if result_class is None or not issubclass(result_class, cls):
             raise InputError(f"expected an {cls.__name__}, got the kind {data.get('kind')!r}.")
         try:
             prediction = data["prediction"]
-            result: AnyResult = made(
-                **made._own_from_dict(data),
+            result: AnyResult = result_class(
+                **result_class._own_from_dict(data),
                 scores=np.array(data["scores"], np.float32),
                 axes=tuple(data["axes"]),
                 targets=_targets(data["targets"]),
@@ -332,22 +335,6 @@ class Result(Displayed):
             axes=tuple(a for a in self.axes if a != axis),
             **changes,
         )
-
-
-_HOMES = {
-    "text": ("text", "Attribution"),
-    "generation": ("generation", "GenerationAttribution"),
-    "image": ("image", "ImageAttribution"),
-    "audio": ("audio", "AudioAttribution"),
-}
-"""The module and class of each kind of result, imported when one is read."""
-
-
-def _class_of(kind: Any) -> Any:
-    if kind not in _HOMES:
-        return None
-    module, name = _HOMES[kind]
-    return getattr(import_module(f".{module}", __package__), name)
 
 
 def plain(values: Floats | None) -> Any:

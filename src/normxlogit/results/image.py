@@ -1,8 +1,5 @@
 """The result for pictures: patches and their scores."""
 
-import base64
-import binascii
-import io
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -10,18 +7,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from normxlogit.errors import InputError, MissingExtraError
+from normxlogit.errors import InputError
 from normxlogit.results.base import Floats, Result
+from normxlogit.results.thumbnails import decoded, encoded, opened
 
 if TYPE_CHECKING:
     from PIL.Image import Image
-
-LONGEST_SIDE = 512
-"""Of the copy of a picture that a result keeps to draw itself."""
-
-FOR, AGAINST = (26, 102, 204), (217, 102, 10)
-
-_PNG = b"\x89PNG\r\n\x1a\n"
 
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
@@ -60,8 +51,7 @@ class ImageAttribution(Result, kind="image"):
         """
         if self.thumbnail is None:
             return None
-        picture: Image = pillow().open(io.BytesIO(self.thumbnail)).convert("RGB")
-        return picture
+        return opened(self.thumbnail)
 
     def patches(self) -> Floats:
         """Scores float32 [..., rows, columns] without the positions that lie nowhere.
@@ -125,31 +115,7 @@ class ImageAttribution(Result, kind="image"):
             OptionError: the scores are of several targets or layers.
             MissingExtraError: Pillow is not installed.
         """
-        image = pillow()
-        picture = self.picture if picture is None else picture
-        if picture is None:
-            raise InputError("this result keeps no copy of its picture: give overlay the picture.")
-        height, width = self.original
-        if abs(picture.width * height - picture.height * width) > 2 * max(height, width):
-            raise InputError(
-                f"the picture that was explained is {width} x {height} pixels (width x height), "
-                f"and the one to draw on {picture.width} x {picture.height}: it has other "
-                "proportions."
-            )
-        scores = self.only().heatmap(smooth=smooth)
-        rows = np.minimum((np.arange(picture.height) + 0.5) * height / picture.height, height - 1)
-        columns = np.minimum((np.arange(picture.width) + 0.5) * width / picture.width, width - 1)
-        scores = scores[rows.astype(int)[:, None], columns.astype(int)]
-        grey = np.asarray(picture.convert("L"), np.float32)[..., None].repeat(3, -1)
-        share = np.abs(scores) / (float(np.abs(self.only().patches()).max()) or 1.0)
-        color = np.where(
-            (scores > 0)[..., None], np.array(FOR, np.float32), np.array(AGAINST, np.float32)
-        )
-        alpha = np.nan_to_num(share * strength)[..., None]
-        drawn = (1 - alpha) * grey + alpha * color
-        drawn = np.where(np.isnan(scores)[..., None], 0.3 * grey + 0.7 * 255, drawn)
-        made: Image = image.fromarray(np.rint(drawn).clip(0, 255).astype(np.uint8))
-        return made
+        return self._display().overlay(self, picture, smooth=smooth, strength=strength)
 
     def top(self, count: int = 5) -> list[tuple[tuple[int, int], float]]:
         """The row and column of the patches that speak most for the target with their scores.
@@ -182,7 +148,7 @@ class ImageAttribution(Result, kind="image"):
             "box": None if self.box is None else list(self.box),
             "note": self.note,
             "name": self.name,
-            "picture": None if picture is None else base64.b64encode(picture).decode("ascii"),
+            "picture": None if picture is None else encoded(picture),
         }
 
     @classmethod
@@ -205,32 +171,8 @@ class ImageAttribution(Result, kind="image"):
             "box": box,
             "note": str(data["note"]),
             "name": str(data["name"]),
-            "thumbnail": None if picture is None else _png(picture),
+            "thumbnail": None if picture is None else decoded(picture),
         }
-
-
-def pillow() -> Any:
-    """The module PIL.Image.
-
-    Raises:
-        MissingExtraError: Pillow is not installed.
-    """
-    try:
-        from PIL import Image
-    except ImportError as error:
-        raise MissingExtraError(
-            'pictures need Pillow. Install it with: pip install "normxlogit[image]"'
-        ) from error
-    return Image
-
-
-def thumbnail(picture: "Image") -> bytes:
-    """A copy as PNG, its longest side at most 512 pixels."""
-    small = picture.copy()
-    small.thumbnail((LONGEST_SIDE, LONGEST_SIDE))
-    file = io.BytesIO()
-    small.save(file, "PNG", optimize=True)
-    return file.getvalue()
 
 
 def _weights(
@@ -251,13 +193,3 @@ def _pair(values: Any) -> tuple[int, int]:
     if min(first, second) < 1:
         raise ValueError(f"a picture of {first} x {second} pixels")
     return first, second
-
-
-def _png(text: str) -> bytes:
-    try:
-        data = base64.b64decode(text, validate=True)
-    except (binascii.Error, TypeError) as error:
-        raise ValueError("the picture is not base64") from error
-    if not data.startswith(_PNG):
-        raise ValueError("the picture is not a PNG")
-    return data

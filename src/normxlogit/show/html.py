@@ -1,14 +1,30 @@
-"""Results as HTML that needs nothing else: a page, or a fragment for a notebook."""
+"""HTML that needs nothing else: a page, or a fragment for a notebook."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from markupsafe import Markup
 
 from normxlogit.results.base import Result
 from normxlogit.results.text import Failure
-from normxlogit.show import dispatch, phrases
+from normxlogit.show import meaning, outputs, phrases
 from normxlogit.show.templating import asset, fill
+
+
+@dataclass(frozen=True)
+class Body:
+    """What a page or a notebook shows of a result.
+
+    Attributes:
+        html: the HTML, which needs a frame.
+        styles, scripts: the names of the style sheets and scripts that it needs.
+        has_images: whether it embeds images.
+    """
+
+    html: Markup
+    styles: tuple[str, ...] = ()
+    scripts: tuple[str, ...] = ()
+    has_images: bool = False
 
 
 @dataclass(frozen=True)
@@ -25,28 +41,38 @@ class Article:
 
     Attributes:
         kind: of the result; "failure" if it is none.
-        body: the HTML of the result; None for a failure.
+        title: what the page is called if there is nothing else on it.
+        body: what is shown of the result; None for a failure.
         facts: names and values of what made the result.
         failure: what there is to say of a failure.
     """
 
     kind: str
-    body: Markup | None
+    title: str
+    body: Body | None
     facts: list[tuple[str, str]]
     failure: FailureText | None
 
 
-def page(items: Sequence[Result | Failure], *, special: bool = False) -> str:
-    """Return a self-contained page of results, in their order.
+def result_article(result: Result, body: Body) -> Article:
+    """Return the article of a result."""
+    return Article(result.kind, _title(result), body, _facts(result), None)
 
-    Args:
-        items: results of any kind and unit, with any number of targets and layers, and failures.
-        special: of texts, give special tokens bars too; the tables of numbers always have them,
-            marked.
-    """
-    articles = [_article(item, special) for item in items]
-    style, script = _assets([item for item in items if isinstance(item, Result)])
-    return document(_title(items), fill("articles.html", {"articles": articles}), style, script)
+
+def failure_article(failure: Failure) -> Article:
+    """Return the article of what could not be explained."""
+    parts = failure.item if isinstance(failure.item, tuple) else (failure.item,)
+    texts = [part if isinstance(part, str) else repr(part) for part in parts]
+    words = FailureText(str(failure.error), "\n".join(texts))
+    return Article("failure", "normxlogit", None, [], words)
+
+
+def page(articles: Sequence[Article]) -> str:
+    """Return a self-contained page of articles, in their order."""
+    bodies = [article.body for article in articles if article.body is not None]
+    main = fill("articles.html", {"articles": articles})
+    title = articles[0].title if len(articles) == 1 else "normxlogit"
+    return document(title, main, _style(bodies), _script(bodies))
 
 
 def document(title: str, main: Markup, style: Markup, script: Markup | None = None) -> str:
@@ -68,45 +94,33 @@ def document(title: str, main: Markup, style: Markup, script: Markup | None = No
     return str(fill("page.html", values))
 
 
-def fragment(result: Result, *, special: bool = False) -> str:
-    """Return the result without a page; its style and script concern nothing outside of it."""
-    style, script = _assets([result])
+def fragment(article: Article) -> str:
+    """Return an article without a page; its style and script concern nothing outside of it."""
+    bodies = [article.body] if article.body is not None else []
     values = {
-        "article": _article(result, special),
-        "style": style,
-        "script": script,
+        "article": article,
+        "style": _style(bodies),
+        "script": _script(bodies),
         "caveat": phrases.CAVEAT,
     }
     return str(fill("fragment.html", values))
 
 
-def _article(item: Result | Failure, special: bool) -> Article:
-    if isinstance(item, Failure):
-        return Article("failure", None, [], _failure(item))
-    return Article(item.kind, dispatch.body(item, special), _facts(item), None)
+def _style(bodies: Iterable[Body]) -> Markup:
+    names = dict.fromkeys(["fragment.css", *(name for body in bodies for name in body.styles)])
+    return Markup("").join(map(asset, names))
 
 
-def _assets(results: Sequence[Result]) -> tuple[Markup, Markup | None]:
-    """Return the style sheet, and the script, of these kinds of results."""
-    names = dispatch.assets(results)
-    styles = [asset(name) for name in ("fragment.css", *names) if name.endswith(".css")]
-    scripts = [asset(name) for name in names if name.endswith(".js")]
-    return Markup("").join(styles), Markup("").join(scripts) if scripts else None
+def _script(bodies: Iterable[Body]) -> Markup | None:
+    names = dict.fromkeys(name for body in bodies for name in body.scripts)
+    return Markup("").join(map(asset, names)) if names else None
 
 
-def _title(items: Sequence[Result | Failure]) -> str:
-    if len(items) != 1 or isinstance(items[0], Failure):
-        return "normxlogit"
-    predicted = phrases.verdict(items[0]).labels
+def _title(result: Result) -> str:
+    predicted = outputs.verdict(result).labels
     labels = ", ".join(f"{label.name} {label.amount}" for label in predicted) or "no label"
-    text = " ".join(phrases.visible(getattr(items[0], "text", "")).split())
+    text = " ".join(phrases.visible(getattr(result, "text", "")).split())
     return f"{labels:.80}: {text:.60} - normxlogit" if text else f"{labels:.80} - normxlogit"
-
-
-def _failure(failure: Failure) -> FailureText:
-    parts = failure.item if isinstance(failure.item, tuple) else (failure.item,)
-    texts = [part if isinstance(part, str) else repr(part) for part in parts]
-    return FailureText(str(failure.error), "\n".join(texts))
 
 
 def _facts(result: Result) -> list[tuple[str, str]]:
@@ -114,16 +128,16 @@ def _facts(result: Result) -> list[tuple[str, str]]:
     targets = (
         ""
         if result.kind == "generation"
-        else ", ".join(phrases.named(result, target) for target in result.targets)
+        else ", ".join(outputs.target_name(result, target) for target in result.targets)
     )
     versions = (f"{name} {version}" for name, version in provenance.versions.items())
     facts = {
         "Model": provenance.model,
         "Revision": provenance.revision,
         "Class": f"{provenance.architecture}, {provenance.dtype}",
-        "Method": phrases.how(result),
+        "Method": meaning.method_summary(result),
         "Target": targets,
-        "Contrast": phrases.foil_name(result),
+        "Contrast": outputs.foil_name(result),
         "Versions": ", ".join(versions),
     }
     return [(name, value) for name, value in facts.items() if value]

@@ -26,7 +26,8 @@ from normxlogit.query import Query, TensorAttribution
 from normxlogit.results.assemble import prediction_of, provenance_of
 from normxlogit.results.audio import AudioAttribution
 from normxlogit.results.base import Floats, Result
-from normxlogit.results.image import ImageAttribution, pillow, thumbnail
+from normxlogit.results.image import ImageAttribution
+from normxlogit.results.thumbnails import pillow, thumbnail
 from normxlogit.tasks import Reading
 from normxlogit.tasks.media.files import read_picture, read_sound
 from normxlogit.tasks.media.positions import Axis, Places, find_places, stretched

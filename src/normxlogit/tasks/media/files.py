@@ -10,7 +10,7 @@ from torch import Tensor
 
 from normxlogit.errors import InputError, MissingExtraError
 from normxlogit.results.base import Floats
-from normxlogit.results.image import pillow
+from normxlogit.results.thumbnails import pillow
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from rich.columns import Columns
 from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.padding import Padding
-from rich.style import Style
 from rich.table import Table
 from rich.text import Text
 
@@ -20,11 +19,11 @@ _BAR = 24
 
 def render(findings: Findings) -> RenderableType:
     """What rich prints of them."""
-    return Report(findings)
+    return SummaryReport(findings)
 
 
 @dataclass(frozen=True)
-class Report:
+class SummaryReport:
     """Findings as rich prints them."""
 
     findings: Findings
@@ -120,7 +119,7 @@ def _words(findings: Findings, part: ClassWords) -> Iterator[RenderableType]:
 def _bar(share: float) -> Text:
     halves = round(2 * _BAR * abs(share))
     bar = "█" * (halves // 2) + "▌" * (halves % 2)
-    return Text(bar, Style(color=FOR if share > 0 else AGAINST))
+    return Text(bar, FOR if share > 0 else AGAINST)
 
 
 def _difference(findings: Findings, difference: Difference) -> Iterator[RenderableType]:
@@ -137,7 +136,7 @@ def _difference(findings: Findings, difference: Difference) -> Iterator[Renderab
     largest = max((abs(score) for _, score in difference.words), default=1.0) or 1.0
     words = [Text(f"for {view.name(findings, difference.target)}:", DIM)]
     for word, score in difference.words:
-        color = Style(color=FOR if score > 0 else AGAINST)
+        color = FOR if score > 0 else AGAINST
         shown = phrases.shortened(phrases.one_line(word), 40)
         words.append(Text.assemble(f"{shown} ", (phrases.number(score, largest), color)))
     yield Padding(Columns(words, padding=(0, 2)), (0, 0, 1, 2))

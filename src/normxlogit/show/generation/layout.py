@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from normxlogit.results.base import Floats
 from normxlogit.results.generation import GenerationAttribution
 from normxlogit.show import phrases
+from normxlogit.show.scales import scale
 from normxlogit.text.words import Span
 
 WORDS = 8
@@ -47,7 +48,7 @@ class Part:
     scores: Floats
 
 
-class Exhibit:
+class GenerationLayout:
     """A generation as it is shown: by words of the prompt, at its last layer.
 
     Attributes:
@@ -105,7 +106,7 @@ class Exhibit:
 
     def scale(self, scores: Floats) -> float:
         """The score that gets the full colour: the largest, by size, that is no special token's."""
-        return phrases.scale(np.nan_to_num(scores[self.coloured]))
+        return scale(np.nan_to_num(scores[self.coloured]))
 
     def top(self, scores: Floats, count: int = WORDS) -> list[int]:
         """The words of the prompt with the highest scores."""

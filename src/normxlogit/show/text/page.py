@@ -2,19 +2,16 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Generic, TypeVar
-
-from markupsafe import Markup
+from typing import Generic, TypeVar
 
 from normxlogit.results.text import Attribution
-from normxlogit.show import phrases
+from normxlogit.show import outputs, phrases
+from normxlogit.show.html import Body
 from normxlogit.show.markup import Bar, bars, signed
+from normxlogit.show.meaning import Meaning, score_meaning, unit_note
+from normxlogit.show.scales import scale, strongest
 from normxlogit.show.templating import fill
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-    from normxlogit.show.terminal import Report
+from normxlogit.show.text.pieces import Piece, color_scale, listed, pieces
 
 ROWS = 60
 """How many bars a section has at most; the table of numbers has all."""
@@ -71,7 +68,7 @@ class TargetSection:
 
     explained: str | None
     texts: list[list[MarkedPiece]]
-    meaning: phrases.Meaning
+    meaning: Meaning
     note: str
     layers: tuple[int, ...]
     heat: list[TokenRow[list[tuple[float, str]]]]
@@ -81,29 +78,15 @@ class TargetSection:
     numbers: list[TokenRow[list[str]]]
 
 
-def body(attribution: Attribution, *, special: bool = False) -> Markup:
+def body(attribution: Attribution, *, special: bool = False) -> Body:
     """Return the HTML of an attribution of any unit, with any number of targets and layers."""
     values = {
-        "said": phrases.verdict(attribution),
+        "said": outputs.verdict(attribution),
         "sections": list(_sections(attribution, special)),
         "most": ROWS,
         "unit": attribution.unit.capitalize(),
     }
-    return fill("text.html", values)
-
-
-def render(attribution: Attribution, *, special: bool = False) -> "Report":
-    """What rich prints of it."""
-    from normxlogit.show.terminal import Report
-
-    return Report(attribution, special)
-
-
-def figure(attribution: Attribution, *, special: bool = False) -> "Figure":
-    """It as a matplotlib figure."""
-    from normxlogit.show.plot import bars
-
-    return bars(attribution, special=special)
+    return Body(fill("text.html", values))
 
 
 def _sections(attribution: Attribution, special: bool) -> Iterator[TargetSection]:
@@ -111,16 +94,16 @@ def _sections(attribution: Attribution, special: bool) -> Iterator[TargetSection
         part = attribution.at(number)
         by_layer = len(part.layers) > 1
         single = None if by_layer else part.only()
-        listed, count = ([], 0) if single is None else _listed(single, special)
+        rows, count = ([], 0) if single is None else _chosen(single, special)
         columns, numbers = ([], []) if single is None else _numbers(single)
         yield TargetSection(
-            explained=None if phrases.is_plain(attribution) else phrases.explained(part),
+            explained=None if outputs.is_plain(attribution) else outputs.explained(part),
             texts=_texts(part.select(layer=part.layers[-1])),
-            meaning=phrases.meaning(part),
-            note=phrases.unit_note(part),
+            meaning=score_meaning(part),
+            note=unit_note(part),
             layers=part.layers if by_layer else (),
             heat=_heat_map(part, special) if by_layer else [],
-            bars=[] if single is None else _bars(single, listed),
+            bars=[] if single is None else _bars(single, rows),
             left_out=count,
             columns=columns,
             numbers=numbers,
@@ -128,10 +111,10 @@ def _sections(attribution: Attribution, special: bool) -> Iterator[TargetSection
 
 
 def _texts(attribution: Attribution) -> list[list[MarkedPiece]]:
-    largest = phrases.color_scale(attribution)
-    target = phrases.label(attribution, attribution.target)
+    largest = color_scale(attribution)
+    target = outputs.output_name(attribution, attribution.target)
 
-    def marked(piece: phrases.Piece) -> MarkedPiece:
+    def marked(piece: Piece) -> MarkedPiece:
         if piece.score is None:
             return MarkedPiece(piece.text, None, None)
         title = f"{phrases.number(piece.score, largest)}, {target}"
@@ -140,22 +123,22 @@ def _texts(attribution: Attribution) -> list[list[MarkedPiece]]:
         return MarkedPiece(piece.text, piece.score / largest, title)
 
     return [
-        [marked(piece) for piece in phrases.pieces(attribution, segment)]
+        [marked(piece) for piece in pieces(attribution, segment)]
         for segment in range(len(attribution.texts))
     ]
 
 
-def _listed(attribution: Attribution, special: bool) -> tuple[list[int], int]:
+def _chosen(attribution: Attribution, special: bool) -> tuple[list[int], int]:
     """Return the tokens that have a bar, and how many there are if these are not all; else 0."""
-    rows = phrases.shown(attribution, special)
+    rows = listed(attribution, special)
     if len(rows) <= ROWS:
         return rows, 0
-    return phrases.strongest(attribution.scores, rows, ROWS), len(rows)
+    return strongest(attribution.scores, rows, ROWS), len(rows)
 
 
 def _bars(attribution: Attribution, rows: Sequence[int]) -> list[TokenRow[tuple[str, Bar]]]:
     scores = attribution.scores[rows]
-    largest = phrases.scale(scores)
+    largest = scale(scores)
     numbers = [signed(score, largest) for score in scores.tolist()]
     return _rows(attribution, rows, zip(numbers, bars(scores.tolist()), strict=True))
 
@@ -168,7 +151,7 @@ def _numbers(attribution: Attribution) -> tuple[list[str], list[TokenRow[list[st
     columns |= {readout: attribution.logits} if attribution.logits is not None else {}
     cells = []
     for name, values in columns.items():
-        largest = phrases.scale(values)
+        largest = scale(values)
         numbers = [signed(value, largest) for value in values.tolist()]
         cells.append([n.removeprefix("+") for n in numbers] if name == "Norm" else numbers)
     by_token = map(list, zip(*cells, strict=True))
@@ -176,9 +159,9 @@ def _numbers(attribution: Attribution) -> tuple[list[str], list[TokenRow[list[st
 
 
 def _heat_map(attribution: Attribution, special: bool) -> list[TokenRow[list[tuple[float, str]]]]:
-    rows = phrases.shown(attribution, special)
-    full = phrases.color_scale(attribution)
-    largest = phrases.scale(attribution.scores[:, rows])
+    rows = listed(attribution, special)
+    full = color_scale(attribution)
+    largest = scale(attribution.scores[:, rows])
     cells = (
         [(score / full, signed(score, largest)) for score in attribution.scores[:, row].tolist()]
         for row in rows
