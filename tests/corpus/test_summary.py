@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 from normxlogit import Explainer, InputError, MissingExtraError, OptionError, cli
 from normxlogit.corpus import Findings, shards, summary, tally
 from tests.corpus.test_corpus import LABELS, TEXTS, lines_of, rows_in, unfinish
+from tests.helpers.policy import assert_policy
 from tests.helpers.tiny import tiny_classifier
 from tests.show.test_show import HOSTILE, Reader
 from tests.tasks.test_heads import made, tagger, writer
@@ -217,6 +218,10 @@ def test_labels_the_model_does_not_have(tmp_path: Path) -> None:
     assert found.unknown == ("mixed", "2")
     assert "Not compared: 2 rows with labels that the model does not have (mixed, 2)." in str(found)
     assert "differ on 0 of 1 row (0.0%)" in str(found)
+
+
+def test_nothing_runs_but_what_the_page_was_made_with(tmp_path: Path) -> None:
+    assert_policy(summary(run_of(tmp_path / "out", [record(0, {HOSTILE: 1.0})])).to_html())
 
 
 def test_no_labels(tmp_path: Path) -> None:

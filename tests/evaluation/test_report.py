@@ -42,6 +42,7 @@ from normxlogit.evaluation.report.plots.style import Figure
 from normxlogit.evaluation.report.vs_random import beside_random
 from normxlogit.methods import METHODS
 from tests.conftest import find_browser
+from tests.helpers.policy import assert_policy, with_script
 from tests.show.test_show import HOSTILE, Reader
 
 Data = dict[str, Any]
@@ -754,6 +755,14 @@ def test_nothing_of_a_text_is_markup(reports: dict[str, Written], case: str) -> 
         assert not line.startswith("|") or columns in (5, 6, 7)
 
 
+@pytest.mark.parametrize("case", CASES)
+def test_nothing_runs_but_what_the_page_was_made_with(
+    case: str, reports: dict[str, Written]
+) -> None:
+    assert_policy(reports[case].html, images="<image" in reports[case].html)
+    assert ("<image" in reports[case].html) == (case == "layers")
+
+
 def cells(html: str) -> list[list[list[str]]]:
     """The tables of the ranking: rows of cells, as their text."""
     found = []
@@ -1061,7 +1070,7 @@ FRAME = """<iframe src="{page}" style="border:0;width:{width}px;height:900px"></
 addEventListener("message", said => document.querySelector("pre").textContent = said.data)
 </script>
 """
-MEASURE = """<script>
+MEASURE = """
 function parts(color) {
   var found = color.match(/[0-9.]+/g).map(Number);
   return found.length > 3 ? found : [...found, 1];
@@ -1100,7 +1109,7 @@ addEventListener("load", () => {
     ground: luminance(ground(document.querySelector("article"))),
     scroll: document.documentElement.scrollWidth}), "*");
 });
-</script></body>"""
+"""
 
 
 @pytest.mark.browser
@@ -1113,7 +1122,7 @@ def test_nothing_sticks_out_or_is_too_faint(
 ) -> None:
     if BROWSER is None:
         pytest.fail("these tests need Chromium or Chrome: install it, or use -m 'not browser'.")
-    (tmp_path / "page.html").write_text(reports[case].html.replace("</body>", MEASURE), "utf-8")
+    (tmp_path / "page.html").write_text(with_script(reports[case].html, MEASURE), "utf-8")
     frame = tmp_path / "frame.html"
     frame.write_text(FRAME.format(page="page.html", width=width), "utf-8")
     command = [BROWSER, "--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=5000"]

@@ -18,6 +18,7 @@ from normxlogit.show.dispatch import figure, fragment, page, plain
 from normxlogit.show.generation.layout import GenerationLayout
 from normxlogit.show.markup import signed
 from tests.conftest import find_browser
+from tests.helpers.policy import with_script
 from tests.helpers.results import CHAT, chat, generation
 from tests.show.test_show import GOOD_BAD, Reader
 
@@ -119,7 +120,7 @@ def test_a_long_page_stays_small() -> None:
 
 
 def test_page_needs_no_network_and_no_evaluation() -> None:
-    html = page([CASES["chat"]])
+    html = page([CASES["chat"]]).replace("http-equiv", "")
     for word in ("http", "url(", "@import", "eval(", "Function(", "innerHTML", " onclick"):
         assert word not in html
     assert "</" not in html.rpartition("<script>")[2].partition("</script>")[0]
@@ -218,7 +219,6 @@ def test_a_large_plot_says_what_it_leaves_out() -> None:
 
 
 STEPS = """
-<script>
 (async function () {
   var article = document.querySelector("article");
   var cells = Array.from(article.querySelectorAll("[data-cell]"));
@@ -297,7 +297,6 @@ STEPS = """
   made.textContent = JSON.stringify(out);
   document.body.append(made);
 })();
-</script>
 """
 
 BROWSER = find_browser()
@@ -308,7 +307,7 @@ def played(result: Result, folder: Path) -> dict[str, Any]:
     if BROWSER is None:
         pytest.fail("these tests need Chromium or Chrome: install it, or use -m 'not browser'.")
     path = folder / "page.html"
-    path.write_text(page([result]).replace("</body>", STEPS + "</body>"), "utf-8")
+    path.write_text(with_script(page([result]), STEPS), "utf-8")
     command = [BROWSER, "--headless", "--no-sandbox", "--disable-gpu"]
     command += ["--virtual-time-budget=60000", f"--user-data-dir={folder / 'profile'}"]
     command += ["--dump-dom", path.as_uri()]

@@ -8,6 +8,7 @@ from markupsafe import Markup
 from normxlogit.results.base import Result
 from normxlogit.results.text import Failure
 from normxlogit.show import meaning, outputs, phrases
+from normxlogit.show.policy import content_policy
 from normxlogit.show.templating import asset, fill
 
 
@@ -72,22 +73,37 @@ def page(articles: Sequence[Article]) -> str:
     bodies = [article.body for article in articles if article.body is not None]
     main = fill("articles.html", {"articles": articles})
     title = articles[0].title if len(articles) == 1 else "normxlogit"
-    return document(title, main, _style(bodies), _script(bodies))
+    has_images = any(body.has_images for body in bodies)
+    return document(title, main, _style(bodies), _script(bodies), has_images=has_images)
 
 
-def document(title: str, main: Markup, style: Markup, script: Markup | None = None) -> str:
-    """Return a page.
+def document(
+    title: str,
+    main: Markup,
+    style: Markup,
+    script: Markup | None = None,
+    *,
+    has_images: bool = False,
+    figure_styles: Sequence[str] = (),
+) -> str:
+    """Return a page, whose policy lets nothing run or load but what is named here.
 
     Args:
         title: its title, as text.
         main: what is in it.
         style: its style sheet, besides that of all pages.
         script: its script.
+        has_images: whether `main` embeds images.
+        figure_styles: the contents of the style elements in `main`, which figures have.
     """
+    # Hashes are of elements' whole contents, so line breaks at their ends are put in here.
+    style = Markup("\n") + style + asset("page.css")
+    script = None if script is None else Markup("\n") + script
     values = {
         "title": title,
         "main": main,
-        "style": style + asset("page.css"),
+        "policy": content_policy([style, *figure_styles], script, has_images=has_images),
+        "style": style,
         "script": script,
         "caveat": phrases.CAVEAT,
     }

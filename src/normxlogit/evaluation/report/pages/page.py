@@ -1,5 +1,6 @@
 """A report as a page that needs nothing else."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -25,6 +26,9 @@ CURVES = (
     "them: the further a line is on the better side, the better that ranking tells what the output "
     "rests on. Colours are families of methods."
 )
+
+
+_SVG_STYLE = re.compile("<style[^>]*>(.*?)</style>", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -92,6 +96,7 @@ def page(
 ) -> str:
     """Return the report: what to use, the ranking, the figures, and the texts most disputed."""
     name = str(findings.settings["model"]["name"])
+    groups = _figure_groups(findings, drawn)
     values = {
         "name": name,
         "units": findings.units,
@@ -106,14 +111,21 @@ def page(
         ],
         "failed": findings.results["failed"],
         "alike": tables.BESIDE.values(),
-        "figure_groups": _figure_groups(findings, drawn),
+        "figure_groups": groups,
         "sanity": _sanity(findings),
         "dispute": _dispute(findings, scores),
         "facts": tables.facts(findings),
     }
     title = f"Attribution methods on {phrases.visible(name)}"
     style = asset("fragment.css") + asset("report.css", __package__)
-    return document(title, fill("report.html", values, __package__), style)
+    svgs = [svg for group in groups for _, svg in group.figures]
+    return document(
+        title,
+        fill("report.html", values, __package__),
+        style,
+        has_images=any("<image" in svg for svg in svgs),
+        figure_styles=[content for svg in svgs for content in _SVG_STYLE.findall(svg)],
+    )
 
 
 def _rankings(findings: Findings, random: BesideRandom) -> list[RankingTable]:
