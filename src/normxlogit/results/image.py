@@ -1,4 +1,4 @@
-"""The result for pictures: patches and their scores."""
+"""The result for images: patches and their scores."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,20 +17,20 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
 class ImageAttribution(Result, kind="image"):
-    """How much each patch of a picture speaks for what a model said of it.
+    """How much each patch of an image supports what the model predicted.
 
     Attributes:
-        scores, norms, logits: as in `Result`, the last dimension being the positions: those that
-            lie nowhere in the picture (CLS, registers), then the patches row by row.
-        special: which positions lie nowhere in the picture, bool [positions].
-        size: height and width of the picture as the model saw it.
-        original: height and width of the picture that was given, turned as its EXIF data says.
-        grid: rows and columns of the patches; None if they are not known.
+        scores, norms, logits: as in `Result`; the last dimension is positions: those outside of the
+            image (CLS, registers), then the patches row by row.
+        special: whether a position is outside of the image, bool [positions].
+        size: height and width of the image as the model saw it.
+        original: height and width of the user's image, turned as its EXIF data says.
+        grid: rows and columns of the patches; None if unknown.
         box: left, upper, right and lower edge of the grid in pixels of the original; it lies
-            outside of the original where the picture was padded. None if it is not known.
-        note: why the grid or the box is not known.
-        name: the name of the picture's file, if it came from one.
-        thumbnail: the picture as PNG, its longest side at most 512; or None.
+            outside of the original where the image was padded. None if unknown.
+        note: why the grid or the box is unknown.
+        name: the name of the image's file, if it came from one.
+        thumbnail: the image as PNG, its longest side at most 512 pixels; or None.
     """
 
     special: NDArray[np.bool_]
@@ -44,7 +44,7 @@ class ImageAttribution(Result, kind="image"):
 
     @property
     def picture(self) -> "Image | None":
-        """The copy of the picture, its longest side at most 512 pixels.
+        """The copy of the image, its longest side at most 512 pixels.
 
         Raises:
             MissingExtraError: Pillow is not installed.
@@ -54,20 +54,20 @@ class ImageAttribution(Result, kind="image"):
         return opened(self.thumbnail)
 
     def patches(self) -> Floats:
-        """Scores float32 [..., rows, columns] without the positions that lie nowhere.
+        """Return scores float32 [..., rows, columns] of the patches.
 
         Raises:
-            InputError: the grid is not known.
+            InputError: the grid is unknown.
         """
         if self.grid is None:
             raise InputError(f"the scores of this picture have no rows and columns: {self.note}")
         return self.scores[..., ~self.special].reshape(*self.scores.shape[:-1], *self.grid)
 
     def cell(self, row: int, column: int) -> tuple[float, float, float, float]:
-        """Left, upper, right and lower edge of a patch in pixels of the original.
+        """Return left, upper, right and lower edge of a patch in pixels of the original.
 
         Raises:
-            InputError: they are not known.
+            InputError: the place of the patches is unknown.
         """
         left, upper, right, lower = self._placed()
         rows, columns = self.grid or (1, 1)
@@ -76,17 +76,17 @@ class ImageAttribution(Result, kind="image"):
         return x, y, x + width, y + height
 
     def heatmap(self, *, smooth: bool = False) -> Floats:
-        """Scores float32 [..., height, width] for each pixel of the original.
+        """Return scores float32 [..., height, width] for each pixel of the original.
 
         Args:
-            smooth: between the centres of patches go evenly from one score to the next. This looks
-                finer than what is known.
+            smooth: interpolate linearly between the centres of patches. This looks finer than the
+                scores are.
 
         Returns:
-            Each pixel has its patch's score; nan where none lies.
+            Each pixel has its patch's score; nan where no patch lies.
 
         Raises:
-            InputError: where the patches lie is not known.
+            InputError: the place of the patches is unknown.
         """
         left, upper, right, lower = self._placed()
         patches = self.patches()
@@ -98,35 +98,35 @@ class ImageAttribution(Result, kind="image"):
     def overlay(
         self, picture: "Image | None" = None, *, smooth: bool = False, strength: float = 0.7
     ) -> "Image":
-        """The picture in grey with the scores over it: blue speaks for the target, orange against.
+        """Draw the scores over the image in grey: blue supports the target, orange opposes it.
 
         Args:
-            picture: the picture that was explained, in any resolution; if not given, the copy that
-                the result keeps.
+            picture: the image that was explained, in any resolution; by default the copy that the
+                result keeps.
             smooth: as in `heatmap`.
-            strength: how much of the picture the strongest colour hides, from 0 to 1.
+            strength: the opacity of the strongest colour, from 0 to 1.
 
         Returns:
-            An image as large as `picture`. What lies under no patch is pale.
+            An image as large as `picture`, pale where no patch lies.
 
         Raises:
-            InputError: where the patches lie is not known, there is no picture, or the picture has
-                other proportions.
+            InputError: the place of the patches is unknown, there is no image, or it has other
+                proportions.
             OptionError: the scores are of several targets or layers.
             MissingExtraError: Pillow is not installed.
         """
         return self._display().overlay(self, picture, smooth=smooth, strength=strength)
 
     def top(self, count: int = 5) -> list[tuple[tuple[int, int], float]]:
-        """The row and column of the patches that speak most for the target with their scores.
+        """Return row and column of the patches that support the target most, with their scores.
 
         Raises:
-            InputError: the grid is not known.
+            InputError: the grid is unknown.
         """
         patches = self.only().patches()
         order = np.argsort(-patches.ravel(), kind="stable")[:count]
-        found = [divmod(int(i), patches.shape[1]) for i in order]
-        return [(cell, float(patches[cell])) for cell in found]
+        cells = [divmod(int(i), patches.shape[1]) for i in order]
+        return [(cell, float(patches[cell])) for cell in cells]
 
     def __repr__(self) -> str:
         targets = ", ".join(map(str, self.targets))
@@ -178,8 +178,11 @@ class ImageAttribution(Result, kind="image"):
 def _weights(
     length: int, count: int, start: float, end: float, smooth: bool
 ) -> NDArray[np.float64]:
-    """What cells between two points contribute to the pixels of a line, [length, count]."""
-    where = (np.arange(length) + 0.5 - start) * count / (end - start)
+    """Return the weight of each cell of a row in each pixel of a line, float64 [pixels, cells].
+
+    The cells divide the line from `start` to `end` evenly; pixels outside have nan.
+    """
+    where = (np.arange(length) + 0.5 - start) * count / (end - start)  # in cells, [pixels]
     inside = (where >= 0) & (where < count)
     centres = np.clip(where - 0.5, 0, count - 1) if smooth else np.floor(where)
     distance = np.abs(centres[:, None] - np.arange(count))

@@ -1,4 +1,4 @@
-"""How each kind of result is shown: what `normxlogit.data.display` asks for.
+"""The display of results, as `normxlogit.data.display` defines one: each kind by its type.
 
 This module stands on top of what draws: nothing else in this package knows all kinds of results.
 """

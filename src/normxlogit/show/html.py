@@ -14,7 +14,7 @@ from normxlogit.show.templating import asset, fill
 
 @dataclass(frozen=True)
 class Body:
-    """What a page or a notebook shows of a result.
+    """A result as HTML for a page or a notebook.
 
     Attributes:
         html: the HTML, which needs a frame.

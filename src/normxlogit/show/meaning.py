@@ -1,4 +1,4 @@
-"""What the scores of a result say, and how they were made, in words."""
+"""The meaning of scores, and how they were made, in words."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,10 +10,10 @@ from normxlogit.show.outputs import foil_name, output_name
 
 @dataclass(frozen=True)
 class Meaning:
-    """What the scores of an attribution say.
+    """The meaning of an attribution's scores.
 
     Attributes:
-        positive: what a positive score says, in a few words; None if there is none.
+        positive: what a positive score says, in a few words; None if no score is positive.
         negative: the same of a negative score.
         sentence: both at more length.
     """

@@ -1,4 +1,4 @@
-"""What a model said, and what is explained of it, in words."""
+"""The prediction of a model, and the target that is explained, in words."""
 
 from dataclasses import dataclass
 
@@ -24,12 +24,12 @@ class Label:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the model said.
+    """A prediction, as text.
 
     Attributes:
-        labels: what it predicted; if that is much, the first of it.
+        labels: the predicted labels, the first of them if they are many.
         more: how many labels there are beyond these.
-        runners_up: what it would have said next.
+        runners_up: the most probable labels that are not predicted.
     """
 
     labels: list[Label]

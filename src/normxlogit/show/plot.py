@@ -1,4 +1,4 @@
-"""What figures of every kind of result have in common."""
+"""Parts that the figures of every kind of result share."""
 
 from typing import TYPE_CHECKING
 

@@ -1,4 +1,4 @@
-"""What the reports of every kind of result have in common in a terminal."""
+"""Parts that the terminal reports of every kind of result share."""
 
 import io
 from collections.abc import Callable, Iterator, Sequence
@@ -32,7 +32,7 @@ class MediaReport(Generic[Media]):
 
     Attributes:
         result: the attribution.
-        kind: what it is of, such as "Image".
+        kind: what was explained, such as "Image".
         size: how large that is, as text.
         draw: draws the scores of one target and layer in so many columns.
         note: says what there is to say of such a drawing; may be empty.

@@ -1,4 +1,4 @@
-"""How the findings in a corpus show themselves: what `normxlogit.data.display` asks for."""
+"""The display of a corpus' summary, as `normxlogit.data.display` defines one."""
 
 from normxlogit.corpus.summarise import Findings
 from normxlogit.show import terminal

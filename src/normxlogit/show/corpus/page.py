@@ -1,11 +1,11 @@
-"""The findings in a corpus as a page that needs nothing else."""
+"""The summary of a corpus as a page that needs nothing else."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from normxlogit.corpus.summarise import ClassWords, Difference, Findings, Label, Values
 from normxlogit.show import phrases
-from normxlogit.show.corpus import view
+from normxlogit.show.corpus import sentences
 from normxlogit.show.html import document
 from normxlogit.show.markup import Bar, bar, bars, signed
 from normxlogit.show.templating import asset, fill
@@ -32,7 +32,7 @@ class CountRow:
 
 @dataclass(frozen=True)
 class ValueSection:
-    """What a regression predicted: the name of the output, a sentence, and a row for each bin."""
+    """The predictions of a regression: the output's name, a sentence, and a row for each bin."""
 
     name: str
     sentence: str
@@ -41,7 +41,7 @@ class ValueSection:
 
 @dataclass(frozen=True)
 class WordSection:
-    """The words of a target: its name, which words these are, and a row for each word.
+    """The words of a target.
 
     Attributes:
         target: the name of the target.
@@ -79,21 +79,21 @@ class DifferenceSection:
 
 def page(findings: Findings) -> str:
     """Return a self-contained page."""
-    title = f"{view.counted(findings.rows, 'row')} in {findings.folder}"
+    title = f"{sentences.counted(findings.rows, 'row')} in {findings.folder}"
     values = {
         "title": title,
-        "warnings": view.warnings(findings),
-        "facts": view.facts(findings),
+        "warnings": sentences.warnings(findings),
+        "facts": sentences.facts(findings),
         "labels": _labels(findings, findings.labels) if findings.labels else [],
         "label_count": len(findings.labels or ()),
         "counted": "words" if findings.task == "token-classification" else "rows",
         "values": [_values(findings, values) for values in findings.values or ()],
-        "agreement": view.agreement(findings),
-        "meaning": view.MEANING,
-        "words": [_words(findings, part) for part in findings.words[: view.CLASSES]],
+        "agreement": sentences.agreement(findings),
+        "meaning": sentences.MEANING,
+        "words": [_words(findings, part) for part in findings.words[: sentences.CLASSES]],
         "target_count": len(findings.words),
-        "most": view.CLASSES,
-        "differing": view.differing(findings),
+        "most": sentences.CLASSES,
+        "differing": sentences.differing(findings),
         "differences": [_difference(findings, row) for row in findings.differences],
     }
     style = asset("fragment.css") + asset("corpus.css")
@@ -102,22 +102,22 @@ def page(findings: Findings) -> str:
 
 def _labels(findings: Findings, labels: tuple[Label, ...]) -> list[CountRow]:
     predicted = sum(label.predicted for label in labels)
-    given = sum(label.given for label in labels)
+    labelled = sum(label.given for label in labels)
     most = max(max(label.predicted, label.given) for label in labels) or 1
 
     def count(number: int, whole: int) -> str:
-        return f"{number:,} · {view.share(number, whole)}"
+        return f"{number:,} · {sentences.share(number, whole)}"
 
     def rows(label: Label) -> Iterator[CountRow]:
-        name = view.name(findings, label.label)
-        heading, first = (name, "predicted") if given else (None, name)
+        name = sentences.name(findings, label.label)
+        heading, first = (name, "predicted") if labelled else (None, name)
         number = count(label.predicted, predicted)
         yield CountRow(heading, first, number, bar(label.predicted, 0, most))
-        if given:
-            number = count(label.given, given)
+        if labelled:
+            number = count(label.given, labelled)
             yield CountRow(None, "label", number, bar(label.given, 0, most), is_label=True)
 
-    return [row for label in labels[: view.CLASSES] for row in rows(label)]
+    return [row for label in labels[: sentences.CLASSES] for row in rows(label)]
 
 
 def _values(findings: Findings, values: Values) -> ValueSection:
@@ -125,7 +125,7 @@ def _values(findings: Findings, values: Values) -> ValueSection:
     most, count = max(values.bins) or 1, len(values.bins)
     starts = [low + (high - low) * number / count for number in range(count)]
     return ValueSection(
-        name=view.name(findings, values.label),
+        name=sentences.name(findings, values.label),
         sentence=f"Mean {values.mean:.3f}, from {values.low:.3f} to {values.high:.3f}.",
         rows=[
             CountRow(None, f"from {start:.3f}", f"{rows:,}", bar(rows, 0, most))
@@ -138,8 +138,8 @@ def _words(findings: Findings, part: ClassWords) -> WordSection:
     means = [word.mean for word in part.words]
     largest = max(map(abs, means), default=0.0) or 1.0
     return WordSection(
-        target=view.name(findings, part.target),
-        chosen=view.chosen(part),
+        target=sentences.name(findings, part.target),
+        chosen=sentences.chosen(part),
         rows=[
             (word.word, signed(word.mean, largest), f"{word.count:,}", drawn)
             for word, drawn in zip(part.words, bars(means), strict=True)
@@ -151,11 +151,11 @@ def _difference(findings: Findings, difference: Difference) -> DifferenceSection
     largest = max((abs(score) for _, score in difference.words), default=1.0) or 1.0
     regression = findings.problem == "regression"
     return DifferenceSection(
-        prediction=None if regression else view.name(findings, difference.prediction),
-        amount=view.amount(findings, difference.value),
-        label=view.name(findings, difference.label),
-        row=view.row_name(difference),
-        texts=view.texts(difference, 400),
-        target=view.name(findings, difference.target),
+        prediction=None if regression else sentences.name(findings, difference.prediction),
+        amount=sentences.amount(findings, difference.value),
+        label=sentences.name(findings, difference.label),
+        row=sentences.row_name(difference),
+        texts=sentences.texts(difference, 400),
+        target=sentences.name(findings, difference.target),
         words=[(word, score / largest, signed(score, largest)) for word, score in difference.words],
     )

@@ -42,7 +42,7 @@ class Mark:
 
 @dataclass(frozen=True)
 class PromptPart:
-    """A message of a chat, what stands between messages, or a prompt without any.
+    """A message of a chat, the text between messages, or a prompt without any.
 
     Attributes:
         role: whose message it is; None if it is none.

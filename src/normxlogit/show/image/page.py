@@ -69,7 +69,7 @@ class ScoreGrid:
 
 @dataclass(frozen=True)
 class TargetSection:
-    """What a page says of a target.
+    """A target on a page.
 
     Attributes:
         explained: the target by name; None if it is what was predicted.

@@ -53,7 +53,7 @@ class TokenRow(Generic[Cells]):
 
 @dataclass(frozen=True)
 class TargetSection:
-    """What a page says of a target.
+    """A target on a page.
 
     Attributes:
         explained: the target by name; None if it is what was predicted.
