@@ -1,7 +1,10 @@
 """What is written as JSON is what docs/attribution.schema.json says."""
 
 import json
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -94,6 +97,16 @@ def test_every_other_kind(name: str) -> None:
     assert type(again) is type(result)
     assert again.to_dict() == result.to_dict()
     np.testing.assert_array_equal(again.scores, result.scores)
+
+
+def test_every_kind_is_known_wherever_results_come_from(tmp_path: Path) -> None:
+    IMAGE.save(tmp_path / "image.json")
+    script = (
+        "from normxlogit.results.base import Result\n"
+        f"print(type(Result.load({str(tmp_path / 'image.json')!r})).__name__)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.stdout == "ImageAttribution\n", done.stderr
 
 
 @pytest.mark.parametrize("name", MADE_BY_HAND)

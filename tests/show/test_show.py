@@ -20,8 +20,9 @@ from normxlogit import (
     Target,
 )
 from normxlogit.results.base import Provenance
-from normxlogit.show import phrases
+from normxlogit.show import colors, phrases
 from normxlogit.show.dispatch import fragment, page, plain, render
+from normxlogit.show.templating import asset
 from normxlogit.show.text.pieces import pieces
 from normxlogit.show.text.plot import figure as bars
 
@@ -176,8 +177,14 @@ def test_terminal_says_what_was_predicted_and_by_what() -> None:
 def test_a_contrast_is_found_by_name_before_number() -> None:
     shown = of_words("a b", [1.0, 2.0], labels=("2", "1", "0"), explained=(1,), contrast="2")
     assert "rather than 2 25.0%" in plain(shown)
-    assert "+ speaks for 1   - speaks for 2" in plain(shown)
-    assert "A positive score speaks for 1 rather than 2" in Reader(page([shown])).text("p")
+    assert "+ supports 1   - supports 2" in plain(shown)
+    assert "A positive score supports 1 rather than 2" in Reader(page([shown])).text("p")
+
+
+def test_style_sheets_have_the_colours_of_figures() -> None:
+    assert f"--for-bar: {colors.FOR};" in asset("fragment.css")
+    red, green, blue = colors.rgb(colors.FOR)
+    assert f"rect {{ fill: rgb({red} {green} {blue} /" in asset("picture.css")
 
 
 def test_special_tokens_are_left_out_unless_asked_for() -> None:
@@ -419,8 +426,8 @@ def test_tags_are_shown_with_their_words() -> None:
     lines = plain(shown)
     assert "Prediction  Anna → B-PER 98.0%, Berlin → B-LOC 98.0%" in lines
     assert lines.index("Explained   Anna → B-PER 98.0%") < lines.index("Explained   Berlin → B-LOC")
-    assert "+5.00" in lines.partition("Explained   Berlin")[2].partition("speaks")[0]
-    assert "+ speaks for B-LOC" in lines
+    assert "+5.00" in lines.partition("Explained   Berlin")[2].partition("supports")[0]
+    assert "+ supports B-LOC" in lines
     read = Reader(page([shown]))
     assert read.text("h3") == "Explained: Anna → B-PER 98.0%Explained: Berlin → B-LOC 98.0%"
     titles = [axes.get_title() for axes in bars(shown).axes]
@@ -439,7 +446,7 @@ def test_a_tag_is_contrasted_by_name() -> None:
     shown = tagged("Anna visits Berlin", {"Berlin": "B-LOC"}, [[1.0, 2, 5]])
     shown = replace(shown, provenance=replace(shown.provenance, contrast="B-ORG"))
     assert "Explained   Berlin → B-LOC 98.0%, rather than B-ORG" in plain(shown)
-    assert "+ speaks for B-LOC   - speaks for B-ORG" in plain(shown)
+    assert "+ supports B-LOC   - supports B-ORG" in plain(shown)
 
 
 def of_tokens(*labels: str, **options: Any) -> Attribution:
@@ -453,7 +460,7 @@ def test_tokens_of_a_language_model_can_be_seen() -> None:
     shown = of_tokens(" Paris", "\n", "Lyon", " a", " b")
     lines = plain(shown)
     assert 'Prediction  " Paris" 50.0%   next "↵" 25.0%, Lyon 12.5%, " a" 6.2%' in lines
-    assert '+ speaks for " Paris"' in lines
+    assert '+ supports " Paris"' in lines
     assert "Explained" not in lines
     assert '" Paris"' in Reader(page([shown])).text("strong")
     other = of_tokens(" Paris", " Lyon", contrast=" Lyon")

@@ -392,7 +392,7 @@ def test_a_terminal_shows_time() -> None:
     (found,) = explain(wav2vec2(), hf.Wav2Vec2FeatureExtractor(), (noise(), RATE), target=1)
     shown = plain(found)
     assert "1.00 s" in shown
-    assert "speaks for LABEL_1" in shown
+    assert "supports LABEL_1" in shown
     assert str(found) == shown
     assert "1.00 s" in repr(found)
 

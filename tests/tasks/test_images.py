@@ -594,7 +594,7 @@ def test_a_terminal_shows_the_grid() -> None:
     shown = plain(found)
     assert sum(line.startswith(" │") for line in shown.splitlines()) == 8
     assert "row " in shown
-    assert "speaks for LABEL_1" in shown
+    assert "supports LABEL_1" in shown
     assert str(found) == shown
     assert "160 x 100" in repr(found)
 

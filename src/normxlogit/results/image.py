@@ -60,7 +60,7 @@ class ImageAttribution(Result, kind="image"):
             InputError: the grid is unknown.
         """
         if self.grid is None:
-            raise InputError(f"the scores of this picture have no rows and columns: {self.note}")
+            raise InputError(f"the scores of this image have no rows and columns: {self.note}")
         return self.scores[..., ~self.special].reshape(*self.scores.shape[:-1], *self.grid)
 
     def cell(self, row: int, column: int) -> tuple[float, float, float, float]:
@@ -135,7 +135,7 @@ class ImageAttribution(Result, kind="image"):
 
     def _placed(self) -> tuple[float, float, float, float]:
         if self.box is None or self.grid is None:
-            raise InputError(f"where the patches lie on the picture is not known: {self.note}")
+            raise InputError(f"the place of the patches on the image is not known: {self.note}")
         return self.box
 
     def _own_to_dict(self) -> dict[str, Any]:
@@ -194,5 +194,5 @@ def _weights(
 def _pair(values: Any) -> tuple[int, int]:
     first, second = map(int, values)
     if min(first, second) < 1:
-        raise ValueError(f"a picture of {first} x {second} pixels")
+        raise ValueError(f"an image of {first} x {second} pixels")
     return first, second

@@ -26,7 +26,7 @@ def pillow() -> Any:
         from PIL import Image
     except ImportError as error:
         raise MissingExtraError(
-            'pictures need Pillow. Install it with: pip install "normxlogit[image]"'
+            'images need Pillow. Install it with: pip install "normxlogit[image]"'
         ) from error
     return Image
 
@@ -66,7 +66,7 @@ def decoded(text: str) -> bytes:
     try:
         data = base64.b64decode(text, validate=True)
     except (binascii.Error, TypeError) as error:
-        raise ValueError("the picture is not base64") from error
+        raise ValueError("the image is not base64") from error
     if not data.startswith(_PNG):
-        raise ValueError("the picture is not a PNG")
+        raise ValueError("the image is not a PNG")
     return data

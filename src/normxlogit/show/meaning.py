@@ -37,7 +37,7 @@ def score_meaning(result: Result, name: str | None = None) -> Meaning:
         return Meaning(
             provenance.unsigned,
             None,
-            f"A high score says: {provenance.unsigned}. It does not say for or against what.",
+            f"A high score means: {provenance.unsigned}. It does not tell support from opposition.",
         )
     if provenance.readout == "value":
         return Meaning(
@@ -61,25 +61,25 @@ def score_meaning(result: Result, name: str | None = None) -> Meaning:
         )
     if (other := foil_name(result)) is not None:
         return Meaning(
-            f"speaks for {name}",
-            f"speaks for {other}",
-            f"A positive score speaks for {name} rather than {other}, a negative one the reverse.",
+            f"supports {name}",
+            f"supports {other}",
+            f"A positive score supports {name} rather than {other}, a negative one the reverse.",
         )
     if provenance.readout == "logprob" and not provenance.of_output:
         return Meaning(
             None,
-            f"the nearer to 0, the more for {name}",
-            f"No score is above 0: the nearer to 0, the more a token speaks for {name}.",
+            f"closer to 0: supports {name} more",
+            f"No score is above 0: the closer to 0, the more a token supports {name}.",
         )
     kind = "token" if result.prediction.problem == "token" else "label"
     compared = {
-        "margin": f" more than for any other {kind}",
-        "centered": f" more than for the {kind}s on average",
+        "margin": f" more than any other {kind}",
+        "centered": f" more than the average {kind}",
     }.get(provenance.readout or "", "")
     return Meaning(
-        f"speaks for {name}",
-        "speaks against it",
-        f"A positive score speaks for {name}{compared}, a negative one against it.",
+        f"supports {name}",
+        "opposes it",
+        f"A positive score supports {name}{compared}, a negative one opposes it.",
     )
 
 

@@ -58,7 +58,7 @@ class MediaReport(Generic[Media]):
             part = part.select(layer=part.layers[-1]).only()
             yield Text()
             yield from self.draw(part, width)
-            layer = f"Shown is layer {part.layers[0]}." if len(result.layers) > 1 else ""
+            layer = f"This is layer {part.layers[0]}." if len(result.layers) > 1 else ""
             note = f"{self.note(part, width)} {layer}".strip()
             yield from legend(meaning.score_meaning(part), note)
             yield Text()

@@ -19,7 +19,7 @@ _MOST_COLUMNS = 80
 
 def render(result: AudioAttribution) -> RenderableType:
     """Return what rich prints of an audio attribution."""
-    return MediaReport(result, "Sound", f"{result.duration:.2f} seconds", _draw, _note)
+    return MediaReport(result, "Audio", f"{result.duration:.2f} seconds", _draw, _note)
 
 
 def _draw(result: AudioAttribution, width: int) -> Iterator[Text]:

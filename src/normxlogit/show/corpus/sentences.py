@@ -8,8 +8,8 @@ CLASSES = 12
 
 MEANING = (
     "Mean attribution is the mean of a word's scores over its occurrences, in upper and lower case "
-    "alike, in the texts that were explained for that label. It tells what the scores are like, "
-    "not what caused the predictions."
+    "alike, in the texts that were explained for that label. It describes "
+    "the scores, not the causes of the predictions."
 )
 
 
@@ -88,7 +88,7 @@ def warnings(findings: Findings) -> list[str]:
     if findings.labels is None and findings.values is None:
         sentences.append("There are too many different predictions to count each.")
     if any(part.target is None for part in findings.words):
-        sentences.append("There are too many different targets to tell the words of each.")
+        sentences.append("There are too many different targets to list the words of each.")
     return [phrases.one_line(sentence) for sentence in sentences]
 
 

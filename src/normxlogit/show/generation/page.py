@@ -62,13 +62,13 @@ def body(result: GenerationAttribution) -> Body:
     layers = result.layers
     note = unit_note(layout.words)
     if len(layers) > 1:
-        note += f" Shown is layer {layers[-1]}, of {layer_names(layers)}."
+        note += f" This is layer {layers[-1]} of {layer_names(layers)}."
     rest = float(layout.rest[layout.whole].sum())
     values = {
         "heading": "Conversation" if layout.words.messages else "Prompt",
         "prompt": list(_prompt(layout, scores)),
         "answer": list(_answer(layout, scores)),
-        "meaning": score_meaning(layout.words, "the answer, or what is selected of it"),
+        "meaning": score_meaning(layout.words, "the answer, or the selected part of it"),
         "note": note,
         "explained": _explained(layout),
         "words": _word_rows(layout, scores),
@@ -210,7 +210,7 @@ def _explained(layout: GenerationLayout) -> str:
 
 
 def _rest_name(layout: GenerationLayout) -> str:
-    frame = " and what stands around the messages" if layout.words.messages else ""
+    frame = " and the text around the messages" if layout.words.messages else ""
     return f"special tokens{frame}"
 
 

@@ -25,7 +25,7 @@ def overlay(
     image = pillow()
     picture = result.picture if picture is None else picture
     if picture is None:
-        raise InputError("this result keeps no copy of its picture: give overlay the picture.")
+        raise InputError("this result keeps no copy of its image: pass the image to overlay.")
     _check_proportions(result, picture)
     scores = _resized(result.only().heatmap(smooth=smooth), picture.height, picture.width)
     grey = np.asarray(picture.convert("L"), np.float32)[..., None].repeat(3, -1)
@@ -46,9 +46,8 @@ def _check_proportions(result: ImageAttribution, picture: "Image") -> None:
     # Equal but for rounding: resizing moves an edge by up to a pixel.
     if abs(picture.width * height - picture.height * width) > 2 * max(height, width):
         raise InputError(
-            f"the picture that was explained is {width} x {height} pixels (width x height), "
-            f"and the one to draw on {picture.width} x {picture.height}: it has other "
-            "proportions."
+            f"the explained image is {width} x {height} pixels (width x height), and the one to "
+            f"draw on {picture.width} x {picture.height}: it has other proportions."
         )
 
 

@@ -92,7 +92,7 @@ class TargetSection:
 
 
 def body(result: ImageAttribution) -> Body:
-    """Return the HTML of a result: prediction, picture, the picture under its scores, numbers."""
+    """Return the HTML of a result: prediction, image, the image under its scores, numbers."""
     height, width = result.original
     values = {
         "said": outputs.verdict(result),
@@ -150,8 +150,8 @@ def _caption(result: ImageAttribution) -> str:
     rows, columns = result.grid or (0, 0)
     count = f"{rows} × {columns} patches"
     if result.box is None:
-        return f"{count}, not laid over the picture"
-    return f"{count}; what lies under none is pale" if _cropped(result) else count
+        return f"{count}, not laid over the image"
+    return f"{count}; areas under no patch are pale" if _cropped(result) else count
 
 
 def _cropped(result: ImageAttribution) -> bool:

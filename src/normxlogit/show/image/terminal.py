@@ -23,7 +23,7 @@ _NOT_DIM = Style(dim=False)
 def render(result: ImageAttribution) -> RenderableType:
     """Return what rich prints of an image's attribution."""
     height, width = result.original
-    return MediaReport(result, "Picture", f"{width} x {height}", _draw, _note)
+    return MediaReport(result, "Image", f"{width} x {height}", _draw, _note)
 
 
 def _draw(result: ImageAttribution, width: int) -> Iterator[Text]:

@@ -175,8 +175,8 @@ def _dispute(findings: Findings, scores: "pa.Table") -> Dispute:
     signs = (
         "What the sign says differs between methods."
         if findings.regression
-        else f"Above zero a {findings.settings['unit']} speaks for the prediction, below zero "
-        "against it; some methods' scores have no sign, and tell how much and not for what."
+        else f"Above zero a {findings.settings['unit']} supports the prediction, below zero it "
+        "opposes it; some methods' scores have no sign: they tell how much, not in which direction."
     )
     texts = enumerate(disputed(scores, methods), 1)
     shown = [disputed_text(findings, methods, number, text) for number, text in texts]
