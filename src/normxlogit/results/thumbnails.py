@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 LONGEST_SIDE = 512
-"""Of the copy, in pixels."""
+"""The longest side of the copy, in pixels."""
 
 _PNG = b"\x89PNG\r\n\x1a\n"
 

@@ -5,13 +5,13 @@ which differ on light and on dark ground.
 """
 
 FOR, AGAINST = "#1a66cc", "#d9660a"
-"""On the white ground of figures, and over images in grey."""
+"""For the white ground of figures, and over images in grey."""
 
 TERMINAL_FOR, TERMINAL_AGAINST = "#1a73e8", "#c25100"
-"""Each with a contrast of about 4.5 to black and to white, and so on dark and light terminals."""
+"""For terminals: each has a contrast of about 4.5 to black and to white."""
 
 QUIET = "#57606a"
-"""Of axes and of what is no score, in figures."""
+"""The colour of axes and of all that is no score, in figures."""
 
 
 def rgb(color: str) -> tuple[int, int, int]:

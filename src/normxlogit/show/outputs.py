@@ -117,7 +117,7 @@ def explained(result: Result) -> str:
 
 
 def is_plain(result: Result) -> bool:
-    """Whether what is explained is the one label or value that was predicted, and nothing else."""
+    """Whether the target is the one label or value that was predicted, without a contrast."""
     targets = result.targets
     same = len(targets) == 1 and targets == result.prediction.predicted
     return result.provenance.contrast is None and same

@@ -155,7 +155,7 @@ def _caption(result: ImageAttribution) -> str:
 
 
 def _cropped(result: ImageAttribution) -> bool:
-    """Whether the grid leaves more than a trace of the picture uncovered."""
+    """Whether the grid leaves more than a trace of the image uncovered."""
     if result.box is None:
         return False
     (left, upper, right, lower), (height, width) = result.box, result.original

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 _MOST_COLUMNS = 6
 _OPACITY = 0.75
-"""Of the patch with the largest score; a weaker one lets more of the image show through."""
+"""The opacity of the largest score; weaker ones let more of the image show through."""
 
 
 def figure(result: ImageAttribution) -> "Figure":
