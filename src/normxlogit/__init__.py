@@ -6,6 +6,7 @@ Importing this package is cheap; torch is imported when a name that needs it is 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from normxlogit.data.display import DISPLAYS
 from normxlogit.errors import (
     InputError,
     MissingExtraError,
@@ -15,7 +16,6 @@ from normxlogit.errors import (
     UnsupportedHeadError,
 )
 from normxlogit.extras import VERSION
-from normxlogit.results.display import DISPLAYS
 
 if TYPE_CHECKING:
     from normxlogit.explainer import Explainer
@@ -44,7 +44,7 @@ __version__ = VERSION
 
 # Results print themselves and make pages, but what draws them stands above them. Only this module
 # knows both, and loads the drawing when something is first shown.
-DISPLAYS["result"] = lambda: import_module("normxlogit.show.display")
+DISPLAYS["result"] = lambda: import_module("normxlogit.show.dispatch")
 DISPLAYS["corpus"] = lambda: import_module("normxlogit.show.corpus.display")
 
 __all__ = [

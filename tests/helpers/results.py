@@ -7,10 +7,18 @@ from typing import Any
 
 import numpy as np
 
-from normxlogit import Attribution, GenerationAttribution, Prediction, Target
+from normxlogit import (
+    Attribution,
+    AudioAttribution,
+    GenerationAttribution,
+    ImageAttribution,
+    Prediction,
+    Target,
+)
 from normxlogit.results.base import Provenance
 from normxlogit.text.message import Message
 from normxlogit.text.words import word_numbers
+from tests.helpers.pages import HOSTILE
 
 PROVENANCE = Provenance(
     model="some/model",
@@ -177,3 +185,31 @@ def word_attribution(text: str, scores: Any, **options: Any) -> Attribution:
 
 
 GOOD_BAD = word_attribution("good  but\n bad", [4.0, 0.0, -2.0])
+
+
+def hostile() -> Attribution:
+    """An attribution whose every text tries to run a script."""
+    shown = word_attribution(HOSTILE, [1.0, -1.0], labels=(HOSTILE, HOSTILE), contrast="0")
+    made = replace(shown.provenance, model=HOSTILE, revision=HOSTILE, options={"o": HOSTILE})
+    return replace(shown, provenance=made)
+
+
+DOG = Target("dog", 1, 2.0, 0.8)
+COMMON: dict[str, Any] = {
+    "scores": np.array([9, 1, -1, 2, 0], np.float32),
+    "axes": (),
+    "targets": (DOG,),
+    "layers": (12,),
+    "prediction": Prediction("single_label_classification", (DOG,), (DOG,)),
+    "provenance": PROVENANCE,
+    "special": np.array([True, False, False, False, False]),
+}
+IMAGE = ImageAttribution(size=(32, 32), original=(64, 60), **COMMON)
+SECONDS = np.array([[np.nan, np.nan], [0, 1], [1, 2], [2, 3], [3, 4]], np.float32)
+SOUND = AudioAttribution(
+    seconds=SECONDS,
+    duration=3.9,
+    sampling_rate=16_000,
+    envelope=np.array([0, 0.5], np.float32),
+    **COMMON,
+)

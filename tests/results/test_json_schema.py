@@ -1,7 +1,10 @@
 """What is written as JSON is what docs/attribution.schema.json says."""
 
 import json
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,35 +14,14 @@ from jsonschema.exceptions import ValidationError
 from transformers import PreTrainedTokenizerBase
 
 from normxlogit import Explainer
-from normxlogit.results.audio import AudioAttribution
-from normxlogit.results.base import Prediction, Result, Target
-from normxlogit.results.image import ImageAttribution
+from normxlogit.results.base import Result
 from tests.helpers.builders import classifier
 from tests.helpers.paths import ROOT
-from tests.helpers.results import PROVENANCE, chat, generation
+from tests.helpers.results import IMAGE, SOUND, chat, generation
 
 SCHEMA = json.loads((ROOT / "docs/attribution.schema.json").read_text())
 VALIDATOR = Draft202012Validator(SCHEMA)
 
-DOG = Target("dog", 1, 2.0, 0.8)
-COMMON: dict[str, Any] = {
-    "scores": np.array([9, 1, -1, 2, 0], np.float32),
-    "axes": (),
-    "targets": (DOG,),
-    "layers": (12,),
-    "prediction": Prediction("single_label_classification", (DOG,), (DOG,)),
-    "provenance": PROVENANCE,
-    "special": np.array([True, False, False, False, False]),
-}
-IMAGE = ImageAttribution(size=(32, 32), original=(64, 60), **COMMON)
-SECONDS = np.array([[np.nan, np.nan], [0, 1], [1, 2], [2, 3], [3, 4]], np.float32)
-SOUND = AudioAttribution(
-    seconds=SECONDS,
-    duration=3.9,
-    sampling_rate=16_000,
-    envelope=np.array([0, 0.5], np.float32),
-    **COMMON,
-)
 PNG = b"\x89PNG\r\n\x1a\n"
 
 MADE_BY_HAND = {
@@ -94,6 +76,16 @@ def test_every_other_kind(name: str) -> None:
     assert type(again) is type(result)
     assert again.to_dict() == result.to_dict()
     np.testing.assert_array_equal(again.scores, result.scores)
+
+
+def test_every_kind_is_known_wherever_results_come_from(tmp_path: Path) -> None:
+    IMAGE.save(tmp_path / "image.json")
+    script = (
+        "from normxlogit.results.base import Result\n"
+        f"print(type(Result.load({str(tmp_path / 'image.json')!r})).__name__)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.stdout == "ImageAttribution\n", done.stderr
 
 
 @pytest.mark.parametrize("name", MADE_BY_HAND)

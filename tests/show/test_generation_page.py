@@ -14,12 +14,11 @@ from matplotlib.image import AxesImage
 
 from normxlogit import Failure, GenerationAttribution, InputError
 from normxlogit.results.base import Result
-from normxlogit.show.generation_layout import Exhibit
-from normxlogit.show.html import fragment, page
+from normxlogit.show.dispatch import figure, fragment, page, plain
+from normxlogit.show.generation.layout import GenerationLayout
 from normxlogit.show.markup import signed
-from normxlogit.show.plot import figure
-from normxlogit.show.terminal import plain
 from tests.helpers.pages import HTMLReader, find_browser
+from tests.helpers.policy import with_script
 from tests.helpers.results import CHAT, GOOD_BAD, chat, generation
 
 HOSTILE = "</script><script>alert(1)</script>\"'& <b>\u2028<!-- x"
@@ -120,7 +119,7 @@ def test_a_long_page_stays_small() -> None:
 
 
 def test_page_needs_no_network_and_no_evaluation() -> None:
-    html = page([CASES["chat"]])
+    html = page([CASES["chat"]]).replace("http-equiv", "")
     for word in ("http", "url(", "@import", "eval(", "Function(", "innerHTML", " onclick"):
         assert word not in html
     assert "</" not in html.rpartition("<script>")[2].partition("</script>")[0]
@@ -153,7 +152,7 @@ def test_a_chat_shows_its_messages_and_their_sums() -> None:
     read = HTMLReader(page([result]))
     assert read.text("h4") == "systemuser"
     messages = result.by("message")
-    whole = Exhibit(result)
+    whole = GenerationLayout(result)
     for part, number in zip(whole.parts, range(2), strict=False):
         np.testing.assert_allclose(part.scores, messages.scores[:, number], rtol=1e-4)
     assert [part.name for part in whole.parts] == ["system", "user", "the answer"]
@@ -219,7 +218,6 @@ def test_a_large_plot_says_what_it_leaves_out() -> None:
 
 
 STEPS = """
-<script>
 (async function () {
   var article = document.querySelector("article");
   var cells = Array.from(article.querySelectorAll("[data-cell]"));
@@ -298,7 +296,6 @@ STEPS = """
   made.textContent = JSON.stringify(out);
   document.body.append(made);
 })();
-</script>
 """
 
 BROWSER = find_browser()
@@ -309,7 +306,7 @@ def played(result: Result, folder: Path) -> dict[str, Any]:
     if BROWSER is None:
         pytest.fail("these tests need Chromium or Chrome: install it, or use -m 'not browser'.")
     path = folder / "page.html"
-    path.write_text(page([result]).replace("</body>", STEPS + "</body>"), "utf-8")
+    path.write_text(with_script(page([result]), STEPS), "utf-8")
     command = [BROWSER, "--headless", "--no-sandbox", "--disable-gpu"]
     command += ["--virtual-time-budget=60000", f"--user-data-dir={folder / 'profile'}"]
     command += ["--dump-dom", path.as_uri()]
@@ -334,7 +331,7 @@ def check(state: dict[str, Any], result: GenerationAttribution, first: int, last
     lit_columns = {int(n): share for n, share in state["columns"].items()}
     for column, share in lit_columns.items():
         assert share == pytest.approx(scores[column], abs=0.0006)
-    places = Exhibit(result).cells
+    places = GenerationLayout(result).cells
     for number, share in state["cells"].items():
         cell = places[int(number)]
         wanted = scores.get(cell.column, 0.0) if int(number) < last and cell.column >= 0 else 0.0
@@ -414,7 +411,7 @@ class TestScript:
     def test_a_chat(self, tmp_path: Path) -> None:
         result = CASES["chat"]
         shown = played(result, tmp_path)["hover"]
-        exhibit = Exhibit(result)
+        exhibit = GenerationLayout(result)
         targets = exhibit.cells[2].targets
         scores = exhibit.summed(targets)
         top = exhibit.top(scores)

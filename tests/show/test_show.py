@@ -18,12 +18,13 @@ from normxlogit import (
     Prediction,
     Target,
 )
-from normxlogit.show import phrases
-from normxlogit.show.html import fragment, page
-from normxlogit.show.plot import bars
-from normxlogit.show.terminal import plain, render
+from normxlogit.show import colors, phrases
+from normxlogit.show.dispatch import fragment, page, plain, render
+from normxlogit.show.templating import asset
+from normxlogit.show.text.pieces import pieces
+from normxlogit.show.text.plot import figure as bars
 from tests.helpers.pages import HOSTILE, HTMLReader
-from tests.helpers.results import GOOD_BAD, attribution, word_attribution
+from tests.helpers.results import GOOD_BAD, attribution, hostile, word_attribution
 
 
 def colored(shown: Attribution, **options: Any) -> str:
@@ -41,9 +42,9 @@ def bar_of(lines: str, name: str) -> str:
 def test_pieces_put_together_are_the_text() -> None:
     text = " a\r\n b\tc👍🏽 "
     shown = attribution(text, [(0, 2), (4, 6), (7, 9), (8, 10), (8, 10)], [1.0, 2, 3, 4, 5])
-    pieces = phrases.pieces(shown, 0)
-    assert "".join(piece.text for piece in pieces) == text
-    scored = [(piece.text, piece.score) for piece in pieces if piece.score is not None]
+    parts = pieces(shown, 0)
+    assert "".join(piece.text for piece in parts) == text
+    scored = [(piece.text, piece.score) for piece in parts if piece.score is not None]
     assert scored == [("a", 1.0), ("b", 2.0), ("c👍🏽", 12.0)]
 
 
@@ -76,8 +77,8 @@ def test_a_contrast_is_found_by_name_before_number() -> None:
         "a b", [1.0, 2.0], labels=("2", "1", "0"), explained=(1,), contrast="2"
     )
     assert "rather than 2 25.0%" in plain(shown)
-    assert "+ speaks for 1   - speaks for 2" in plain(shown)
-    assert "A positive score speaks for 1 rather than 2" in HTMLReader(page([shown])).text("p")
+    assert "+ supports 1   - supports 2" in plain(shown)
+    assert "A positive score supports 1 rather than 2" in HTMLReader(page([shown])).text("p")
 
 
 def test_special_tokens_are_left_out_unless_asked_for() -> None:
@@ -162,12 +163,6 @@ def test_percentages_do_not_claim_certainty(value: float, expected: str) -> None
     assert phrases.percent(value) == expected
 
 
-def hostile() -> Attribution:
-    shown = word_attribution(HOSTILE, [1.0, -1.0], labels=(HOSTILE, HOSTILE), contrast="0")
-    made = replace(shown.provenance, model=HOSTILE, revision=HOSTILE, options={"o": HOSTILE})
-    return replace(shown, provenance=made)
-
-
 @pytest.mark.parametrize("make", [lambda a: page([a]), lambda a: page([a] * 2), fragment])
 def test_script_tags_and_quotes_stay_text(make: Any) -> None:
     read, harmless = HTMLReader(make(hostile())), HTMLReader(make(GOOD_BAD))
@@ -175,7 +170,7 @@ def test_script_tags_and_quotes_stay_text(make: Any) -> None:
     assert names <= {name for name, _ in harmless.elements} | {"h3"}
     assert "script" not in names
     known = {"class", "style", "title", "dir", "scope", "lang", "charset", "name", "content"}
-    known |= {"aria-hidden", "colspan"}
+    known |= {"aria-hidden", "colspan", "http-equiv"}
     assert {key for _, attributes in read.elements for key in attributes} <= known
     assert read.text("mark", "div").startswith(HOSTILE)
     assert HOSTILE in read.text("dd")
@@ -191,7 +186,7 @@ def test_a_failure_is_told_in_its_place() -> None:
 
 def test_page_needs_no_network() -> None:
     html = page([GOOD_BAD])
-    assert "http" not in html
+    assert "http" not in html.replace("http-equiv", "")
     assert "url(" not in html
     assert "@import" not in html
     assert not {"link", "script", "img", "iframe"} & {name for name, _ in HTMLReader(html).elements}
@@ -325,8 +320,8 @@ def test_tags_are_shown_with_their_words() -> None:
     lines = plain(shown)
     assert "Prediction  Anna → B-PER 98.0%, Berlin → B-LOC 98.0%" in lines
     assert lines.index("Explained   Anna → B-PER 98.0%") < lines.index("Explained   Berlin → B-LOC")
-    assert "+5.00" in lines.partition("Explained   Berlin")[2].partition("speaks")[0]
-    assert "+ speaks for B-LOC" in lines
+    assert "+5.00" in lines.partition("Explained   Berlin")[2].partition("supports")[0]
+    assert "+ supports B-LOC" in lines
     read = HTMLReader(page([shown]))
     assert read.text("h3") == "Explained: Anna → B-PER 98.0%Explained: Berlin → B-LOC 98.0%"
     titles = [axes.get_title() for axes in bars(shown).axes]
@@ -345,7 +340,7 @@ def test_a_tag_is_contrasted_by_name() -> None:
     shown = tagged("Anna visits Berlin", {"Berlin": "B-LOC"}, [[1.0, 2, 5]])
     shown = replace(shown, provenance=replace(shown.provenance, contrast="B-ORG"))
     assert "Explained   Berlin → B-LOC 98.0%, rather than B-ORG" in plain(shown)
-    assert "+ speaks for B-LOC   - speaks for B-ORG" in plain(shown)
+    assert "+ supports B-LOC   - supports B-ORG" in plain(shown)
 
 
 def of_tokens(*labels: str, **options: Any) -> Attribution:
@@ -359,7 +354,7 @@ def test_tokens_of_a_language_model_can_be_seen() -> None:
     shown = of_tokens(" Paris", "\n", "Lyon", " a", " b")
     lines = plain(shown)
     assert 'Prediction  " Paris" 50.0%   next "↵" 25.0%, Lyon 12.5%, " a" 6.2%' in lines
-    assert '+ speaks for " Paris"' in lines
+    assert '+ supports " Paris"' in lines
     assert "Explained" not in lines
     assert '" Paris"' in HTMLReader(page([shown])).text("strong")
     other = of_tokens(" Paris", " Lyon", contrast=" Lyon")
@@ -416,3 +411,9 @@ def test_tokens_without_a_score_are_left_out() -> None:
     assert "nan" not in whole.to_html() + part.to_html() + str(part)
     assert [line.split()[0] for line in str(part).splitlines() if "█" in line] == ["great"]
     assert [bar.get_height() > 0 for bar in part.plot().axes[0].patches] == [True]
+
+
+def test_style_sheets_have_the_colours_of_figures() -> None:
+    assert f"--for-bar: {colors.FOR};" in asset("fragment.css")
+    red, green, blue = colors.rgb(colors.FOR)
+    assert f"rect {{ fill: rgb({red} {green} {blue} /" in asset("picture.css")

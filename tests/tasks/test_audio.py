@@ -15,8 +15,7 @@ from normxlogit import InputError, MissingExtraError, OptionError
 from normxlogit.query import Query
 from normxlogit.results.audio import AudioAttribution
 from normxlogit.results.base import Result
-from normxlogit.show.html import fragment, page
-from normxlogit.show.terminal import plain
+from normxlogit.show.dispatch import fragment, page, plain
 from normxlogit.tasks import InputOptions
 from normxlogit.tasks.media.audio import AudioExplainer
 from normxlogit.tasks.media.positions import GridAxis
@@ -390,7 +389,7 @@ def test_a_terminal_shows_time() -> None:
     (result,) = explain(wav2vec2(), hf.Wav2Vec2FeatureExtractor(), (noise(), RATE), target=1)
     shown = plain(result)
     assert "1.00 s" in shown
-    assert "speaks for LABEL_1" in shown
+    assert "supports LABEL_1" in shown
     assert str(result) == shown
     assert "1.00 s" in repr(result)
 

@@ -16,9 +16,9 @@ from PIL import Image
 from normxlogit import InputError, MissingExtraError, OptionError, UnsupportedHeadError
 from normxlogit.query import Query
 from normxlogit.results.base import Result
-from normxlogit.results.image import LONGEST_SIDE, ImageAttribution
-from normxlogit.show.html import fragment, page
-from normxlogit.show.terminal import plain
+from normxlogit.results.image import ImageAttribution
+from normxlogit.results.thumbnails import LONGEST_SIDE
+from normxlogit.show.dispatch import fragment, page, plain
 from normxlogit.tasks import InputOptions
 from normxlogit.tasks.media.image import ImageExplainer
 
@@ -605,7 +605,7 @@ def test_a_terminal_shows_the_grid() -> None:
     shown = plain(result)
     assert sum(line.startswith(" │") for line in shown.splitlines()) == 8
     assert "row " in shown
-    assert "speaks for LABEL_1" in shown
+    assert "supports LABEL_1" in shown
     assert str(result) == shown
     assert "160 x 100" in repr(result)
 

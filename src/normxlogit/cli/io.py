@@ -145,7 +145,7 @@ def _print(
     from rich.console import Console
 
     from normxlogit.results.text import Failure
-    from normxlogit.show.terminal import render
+    from normxlogit.show.dispatch import render
 
     if output_format is Format.JSON:
         sys.stdout.write(_json(result))
@@ -159,8 +159,7 @@ def _print(
 
 def _join(results: list["Result | Failure"], output_format: Format, special: bool) -> str:
     from normxlogit.results.text import Failure
-    from normxlogit.show.html import page
-    from normxlogit.show.terminal import plain
+    from normxlogit.show.dispatch import page, plain
 
     if output_format is Format.HTML:
         return page(results, special=special)

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from normxlogit.results.display import Displayed
+from normxlogit.data.display import Displayed
 
 SCHEMA = "normxlogit/summary/1"
 

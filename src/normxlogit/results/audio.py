@@ -1,4 +1,4 @@
-"""The result for sounds: stretches of time and their scores."""
+"""The result for audio: stretches of time and their scores."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,21 +13,21 @@ from normxlogit.results.base import Floats, Result, plain
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
 class AudioAttribution(Result, kind="audio"):
-    """How much each stretch of a sound speaks for what a model said of it.
+    """How much each stretch of a sound supports what the model predicted.
 
     Attributes:
-        scores, norms, logits: as in `Result`, the last dimension being the positions.
-        special: which positions are no part of the sound, bool [positions]: CLS and its like, and
-            the silence that a fixed window is filled up with.
-        seconds: where each position begins and ends, float32 [positions, 2], nan for those that
-            lie nowhere in time; None if it is not known.
-        duration: of the sound, in seconds.
-        sampling_rate: of the sound, in samples a second.
-        grid: of models that cut a spectrogram into patches, how many bands of frequency and how
-            many steps in time there are; band by band, the lowest first. Else None.
-        note: why `seconds` is not known.
+        scores, norms, logits: as in `Result`; the last dimension is positions.
+        special: whether a position is no part of the sound, bool [positions]: CLS and the like, and
+            the silence that pads a fixed window.
+        seconds: where each position begins and ends, float32 [positions, 2], nan for positions
+            outside of time; None if unknown.
+        duration: the length of the sound in seconds.
+        sampling_rate: its samples a second.
+        grid: the numbers of frequency bands and of time steps, if the model cuts a spectrogram into
+            patches: band by band, the lowest first. Else None.
+        note: why `seconds` is unknown.
         name: the name of the sound's file, if it came from one.
-        envelope: the loudest sample of each of so many equal parts, float32 [parts], to draw.
+        envelope: the loudest sample of each of many equal parts, float32 [parts], to draw the wave.
     """
 
     special: NDArray[np.bool_]
@@ -40,7 +40,7 @@ class AudioAttribution(Result, kind="audio"):
     envelope: Floats
 
     def patches(self) -> Floats:
-        """Scores float32 [..., bands, steps], of models that cut a spectrogram into patches.
+        """Return scores float32 [..., bands, steps], if the model cuts a spectrogram into patches.
 
         Raises:
             InputError: the model has no bands.
@@ -51,28 +51,28 @@ class AudioAttribution(Result, kind="audio"):
         return kept.reshape(*self.scores.shape[:-1], self.grid[0], -1)
 
     def track(self) -> Floats:
-        """Scores float32 [..., steps] over the time of the sound, summed over bands of frequency.
+        """Return scores float32 [..., steps] over time, summed over frequency bands.
 
-        `times` says where the steps are.
+        `times` says when the steps are.
         """
         return self.scores[..., ~self.special] if self.grid is None else self.patches().sum(-2)
 
     def times(self) -> Floats:
-        """Where each step of `track` begins and ends in seconds, float32 [steps, 2].
+        """Return where each step of `track` begins and ends in seconds, float32 [steps, 2].
 
         Raises:
-            InputError: it is not known.
+            InputError: they are unknown.
         """
         if self.seconds is None:
-            raise InputError(f"when each position of this sound is, is not known: {self.note}")
+            raise InputError(f"the times of this sound's positions are not known: {self.note}")
         kept = self.seconds[~self.special]
         return kept if self.grid is None else kept[: len(kept) // self.grid[0]]
 
     def top(self, count: int = 5) -> list[tuple[tuple[float, float], float]]:
-        """Beginning and end in seconds of the steps that speak most for the target, and scores.
+        """Return start and end in seconds of the steps that support the target most, with scores.
 
         Raises:
-            InputError: where they are is not known.
+            InputError: the times are unknown.
         """
         scores, times = self.only().track(), self.times()
         order = np.argsort(-scores, kind="stable")[:count]

@@ -1,18 +1,17 @@
-"""What every explanation has: scores, what they explain, and what made them."""
+"""The base of every result: scores, their targets, and the provenance of both."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from normxlogit.data.display import DISPLAYS, Displayed, ResultDisplay
 from normxlogit.data.files import write_whole
 from normxlogit.errors import InputError, OptionError
-from normxlogit.results.display import DISPLAYS, Displayed, ResultDisplay
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -23,6 +22,9 @@ Floats = NDArray[np.float32]
 
 AnyResult = TypeVar("AnyResult", bound="Result")
 
+_CLASSES: dict[Any, Any] = {}
+"""The class of each kind of result; `normxlogit.results` imports them all."""
+
 
 @dataclass(frozen=True)
 class Target:
@@ -31,11 +33,10 @@ class Target:
     Attributes:
         label: its name.
         id: its number.
-        logit: what the model's head gave; the value itself if the model is a regression.
-        probability: by softmax, or sigmoid if several labels may hold; None in a regression.
-        position: where among the tokens it is read, of a head that gives outputs for every token.
-            Of a causal language model that is the token before the one it predicts; of an answer,
-            its first token.
+        logit: the output of the head; for a regression the value itself.
+        probability: by softmax, or by sigmoid if several labels may hold; None for a regression.
+        position: the token at which it is read, if the head has outputs for every token: for a
+            causal language model the token before the predicted one; for an answer its first.
     """
 
     label: str
@@ -46,7 +47,7 @@ class Target:
 
     @property
     def value(self) -> float:
-        """The probability, or the value of a regression."""
+        """The probability; for a regression the value."""
         return self.logit if self.probability is None else self.probability
 
     def __str__(self) -> str:
@@ -55,17 +56,17 @@ class Target:
 
 @dataclass(frozen=True)
 class Prediction:
-    """What the model said.
+    """The prediction of the model.
 
     Attributes:
-        problem: what the outputs mean: "single_label_classification", "multi_label_classification",
+        problem: the kind of outputs: "single_label_classification", "multi_label_classification",
             "regression", "multiple_choice", "span" (an answer in a text) or "token".
-        predicted: the outputs that count as predicted: the largest, or with several labels those
-            over the threshold (there may be none), or every value of a regression; of a tagger the
-            tag of every word; of generated text every token.
-        outputs: those it chose from at one position: every one, in the order of their ids, but of a
-            vocabulary the most probable ones and those that were asked for. Empty where several
-            positions are read.
+        predicted: the outputs that count as predicted: the largest; with several labels those over
+            the threshold (there may be none); every value of a regression; the tag of every word in
+            token classification; every token of generated text.
+        outputs: the candidates at one position in the order of their ids: all of them, or from a
+            vocabulary the most probable and the requested ones. Empty if several positions are
+            read.
     """
 
     problem: str
@@ -89,7 +90,7 @@ class Prediction:
 
     @property
     def probability(self) -> float | None:
-        """The probability of `top`, the model's confidence; None in a regression."""
+        """The probability of `top`, the model's confidence; None for a regression."""
         return self.top.probability
 
     def __str__(self) -> str:
@@ -98,20 +99,20 @@ class Prediction:
 
 @dataclass(frozen=True)
 class Provenance:
-    """What made an attribution.
+    """How an attribution was made.
 
     Attributes:
         model: the name or folder that the model came from.
         revision: the commit of the Hub repository, if known.
         architecture: the model's class.
-        dtype: of its weights.
-        method, readout, contrast, options: what was asked; the contrast by its label; no readout if
-            the method uses none.
-        of_output: whether the readout is of the model's own output, rather than of what the head
-            says of each token.
-        unsigned: of scores that speak neither for nor against the target, what a high one says.
-        reads_layers: whether the scores are those of the result's layers.
-        versions: of normxlogit, torch and transformers.
+        dtype: the type of its weights.
+        method, readout, contrast, options: the query; the contrast by its label; no readout if the
+            method uses none.
+        of_output: whether the readout is of the model's own output, rather than of the head's
+            output for each token.
+        unsigned: the meaning of a high score, if scores neither support nor oppose the target.
+        reads_layers: whether the scores depend on the result's layers.
+        versions: the versions of normxlogit, torch and transformers.
     """
 
     model: str
@@ -130,20 +131,20 @@ class Provenance:
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
 class Result(Displayed):
-    """An explanation, of whatever kind of input.
+    """An explanation of any kind of input.
 
     Attributes:
-        scores: float32 [positions]; positive speaks for the target. With several targets
+        scores: float32 [positions]; positive supports the target. With several targets
             [targets, positions], with all layers [layers, positions], with both
             [targets, layers, positions].
         axes: the names of the dimensions of `scores` before the last: "target", "layer".
-        targets: what is explained.
+        targets: the outputs that are explained.
         layers: the layers that the head was put on.
-        prediction: what the model said.
+        prediction: the prediction of the model.
         norms: ||x_i^0||_2, float32 [positions]; None where not defined.
-        logits: what the readout gave, like `scores`; None if the method does not read the head.
-        provenance: what made it.
-        notes: what the method says of its own scores, a number for each target by name, such as the
+        logits: the readouts, shaped like `scores`; None if the method does not read the head.
+        provenance: how it was made.
+        notes: the method's notes on its scores, a number for each target by name, such as the
             "completeness_gap" of integrated gradients.
     """
 
@@ -161,19 +162,20 @@ class Result(Displayed):
     notes: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
 
     def __init_subclass__(cls, *, kind: str | None = None) -> None:
-        """Name the kind by which `from_dict` and `load` know the class; see `_HOMES`."""
+        """Register the class as that of a kind, by which `from_dict` and `load` find it."""
         if kind is not None:
             cls.kind = kind
+            _CLASSES[kind] = cls
 
     def __len__(self) -> int:
         return int(self.scores.shape[-1])
 
     @property
     def target(self) -> Target:
-        """What is explained.
+        """The output that is explained.
 
         Raises:
-            OptionError: it explains several targets; `targets` has them.
+            OptionError: several targets are explained; `targets` has them.
         """
         if len(self.targets) != 1:
             names = ", ".join(t.label for t in self.targets)
@@ -186,7 +188,7 @@ class Result(Displayed):
     def select(
         self: AnyResult, *, target: str | int | None = None, layer: int | None = None
     ) -> AnyResult:
-        """The part that explains one target (by label or id), at one layer."""
+        """Return the part that explains one target (by label or id), at one layer."""
         part = self
         if target is not None:
             keys = [key for t in self.targets for key in (t.label, t.id)]
@@ -200,21 +202,21 @@ class Result(Displayed):
         return part
 
     def at(self: AnyResult, number: int) -> AnyResult:
-        """The part that explains the target of that number in `targets`."""
+        """Return the part that explains the target of this number in `targets`."""
         notes = {name: (values[number],) for name, values in self.notes.items()}
         return self._take("target", number, targets=(self.targets[number],), notes=notes)
 
     def single(self: AnyResult) -> Iterator[AnyResult]:
-        """One attribution, of scores [positions], for each target and layer."""
+        """Yield an attribution with scores [positions] for each target and layer."""
         for number in range(len(self.targets)):
             for layer in self.layers:
                 yield self.at(number).select(layer=layer)
 
     def only(self: AnyResult) -> AnyResult:
-        """This attribution, if its scores are of one target and layer.
+        """Return this attribution without axes, if it is of one target and layer.
 
         Raises:
-            OptionError: they are of several.
+            OptionError: it is of several.
         """
         if self.axes and self.scores[..., 0].size > 1:
             raise OptionError(
@@ -224,7 +226,7 @@ class Result(Displayed):
         return replace(self, scores=self.scores.reshape(-1), axes=())
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data for JSON, as docs/json.md describes it."""
+        """Return plain data for JSON, as docs/json.md describes it."""
         return {
             "schema": SCHEMA,
             "kind": self.kind,
@@ -246,10 +248,10 @@ class Result(Displayed):
 
     @classmethod
     def from_dict(cls: type[AnyResult], data: Mapping[str, Any]) -> AnyResult:
-        """The reverse of `to_dict`; the class of the result is that of the data's kind.
+        """Rebuild a result from `to_dict`; its class is that of the data's kind.
 
         Raises:
-            InputError: the data is of another schema or version, or incomplete, or of a kind that
+            InputError: the data has another schema or version, is incomplete, or is of a kind that
                 is not this class.
         """
         if data.get("schema") != SCHEMA:
@@ -257,13 +259,13 @@ class Result(Displayed):
                 f"expected data of the schema {SCHEMA!r}, got {data.get('schema')!r}. "
                 "It may be of another version of normxlogit."
             )
-        made = _class_of(data.get("kind"))
-        if made is None or not issubclass(made, cls):
+        result_class = _CLASSES.get(data.get("kind"))
+        if result_class is None or not issubclass(result_class, cls):
             raise InputError(f"expected an {cls.__name__}, got the kind {data.get('kind')!r}.")
         try:
             prediction = data["prediction"]
-            result: AnyResult = made(
-                **made._own_from_dict(data),
+            result: AnyResult = result_class(
+                **result_class._own_from_dict(data),
                 scores=np.array(data["scores"], np.float32),
                 axes=tuple(data["axes"]),
                 targets=_targets(data["targets"]),
@@ -283,12 +285,12 @@ class Result(Displayed):
         return result
 
     def save(self, path: str | Path) -> None:
-        """Write it as JSON; the file appears whole or not at all."""
+        """Write the result as JSON; the file appears whole or not at all."""
         write_whole(path, json.dumps(self.to_dict(), ensure_ascii=False) + "\n")
 
     @classmethod
     def load(cls: type[AnyResult], path: str | Path) -> AnyResult:
-        """Read what `save` wrote."""
+        """Read a result that `save` wrote."""
         try:
             data = json.loads(Path(path).read_text("utf-8"))
         except (OSError, ValueError) as error:
@@ -311,12 +313,12 @@ class Result(Displayed):
         return display
 
     def _own_to_dict(self) -> dict[str, Any]:
-        """What the kind has of its own, as plain data."""
+        """Return the attributes that this kind adds, as plain data."""
         raise NotImplementedError
 
     @classmethod
     def _own_from_dict(cls, data: Mapping[str, Any]) -> dict[str, Any]:
-        """The reverse of `_own_to_dict`: arguments of the class."""
+        """Return arguments of the class from what `_own_to_dict` wrote."""
         raise NotImplementedError
 
     def _take(self: AnyResult, axis: str, index: int, **changes: Any) -> AnyResult:
@@ -334,24 +336,8 @@ class Result(Displayed):
         )
 
 
-_HOMES = {
-    "text": ("text", "Attribution"),
-    "generation": ("generation", "GenerationAttribution"),
-    "image": ("image", "ImageAttribution"),
-    "audio": ("audio", "AudioAttribution"),
-}
-"""The module and class of each kind of result, imported when one is read."""
-
-
-def _class_of(kind: Any) -> Any:
-    if kind not in _HOMES:
-        return None
-    module, name = _HOMES[kind]
-    return getattr(import_module(f".{module}", __package__), name)
-
-
 def plain(values: Floats | None) -> Any:
-    """Nested lists of numbers; None for what is not a number."""
+    """Return nested lists of numbers, with None for nan, which JSON does not have."""
     if values is None or not np.isnan(values).any():
         return None if values is None else values.tolist()
     objects = values.astype(object)

@@ -1,5 +1,6 @@
 """The result for generated text: every new token with its scores over all tokens before it."""
 
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -15,16 +16,16 @@ from normxlogit.text.words import Span
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
 class GenerationAttribution(Attribution, kind="generation"):
-    """What each token of an answer rests on.
+    """An `Attribution` of generated text: how much each token before it supports each new token.
 
-    It is an `Attribution` whose targets are the tokens of the answer, one after the other, and
-    whose tokens are those of the prompt (of an encoder-decoder the source, and what the decoder
-    starts with) and then those of the answer. `words()`, `by(...)` and the like sum over tokens
-    that are scored; `span(...)` and `whole()` over tokens of the answer that are explained.
+    Its targets are the tokens of the answer in order. Its tokens are those of the prompt (for an
+    encoder-decoder the source, and what the decoder starts with) and then those of the answer.
+    `words()`, `by(...)` and the like sum over tokens that are scored; `span(...)` and `whole()`
+    over tokens of the answer that are explained.
 
     Attributes:
         texts: the prompt and the answer.
-        segments: 0 for tokens of the prompt, 1 for those of the answer, -1 for special ones.
+        segments: 0 for tokens of the prompt, 1 for those of the answer, -1 for special tokens.
         scores: float32 [answer, tokens] (with all layers [answer, layers, tokens]), nan for
             tokens that are not before the one that is explained.
         answer_offsets: first character and last + 1 of each of the answer's tokens in the answer,
@@ -37,16 +38,16 @@ class GenerationAttribution(Attribution, kind="generation"):
 
     @property
     def prompt(self) -> str:
-        """The prompt as the model got it; of an encoder-decoder, the source."""
+        """The prompt as the model got it; for an encoder-decoder, the source."""
         return self.texts[0]
 
     @property
     def answer(self) -> str:
-        """The generated, or given, text."""
+        """The text that was generated, or that the user gave to be explained."""
         return self.texts[1]
 
     def at(self, number: int) -> "GenerationAttribution":
-        """The part that explains the token of that number in the answer."""
+        """Return the part that explains the token of this number in the answer."""
         return replace(
             super().at(number),
             answer_offsets=self.answer_offsets[[number]],
@@ -54,12 +55,12 @@ class GenerationAttribution(Attribution, kind="generation"):
         )
 
     def whole(self) -> Attribution:
-        """What the answer as a whole rests on: the sum over its tokens, special ones left out."""
+        """Return what the answer as a whole rests on: the sum over its tokens but special ones."""
         explained = np.flatnonzero(~self.answer_special)
         return self._joined(explained if len(explained) else np.arange(len(self.targets)))
 
     def span(self, part: str | Span) -> Attribution:
-        """What a part of the answer rests on: the sum over its tokens.
+        """Return what a part of the answer rests on: the sum over its tokens.
 
         Args:
             part: text that occurs once in the answer, or its first character and last + 1.
@@ -89,9 +90,9 @@ class GenerationAttribution(Attribution, kind="generation"):
         return self._joined(inside)
 
     def _joined(self, explained: NDArray[np.intp]) -> Attribution:
-        """The sum over these targets, for the tokens before the last of them."""
+        """Return the sum over these targets, for the tokens before the last of them."""
         targets = [self.targets[n] for n in explained]
-        known = ~np.isnan(self.scores[explained[-1]]).reshape(-1, len(self)).any(0)
+        scored = ~np.isnan(self.scores[explained[-1]]).reshape(-1, len(self)).any(0)  # [tokens]
         begin, end = self.answer_offsets[explained[0], 0], self.answer_offsets[explained[-1], 1]
         probabilities = [t.probability for t in targets if t.probability is not None]
         joint = Target(
@@ -103,18 +104,18 @@ class GenerationAttribution(Attribution, kind="generation"):
         )
 
         def summed(values: Floats | None) -> Floats | None:
-            return None if values is None else np.nansum(values[explained], 0)[..., known]
+            return None if values is None else np.nansum(values[explained], 0)[..., scored]
 
         scores = summed(self.scores)
         assert scores is not None
         return Attribution(
             texts=self.texts,
-            tokens=tuple(t for t, is_known in zip(self.tokens, known, strict=True) if is_known),
+            tokens=tuple(itertools.compress(self.tokens, scored)),
             scores=scores,
-            special=self.special[known],
-            offsets=self.offsets[known],
-            segments=self.segments[known],
-            word_numbers=self.word_numbers[known],
+            special=self.special[scored],
+            offsets=self.offsets[scored],
+            segments=self.segments[scored],
+            word_numbers=self.word_numbers[scored],
             unit=self.unit,
             messages=self.messages,
             axes=self.axes[1:],
@@ -122,7 +123,7 @@ class GenerationAttribution(Attribution, kind="generation"):
             layers=self.layers,
             prediction=Prediction(self.prediction.problem, (joint,), ()),
             provenance=self.provenance,
-            norms=None if self.norms is None else self.norms[known],
+            norms=None if self.norms is None else self.norms[scored],
             logits=summed(self.logits),
         )
 

@@ -1,8 +1,5 @@
-"""The result for pictures: patches and their scores."""
+"""The result for images: patches and their scores."""
 
-import base64
-import binascii
-import io
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -10,36 +7,30 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from normxlogit.errors import InputError, MissingExtraError
+from normxlogit.errors import InputError
 from normxlogit.results.base import Floats, Result
+from normxlogit.results.thumbnails import decoded, encoded, opened
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-LONGEST_SIDE = 512
-"""Of the copy of a picture that a result keeps to draw itself."""
-
-FOR, AGAINST = (26, 102, 204), (217, 102, 10)
-
-_PNG = b"\x89PNG\r\n\x1a\n"
-
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
 class ImageAttribution(Result, kind="image"):
-    """How much each patch of a picture speaks for what a model said of it.
+    """How much each patch of an image supports what the model predicted.
 
     Attributes:
-        scores, norms, logits: as in `Result`, the last dimension being the positions: those that
-            lie nowhere in the picture (CLS, registers), then the patches row by row.
-        special: which positions lie nowhere in the picture, bool [positions].
-        size: height and width of the picture as the model saw it.
-        original: height and width of the picture that was given, turned as its EXIF data says.
-        grid: rows and columns of the patches; None if they are not known.
+        scores, norms, logits: as in `Result`; the last dimension is positions: those outside of the
+            image (CLS, registers), then the patches row by row.
+        special: whether a position is outside of the image, bool [positions].
+        size: height and width of the image as the model saw it.
+        original: height and width of the user's image, turned as its EXIF data says.
+        grid: rows and columns of the patches; None if unknown.
         box: left, upper, right and lower edge of the grid in pixels of the original; it lies
-            outside of the original where the picture was padded. None if it is not known.
-        note: why the grid or the box is not known.
-        name: the name of the picture's file, if it came from one.
-        thumbnail: the picture as PNG, its longest side at most 512; or None.
+            outside of the original where the image was padded. None if unknown.
+        note: why the grid or the box is unknown.
+        name: the name of the image's file, if it came from one.
+        thumbnail: the image as PNG, its longest side at most 512 pixels; or None.
     """
 
     special: NDArray[np.bool_]
@@ -53,31 +44,30 @@ class ImageAttribution(Result, kind="image"):
 
     @property
     def picture(self) -> "Image | None":
-        """The copy of the picture, its longest side at most 512 pixels.
+        """The copy of the image, its longest side at most 512 pixels.
 
         Raises:
             MissingExtraError: Pillow is not installed.
         """
         if self.thumbnail is None:
             return None
-        picture: Image = pillow().open(io.BytesIO(self.thumbnail)).convert("RGB")
-        return picture
+        return opened(self.thumbnail)
 
     def patches(self) -> Floats:
-        """Scores float32 [..., rows, columns] without the positions that lie nowhere.
+        """Return scores float32 [..., rows, columns] of the patches.
 
         Raises:
-            InputError: the grid is not known.
+            InputError: the grid is unknown.
         """
         if self.grid is None:
-            raise InputError(f"the scores of this picture have no rows and columns: {self.note}")
+            raise InputError(f"the scores of this image have no rows and columns: {self.note}")
         return self.scores[..., ~self.special].reshape(*self.scores.shape[:-1], *self.grid)
 
     def cell(self, row: int, column: int) -> tuple[float, float, float, float]:
-        """Left, upper, right and lower edge of a patch in pixels of the original.
+        """Return left, upper, right and lower edge of a patch in pixels of the original.
 
         Raises:
-            InputError: they are not known.
+            InputError: the place of the patches is unknown.
         """
         left, upper, right, lower = self._placed()
         rows, columns = self.grid or (1, 1)
@@ -86,17 +76,17 @@ class ImageAttribution(Result, kind="image"):
         return x, y, x + width, y + height
 
     def heatmap(self, *, smooth: bool = False) -> Floats:
-        """Scores float32 [..., height, width] for each pixel of the original.
+        """Return scores float32 [..., height, width] for each pixel of the original.
 
         Args:
-            smooth: between the centres of patches go evenly from one score to the next. This looks
-                finer than what is known.
+            smooth: interpolate linearly between the centres of patches. This looks finer than the
+                scores are.
 
         Returns:
-            Each pixel has its patch's score; nan where none lies.
+            Each pixel has its patch's score; nan where no patch lies.
 
         Raises:
-            InputError: where the patches lie is not known.
+            InputError: the place of the patches is unknown.
         """
         left, upper, right, lower = self._placed()
         patches = self.patches()
@@ -108,59 +98,35 @@ class ImageAttribution(Result, kind="image"):
     def overlay(
         self, picture: "Image | None" = None, *, smooth: bool = False, strength: float = 0.7
     ) -> "Image":
-        """The picture in grey with the scores over it: blue speaks for the target, orange against.
+        """Draw the scores over the image in grey: blue supports the target, orange opposes it.
 
         Args:
-            picture: the picture that was explained, in any resolution; if not given, the copy that
-                the result keeps.
+            picture: the image that was explained, in any resolution; by default the copy that the
+                result keeps.
             smooth: as in `heatmap`.
-            strength: how much of the picture the strongest colour hides, from 0 to 1.
+            strength: the opacity of the strongest colour, from 0 to 1.
 
         Returns:
-            An image as large as `picture`. What lies under no patch is pale.
+            An image as large as `picture`, pale where no patch lies.
 
         Raises:
-            InputError: where the patches lie is not known, there is no picture, or the picture has
-                other proportions.
+            InputError: the place of the patches is unknown, there is no image, or it has other
+                proportions.
             OptionError: the scores are of several targets or layers.
             MissingExtraError: Pillow is not installed.
         """
-        image = pillow()
-        picture = self.picture if picture is None else picture
-        if picture is None:
-            raise InputError("this result keeps no copy of its picture: give overlay the picture.")
-        height, width = self.original
-        if abs(picture.width * height - picture.height * width) > 2 * max(height, width):
-            raise InputError(
-                f"the picture that was explained is {width} x {height} pixels (width x height), "
-                f"and the one to draw on {picture.width} x {picture.height}: it has other "
-                "proportions."
-            )
-        scores = self.only().heatmap(smooth=smooth)
-        rows = np.minimum((np.arange(picture.height) + 0.5) * height / picture.height, height - 1)
-        columns = np.minimum((np.arange(picture.width) + 0.5) * width / picture.width, width - 1)
-        scores = scores[rows.astype(int)[:, None], columns.astype(int)]
-        grey = np.asarray(picture.convert("L"), np.float32)[..., None].repeat(3, -1)
-        share = np.abs(scores) / (float(np.abs(self.only().patches()).max()) or 1.0)
-        color = np.where(
-            (scores > 0)[..., None], np.array(FOR, np.float32), np.array(AGAINST, np.float32)
-        )
-        alpha = np.nan_to_num(share * strength)[..., None]
-        drawn = (1 - alpha) * grey + alpha * color
-        drawn = np.where(np.isnan(scores)[..., None], 0.3 * grey + 0.7 * 255, drawn)
-        made: Image = image.fromarray(np.rint(drawn).clip(0, 255).astype(np.uint8))
-        return made
+        return self._display().overlay(self, picture, smooth=smooth, strength=strength)
 
     def top(self, count: int = 5) -> list[tuple[tuple[int, int], float]]:
-        """The row and column of the patches that speak most for the target with their scores.
+        """Return row and column of the patches that support the target most, with their scores.
 
         Raises:
-            InputError: the grid is not known.
+            InputError: the grid is unknown.
         """
         patches = self.only().patches()
         order = np.argsort(-patches.ravel(), kind="stable")[:count]
-        found = [divmod(int(i), patches.shape[1]) for i in order]
-        return [(cell, float(patches[cell])) for cell in found]
+        cells = [divmod(int(i), patches.shape[1]) for i in order]
+        return [(cell, float(patches[cell])) for cell in cells]
 
     def __repr__(self) -> str:
         targets = ", ".join(map(str, self.targets))
@@ -169,7 +135,7 @@ class ImageAttribution(Result, kind="image"):
 
     def _placed(self) -> tuple[float, float, float, float]:
         if self.box is None or self.grid is None:
-            raise InputError(f"where the patches lie on the picture is not known: {self.note}")
+            raise InputError(f"the place of the patches on the image is not known: {self.note}")
         return self.box
 
     def _own_to_dict(self) -> dict[str, Any]:
@@ -182,7 +148,7 @@ class ImageAttribution(Result, kind="image"):
             "box": None if self.box is None else list(self.box),
             "note": self.note,
             "name": self.name,
-            "picture": None if picture is None else base64.b64encode(picture).decode("ascii"),
+            "picture": None if picture is None else encoded(picture),
         }
 
     @classmethod
@@ -205,39 +171,18 @@ class ImageAttribution(Result, kind="image"):
             "box": box,
             "note": str(data["note"]),
             "name": str(data["name"]),
-            "thumbnail": None if picture is None else _png(picture),
+            "thumbnail": None if picture is None else decoded(picture),
         }
-
-
-def pillow() -> Any:
-    """The module PIL.Image.
-
-    Raises:
-        MissingExtraError: Pillow is not installed.
-    """
-    try:
-        from PIL import Image
-    except ImportError as error:
-        raise MissingExtraError(
-            'pictures need Pillow. Install it with: pip install "normxlogit[image]"'
-        ) from error
-    return Image
-
-
-def thumbnail(picture: "Image") -> bytes:
-    """A copy as PNG, its longest side at most 512 pixels."""
-    small = picture.copy()
-    small.thumbnail((LONGEST_SIDE, LONGEST_SIDE))
-    file = io.BytesIO()
-    small.save(file, "PNG", optimize=True)
-    return file.getvalue()
 
 
 def _weights(
     length: int, count: int, start: float, end: float, smooth: bool
 ) -> NDArray[np.float64]:
-    """What cells between two points contribute to the pixels of a line, [length, count]."""
-    where = (np.arange(length) + 0.5 - start) * count / (end - start)
+    """Return the weight of each cell of a row in each pixel of a line, float64 [pixels, cells].
+
+    The cells divide the line from `start` to `end` evenly; pixels outside have nan.
+    """
+    where = (np.arange(length) + 0.5 - start) * count / (end - start)  # in cells, [pixels]
     inside = (where >= 0) & (where < count)
     centres = np.clip(where - 0.5, 0, count - 1) if smooth else np.floor(where)
     distance = np.abs(centres[:, None] - np.arange(count))
@@ -249,15 +194,5 @@ def _weights(
 def _pair(values: Any) -> tuple[int, int]:
     first, second = map(int, values)
     if min(first, second) < 1:
-        raise ValueError(f"a picture of {first} x {second} pixels")
+        raise ValueError(f"an image of {first} x {second} pixels")
     return first, second
-
-
-def _png(text: str) -> bytes:
-    try:
-        data = base64.b64decode(text, validate=True)
-    except (binascii.Error, TypeError) as error:
-        raise ValueError("the picture is not base64") from error
-    if not data.startswith(_PNG):
-        raise ValueError("the picture is not a PNG")
-    return data

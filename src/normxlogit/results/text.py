@@ -18,20 +18,20 @@ Text = TypeVar("Text", bound="Attribution")
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
 class Attribution(Result, kind="text"):
-    """How much each token of a text speaks for what a model said of it.
+    """How much each token of a text supports what the model predicted.
 
     Attributes:
         texts: the text, or the two of a pair.
-        tokens: as the tokenizer spells them; after `words()` and the like, as the text does.
+        tokens: the tokens, as the tokenizer spells them; after `words()` and the like, as the text
+            does.
         scores, norms, logits: as in `Result`, the last dimension being the tokens; norms and logits
             are None after summing.
-        special: whether a token was put there by the tokenizer, bool [tokens].
+        special: whether a token was added by the tokenizer or is a sink, bool [tokens].
         offsets: first character and last + 1 of each token in its text, int32 [tokens, 2].
-        segments: the number of the text that each token is from, int32 [tokens]; -1 for special
-            ones.
-        word_numbers: the number of each token's word, int32 [tokens]; -1 for special ones.
+        segments: the number of each token's text, int32 [tokens]; -1 for special tokens.
+        word_numbers: the number of each token's word, int32 [tokens]; -1 for special tokens.
         unit: "token", "word", "sentence", "line", "message", "role" or "span".
-        messages: where the messages of a chat are in its first text; empty if it is none.
+        messages: where the messages of a chat are in its first text; empty for other texts.
     """
 
     texts: tuple[str, ...]
@@ -50,22 +50,22 @@ class Attribution(Result, kind="text"):
 
     @property
     def sinks(self) -> list[int]:
-        """The numbers of tokens of the text that count as special because they are sinks.
+        """The numbers of the tokens that count as special because they are sinks.
 
         Decoders park attention on the first token; see docs/method.md.
         """
         return [int(i) for i in np.flatnonzero(self.special) if self.segments[i] >= 0]
 
     def words(self: Text) -> Text:
-        """Scores summed over the tokens of each word; special tokens stay as they are.
+        """Sum scores over the tokens of each word; special tokens stay as they are.
 
-        A word does not reach out of a chat's message.
+        A word ends where a message of a chat does.
         """
         message = [-1] * len(self)
         if self.messages:
             spans = [(m.start, m.end) for m in self.messages]
-            for number, own in enumerate(self._within(spans, 0)):
-                for i in own:
+            for number, tokens in enumerate(self._within(spans, 0)):
+                for i in tokens:
                     message[i] = number
         groups: dict[tuple[int, int], list[int]] = {}
         keys = zip(self.word_numbers.tolist(), message, strict=True)
@@ -75,7 +75,7 @@ class Attribution(Result, kind="text"):
         return self._sum(list(groups.values()), "word")
 
     def sentences(self: Text) -> Text:
-        """Scores summed over each sentence (see `normxlogit.text.words.sentence_spans`)."""
+        """Sum scores over each sentence (see `normxlogit.text.words.sentence_spans`)."""
         groups = []
         for segment, text in enumerate(self.texts):
             parts = [] if segment else [(m.start, m.end) for m in self.messages]
@@ -83,20 +83,20 @@ class Attribution(Result, kind="text"):
         return self._sum([group for group in groups if len(group)], "sentence")
 
     def by(self: Text, parts: str | Sequence[Span], *, segment: int = 0) -> Text:
-        """Scores summed over parts of the text.
+        """Sum scores over parts of the text.
 
-        A token belongs to the first part that holds its first character that is no space; tokens in
-        no part are left out, special ones too.
+        A token belongs to the first part that holds its first visible character; tokens in no part
+        are left out, special ones too.
 
         Args:
-            parts: "word", "sentence", "line"; of a chat "message" or "role", where the answer, if
-                there is one, is a message of the assistant; or the first character and last + 1 of
-                each part, in the order wanted.
-            segment: which of the texts the characters are of.
+            parts: "word", "sentence" or "line"; for a chat "message" or "role", where the answer,
+                if any, is a message of the assistant; or the first character and last + 1 of each
+                part, in the order wanted.
+            segment: the number of the text that characters are counted in.
 
         Raises:
             InputError: a span is empty or outside of the text, or holds no token.
-            OptionError: there are no such parts.
+            OptionError: the name of the parts is unknown, or the text is no chat.
         """
         if not isinstance(parts, str):
             return self._sum(self._checked_groups(parts, segment), "span", keep_special=False)
@@ -129,9 +129,9 @@ class Attribution(Result, kind="text"):
         return summed
 
     def top(self, count: int = 5, *, special: bool = False) -> list[tuple[str, float]]:
-        """The tokens that speak most for the target with their scores, the highest first.
+        """Return the tokens that support the target most with their scores, the highest first.
 
-        Special tokens only take part if `special`.
+        Special tokens are left out unless `special`.
         """
         scores = self.only().scores
         shown = ~np.isnan(scores) & (special | ~self.special)
@@ -179,10 +179,10 @@ class Attribution(Result, kind="text"):
         return groups
 
     def _within(self, spans: Sequence[Span], segment: int) -> list[NDArray[np.intp]]:
-        """For each span its tokens, see `owners`."""
-        own = np.flatnonzero((self.segments == segment) & ~self.special)
-        found = owners(self.texts[segment], self.offsets[own], spans)
-        return [own[found == n] for n in range(len(spans))]
+        """Return the numbers of the tokens of each span, see `owners`."""
+        tokens = np.flatnonzero((self.segments == segment) & ~self.special)
+        numbers = owners(self.texts[segment], self.offsets[tokens], spans)
+        return [tokens[numbers == n] for n in range(len(spans))]
 
     def _sum(
         self: Text,
@@ -190,12 +190,13 @@ class Attribution(Result, kind="text"):
         unit: str,
         keep_special: bool = True,
     ) -> Text:
-        """Scores summed over groups of tokens, none of which is in two."""
+        """Sum scores over groups of tokens; no token is in two of them."""
         special, segments = self.special.tolist(), self.segments.tolist()
         if keep_special:
             alone = [[i] for i, is_special in enumerate(special) if is_special]
             groups = sorted([*groups, *alone], key=lambda group: group[0])
         sizes = [len(group) for group in groups]
+        # Tokens group by group, so that a group is a run and numpy can sum all runs at once.
         order = np.fromiter(itertools.chain.from_iterable(groups), np.intp, sum(sizes))
         starts = np.cumsum([0, *sizes[:-1]])
         first = order[starts]
@@ -208,6 +209,7 @@ class Attribution(Result, kind="text"):
                 tokens.append(self.tokens[i])
                 continue
             text, inside = self.texts[segments[i]], within[segments[i]]
+            # A group may end within what a reader sees as one character; then all of it is shown.
             while ends[n] in inside:
                 ends[n] += 1
             part = text[begins[n] : ends[n]]
@@ -217,14 +219,14 @@ class Attribution(Result, kind="text"):
             tokens.append(visible or part)
         places = np.full(len(self), -1)
         places[order] = np.repeat(np.arange(len(groups)), sizes)
-        said = self.prediction
+        prediction = self.prediction
         return replace(
             self,
             targets=_placed(self.targets, places),
             prediction=replace(
-                said,
-                predicted=_placed(said.predicted, places),
-                outputs=_placed(said.outputs, places),
+                prediction,
+                predicted=_placed(prediction.predicted, places),
+                outputs=_placed(prediction.outputs, places),
             ),
             tokens=tuple(tokens),
             scores=_totals(self.scores[..., order], starts),
@@ -240,11 +242,11 @@ class Attribution(Result, kind="text"):
 
 @dataclass(frozen=True)
 class Failure:
-    """Stands in a list of results where a text could not be explained.
+    """An item of a list that could not be explained, in the place of its result.
 
     Attributes:
-        item: the text, pair, or whatever it was.
-        error: why.
+        item: the text, pair, or other input.
+        error: why it could not be explained.
     """
 
     item: Any
@@ -255,28 +257,26 @@ class Failure:
 
 
 def _placed(targets: Sequence[Target], places: NDArray[np.intp]) -> tuple[Target, ...]:
-    """The targets with the positions that their tokens have now; None for -1."""
+    """Return the targets with the new positions of their tokens; None for -1."""
 
     def placed(target: Target) -> Target:
         if target.position is None:
             return target
-        found = int(places[target.position])
-        return replace(target, position=None if found < 0 else found)
+        position = int(places[target.position])
+        return replace(target, position=None if position < 0 else position)
 
     return tuple(map(placed, targets))
 
 
 def _totals(scores: Floats, starts: NDArray[np.intp]) -> Floats:
-    """The sums of runs along the last axis, which begin at `starts`, of what is a number; nan where
-    nothing in a run is.
-    """
-    known = ~np.isnan(scores)
-    totals: Floats = np.add.reduceat(np.where(known, scores, np.float32(0)), starts, axis=-1)
-    return np.where(np.logical_or.reduceat(known, starts, axis=-1), totals, np.float32(np.nan))
+    """Sum runs of the last axis, which begin at `starts`, without nan; nan if a run is all nan."""
+    scored = ~np.isnan(scores)  # [..., tokens]
+    totals: Floats = np.add.reduceat(np.where(scored, scores, np.float32(0)), starts, axis=-1)
+    return np.where(np.logical_or.reduceat(scored, starts, axis=-1), totals, np.float32(np.nan))
 
 
 def _lines(text: str) -> list[Span]:
-    """Where the lines of a text are that are not blank, with the line breaks up to the next."""
+    """Return the spans of the lines that are not blank; each reaches up to the next."""
     starts, start = list[int](), 0
     for line in text.splitlines(keepends=True):
         if line.strip():

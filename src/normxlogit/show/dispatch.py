@@ -1,50 +1,148 @@
-"""Which module shows which kind of result.
+"""The display of results, as `normxlogit.data.display` defines one: each kind by its type.
 
-Such a module has `body(result)`, HTML without a frame, `render(result)`, what rich prints, and
-`figure(result)`, a matplotlib figure; those of texts also take `special`, whether special tokens
-are listed. `ASSETS`, if it has them, names style sheets and scripts that its HTML needs.
+This module stands on top of what draws: nothing else in this package knows all kinds of results.
 """
 
 from collections.abc import Sequence
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from functools import singledispatch
+from typing import TYPE_CHECKING
 
+from normxlogit.results.audio import AudioAttribution
 from normxlogit.results.base import Result
+from normxlogit.results.generation import GenerationAttribution
+from normxlogit.results.image import ImageAttribution
+from normxlogit.results.text import Attribution, Failure
+from normxlogit.show import html, terminal
+from normxlogit.show.audio import page as audio_page
+from normxlogit.show.audio import plot as audio_plot
+from normxlogit.show.audio import terminal as audio_terminal
+from normxlogit.show.generation import page as generation_page
+from normxlogit.show.generation import plot as generation_plot
+from normxlogit.show.generation import terminal as generation_terminal
+from normxlogit.show.image import page as image_page
+from normxlogit.show.image import plot as image_plot
+from normxlogit.show.image import terminal as image_terminal
+from normxlogit.show.image.overlay import overlay
+from normxlogit.show.text import page as text_page
+from normxlogit.show.text import plot as text_plot
+from normxlogit.show.text import terminal as text_terminal
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from rich.console import RenderableType
 
-_MODULES = {"text": "text", "generation": "generation", "image": "image", "audio": "audio"}
+__all__ = ["body", "figure", "fragment", "overlay", "page", "plain", "render", "to_html"]
 
 
-def body(result: Result, special: bool) -> str:
-    """HTML of a result, to be put into a frame."""
-    html: str = _module(result).body(result, **_options(result, special))
-    return html
+@singledispatch
+def body(result: Result, **_options: bool) -> html.Body:
+    """Return the HTML of a result of any unit, targets and layers, which needs a frame.
+
+    For texts, `special=True` gives special tokens bars too; the tables of numbers always have them,
+    marked. Other kinds take the option and do nothing with it, here and below.
+    """
+    raise TypeError(f"{type(result).__name__} has no HTML: register a function for it here.")
 
 
-def render(result: Result, special: bool) -> "RenderableType":
-    """What rich prints of a result."""
-    shown: RenderableType = _module(result).render(result, **_options(result, special))
-    return shown
+@singledispatch
+def render(result: Result, **_options: bool) -> "RenderableType":
+    """Return what rich prints of a result; `special=True` lists special tokens of texts too."""
+    raise TypeError(f"{type(result).__name__} has no report: register a function for it here.")
 
 
-def figure(result: Result, special: bool) -> "Figure":
-    """A result as a matplotlib figure."""
-    drawn: Figure = _module(result).figure(result, **_options(result, special))
-    return drawn
+@singledispatch
+def figure(result: Result, **_options: bool) -> "Figure":
+    """Return a result as a figure; `special=True` shows special tokens of texts too.
+
+    Raises:
+        InputError: it is an image whose patches are not known.
+        MissingExtraError: matplotlib is not installed.
+    """
+    raise TypeError(f"{type(result).__name__} has no figure: register a function for it here.")
 
 
-def assets(results: Sequence[Result]) -> list[str]:
-    """The names of the style sheets and scripts that the HTML of these results needs."""
-    names = [name for result in results for name in getattr(_module(result), "ASSETS", ())]
-    return list(dict.fromkeys(names))
+@body.register(Attribution)
+def _(result: Attribution, *, special: bool = False) -> html.Body:
+    return text_page.body(result, special=special)
 
 
-def _module(result: Result) -> Any:
-    return import_module(f"{__package__}.{_MODULES[result.kind]}")
+@render.register(Attribution)
+def _(result: Attribution, *, special: bool = False) -> "RenderableType":
+    return text_terminal.render(result, special=special)
 
 
-def _options(result: Result, special: bool) -> dict[str, bool]:
-    return {"special": special} if result.kind == "text" else {}
+@figure.register(Attribution)
+def _(result: Attribution, *, special: bool = False) -> "Figure":
+    return text_plot.figure(result, special=special)
+
+
+@body.register(GenerationAttribution)
+def _(result: GenerationAttribution, **_options: bool) -> html.Body:
+    return generation_page.body(result)
+
+
+@render.register(GenerationAttribution)
+def _(result: GenerationAttribution, **_options: bool) -> "RenderableType":
+    return generation_terminal.render(result)
+
+
+@figure.register(GenerationAttribution)
+def _(result: GenerationAttribution, **_options: bool) -> "Figure":
+    return generation_plot.figure(result)
+
+
+@body.register(ImageAttribution)
+def _(result: ImageAttribution, **_options: bool) -> html.Body:
+    return image_page.body(result)
+
+
+@render.register(ImageAttribution)
+def _(result: ImageAttribution, **_options: bool) -> "RenderableType":
+    return image_terminal.render(result)
+
+
+@figure.register(ImageAttribution)
+def _(result: ImageAttribution, **_options: bool) -> "Figure":
+    return image_plot.figure(result)
+
+
+@body.register(AudioAttribution)
+def _(result: AudioAttribution, **_options: bool) -> html.Body:
+    return audio_page.body(result)
+
+
+@render.register(AudioAttribution)
+def _(result: AudioAttribution, **_options: bool) -> "RenderableType":
+    return audio_terminal.render(result)
+
+
+@figure.register(AudioAttribution)
+def _(result: AudioAttribution, **_options: bool) -> "Figure":
+    return audio_plot.figure(result)
+
+
+def plain(result: Result, *, special: bool = False) -> str:
+    """Return what `render` does, as text without colours, 88 columns wide."""
+    return terminal.plain(render(result, special=special))
+
+
+def page(items: Sequence[Result | Failure], *, special: bool = False) -> str:
+    """Return a self-contained page of results and failures, in their order."""
+    return html.page(
+        [
+            html.failure_article(item)
+            if isinstance(item, Failure)
+            else html.result_article(item, body(item, special=special))
+            for item in items
+        ]
+    )
+
+
+def to_html(result: Result) -> str:
+    """Return a self-contained page of a result."""
+    return page([result])
+
+
+def fragment(result: Result, *, special: bool = False) -> str:
+    """Return the HTML of a result for a notebook, with its style and script."""
+    return html.fragment(html.result_article(result, body(result, special=special)))

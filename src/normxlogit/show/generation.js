@@ -33,10 +33,10 @@
   }
 
   function element(name, className, text) {
-    var made = document.createElement(name);
-    if (className) made.className = className;
-    if (text !== undefined) made.textContent = text;
-    return made;
+    var node = document.createElement(name);
+    if (className) node.className = className;
+    if (text !== undefined) node.textContent = text;
+    return node;
   }
 
   function start(article) {
@@ -57,17 +57,18 @@
     marks.forEach(function (mark) { markOf[mark.dataset.column] = mark; });
 
     function explained(range) {
-      var own = [];
-      for (var cell = range[0]; cell <= range[1]; cell++) own.push(cell);
-      var plain = own.filter(function (cell) { return !data.cells[cell][1]; });
-      return plain.length ? plain : own;
+      var chosen = [];
+      for (var cell = range[0]; cell <= range[1]; cell++) chosen.push(cell);
+      var plain = chosen.filter(function (cell) { return !data.cells[cell][1]; });
+      return plain.length ? plain : chosen;
     }
 
-    function summed(own) {
-      var known = data.rows[own[own.length - 1]];
+    // A word counts if it stands before the last of the chosen cells, as in Python's `summed`.
+    function summed(chosen) {
+      var last = data.rows[chosen[chosen.length - 1]];
       return data.columns.map(function (_, column) {
-        if (column >= known.length || known[column] === null) return null;
-        return own.reduce(function (sum, cell) {
+        if (column >= last.length || last[column] === null) return null;
+        return chosen.reduce(function (sum, cell) {
           return sum + (data.rows[cell][column] || 0);
         }, 0);
       });
@@ -80,7 +81,7 @@
     }
 
     function row(name, score, low, high, largest, go) {
-      var made = element("tr");
+      var line = element("tr");
       var head = element("th");
       head.scope = "row";
       if (go) {
@@ -104,8 +105,8 @@
       zero.style.left = 100 * low / span + "%";
       track.append(fill, zero);
       bar.append(track);
-      made.append(head, element("td", "nx-number", number(score, largest)), bar);
-      return made;
+      line.append(head, element("td", "nx-number", number(score, largest)), bar);
+      return line;
     }
 
     function fill(table, names, scores, largest, columns) {
@@ -129,9 +130,9 @@
     }
 
     function draw(range, speak) {
-      var own = explained(range || [0, cells.length - 1]);
-      var last = own[own.length - 1];
-      var sums = summed(own);
+      var chosen = explained(range || [0, cells.length - 1]);
+      var last = chosen[chosen.length - 1];
+      var sums = summed(chosen);
       var largest = size(sums.filter(function (sum, n) { return sum !== null && data.columns[n]; }));
       marks.forEach(function (mark) {
         var column = Number(mark.dataset.column);
@@ -156,17 +157,17 @@
       var names = top.map(function (n) { return data.names[n]; });
       fill(".nx-words", names, scores, largest, top);
       var parts = data.parts.map(function (part) {
-        return own.reduce(function (sum, cell) { return sum + part[cell]; }, 0);
+        return chosen.reduce(function (sum, cell) { return sum + part[cell]; }, 0);
       });
       fill(".nx-parts", data.part_names, parts, size(parts));
-      var rest = own.reduce(function (sum, cell) { return sum + data.rest[cell]; }, 0);
+      var rest = chosen.reduce(function (sum, cell) { return sum + data.rest[cell]; }, 0);
       article.querySelector(".nx-rest").textContent = number(rest, size([rest]));
       var named = range ? "“" + textOf(range) + "”" : whole;
       what.textContent = named;
-      var chances = own.map(function (cell) { return data.chances[cell]; });
-      var together = chances.reduce(function (all, one) { return all * one; }, 1);
+      var chances = chosen.map(function (cell) { return data.chances[cell]; });
+      var together = chances.reduce(function (product, value) { return product * value; }, 1);
       chance.textContent = !range || chances.indexOf(null) >= 0 ? "" :
-        "probability " + percent(together) + (own.length > 1 ? ", of all its tokens together" : "");
+        "probability " + percent(together) + (chosen.length > 1 ? ", of all its tokens together" : "");
       clear.hidden = anchor === null;
       if (speak) {
         live.textContent = named + " rests most on: " + top.slice(0, SPOKEN).map(function (n) {
@@ -218,11 +219,11 @@
       if (!selection || selection.isCollapsed || !selection.rangeCount) return null;
       var range = selection.getRangeAt(0);
       if (!range.intersectsNode(answer)) return null;
-      var own = document.createRange();
+      var cellRange = document.createRange();
       var inside = cells.map(function (_, n) { return n; }).filter(function (n) {
-        own.selectNodeContents(cells[n].firstChild);
-        return range.compareBoundaryPoints(Range.START_TO_END, own) > 0 &&
-          range.compareBoundaryPoints(Range.END_TO_START, own) < 0;
+        cellRange.selectNodeContents(cells[n].firstChild);
+        return range.compareBoundaryPoints(Range.START_TO_END, cellRange) > 0 &&
+          range.compareBoundaryPoints(Range.END_TO_START, cellRange) < 0;
       });
       return inside.length ? [inside[0], inside[inside.length - 1]] : null;
     }
@@ -231,6 +232,7 @@
       if (selected()) document.getSelection().removeAllRanges();
     }
 
+    // Set while the script itself moves the focus, which must not select the cell it comes to.
     var keeping = false;
     answer.addEventListener("focusin", function (event) {
       var cell = cellOf(event.target);

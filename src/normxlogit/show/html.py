@@ -1,123 +1,159 @@
-"""Results as HTML that needs nothing else: a page, or a fragment for a notebook."""
+"""HTML that needs nothing else: a page, or a fragment for a notebook."""
 
-from collections.abc import Sequence
-from html import escape
-from importlib.resources import files
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from markupsafe import Markup
 
 from normxlogit.results.base import Result
 from normxlogit.results.text import Failure
-from normxlogit.show import dispatch, phrases
+from normxlogit.show import meaning, outputs, phrases
+from normxlogit.show.policy import content_policy
+from normxlogit.show.templating import asset, fill
 
 
-def page(items: Sequence[Result | Failure], *, special: bool = False) -> str:
-    """A self-contained page of results, in their order.
+@dataclass(frozen=True)
+class Body:
+    """A result as HTML for a page or a notebook.
+
+    Attributes:
+        html: the HTML, which needs a frame.
+        styles, scripts: the names of the style sheets and scripts that it needs.
+        has_images: whether it embeds images.
+    """
+
+    html: Markup
+    styles: tuple[str, ...] = ()
+    scripts: tuple[str, ...] = ()
+    has_images: bool = False
+
+
+@dataclass(frozen=True)
+class FailureText:
+    """Why an item was not explained, and the item as text."""
+
+    error: str
+    item: str
+
+
+@dataclass(frozen=True)
+class Article:
+    """A result or a failure on a page.
+
+    Attributes:
+        kind: of the result; "failure" if it is none.
+        title: what the page is called if there is nothing else on it.
+        body: what is shown of the result; None for a failure.
+        facts: names and values of what made the result.
+        failure: what there is to say of a failure.
+    """
+
+    kind: str
+    title: str
+    body: Body | None
+    facts: list[tuple[str, str]]
+    failure: FailureText | None
+
+
+def result_article(result: Result, body: Body) -> Article:
+    """Return the article of a result."""
+    return Article(result.kind, _title(result), body, _facts(result), None)
+
+
+def failure_article(failure: Failure) -> Article:
+    """Return the article of what could not be explained."""
+    parts = failure.item if isinstance(failure.item, tuple) else (failure.item,)
+    texts = [part if isinstance(part, str) else repr(part) for part in parts]
+    words = FailureText(str(failure.error), "\n".join(texts))
+    return Article("failure", "normxlogit", None, [], words)
+
+
+def page(articles: Sequence[Article]) -> str:
+    """Return a self-contained page of articles, in their order."""
+    bodies = [article.body for article in articles if article.body is not None]
+    main = fill("articles.html", {"articles": articles})
+    title = articles[0].title if len(articles) == 1 else "normxlogit"
+    has_images = any(body.has_images for body in bodies)
+    return document(title, main, _style(bodies), _script(bodies), has_images=has_images)
+
+
+def document(
+    title: str,
+    main: Markup,
+    style: Markup,
+    script: Markup | None = None,
+    *,
+    has_images: bool = False,
+    figure_styles: Sequence[str] = (),
+) -> str:
+    """Return a page, whose policy lets nothing run or load but what is named here.
 
     Args:
-        items: of any kind and unit, with any number of targets and layers; each `Failure` is told
-            as such.
-        special: of texts, give special tokens bars too; the tables of numbers always have them,
-            marked.
+        title: its title, as text.
+        main: what is in it.
+        style: its style sheet, besides that of all pages.
+        script: its script.
+        has_images: whether `main` embeds images.
+        figure_styles: the contents of the style elements in `main`, which figures have.
     """
-    several = len(items) > 1
-    parts = []
-    for position, item in enumerate(items, 1):
-        parts.append(_opening(item))
-        if several:
-            parts.append(f'<p class="nx-quiet">{position} of {len(items)}</p>\n')
-        if isinstance(item, Failure):
-            parts.append(_failure(item))
-        else:
-            parts += [dispatch.body(item, special), _made_by(item, folded=several)]
-        parts.append("</article>\n")
-    style, script = _assets([item for item in items if isinstance(item, Result)])
-    return document(_title(items), "".join(parts), style, script)
+    # Hashes are of elements' whole contents, so line breaks at their ends are put in here.
+    style = Markup("\n") + style + asset("page.css")
+    script = None if script is None else Markup("\n") + script
+    values = {
+        "title": title,
+        "main": main,
+        "policy": content_policy([style, *figure_styles], script, has_images=has_images),
+        "style": style,
+        "script": script,
+        "caveat": phrases.CAVEAT,
+    }
+    return str(fill("page.html", values))
 
 
-def document(title: str, main: str, style: str, script: str = "") -> str:
-    """A page: its title as text, what is in it, its style sheet, and its script's element."""
-    return (
-        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{escape(title)}</title>\n"
-        f"<style>\n{style}{asset('page.css')}</style>\n</head>\n<body>\n"
-        f"<main>\n{main}</main>\n<footer>{_caveat()}</footer>\n{script}"
-        "</body>\n</html>\n"
-    )
+def fragment(article: Article) -> str:
+    """Return an article without a page; its style and script concern nothing outside of it."""
+    bodies = [article.body] if article.body is not None else []
+    values = {
+        "article": article,
+        "style": _style(bodies),
+        "script": _script(bodies),
+        "caveat": phrases.CAVEAT,
+    }
+    return str(fill("fragment.html", values))
 
 
-def fragment(result: Result, *, special: bool = False) -> str:
-    """The same without a page around it; its style and script concern nothing outside of it."""
-    style, script = _assets([result])
-    return (
-        f"<style>{style}</style>\n{_opening(result)}"
-        f"{dispatch.body(result, special)}{_made_by(result)}{_caveat()}</article>\n{script}"
-    )
+def _style(bodies: Iterable[Body]) -> Markup:
+    names = dict.fromkeys(["fragment.css", *(name for body in bodies for name in body.styles)])
+    return Markup("").join(map(asset, names))
 
 
-def _opening(item: Result | Failure) -> str:
-    kind = "failure" if isinstance(item, Failure) else item.kind
-    return f'<article class="normxlogit nx-{kind}">\n'
+def _script(bodies: Iterable[Body]) -> Markup | None:
+    names = dict.fromkeys(name for body in bodies for name in body.scripts)
+    return Markup("").join(map(asset, names)) if names else None
 
 
-def _assets(results: Sequence[Result]) -> tuple[str, str]:
-    """The style, and the script in its element, of these kinds of results."""
-    names = dispatch.assets(results)
-    style = "".join(asset(name) for name in ("fragment.css", *names) if name.endswith(".css"))
-    code = "".join(asset(name) for name in names if name.endswith(".js"))
-    return style, f"<script>\n{code}</script>\n" if code else ""
-
-
-def asset(name: str) -> str:
-    """The text of a style sheet or script of this package."""
-    return (files(__package__) / name).read_text("utf-8")
-
-
-def _title(items: Sequence[Result | Failure]) -> str:
-    if len(items) != 1 or isinstance(items[0], Failure):
-        return "normxlogit"
-    said, _ = phrases.said(items[0])
-    labels = ", ".join(" ".join(pair) for pair in said) or "no label"
-    text = " ".join(phrases.visible(getattr(items[0], "text", "")).split())
+def _title(result: Result) -> str:
+    predicted = outputs.verdict(result).labels
+    labels = ", ".join(f"{label.name} {label.amount}" for label in predicted) or "no label"
+    text = " ".join(phrases.visible(getattr(result, "text", "")).split())
     return f"{labels:.80}: {text:.60} - normxlogit" if text else f"{labels:.80} - normxlogit"
 
 
-def _failure(failure: Failure) -> str:
-    item = failure.item if isinstance(failure.item, tuple) else (failure.item,)
-    text = "\n".join(
-        phrases.visible(part if isinstance(part, str) else repr(part)) for part in item
-    )
-    return (
-        "<h2><strong>Not explained</strong></h2>\n"
-        f"<p>{escape(phrases.visible(str(failure.error)))}</p>\n"
-        f'<p class="nx-text nx-quiet" dir="auto">{escape(text)}</p>\n'
-    )
-
-
-def _made_by(result: Result, *, folded: bool = False) -> str:
-    made = result.provenance
+def _facts(result: Result) -> list[tuple[str, str]]:
+    provenance = result.provenance
     targets = (
         ""
         if result.kind == "generation"
-        else ", ".join(phrases.named(result, target) for target in result.targets)
+        else ", ".join(outputs.target_name(result, target) for target in result.targets)
     )
-    facts = (
-        ("Model", made.model),
-        ("Revision", made.revision),
-        ("Class", f"{made.architecture}, {made.dtype}"),
-        ("Method", phrases.how(result)),
-        ("Target", targets),
-        ("Contrast", phrases.foil_name(result)),
-        ("Versions", ", ".join(f"{name} {version}" for name, version in made.versions.items())),
-    )
-    rows = "".join(
-        f"<dt>{name}</dt><dd>{escape(phrases.visible(value))}</dd>\n"
-        for name, value in facts
-        if value
-    )
-    if folded:
-        return f"<details><summary>What made this</summary><dl>{rows}</dl></details>\n"
-    return f"<footer><dl>{rows}</dl></footer>\n"
-
-
-def _caveat() -> str:
-    return f'<p class="nx-quiet">{escape(phrases.CAVEAT)}</p>\n'
+    versions = (f"{name} {version}" for name, version in provenance.versions.items())
+    facts = {
+        "Model": provenance.model,
+        "Revision": provenance.revision,
+        "Class": f"{provenance.architecture}, {provenance.dtype}",
+        "Method": meaning.method_summary(result),
+        "Target": targets,
+        "Contrast": outputs.foil_name(result),
+        "Versions": ", ".join(versions),
+    }
+    return [(name, value) for name, value in facts.items() if value]

@@ -1,149 +1,132 @@
-"""Attributions in a terminal, with colours and without."""
+"""Parts that the terminal reports of every kind of result share."""
 
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 from rich.cells import cell_len, set_cell_size
 from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.style import Style
 from rich.text import Text
 
+from normxlogit.results.audio import AudioAttribution
 from normxlogit.results.base import Floats, Result
-from normxlogit.results.text import Attribution
-from normxlogit.show import dispatch, phrases
-
-ROWS = 20
-"""How many rows a table has at most."""
+from normxlogit.results.image import ImageAttribution
+from normxlogit.show import meaning, outputs, phrases
+from normxlogit.show.colors import TERMINAL_AGAINST, TERMINAL_FOR
+from normxlogit.show.scales import scale
 
 PLAIN_WIDTH = 88
 
-# Blue and orange, which the colour-blind tell apart; each has a contrast of about 4.5 against black
-# and against white, and so on dark and light terminals.
-FOR, AGAINST = "#1a73e8", "#c25100"
 DIM = Style(dim=True)
 LABEL = Style(bold=True)
+FOR, AGAINST = Style(color=TERMINAL_FOR), Style(color=TERMINAL_AGAINST)
 
-
-def render(result: Result, *, special: bool = False) -> RenderableType:
-    """What rich prints of a result.
-
-    Args:
-        result: of any kind and unit, with any number of targets and layers.
-        special: of texts, list special tokens too.
-    """
-    return dispatch.render(result, special)
-
-
-def plain(result: Result, *, special: bool = False) -> str:
-    """The same as text without colours, 88 columns wide."""
-    return uncoloured(render(result, special=special))
-
-
-def uncoloured(shown: RenderableType) -> str:
-    """What rich prints of something, as text 88 columns wide."""
-    file = io.StringIO()
-    console = Console(file=file, width=PLAIN_WIDTH, color_system=None, legacy_windows=False)
-    console.print(shown)
-    return "\n".join(line.rstrip() for line in file.getvalue().splitlines())
+Media = TypeVar("Media", ImageAttribution, AudioAttribution)
 
 
 @dataclass(frozen=True)
-class Report:
-    """An attribution as rich prints it."""
+class MediaReport(Generic[Media]):
+    """An image or audio attribution as rich prints it.
 
-    attribution: Attribution
-    special: bool
+    Attributes:
+        result: the attribution.
+        kind: what was explained, such as "Image".
+        size: how large that is, as text.
+        draw: draws the scores of one target and layer in so many columns.
+        note: says what there is to say of such a drawing; may be empty.
+    """
+
+    result: Media
+    kind: str
+    size: str
+    draw: Callable[[Media, int], Iterator[Text]]
+    note: Callable[[Media, int], str]
 
     def __rich_console__(self, _console: Console, options: ConsoleOptions) -> RenderResult:
-        whole = self.attribution
-        yield prediction(whole)
-        for number in range(len(whole.targets)):
-            part = whole.at(number)
-            if not phrases.is_plain(whole):
-                yield field("Explained", Text(phrases.explained(part)))
+        result, width = self.result, options.max_width
+        yield prediction(result)
+        name = f"{phrases.one_line(result.name)}, " if result.name else ""
+        yield field(self.kind, Text(f"{name}{self.size}"))
+        if result.note:
+            yield Text(phrases.visible(result.note))
+        for number in range(len(result.targets)):
+            part = result.at(number)
+            if not outputs.is_plain(result):
+                yield field("Explained", Text(outputs.explained(part)))
+            part = part.select(layer=part.layers[-1]).only()
             yield Text()
-            yield from _texts(part.select(layer=part.layers[-1]))
+            yield from self.draw(part, width)
+            layer = f"This is layer {part.layers[0]}." if len(result.layers) > 1 else ""
+            note = f"{self.note(part, width)} {layer}".strip()
+            yield from legend(meaning.score_meaning(part), note)
             yield Text()
-            if len(part.layers) > 1:
-                yield from _heat_map(part, self.special, options.max_width)
-            else:
-                yield from _bars(part.only(), self.special, options.max_width)
-            yield Text()
-        yield Text(f"{phrases.how(whole)}; model {phrases.visible(whole.provenance.model)}", DIM)
+        yield provenance(result)
+
+
+def plain(report: RenderableType) -> str:
+    """Return what rich prints, as text without colours, 88 columns wide."""
+    file = io.StringIO()
+    console = Console(file=file, width=PLAIN_WIDTH, color_system=None, legacy_windows=False)
+    console.print(report)
+    return "\n".join(line.rstrip() for line in file.getvalue().splitlines())
 
 
 def field(name: str, value: Text) -> Text:
-    """A line with a name before it."""
+    """Return a line with a name before it."""
     return Text.assemble((f"{name:<12}", DIM), value)
 
 
 def prediction(result: Result) -> Text:
-    """What the model said, and what it would have said next."""
-    found, more = phrases.said(result)
-    said = Text(", ").join(
-        Text.assemble((name, LABEL), f" {amount}") if name != "the value" else Text(amount, LABEL)
-        for name, amount in found
+    """Return what the model said, and what it would have said next."""
+    verdict = outputs.verdict(result)
+    line = Text(", ").join(
+        Text(label.amount, LABEL)
+        if label.nameless
+        else Text.assemble((label.name, LABEL), f" {label.amount}")
+        for label in verdict.labels
     )
-    if more:
-        said.append(f" and {more} more", DIM)
-    if not said:
-        said = Text("no label", LABEL)
-    if rest := phrases.runners_up(result):
-        said.append("   next " + ", ".join(" ".join(pair) for pair in rest), DIM)
-    return field("Prediction", said)
+    if verdict.more:
+        line.append(f" and {verdict.more} more", DIM)
+    if not line:
+        line = Text("no label", LABEL)
+    if verdict.runners_up:
+        names = ", ".join(f"{label.name} {label.amount}" for label in verdict.runners_up)
+        line.append(f"   next {names}", DIM)
+    return field("Prediction", line)
 
 
-def _texts(attribution: Attribution) -> Iterator[Text]:
-    """The text, or both of a pair, each word in its colour."""
-    largest = phrases.color_scale(attribution)
-    for segment in range(len(attribution.texts)):
-        line = Text(overflow="fold")
-        if len(attribution.texts) > 1:
-            line.append(f"Text {segment + 1}  ", DIM)
-        for piece in phrases.pieces(attribution, segment):
-            style = None if piece.score is None else _style(piece.score / largest)
-            style = DIM if piece.special else style
-            line.append(phrases.visible(piece.text), style)
-        yield line
+def provenance(result: Result) -> Text:
+    """Return the last line: how the scores were made, and by which model."""
+    model = phrases.visible(result.provenance.model)
+    return Text(f"{meaning.method_summary(result)}; model {model}", DIM)
 
 
-def _style(share: float) -> Style:
-    """How a score looks that is `share` of the largest: coloured, bold, on a coloured ground."""
-    hue, size = FOR if share > 0 else AGAINST, abs(share)
-    if size < 0.05:
-        return Style.null()
-    if size < 0.35:
-        return Style(color=hue)
-    if size < 0.7:
-        return Style(color=hue, bold=True, underline=True)
-    return Style(color="#ffffff", bgcolor=hue, bold=True)
-
-
-def _bars(attribution: Attribution, special: bool, width: int) -> Iterator[Text]:
-    """A row for each word: its name, its score, and a bar to either side of a zero line."""
-    rows, note = _chosen(attribution, special)
-    scores = attribution.scores
-    names = [phrases.one_line(attribution.tokens[i]) for i in rows]
-    lines = bar_lines(names, scores[rows], width, [bool(attribution.special[i]) for i in rows])
-    for i, line in enumerate(lines):
-        if len(attribution.texts) > 1:
-            yield from _heading(attribution, rows, i)
-        yield line
-    yield Text()
-    yield from legend(phrases.meaning(attribution), note)
+def legend(says: meaning.Meaning, note: str) -> Iterator[Text]:
+    """Yield what the signs say, and a note."""
+    signs = (("+", FOR, says.positive), ("-", AGAINST, says.negative))
+    yield Text("   ").join(
+        Text.assemble((sign, color + LABEL), f" {words}")
+        for sign, color, words in signs
+        if words is not None
+    )
+    if note:
+        yield Text(note, DIM)
 
 
 def bar_lines(
     names: Sequence[str], scores: Floats, width: int, dim: Sequence[bool]
 ) -> Iterator[Text]:
-    """A line for each name: its score, and a bar to either side of a zero line."""
-    largest = phrases.scale(scores)
+    """Yield a line for each name: its score, and a bar to either side of a zero line."""
+    largest = scale(scores)
     numbers = [phrases.number(score, largest) for score in scores.tolist()]
     name_width = min(max(map(cell_len, names), default=0), max(8, width // 3))
     number_width = max(map(len, numbers), default=0)
     room = min(44, max(8, width - name_width - number_width - 6))
     low, high = (max(0.0, float((sign * scores).max(initial=0.0))) for sign in (-1, 1))
+    # The room is divided between both sides as the largest scores are, with a column at least for
+    # a side that has any; then one scale for both, the coarser, so that bars can be compared.
     left = 0 if low == 0 else max(1, round(room * low / (low + high)))
     right = 0 if high == 0 else max(1, room - left)
     per_cell = max(low / left if left else 0.0, high / right if right else 0.0) or 1.0
@@ -153,10 +136,10 @@ def bar_lines(
         before, after = (bar, "") if score < 0 else ("", bar)
         if halves % 2:
             before, after = ("▐" + before, "") if score < 0 else ("", after + "▌")
-        color = Style(color=FOR if score > 0 else AGAINST)
+        color = FOR if score > 0 else AGAINST
         yield Text.assemble(
             "  ",
-            (_fitted(name, name_width), DIM if is_dim else ""),
+            (fitted(name, name_width), DIM if is_dim else ""),
             f"  {number:>{number_width}}  ",
             (f"{before:>{left}}", color),
             ("│", DIM),
@@ -166,63 +149,8 @@ def bar_lines(
         )
 
 
-def _heat_map(attribution: Attribution, special: bool, width: int) -> Iterator[Text]:
-    """Words by layers, in as many blocks of layers as the width asks for."""
-    rows, note = _chosen(attribution, special)
-    largest, full = phrases.scale(attribution.scores[:, rows]), phrases.color_scale(attribution)
-    names = {i: phrases.one_line(attribution.tokens[i]) for i in rows}
-    name_width = min(max(map(cell_len, names.values()), default=0), max(8, width // 4))
-    cell = max(len(phrases.number(float(s), largest)) for s in attribution.scores[:, rows].flat) + 1
-    cell = max(cell, len(str(attribution.layers[-1])) + 2)
-    per_block = max(1, (width - name_width - 3) // cell)
-    for start in range(0, len(attribution.layers), per_block):
-        block = range(start, min(start + per_block, len(attribution.layers)))
-        head = "".join(f"{f'L{attribution.layers[n]}':>{cell}}" for n in block)
-        yield Text(f"  {'':{name_width}} {head}", DIM, no_wrap=True, overflow="crop")
-        for i, row in enumerate(rows):
-            if len(attribution.texts) > 1:
-                yield from _heading(attribution, rows, i)
-            line = Text(f"  {_fitted(names[row], name_width)} ", no_wrap=True, overflow="crop")
-            for n in block:
-                score = float(attribution.scores[n, row])
-                shown = phrases.number(score, largest)
-                line.append(" " * (cell - len(shown)))
-                line.append(shown, _style(max(-1.0, min(1.0, score / full))))
-            yield line
-        yield Text()
-    yield from legend(phrases.meaning(attribution), note)
-    yield Text(f"The text above shows layer {attribution.layers[-1]}.", DIM)
-
-
-def _chosen(attribution: Attribution, special: bool) -> tuple[list[int], str]:
-    """The tokens that the table lists, and a note if that is not all of them."""
-    rows = phrases.shown(attribution, special)
-    if len(rows) <= ROWS:
-        return rows, ""
-    chosen = phrases.strongest(attribution.scores, rows, ROWS)
-    return chosen, f"The table lists the {ROWS} strongest of {len(rows)}, in text order."
-
-
-def _heading(attribution: Attribution, rows: Sequence[int], at: int) -> Iterator[Text]:
-    """ "Text 1" or "Text 2" before the first row of each."""
-    segments = attribution.segments[rows[: at + 1]].tolist()
-    if segments[-1] >= 0 and segments[-1] not in segments[:-1]:
-        yield Text(f"  Text {segments[-1] + 1}", DIM)
-
-
-def legend(meaning: phrases.Meaning, note: str) -> Iterator[Text]:
-    """What the signs say, and a note."""
-    signs = (("+", FOR, meaning.positive), ("-", AGAINST, meaning.negative))
-    yield Text("   ").join(
-        Text.assemble((sign, Style(color=color, bold=True)), f" {says}")
-        for sign, color, says in signs
-        if says is not None
-    )
-    if note:
-        yield Text(note, DIM)
-
-
-def _fitted(name: str, width: int) -> str:
+def fitted(name: str, width: int) -> str:
+    """Return a name filled up or cut to a width in columns."""
     return (
         set_cell_size(name, width)
         if cell_len(name) <= width

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.helpers.pages import find_browser
+from tests.helpers.policy import with_script
 from tests.helpers.reports import WrittenReport
 
 BROWSER = find_browser()
@@ -19,7 +20,7 @@ addEventListener("message", said => document.querySelector("pre").textContent = 
 </script>
 """
 
-MEASURE = """<script>
+MEASURE = """
 function parts(color) {
   var found = color.match(/[0-9.]+/g).map(Number);
   return found.length > 3 ? found : [...found, 1];
@@ -58,7 +59,7 @@ addEventListener("load", () => {
     ground: luminance(ground(document.querySelector("article"))),
     scroll: document.documentElement.scrollWidth}), "*");
 });
-</script></body>"""
+"""
 
 
 @pytest.mark.browser
@@ -71,7 +72,7 @@ def test_nothing_sticks_out_or_is_too_faint(
 ) -> None:
     if BROWSER is None:
         pytest.fail("these tests need Chromium or Chrome: install it, or use -m 'not browser'.")
-    (tmp_path / "page.html").write_text(reports[case].html.replace("</body>", MEASURE), "utf-8")
+    (tmp_path / "page.html").write_text(with_script(reports[case].html, MEASURE), "utf-8")
     frame = tmp_path / "frame.html"
     frame.write_text(FRAME.format(page="page.html", width=width), "utf-8")
     command = [BROWSER, "--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=5000"]

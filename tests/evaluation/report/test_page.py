@@ -16,7 +16,7 @@ from normxlogit.evaluation.estimates import select_metrics
 from normxlogit.evaluation.report import write_report
 from normxlogit.evaluation.report.advice import advice
 from normxlogit.evaluation.report.disagreement import Disputed, disputed
-from normxlogit.evaluation.report.pages.disputed import text_of
+from normxlogit.evaluation.report.pages.disputed import disputed_text
 from normxlogit.evaluation.report.pages.markdown import markdown
 from normxlogit.evaluation.report.pages.page import page
 from normxlogit.evaluation.report.paired_bootstrap import PairedBootstrap
@@ -228,7 +228,7 @@ def test_words_are_marked_where_they_stand() -> None:
         farthest=("alti", "alti"),
         lowest=-0.5,
     )
-    html = text_of(
+    html = disputed_text(
         EvaluationView(random_evaluation(("alti",), examples=5)[0], None), ["alti"], 1, text
     )
     (shown,) = re.findall(r'<p class="nx-text" dir="auto">(.*?)</p>', html, re.DOTALL)

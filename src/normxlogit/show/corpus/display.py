@@ -1,13 +1,13 @@
-"""How the findings in a corpus show themselves: what `normxlogit.results.display` asks for."""
+"""The display of a corpus' summary, as `normxlogit.data.display` defines one."""
 
 from normxlogit.corpus.findings import Findings
-from normxlogit.show.corpus.page import page
-from normxlogit.show.corpus.table import render
-from normxlogit.show.terminal import uncoloured
+from normxlogit.show import terminal
+from normxlogit.show.corpus.page import page as to_html
+from normxlogit.show.corpus.terminal import render
 
-__all__ = ["page", "plain", "render"]
+__all__ = ["plain", "render", "to_html"]
 
 
 def plain(findings: Findings) -> str:
     """Return text without colours, 88 columns wide."""
-    return uncoloured(render(findings))
+    return terminal.plain(render(findings))

@@ -12,7 +12,7 @@ from normxlogit.errors import InputError
 from normxlogit.extras import require
 from normxlogit.model.numerics import to_numpy
 from normxlogit.results.base import Floats
-from normxlogit.results.image import pillow
+from normxlogit.results.thumbnails import pillow
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -10,7 +10,8 @@ from transformers import PreTrainedModel
 from normxlogit.errors import UnsupportedHeadError
 from normxlogit.model.numerics import to_numpy
 from normxlogit.results.base import Floats
-from normxlogit.results.image import ImageAttribution, pillow, thumbnail
+from normxlogit.results.image import ImageAttribution
+from normxlogit.results.thumbnails import pillow, thumbnail
 from normxlogit.tasks import InputOptions
 from normxlogit.tasks.media.base import Item, MediaExplainer
 from normxlogit.tasks.media.files import read_image

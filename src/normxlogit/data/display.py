@@ -1,6 +1,8 @@
-"""Results show themselves, by a package that stands above them and is named when it is needed.
+"""The seam between objects that show themselves and the packages that draw them.
 
-`normxlogit/__init__.py` says which one, so that nothing here imports it.
+What draws stands above what it draws, so these objects cannot import it. `normxlogit/__init__.py`,
+which knows both, puts a loader of each display into `DISPLAYS`; it runs when something is first
+shown. The module stands this low because importing it must cost nothing.
 """
 
 from collections.abc import Callable
@@ -8,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+    from PIL.Image import Image
     from rich.console import RenderableType
 
 
@@ -20,12 +23,12 @@ class Display(Protocol):
     def plain(self, shown: Any) -> str:
         """Return text without colours, 88 columns wide."""
 
-    def page(self, shown: Any) -> str:
+    def to_html(self, shown: Any) -> str:
         """Return a self-contained HTML page."""
 
 
 class ResultDisplay(Display, Protocol):
-    """Draws results in notebooks and as figures too."""
+    """Draws results: also in notebooks, as figures, and over their image."""
 
     def fragment(self, shown: Any) -> str:
         """Return HTML for a notebook."""
@@ -33,19 +36,24 @@ class ResultDisplay(Display, Protocol):
     def figure(self, shown: Any) -> "Figure":
         """Return a matplotlib figure."""
 
+    def overlay(
+        self, shown: Any, picture: "Image | None", *, smooth: bool, strength: float
+    ) -> "Image":
+        """Return an image under its scores."""
+
 
 DISPLAYS: dict[str, Callable[[], Any]] = {}
-"""Loads each display, by its name."""
+"""A loader of each display, by the `display_name` of the objects that it draws."""
 
 
 class Displayed:
-    """What prints itself, and makes a page of itself."""
+    """An object that prints itself and makes a page of itself."""
 
     display_name: ClassVar[str]
 
     def to_html(self) -> str:
         """Return a self-contained HTML page, with scores as colours, bars and numbers."""
-        return self._display().page(self)
+        return self._display().to_html(self)
 
     def __str__(self) -> str:
         return self._display().plain(self)

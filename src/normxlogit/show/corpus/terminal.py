@@ -1,4 +1,4 @@
-"""The findings in a corpus in a terminal."""
+"""The summary of a corpus in a terminal."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -6,51 +6,50 @@ from dataclasses import dataclass
 from rich.columns import Columns
 from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.padding import Padding
-from rich.style import Style
 from rich.table import Table
 from rich.text import Text
 
 from normxlogit.corpus.findings import ClassWords, Difference, Findings, Label, Values
 from normxlogit.show import phrases
-from normxlogit.show.corpus import view
+from normxlogit.show.corpus import sentences
 from normxlogit.show.terminal import AGAINST, DIM, FOR, LABEL, field
 
 _BAR = 24
 
 
 def render(findings: Findings) -> RenderableType:
-    """What rich prints of them."""
-    return Report(findings)
+    """Return what rich prints of a summary."""
+    return SummaryReport(findings)
 
 
 @dataclass(frozen=True)
-class Report:
-    """Findings as rich prints them."""
+class SummaryReport:
+    """The summary of a corpus as rich prints it."""
 
     findings: Findings
 
     def __rich_console__(self, _console: Console, _options: ConsoleOptions) -> RenderResult:
-        found = self.findings
-        for sentence in view.warnings(found):
+        findings = self.findings
+        for sentence in sentences.warnings(findings):
             yield Text(sentence, LABEL)
-        yield from (field(name, Text(value)) for name, value in view.facts(found))
+        yield from (field(name, Text(value)) for name, value in sentences.facts(findings))
         yield Text()
-        if found.labels:
-            yield from _labels(found, found.labels)
-        for values in found.values or ():
-            yield from _values(found, values)
-        yield Text(view.agreement(found))
-        for part in found.words[: view.CLASSES]:
-            yield from _words(found, part)
-        if len(found.words) > view.CLASSES:
-            count = len(found.words)
-            yield Text(f"\nThe {view.CLASSES} labels of {count} with most records.", DIM)
-        if found.words:
-            yield Text(f"\n{view.MEANING}", DIM)
-        if found.differences:
-            yield Text(f"\n{view.differing(found)}\n")
-        for difference in found.differences:
-            yield from _difference(found, difference)
+        if findings.labels:
+            yield from _labels(findings, findings.labels)
+        for values in findings.values or ():
+            yield from _values(findings, values)
+        yield Text(sentences.agreement(findings))
+        for part in findings.words[: sentences.CLASSES]:
+            yield from _words(findings, part)
+        if len(findings.words) > sentences.CLASSES:
+            count = len(findings.words)
+            yield Text(f"\nThe {sentences.CLASSES} labels of {count} with most records.", DIM)
+        if findings.words:
+            yield Text(f"\n{sentences.MEANING}", DIM)
+        if findings.differences:
+            yield Text(f"\n{sentences.differing(findings)}\n")
+        for difference in findings.differences:
+            yield from _difference(findings, difference)
 
 
 def _table(*columns: tuple[str, str]) -> Table:
@@ -66,17 +65,17 @@ def _table(*columns: tuple[str, str]) -> Table:
 
 
 def _labels(findings: Findings, labels: tuple[Label, ...]) -> Iterator[RenderableType]:
-    shown = labels[: view.CLASSES]
+    shown = labels[: sentences.CLASSES]
     whole = sum(label.predicted for label in labels)
-    given = sum(label.given for label in labels)
+    labelled = sum(label.given for label in labels)
     most = max(max(label.predicted, label.given) for label in labels) or 1
-    has_labels = [("label", "right"), ("", "right")] if given else []
+    has_labels = [("label", "right"), ("", "right")] if labelled else []
     table = _table(("", "left"), ("predicted", "right"), ("", "right"), *has_labels, ("", "bar"))
     for label in shown:
-        cells = [Text(view.name(findings, label.label), LABEL)]
-        cells += [Text(f"{label.predicted:,}"), Text(view.share(label.predicted, whole))]
-        if given:
-            cells += [Text(f"{label.given:,}"), Text(view.share(label.given, given))]
+        cells = [Text(sentences.name(findings, label.label), LABEL)]
+        cells += [Text(f"{label.predicted:,}"), Text(sentences.share(label.predicted, whole))]
+        if labelled:
+            cells += [Text(f"{label.given:,}"), Text(sentences.share(label.given, labelled))]
         table.add_row(*cells, _bar(label.predicted / most))
     yield table
     if len(labels) > len(shown):
@@ -86,7 +85,7 @@ def _labels(findings: Findings, labels: tuple[Label, ...]) -> Iterator[Renderabl
 
 def _values(findings: Findings, values: Values) -> Iterator[RenderableType]:
     yield Text.assemble(
-        (view.name(findings, values.label), LABEL),
+        (sentences.name(findings, values.label), LABEL),
         f"  mean {values.mean:.3f}, from {values.low:.3f} to {values.high:.3f}",
     )
     table, most = _table(("from", "right"), ("rows", "right"), ("", "bar")), max(values.bins) or 1
@@ -101,9 +100,9 @@ def _values(findings: Findings, values: Values) -> Iterator[RenderableType]:
 def _words(findings: Findings, part: ClassWords) -> Iterator[RenderableType]:
     yield Text.assemble(
         "\nWords with the highest mean attribution, ",
-        (view.name(findings, part.target), LABEL),
+        (sentences.name(findings, part.target), LABEL),
     )
-    yield Text(view.chosen(part), DIM)
+    yield Text(sentences.chosen(part), DIM)
     largest = max((abs(word.mean) for word in part.words), default=1.0) or 1.0
     table = _table(("word", "left"), ("mean", "right"), ("count", "right"), ("", "bar"))
     for word in part.words:
@@ -120,24 +119,24 @@ def _words(findings: Findings, part: ClassWords) -> Iterator[RenderableType]:
 def _bar(share: float) -> Text:
     halves = round(2 * _BAR * abs(share))
     bar = "█" * (halves // 2) + "▌" * (halves % 2)
-    return Text(bar, Style(color=FOR if share > 0 else AGAINST))
+    return Text(bar, FOR if share > 0 else AGAINST)
 
 
 def _difference(findings: Findings, difference: Difference) -> Iterator[RenderableType]:
-    amount = view.amount(findings, difference.value)
-    said = (f"{view.name(findings, difference.prediction)} ", LABEL)
+    amount = sentences.amount(findings, difference.value)
+    prediction = (f"{sentences.name(findings, difference.prediction)} ", LABEL)
     yield Text.assemble(
-        *((amount, LABEL),) if findings.problem == "regression" else (said, amount),
+        *((amount, LABEL),) if findings.problem == "regression" else (prediction, amount),
         ", label ",
-        (view.name(findings, difference.label), LABEL),
-        (f"   {view.row_name(difference)}", DIM),
+        (sentences.name(findings, difference.label), LABEL),
+        (f"   {sentences.row_name(difference)}", DIM),
     )
-    for text in view.texts(difference, 240):
+    for text in sentences.texts(difference, 240):
         yield Padding(Text(text, overflow="fold"), (0, 0, 0, 2))
     largest = max((abs(score) for _, score in difference.words), default=1.0) or 1.0
-    words = [Text(f"for {view.name(findings, difference.target)}:", DIM)]
+    words = [Text(f"for {sentences.name(findings, difference.target)}:", DIM)]
     for word, score in difference.words:
-        color = Style(color=FOR if score > 0 else AGAINST)
+        color = FOR if score > 0 else AGAINST
         shown = phrases.shortened(phrases.one_line(word), 40)
         words.append(Text.assemble(f"{shown} ", (phrases.number(score, largest), color)))
     yield Padding(Columns(words, padding=(0, 2)), (0, 0, 1, 2))

@@ -1,4 +1,4 @@
-"""A generation as it is shown: the answer in cells, the prompt in words, and their sums."""
+"""The layout of a generation: the answer in cells, the prompt in words, and their sums."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from normxlogit.results.base import Floats
 from normxlogit.results.generation import GenerationAttribution
 from normxlogit.show import phrases
+from normxlogit.show.scales import scale
 from normxlogit.text.words import Span
 
 WORDS = 8
@@ -17,11 +18,11 @@ WORDS = 8
 
 @dataclass(frozen=True)
 class Cell:
-    """A token of the answer, or several that share a character.
+    """A token of the answer, or several that share a character: the least that can be selected.
 
     Attributes:
         text: what is shown of it.
-        span: where that is in the answer; empty for what is not in the text.
+        span: where that is in the answer; empty if it is not in the text.
         targets: the numbers of its tokens.
         special: whether it is a special token.
         column: the number of its word among the columns; -1 if it has none.
@@ -36,28 +37,28 @@ class Cell:
 
 @dataclass(frozen=True)
 class Part:
-    """A message of a chat, the prompt, or the answer so far: its name and the sums over it.
+    """A message of a chat, the prompt, or the answer so far.
 
     Attributes:
         name: what it is called.
-        scores: float32 [answer].
+        scores: the sums over it, float32 [answer].
     """
 
     name: str
     scores: Floats
 
 
-class Exhibit:
-    """A generation as it is shown: by words of the prompt, at its last layer.
+class GenerationLayout:
+    """A generation by words of the prompt, at its last layer.
 
     Attributes:
-        words: with scores [answer, columns], the columns being words, those of the prompt first.
-        scores: these scores, nan where a word is not before the token that is explained.
+        words: the generation; its columns are words, those of the prompt first.
+        scores: its scores [answer, columns], nan where a word is not before the token explained.
         ranked: whether a column is a word of the prompt that may be listed: not special, and of a
             chat inside a message, bool [columns].
         coloured: those, and the words of the answer, bool [columns].
         cells: the answer.
-        parts: what the prompt consists of, and the answer so far.
+        parts: the parts of the prompt, and the answer so far.
         rest: the sums over special tokens and what frames a chat's messages, float32 [answer].
     """
 
@@ -72,19 +73,26 @@ class Exhibit:
         result = result.select(layer=result.layers[-1])
         self.words = words = result.words() if result.unit == "token" else result
         self.scores = words.scores
-        in_prompt = words.segments == 0
-        inside = np.array([self.message_at(int(start)) >= 0 for start in words.offsets[:, 0]])
-        self.ranked: NDArray[np.bool_] = in_prompt & ~words.special & inside
-        self.coloured: NDArray[np.bool_] = self.ranked | ((words.segments == 1) & ~words.special)
-        self.cells = _cells(words)
+        self._messages = np.array([self.message_at(int(start)) for start in words.offsets[:, 0]])
+        in_message = (words.segments == 0) & ~words.special & (self._messages >= 0)
+        self.ranked: NDArray[np.bool_] = in_message
+        self.coloured: NDArray[np.bool_] = in_message | self._in_answer
+        self.cells = _cells(words, np.flatnonzero(self._in_answer))
         self.parts = list(self._parts())
-        known = np.nansum(self.scores, -1)
-        self.rest: Floats = known - sum(part.scores for part in self.parts)
+        # What is in no part is shown as a sum of its own, so that all sums together are the total.
+        total = np.nansum(self.scores, -1)  # [answer]
+        self.rest: Floats = total - sum(part.scores for part in self.parts)
+
+    @property
+    def _in_answer(self) -> NDArray[np.bool_]:
+        """Whether a column is a word of the answer, bool [columns]."""
+        in_answer: NDArray[np.bool_] = (self.words.segments == 1) & ~self.words.special
+        return in_answer
 
     def message_at(self, character: int) -> int:
-        """The number of the message that holds a character of the prompt, or -1.
+        """Return the number of the message that holds a character of the prompt, or -1.
 
-        A text without messages is one.
+        A text without messages counts as one.
         """
         if not self.words.messages:
             return 0
@@ -98,22 +106,29 @@ class Exhibit:
         return plain or list(range(len(self.words.targets)))
 
     def summed(self, targets: Sequence[int]) -> Floats:
-        """The sums over these targets, [columns]; nan for what is not before the last of them."""
+        """Return the sums over these targets, [columns]; nan where the last of them has no score.
+
+        A word of the answer counts for the tokens after it only: as nothing for those before, which
+        could not see it, and not at all unless it stands before the last of them.
+        """
         total: Floats = np.nansum(self.scores[list(targets)], 0, dtype=np.float32)
         total[np.isnan(self.scores[targets[-1]])] = np.nan
         return total
 
     def scale(self, scores: Floats) -> float:
-        """The score that gets the full colour: the largest, by size, that is no special token's."""
-        return phrases.scale(np.nan_to_num(scores[self.coloured]))
+        """Return the score that gets the full colour: the largest of a column with a colour.
+
+        Special tokens, sinks above all, may have scores so large that all words would be pale.
+        """
+        return scale(np.nan_to_num(scores[self.coloured]))
 
     def top(self, scores: Floats, count: int = WORDS) -> list[int]:
-        """The words of the prompt with the highest scores."""
+        """Return the words of the prompt with the highest scores."""
         order = np.argsort(-scores, kind="stable")
         return [int(i) for i in order if self.ranked[i] and not np.isnan(scores[i])][:count]
 
     def targets_within(self, start: int, end: int) -> list[int]:
-        """The answer's tokens with characters from `start` up to `end`."""
+        """Return the answer's tokens with characters from `start` up to `end`."""
         return [
             n
             for n, (first, last) in enumerate(self.words.answer_offsets.tolist())
@@ -121,42 +136,45 @@ class Exhibit:
         ]
 
     def _parts(self) -> Iterator[Part]:
-        words = self.words
-        place = np.array([self.message_at(int(start)) for start in words.offsets[:, 0]])
-        roles = [message.role for message in words.messages] or ["the prompt"]
+        roles = [message.role for message in self.words.messages] or ["the prompt"]
         for number, role in enumerate(roles):
-            own = self.ranked & (place == number)
-            if own.any():
-                yield Part(role, np.nansum(self.scores[:, own], -1))
-        own = (words.segments == 1) & ~words.special
-        yield Part("the answer", np.nansum(self.scores[:, own], -1))
+            inside = self.ranked & (self._messages == number)
+            if inside.any():
+                yield Part(role, np.nansum(self.scores[:, inside], -1))
+        yield Part("the answer", np.nansum(self.scores[:, self._in_answer], -1))
 
 
-def _cells(words: GenerationAttribution) -> list[Cell]:
-    """The answer's tokens in order; those without a character of their own stand for themselves."""
+def _cells(words: GenerationAttribution, columns: NDArray[np.intp]) -> list[Cell]:
+    """Cut the answer into cells; tokens without a character of their own stand for themselves.
+
+    Args:
+        words: the generation.
+        columns: the numbers of the answer's words among its columns.
+    """
     answer, cells = words.answer, list[Cell]()
-    columns = np.flatnonzero((words.segments == 1) & ~words.special)
-    reach = 0
+    reach = 0  # the last character + 1 of the cells so far
     for n, (start, end) in enumerate(words.answer_offsets.tolist()):
         special = bool(words.answer_special[n])
         if end <= start:
-            cells.append(
-                Cell(phrases.token(words.targets[n].label), (reach, reach), [n], special, -1)
-            )
+            text = phrases.token(words.targets[n].label)
+            cells.append(Cell(text, (reach, reach), [n], special, -1))
             continue
+        targets = [n]
         if cells and start < reach and cells[-1].span[0] < reach:
+            # The token begins inside the cell before it: both are bytes of one character, such as
+            # an emoji, and only together they can be pointed at.
             before = cells.pop()
             start, end = before.span[0], max(end, reach)
             targets = [*before.targets, n]
-        else:
-            targets = [n]
         reach = end
         part = answer[start:end]
         if part.strip():
+            # The space before a word is part of its token, and is left out of what is marked.
             start += len(part) - len(part.lstrip())
             text = phrases.visible(part.strip())
         else:
             text = phrases.one_line(part).replace(" ", "␣")
-        own = [int(c) for c in columns if words.offsets[c, 0] < end and words.offsets[c, 1] > start]
-        cells.append(Cell(text, (start, end), targets, special, own[0] if own else -1))
+        overlap = (words.offsets[columns, 0] < end) & (words.offsets[columns, 1] > start)
+        column = int(columns[overlap][0]) if overlap.any() else -1
+        cells.append(Cell(text, (start, end), targets, special, column))
     return cells

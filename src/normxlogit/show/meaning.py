@@ -1,0 +1,109 @@
+"""The meaning of scores, and how they were made, in words."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from normxlogit.results.base import Result
+from normxlogit.results.text import Attribution
+from normxlogit.show.outputs import foil_name, output_name
+
+
+@dataclass(frozen=True)
+class Meaning:
+    """The meaning of an attribution's scores.
+
+    Attributes:
+        positive: what a positive score says, in a few words; None if no score is positive.
+        negative: the same of a negative score.
+        sentence: both at more length.
+    """
+
+    positive: str | None
+    negative: str | None
+    sentence: str
+
+
+def score_meaning(result: Result, name: str | None = None) -> Meaning:
+    """Return what the scores of an attribution of one target say.
+
+    Args:
+        result: the attribution.
+        name: what the target is called instead of its own name.
+    """
+    provenance = result.provenance
+    if name is None:
+        name = output_name(result, result.target)
+    if provenance.unsigned is not None:
+        return Meaning(
+            provenance.unsigned,
+            None,
+            f"A high score means: {provenance.unsigned}. It does not tell support from opposition.",
+        )
+    if provenance.readout == "value":
+        return Meaning(
+            "raises the value",
+            "lowers the value",
+            "A positive score raises the model's value, a negative one lowers it.",
+        )
+    if provenance.readout == "closeness":
+        return Meaning(
+            "closer to the prediction",
+            None,
+            "The higher a score, the closer the head's value for this token alone is to the "
+            "model's value for the text; it does not say whether the token raises or lowers it.",
+        )
+    if provenance.readout == "distance":
+        return Meaning(
+            "farther from the prediction",
+            None,
+            "The higher a score, the farther the head's value for this token alone is from the "
+            "model's value for the text; near tokens tend to be the important ones.",
+        )
+    if (other := foil_name(result)) is not None:
+        return Meaning(
+            f"supports {name}",
+            f"supports {other}",
+            f"A positive score supports {name} rather than {other}, a negative one the reverse.",
+        )
+    if provenance.readout == "logprob" and not provenance.of_output:
+        return Meaning(
+            None,
+            f"closer to 0: supports {name} more",
+            f"No score is above 0: the closer to 0, the more a token supports {name}.",
+        )
+    kind = "token" if result.prediction.problem == "token" else "label"
+    compared = {
+        "margin": f" more than any other {kind}",
+        "centered": f" more than the average {kind}",
+    }.get(provenance.readout or "", "")
+    return Meaning(
+        f"supports {name}",
+        "opposes it",
+        f"A positive score supports {name}{compared}, a negative one opposes it.",
+    )
+
+
+def method_summary(result: Result) -> str:
+    """Return method, readout, layer and what the method notes, in a few words."""
+    provenance = result.provenance
+    options = [f"{name}={value}" for name, value in provenance.options.items()]
+    readout = [] if provenance.readout is None else [f"readout {provenance.readout}"]
+    layers = [layer_names(result.layers)] if provenance.reads_layers else []
+    notes = [
+        f"{name.replace('_', ' ')} {max(values):.1%}"
+        for name, values in result.notes.items()
+        if values
+    ]
+    return ", ".join([provenance.method, *options, *readout, *layers, *notes])
+
+
+def layer_names(layers: Sequence[int]) -> str:
+    """Return for example "layer 6" or "layers 1-6"."""
+    return f"layer {layers[0]}" if len(layers) == 1 else f"layers {layers[0]}-{layers[-1]}"
+
+
+def unit_note(attribution: Attribution) -> str:
+    """Return a sentence that says what has a score."""
+    if attribution.unit == "token":
+        return "One score for each token."
+    return f"The score of a {attribution.unit} is the sum over its tokens."

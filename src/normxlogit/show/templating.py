@@ -1,0 +1,45 @@
+"""HTML by Jinja2 templates, in which every value is escaped unless a template made it."""
+
+from collections.abc import Mapping
+from functools import cache
+from importlib.resources import files
+
+from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from normxlogit.show import phrases
+
+
+def fill(template: str, values: Mapping[str, object], package: str = __package__) -> Markup:
+    """Return the HTML that a template makes of these values.
+
+    Args:
+        template: the name of its file.
+        values: the names that it uses, all of them: one that is missing is an error.
+        package: the package in whose folder `templates` it is. It may import from the templates
+            of this package too.
+    """
+    return Markup(_environment(package).get_template(template).render(values))
+
+
+def asset(name: str, package: str = __package__) -> Markup:
+    """Return the text of a style sheet or script of a package."""
+    return Markup((files(package) / name).read_text("utf-8"))
+
+
+@cache
+def _environment(package: str) -> Environment:
+    packages = dict.fromkeys((package, __package__))
+    environment = Environment(
+        loader=ChoiceLoader([PackageLoader(name) for name in packages]),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    # Texts and names of users pass one of these, so that control characters show as signs.
+    environment.filters["visible"] = phrases.visible
+    environment.filters["one_line"] = phrases.one_line
+    environment.filters["shortened"] = phrases.shortened
+    return environment
