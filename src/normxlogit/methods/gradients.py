@@ -116,7 +116,7 @@ class Reduction:
 
     @property
     def unsigned(self) -> str | None:
-        """What a high score means, if it has no sign."""
+        """The meaning of a high score, if scores have no sign."""
         return "larger share, for or against" if self.is_l1 else None
 
 

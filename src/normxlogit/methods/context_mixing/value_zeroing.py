@@ -207,7 +207,7 @@ def _layer_map(call: BlockCall, length: int) -> Tensor:
             # A single token takes everything from itself, whatever its value is.
             if zeroing.calls != 1 and length == 1:
                 return torch.ones(1, 1)
-            # No call: the block attends by itself. Several: values of one call are not all values.
+            # No call: the block attends by itself. Several: each has only a part of the values.
             if zeroing.calls != 1:
                 projection = _projection(call, zeroing.calls)
         if projection is not None:
@@ -220,7 +220,7 @@ def _layer_map(call: BlockCall, length: int) -> Tensor:
 
 def _projection(call: BlockCall, attention_calls: int) -> nn.Module:
     """Return the projection to values of a block that does not call attention functions once."""
-    # Module lists of some models (XLM) hold halves of layers, whose states nothing else reads.
+    # Module lists of some models (XLM) hold halves of layers, whose output is not the layer's.
     if not _is_read(call.output, call.next_input):
         raise UnsupportedHeadError(
             f"{call.where} called transformers' attention functions {attention_calls} times, and "
