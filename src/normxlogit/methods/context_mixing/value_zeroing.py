@@ -100,7 +100,7 @@ class _Zeroing:
         first = partial(_first_copy, copies=len(self.tokens) + 1)
         query, key, value, *others = (map_tensors(first, arg) for arg in args)
         output, weights = attend(module, query, key, value, *others, **map_tensors(first, kwargs))
-        values = self._of_heads(value, weights)
+        values = self._values_of_heads(value, weights)
         if values is None or not _is_product(output, weights, values):
             raise UnsupportedHeadError(
                 f"the attention of {type(module).__name__} is not the product of weights over the "
@@ -115,7 +115,7 @@ class _Zeroing:
         without = (output - paid * zeroed_values).to(output.dtype)
         return torch.cat([output, without]), weights
 
-    def _of_heads(self, value: Tensor, weights: Any) -> Tensor | None:
+    def _values_of_heads(self, value: Tensor, weights: Any) -> Tensor | None:
         """Return the values of every head, [1, heads, tokens, width]; None for other attention."""
         if not isinstance(weights, Tensor) or weights.dim() != 4 or value.dim() != 4:
             return None
