@@ -56,12 +56,12 @@ def one_row(model: PreTrainedModel, mapping: str = "sequence-classification") ->
 def test_gradient_x_input_is_what_scaling_an_embedding_does(model_type: str) -> None:
     model = tiny_model(model_type)
     inputs = one_row(model)
-    found = nxl.attribute(model, inputs, target="all", method="gradient_x_input").scores[0]
+    scores = nxl.attribute(model, inputs, target="all", method="gradient_x_input").scores[0]
     for target in range(3):
         expected, own = derivatives(model, inputs, None, target), slice(None)
         if model_type in ("bart", "t5"):
             own = slice(1, -1)  # the decoder begins with the id of one of the others, too
-        np.testing.assert_allclose(found[target, own], expected[own], rtol=1e-3, atol=1e-6)
+        np.testing.assert_allclose(scores[target, own], expected[own], rtol=1e-3, atol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -85,18 +85,18 @@ def test_gradient_x_input_of_other_heads(
         if mapping != "multiple-choice"
         else tiny_inputs(model, batch=1, padding=None, mapping=mapping)
     )
-    found = nxl.attribute(model, inputs, position=position, method="gradient_x_input")
-    target = int(found.targets[0, 0])
+    result = nxl.attribute(model, inputs, position=position, method="gradient_x_input")
+    target = int(result.targets[0, 0])
     if mapping == "multiple-choice":
         inputs = {key: value[:, target : target + 1] for key, value in inputs.items()}
         inputs["input_ids"][0, 0] = torch.arange(10, 10 + inputs["input_ids"].shape[-1])
-        found = nxl.attribute(model, inputs, method="gradient_x_input")
+        result = nxl.attribute(model, inputs, method="gradient_x_input")
         inputs = {key: value[0] for key, value in inputs.items()}
         expected = derivatives(_Only(model), inputs, None, 0)
     elif mapping == "question-answering":
         start, end = (
-            found.read_position[0].tolist()
-            if found.read_position is not None
+            result.read_position[0].tolist()
+            if result.read_position is not None
             else _span(model, inputs)
         )
         parts = [derivatives(_Only(model, i), inputs, p, 0) for i, p in ((0, start), (1, end))]
@@ -104,7 +104,7 @@ def test_gradient_x_input_of_other_heads(
     else:
         place = inputs["input_ids"].shape[1] - 1 if position is None else position
         expected = derivatives(model, inputs, place, target)
-    np.testing.assert_allclose(found.scores[0], expected, rtol=1e-3, atol=1e-6)
+    np.testing.assert_allclose(result.scores[0], expected, rtol=1e-3, atol=1e-6)
 
 
 class _Only(nn.Module):
@@ -121,15 +121,15 @@ class _Only(nn.Module):
         if self.output is None:
             ids = {key: value[None] for key, value in inputs.items()}
             return SequenceClassifierOutput(logits=self.model(**ids).logits)
-        found = self.model(**inputs)
-        logits = found.end_logits if self.output else found.start_logits
+        outputs = self.model(**inputs)
+        logits = outputs.end_logits if self.output else outputs.start_logits
         return SequenceClassifierOutput(logits=logits[..., None])
 
 
 def _span(model: PreTrainedModel, inputs: dict[str, Tensor]) -> tuple[int, int]:
     with torch.no_grad():
-        found = model(**inputs)
-    sums: Tensor = (found.start_logits[0][:, None] + found.end_logits[0]).triu()
+        outputs = model(**inputs)
+    sums: Tensor = (outputs.start_logits[0][:, None] + outputs.end_logits[0]).triu()
     sums = sums.masked_fill(~torch.ones_like(sums, dtype=torch.bool).triu(), -torch.inf)
     best = int(sums.argmax())
     return best // len(sums), best % len(sums)
@@ -143,9 +143,9 @@ def test_gradient_norms_by_the_models_own_inputs_embeds() -> None:
     logits.max(-1).values.sum().backward()
     mask = inputs["attention_mask"].bool()
     for norm, order in (("l1", 1), ("l2", 2)):
-        found = nxl.attribute(model, inputs, method="gradient_norm", norm=norm).scores
-        torch.testing.assert_close(found[mask], embeds.grad.norm(p=order, dim=-1)[mask])
-        assert found[~mask].isnan().all()
+        scores = nxl.attribute(model, inputs, method="gradient_norm", norm=norm).scores
+        torch.testing.assert_close(scores[mask], embeds.grad.norm(p=order, dim=-1)[mask])
+        assert scores[~mask].isnan().all()
 
 
 def test_token_types_and_contrast_reach_the_gradients() -> None:
@@ -155,8 +155,8 @@ def test_token_types_and_contrast_reach_the_gradients() -> None:
     embeds = model.get_input_embeddings()(inputs["input_ids"]).detach().requires_grad_()
     logits = model(inputs_embeds=embeds, token_type_ids=inputs["token_type_ids"]).logits[0]
     (gradient,) = torch.autograd.grad(logits[1] - logits[2], embeds)
-    found = nxl.attribute(model, inputs, target=1, contrast=2, method="gradient_x_input").scores
-    torch.testing.assert_close(found, (gradient * embeds).sum(-1).detach())
+    scores = nxl.attribute(model, inputs, target=1, contrast=2, method="gradient_x_input").scores
+    torch.testing.assert_close(scores, (gradient * embeds).sum(-1).detach())
 
 
 @pytest.mark.parametrize("readout", ["margin", "logprob", "centered"])
@@ -171,8 +171,8 @@ def test_readouts_are_of_the_models_own_output(readout: str) -> None:
         "centered": lambda: logits[0] - logits.mean(),
     }[readout]()
     (gradient,) = torch.autograd.grad(value, embeds)
-    found = nxl.attribute(model, inputs, target=0, readout=readout, method="gradient_x_input")
-    torch.testing.assert_close(found.scores, (gradient * embeds).sum(-1).detach())
+    result = nxl.attribute(model, inputs, target=0, readout=readout, method="gradient_x_input")
+    torch.testing.assert_close(result.scores, (gradient * embeds).sum(-1).detach())
 
 
 class _Linear(PreTrainedModel):  # type: ignore[no-untyped-call]
@@ -213,8 +213,8 @@ def test_a_linear_model_is_explained_exactly() -> None:
     words, weight = model.trunk.words.weight.detach(), model.head.weight.detach()
     expected = words[ids[0]] @ weight[1] / 4
     for method in ("gradient_x_input", "integrated_gradients"):
-        found = nxl.attribute(model, {"input_ids": ids}, target=1, method=method).scores[0]
-        torch.testing.assert_close(found, expected)
+        scores = nxl.attribute(model, {"input_ids": ids}, target=1, method=method).scores[0]
+        torch.testing.assert_close(scores, expected)
     replaced = nxl.attribute(
         model, {"input_ids": ids}, target=1, method="occlusion", replacement=9
     ).scores[0]
@@ -226,7 +226,7 @@ def test_a_linear_model_is_explained_exactly() -> None:
 def test_integrated_gradients_are_complete(model_type: str, baseline: Any) -> None:
     model = tiny_model(model_type)
     inputs = one_row(model)
-    found = nxl.attribute(
+    result = nxl.attribute(
         model, inputs, target="all", method="integrated_gradients", n_steps=300, baseline=baseline
     )
     emptied: Any = copy.deepcopy(model)
@@ -234,18 +234,18 @@ def test_integrated_gradients_are_complete(model_type: str, baseline: Any) -> No
     table[inputs["input_ids"][0]] = 0 if baseline == "zero" else table[baseline].clone()
     with torch.no_grad():
         moved = (model(**inputs).logits - emptied(**inputs).logits)[0]
-    gaps = ((found.scores[0].sum(-1) - moved) / moved).abs()
+    gaps = ((result.scores[0].sum(-1) - moved) / moved).abs()
     assert (gaps < 0.01).all()
-    torch.testing.assert_close(found.notes["completeness_gap"][0], gaps, rtol=0.1, atol=1e-4)
+    torch.testing.assert_close(result.notes["completeness_gap"][0], gaps, rtol=0.1, atol=1e-4)
 
 
 def test_integrated_gradients_with_too_few_steps_say_so() -> None:
     model = tiny_model("bert")
-    found = nxl.attribute(
+    result = nxl.attribute(
         model, tiny_inputs(model), method="integrated_gradients", n_steps=1, target="all"
     )
-    assert found.notes["completeness_gap"].shape == (2, 3)
-    assert found.notes["completeness_gap"].max() > 0.05
+    assert result.notes["completeness_gap"].shape == (2, 3)
+    assert result.notes["completeness_gap"].max() > 0.05
 
 
 @pytest.mark.parametrize("model_type", ["bert", "llama", "t5"])
@@ -257,7 +257,7 @@ def test_occlusion_is_a_loop(model_type: str, replacement: Any) -> None:
     if model_type == "t5":  # which must have an end
         mask &= inputs["input_ids"] != 2
     unit = torch.where(mask, torch.arange(7), -1)
-    found = nxl.attribute(
+    result = nxl.attribute(
         model, inputs, target="all", method="occlusion", replacement=replacement, unit=unit
     )
     for row in range(3):
@@ -270,35 +270,35 @@ def test_occlusion_is_a_loop(model_type: str, replacement: Any) -> None:
             with torch.no_grad():
                 own = model(**{key: value[row : row + 1] for key, value in inputs.items()}).logits
                 lost = (own - model(**changed).logits)[0]
-            torch.testing.assert_close(found.scores[row, :, token], lost, rtol=1e-4, atol=1e-5)
-    assert found.scores[~mask[:, None].expand_as(found.scores)].isnan().all()
+            torch.testing.assert_close(result.scores[row, :, token], lost, rtol=1e-4, atol=1e-5)
+    assert result.scores[~mask[:, None].expand_as(result.scores)].isnan().all()
 
 
 def test_occlusion_of_units_that_are_given() -> None:
     model = tiny_model("bert")
     inputs = tiny_inputs(model, batch=1, padding=None)
     unit = torch.tensor([[-1, 0, 0, 1, 1, 1, -1]])
-    found = nxl.attribute(model, inputs, method="occlusion", unit=unit, replacement=4).scores[0]
+    scores = nxl.attribute(model, inputs, method="occlusion", unit=unit, replacement=4).scores[0]
     with torch.no_grad():
         own = model(**inputs).logits[0]
         changed = inputs["input_ids"].masked_fill(unit == 1, 4)
         lost = (own - model(input_ids=changed).logits[0])[own.argmax()]
-    torch.testing.assert_close(found[3:6], (lost / 3).expand(3), rtol=1e-4, atol=1e-6)
-    assert found[1] == found[2]
-    assert found.isnan().tolist() == [True] + [False] * 5 + [True]
+    torch.testing.assert_close(scores[3:6], (lost / 3).expand(3), rtol=1e-4, atol=1e-6)
+    assert scores[1] == scores[2]
+    assert scores.isnan().tolist() == [True] + [False] * 5 + [True]
 
 
 def test_occlusion_of_words_sentences_and_parts() -> None:
     words = tokenizer(mask_token="<mask>")
     explainer = nxl.Explainer(classifier(words), words)
     text = "The plot is unbelievably good. Don't watch it!"
-    found = explainer.explain(text, method="occlusion")
+    result = explainer.explain(text, method="occlusion")
     ids = words(text, return_tensors="pt")["input_ids"]
-    target = found.target.id
+    target = result.target.id
     for name, index in (("unbelievably", 3), ("Don't", 6)):
-        word = found.words()
+        word = result.words()
         number = word.tokens.index(name)
-        changed = ids.masked_fill(torch.from_numpy(found.word_numbers == index)[None], 4)
+        changed = ids.masked_fill(torch.from_numpy(result.word_numbers == index)[None], 4)
         with torch.no_grad():
             lost = (
                 explainer.model(ids).logits[0, target] - explainer.model(changed).logits[0, target]
@@ -328,22 +328,22 @@ def test_progressive_inference_reads_the_text_word_by_word() -> None:
     with torch.no_grad():
         prefixes = torch.cat([model(input_ids=ids[:, : i + 1]).logits for i in range(ids.shape[1])])
     expected = torch.cat([prefixes[:1], prefixes.diff(dim=0)]).mT
-    found = nxl.attribute(model, inputs, target="all", method="progressive_inference").scores[0]
-    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
-    torch.testing.assert_close(found.sum(-1), prefixes[-1], rtol=1e-4, atol=1e-5)
+    scores = nxl.attribute(model, inputs, target="all", method="progressive_inference").scores[0]
+    torch.testing.assert_close(scores, expected, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(scores.sum(-1), prefixes[-1], rtol=1e-4, atol=1e-5)
 
 
 def test_progressive_inference_with_padding_on_the_left() -> None:
     model = tiny_model("gpt2", mapping="causal-lm")
     inputs = tiny_inputs(model, batch=2, padding=None)
-    found = nxl.attribute(model, inputs, method="progressive_inference").scores
+    scores = nxl.attribute(model, inputs, method="progressive_inference").scores
     padded = {key: torch.nn.functional.pad(value, (2, 0)) for key, value in inputs.items()}
     padded["position_ids"] = torch.nn.functional.pad(torch.arange(7)[None].expand(2, -1), (2, 0))
     beside = nxl.attribute(model, padded, method="progressive_inference").scores
-    torch.testing.assert_close(beside[:, 2:], found, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(beside[:, 2:], scores, rtol=1e-4, atol=1e-5)
     with torch.no_grad():
         last = model(**inputs).logits[:, -1].max(-1).values
-    torch.testing.assert_close(found.sum(-1), last, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(scores.sum(-1), last, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("model_type", ["bert", "bart", "xlnet"])
@@ -356,14 +356,14 @@ def test_progressive_inference_needs_a_causal_model(model_type: str) -> None:
 def test_position_and_frequency() -> None:
     model = tiny_model("bert")
     inputs = tiny_inputs(model, batch=2, padding="left")
-    found = nxl.attribute(model, inputs, method="position").scores
-    assert found[1].nan_to_num(-1).tolist() == [-1, -1, 0, 1, 2, 3, 4]
-    found = nxl.attribute(model, inputs, method="position", first=True).scores
-    assert found[1].nan_to_num(-1).tolist() == [-1, -1, 4, 3, 2, 1, 0]
+    scores = nxl.attribute(model, inputs, method="position").scores
+    assert scores[1].nan_to_num(-1).tolist() == [-1, -1, 0, 1, 2, 3, 4]
+    scores = nxl.attribute(model, inputs, method="position", first=True).scores
+    assert scores[1].nan_to_num(-1).tolist() == [-1, -1, 4, 3, 2, 1, 0]
     counts = {int(inputs["input_ids"][0, 1]): 7, 0: 2}
-    found = nxl.attribute(model, inputs, method="frequency", counts=counts).scores
-    assert float(found[0, 1]) == pytest.approx(-np.log(8 / 12))
-    assert float(found[0, 0]) == pytest.approx(-np.log(3 / 12))
+    scores = nxl.attribute(model, inputs, method="frequency", counts=counts).scores
+    assert float(scores[0, 1]) == pytest.approx(-np.log(8 / 12))
+    assert float(scores[0, 0]) == pytest.approx(-np.log(3 / 12))
     with pytest.raises(nxl.OptionError, match="token_counts"):
         nxl.attribute(model, inputs, method="frequency")
 
@@ -442,7 +442,7 @@ def test_generated_text_is_explained_as_a_given_one_is(method: str) -> None:
 def test_a_source_and_its_prefix_have_gradients() -> None:
     model = tiny_model("t5", mapping="seq2seq-lm", tie_word_embeddings=False)
     inputs = tiny_inputs(model, batch=1, padding=None, mapping="seq2seq-lm")
-    found = nxl.attribute(model, inputs, position=2, target=7, method="gradient_x_input")
+    result = nxl.attribute(model, inputs, position=2, target=7, method="gradient_x_input")
     source = model.get_input_embeddings()(inputs["input_ids"]).detach().requires_grad_()
     prefix = model.get_input_embeddings()(inputs["decoder_input_ids"]).detach().requires_grad_()
     logits = model(inputs_embeds=source, decoder_inputs_embeds=prefix).logits[0, 2, 7]
@@ -450,9 +450,9 @@ def test_a_source_and_its_prefix_have_gradients() -> None:
     expected = torch.cat(
         [(g * e).sum(-1).detach() for g, e in zip(gradients, (source, prefix), strict=True)], 1
     )
-    taken = ~found.scores[0].isnan()
+    taken = ~result.scores[0].isnan()
     assert taken.tolist() == [True] * 7 + [True] * 3 + [False] * (len(taken) - 10)
-    torch.testing.assert_close(found.scores[0, taken], expected[0, taken], rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(result.scores[0, taken], expected[0, taken], rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -480,10 +480,10 @@ def test_options_that_do_not_fit(options: dict[str, Any], match: str) -> None:
 def test_a_regression_is_explained_by_its_value() -> None:
     model = tiny_model("bert", 1)
     inputs = one_row(model)
-    found = nxl.attribute(model, inputs, method="gradient_x_input")
-    assert found.readout == "value"
+    result = nxl.attribute(model, inputs, method="gradient_x_input")
+    assert result.readout == "value"
     np.testing.assert_allclose(
-        found.scores[0], derivatives(model, inputs, None, 0), rtol=1e-3, atol=1e-6
+        result.scores[0], derivatives(model, inputs, None, 0), rtol=1e-3, atol=1e-6
     )
     with pytest.raises(nxl.OptionError, match="closeness"):
         nxl.attribute(model, inputs, method="gradient_x_input", readout="closeness")
@@ -513,10 +513,10 @@ def test_the_papers_way_gives_what_its_notebook_gave(number: int, method: str, k
         "token_type_ids": given[f"bert/{number}/token_type_ids"][None],
     }
     model = reference_model("bert")
-    found = nxl.attribute(model, inputs, method=method, compat="paper")
-    assert found.targets[0].tolist() == references[f"bert/{number}/notebook/prediction"].tolist()
+    result = nxl.attribute(model, inputs, method=method, compat="paper")
+    assert result.targets[0].tolist() == references[f"bert/{number}/notebook/prediction"].tolist()
     expected = references[f"bert/{number}/notebook/{key}"]
-    torch.testing.assert_close(found.scores[0].double(), expected, rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(result.scores[0].double(), expected, rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize("kind", ["bert", "roberta"])
@@ -526,9 +526,9 @@ def test_normxlogit_gives_what_the_notebook_gave(kind: str) -> None:
     names = ("input_ids", "token_type_ids") if kind == "bert" else ("input_ids",)
     for number in range(4):
         inputs = {name: given[f"{kind}/{number}/{name}"][None] for name in names}
-        found = nxl.attribute(reference_model(kind), inputs)
+        result = nxl.attribute(reference_model(kind), inputs)
         expected = references[f"{kind}/{number}/notebook/normxlogit"]
-        torch.testing.assert_close(found.scores[0].double(), expected, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(result.scores[0].double(), expected, rtol=1e-4, atol=1e-5)
 
 
 def reference_model(kind: str) -> PreTrainedModel:
@@ -554,8 +554,8 @@ def test_offloaded_weights_and_half_precision(tmp_path: Path) -> None:
     half: Any = copy.deepcopy(model)
     half.to(torch.float16)
     expected = nxl.attribute(model, inputs, method="gradient_norm").scores
-    found = nxl.attribute(half, inputs, method="gradient_norm").scores
-    torch.testing.assert_close(found, expected, rtol=0.02, atol=0.02)
+    scores = nxl.attribute(half, inputs, method="gradient_norm").scores
+    torch.testing.assert_close(scores, expected, rtol=0.02, atol=0.02)
     with pytest.raises(nxl.ModelError, match="float32"):  # its gradients near 0 are over 65,504
         nxl.attribute(half, inputs, method="integrated_gradients")
 
@@ -611,18 +611,18 @@ def test_variants_that_are_not_finite_are_refused() -> None:
 def test_progressive_inference_ends_where_the_head_reads() -> None:
     model = tiny_model("llama", pad_token_id=2)
     ids = torch.tensor([[1, 30, 31, 32, 2]])  # the last one counts as padding
-    found = nxl.attribute(model, {"input_ids": ids}, method="progressive_inference")
-    assert found.scores[0].isnan().tolist() == [False] * 4 + [True]
-    own = found.prediction[0, int(found.targets[0, 0])]
-    assert float(found.scores[0].nansum()) == pytest.approx(float(own), rel=1e-4)
+    result = nxl.attribute(model, {"input_ids": ids}, method="progressive_inference")
+    assert result.scores[0].isnan().tolist() == [False] * 4 + [True]
+    own = result.prediction[0, int(result.targets[0, 0])]
+    assert float(result.scores[0].nansum()) == pytest.approx(float(own), rel=1e-4)
 
 
 def test_progressive_inference_of_a_regression_adds_up_to_its_value() -> None:
     model = tiny_model("llama", 1)
     inputs = tiny_inputs(model, batch=1, padding=None)
-    found = nxl.attribute(model, inputs, method="progressive_inference")
-    assert found.readout == "value"
-    assert float(found.scores.sum()) == pytest.approx(float(found.prediction), rel=1e-4)
+    result = nxl.attribute(model, inputs, method="progressive_inference")
+    assert result.readout == "value"
+    assert float(result.scores.sum()) == pytest.approx(float(result.prediction), rel=1e-4)
     with pytest.raises(nxl.OptionError, match="closeness"):
         nxl.attribute(model, inputs, method="progressive_inference", readout="closeness")
 
@@ -651,11 +651,11 @@ def test_the_norm_of_a_layer_is_that_of_its_states() -> None:
 def test_batches_as_long_as_wide() -> None:
     model = tiny_model("xlnet")
     inputs = tiny_inputs(model, batch=7, padding=None)
-    found = nxl.attribute(model, inputs, method="gradient_x_input").scores
+    scores = nxl.attribute(model, inputs, method="gradient_x_input").scores
     for row in range(7):
         own = {key: value[row : row + 1] for key, value in inputs.items()}
         alone = nxl.attribute(model, own, method="gradient_x_input").scores[0]
-        torch.testing.assert_close(found[row], alone, rtol=1e-4, atol=1e-6)
+        torch.testing.assert_close(scores[row], alone, rtol=1e-4, atol=1e-6)
 
 
 class _Scaled(nn.Parameter):
@@ -678,8 +678,8 @@ def test_parameters_of_other_classes_stay_what_they_are() -> None:
     inputs = tiny_inputs(model)
     for method in PASSES:
         expected = nxl.attribute(plain, inputs, method=method).scores
-        found = nxl.attribute(model, inputs, method=method).scores
-        torch.testing.assert_close(found, expected, equal_nan=True, rtol=1e-4, atol=1e-5)
+        scores = nxl.attribute(model, inputs, method=method).scores
+        torch.testing.assert_close(scores, expected, equal_nan=True, rtol=1e-4, atol=1e-5)
 
 
 def test_decoder_positions_are_named_only_where_they_are_scored() -> None:
@@ -745,8 +745,8 @@ def test_parts_in_one_of_several_windows() -> None:
     words = tokenizer(mask_token="<mask>", model_max_length=16)
     explainer = nxl.Explainer(classifier(words, max_position_embeddings=16), words)
     text = "Good plot. " + "the acting is a mess " * 8
-    found = explainer.explain(text, method="occlusion", unit=[(0, 4)], long="window")
-    assert np.flatnonzero(~np.isnan(found.scores)).tolist() == [1]
+    result = explainer.explain(text, method="occlusion", unit=[(0, 4)], long="window")
+    assert np.flatnonzero(~np.isnan(result.scores)).tolist() == [1]
 
 
 def test_sentences_of_a_chat_stay_within_messages() -> None:
@@ -758,6 +758,6 @@ def test_sentences_of_a_chat_stay_within_messages() -> None:
         {"role": "assistant", "content": "Yes"},
         {"role": "user", "content": "Good"},
     ]
-    found = llm.explain(chat, method="occlusion", unit="sentence", replacement=5).sentences()
-    shown = [t.strip() for t, s in zip(found.tokens, found.special, strict=True) if not s]
+    result = llm.explain(chat, method="occlusion", unit="sentence", replacement=5).sentences()
+    shown = [t.strip() for t, s in zip(result.tokens, result.special, strict=True) if not s]
     assert shown == ["It is bad.", "Is it?", "Yes", "Good"]
