@@ -38,15 +38,15 @@ def attentions(model: PreTrainedModel, ids: Tensor) -> np.ndarray[Any, Any]:
     eager: Any = copy.deepcopy(model)
     eager.set_attn_implementation("eager")
     outputs = eager(input_ids=ids, attention_mask=torch.ones_like(ids), output_attentions=True)
-    maps = [one[0].double().mean(0) for one in outputs.attentions]
+    maps = [attention[0].double().mean(0) for attention in outputs.attentions]
     return stacked(maps)
 
 
 def rolled_out(maps: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     """Their products up to each layer, [layers, tokens, tokens]."""
     products = [maps[0]]
-    for one in maps[1:]:
-        products.append(one @ products[-1])
+    for attention in maps[1:]:
+        products.append(attention @ products[-1])
     return np.stack(products)
 
 
@@ -150,18 +150,18 @@ def mixing(model: Any, ids: Tensor, parts: Any) -> np.ndarray[Any, Any]:
     length = ids.shape[1]
 
     def outputs() -> list[Tensor]:
-        found: list[Tensor] = []
+        states: list[Tensor] = []
 
         def note(_module: nn.Module, _args: Any, output: Any) -> None:
             while isinstance(output, tuple):
                 output = output[0]
-            found.append(output[0])
+            states.append(output[0])
 
         handles = [block.register_forward_hook(note) for block in blocks]
         model(input_ids=ids, attention_mask=torch.ones_like(ids))
         for handle in handles:
             handle.remove()
-        return found
+        return states
 
     whole, maps = outputs(), np.zeros((len(blocks), length, length))
     for layer, value in enumerate(values):
@@ -270,13 +270,13 @@ def references(model: str) -> tuple[PreTrainedModel, list[str]]:
 def test_what_the_authors_code_gives(model_type: str) -> None:
     """Value zeroing by Mohebbi et al.'s code, attention rollout by Ferrando et al.'s."""
     model, texts = references(model_type)
-    given = load_file(REFERENCES / "inputs.safetensors")
+    tensors = load_file(REFERENCES / "inputs.safetensors")
     zeroing = load_file(REFERENCES / "value_zeroing.safetensors")
     alti = load_file(REFERENCES / "alti.safetensors")
     assert len(texts) > 3
     for text in texts:
         names = ("input_ids", "token_type_ids")
-        inputs = {n: given[f"{text}/{n}"][None] for n in names if f"{text}/{n}" in given}
+        inputs = {n: tensors[f"{text}/{n}"][None] for n in names if f"{text}/{n}" in tensors}
         asked: Any = {"inputs": inputs, "layer": "all"}
         layers = nxl.attribute(model, **asked, method="value_zeroing", rollout=False)
         rollout = nxl.attribute(model, **asked, method="value_zeroing")
@@ -325,8 +325,8 @@ def test_targets_and_layers(method: str) -> None:
     assert every.unsigned is not None
     torch.testing.assert_close(every.scores.sum(-1), torch.ones(2, 3, 2))
     for layer in (1, 2, None):
-        one = nxl.attribute(model, inputs, target=1, method=method, layer=layer).scores
-        torch.testing.assert_close(one, every.scores[:, 1, (layer or 2) - 1])
+        alone = nxl.attribute(model, inputs, target=1, method=method, layer=layer).scores
+        torch.testing.assert_close(alone, every.scores[:, 1, (layer or 2) - 1])
 
 
 @pytest.mark.parametrize("method", METHODS)

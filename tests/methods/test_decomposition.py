@@ -80,8 +80,10 @@ def test_maps_are_those_of_the_authors(
         key = f"{kind}/{number}/{method}/{MAPS[method][rollout]}"
         expected = references(method)[key][:, 0]  # the row of [CLS] in every layer
         result = nxl.attribute(model, inputs, method=method, layer="all", rollout=rollout)
-        for layer, (scores, own) in enumerate(zip(result.scores[0], expected, strict=True), 1):
-            assert_near(scores, own, CLOSE[dtype])
+        for layer, (scores, reference) in enumerate(
+            zip(result.scores[0], expected, strict=True), 1
+        ):
+            assert_near(scores, reference, CLOSE[dtype])
             alone = nxl.attribute(model, inputs, method=method, layer=layer, rollout=rollout)
             torch.testing.assert_close(alone.scores[0], scores)
         assert result.layers == [1, 2, 3]
@@ -100,19 +102,19 @@ def test_in_float64_all_rows_are_those_of_the_authors(
         (globenc, "globenc_map", "globenc/enc"),
         (decompx, "_through_head", "decompx/classifier"),
     ):
-        made: list[Tensor] = []
-        own = getattr(module, name)
+        maps: list[Tensor] = []
+        original = getattr(module, name)
 
-        def note(*given: Any, own: Any = own, made: list[Tensor] = made) -> Tensor:
-            made.append(own(*given))
-            return made[-1]
+        def note(*args: Any, original: Any = original, maps: list[Tensor] = maps) -> Tensor:
+            maps.append(original(*args))
+            return maps[-1]
 
         monkeypatch.setattr(module, name, note)
         method = key.split("/")[0]
         options: dict[str, Any] = {} if method == "decompx" else {"layer": "all"}
         nxl.attribute(model, inputs, method=method, **options)
         expected = references(method)[f"{kind}/{number}/{key}"]
-        assert_near(torch.stack(made).reshape(expected.shape), expected, 1e-12)
+        assert_near(torch.stack(maps).reshape(expected.shape), expected, 1e-12)
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
@@ -153,13 +155,15 @@ def test_padding_on_the_left(method: str) -> None:
         tiny_inputs(model, batch=3, padding=side, mapping="token-classification")
         for side in ("right", "left")
     )
-    one, other = (
+    from_right, from_left = (
         nxl.attribute(model, inputs, method=method, position=position).scores
         for inputs, position in ((right, torch.tensor([1, 1, 1])), (left, torch.tensor([1, 3, 5])))
     )
     for row, length in enumerate([7, 5, 3]):
-        torch.testing.assert_close(one[row, :length], other[row, -length:], rtol=1e-4, atol=1e-5)
-        assert other[row, :-length].isnan().all()
+        torch.testing.assert_close(
+            from_right[row, :length], from_left[row, -length:], rtol=1e-4, atol=1e-5
+        )
+        assert from_left[row, :-length].isnan().all()
 
 
 @pytest.mark.parametrize("model_type", SERVED)
@@ -267,8 +271,8 @@ def test_blocks_that_share_their_weights() -> None:
     untied = copy.deepcopy(model)
     untied.bert.encoder.layer[1] = copy.deepcopy(untied.bert.encoder.layer[0])
     for method in METHODS:
-        one, other = (nxl.attribute(m, inputs, method=method).scores for m in (model, untied))
-        torch.testing.assert_close(one, other, equal_nan=True)
+        tied, of_untied = (nxl.attribute(m, inputs, method=method).scores for m in (model, untied))
+        torch.testing.assert_close(tied, of_untied, equal_nan=True)
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -435,10 +439,10 @@ def test_the_users_model_is_the_same_after_a_call_and_a_failure(method: str) -> 
     assert keys == [sorted(vars(module)) for module in model.modules()]
     assert hooks == [len(m._forward_hooks) + len(m._forward_pre_hooks) for m in model.modules()]
     assert [attention] * 2 == [m.config._attn_implementation for m in (model, model.bert)]
-    for (name, number, wants, value), (own, p) in zip(
+    for (name, number, wants, value), (name_after, p) in zip(
         before, model.named_parameters(), strict=True
     ):
-        assert (name, number, wants) == (own, id(p), p.requires_grad)
+        assert (name, number, wants) == (name_after, id(p), p.requires_grad)
         assert torch.equal(value, p)
         assert p.grad is None
 

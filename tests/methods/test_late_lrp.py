@@ -39,8 +39,10 @@ def weights(query: Tensor, key: Tensor, *, causal: bool) -> Tensor:
 
 
 def bert_block(layer: Any, states: Tensor) -> Tensor:
-    own, heads = layer.attention.self, layer.attention.self.num_attention_heads
-    query, key, value = (of_heads(f(states), heads) for f in (own.query, own.key, own.value))
+    attention, heads = layer.attention.self, layer.attention.self.num_attention_heads
+    query, key, value = (
+        of_heads(f(states), heads) for f in (attention.query, attention.key, attention.value)
+    )
     mixed = (weights(query, key, causal=False) @ value).transpose(0, 1).flatten(1)
     out = layer.attention.output
     states = divided(out.dense(mixed) + states, out.LayerNorm)
@@ -49,11 +51,11 @@ def bert_block(layer: Any, states: Tensor) -> Tensor:
 
 
 def llama_block(layer: Any, states: Tensor, rotary: Any) -> Tensor:
-    own, normed = layer.self_attn, divided(states, layer.input_layernorm, centred=False)
-    width = own.head_dim
+    attention, normed = layer.self_attn, divided(states, layer.input_layernorm, centred=False)
+    width = attention.head_dim
     query, key, value = (
         f(normed).unflatten(-1, (-1, width)).transpose(0, 1)
-        for f in (own.q_proj, own.k_proj, own.v_proj)
+        for f in (attention.q_proj, attention.k_proj, attention.v_proj)
     )
     places = torch.arange(len(states))[None]
     cos, sin = (part[0] for part in rotary(states[None], places))
@@ -64,7 +66,7 @@ def llama_block(layer: Any, states: Tensor, rotary: Any) -> Tensor:
     shared = len(query) // len(value)
     key, value = key.repeat_interleave(shared, 0), value.repeat_interleave(shared, 0)
     mixed = (weights(query, key, causal=True) @ value).transpose(0, 1).flatten(1)
-    states = states + own.o_proj(mixed)
+    states = states + attention.o_proj(mixed)
     output: Tensor = states + layer.mlp(
         divided(states, layer.post_attention_layernorm, centred=False)
     )
@@ -127,11 +129,11 @@ def test_padding_changes_nothing(model_type: str, side: Padding) -> None:
     model = tiny_model(model_type)
     inputs = tiny_inputs(model, batch=2, padding=side)
     scores = nxl.attribute(model, inputs, target=0, method="late_lrp").scores
-    for row, own in enumerate(inputs["attention_mask"].bool()):
-        alone = {"input_ids": inputs["input_ids"][row : row + 1, own]}
+    for row, kept in enumerate(inputs["attention_mask"].bool()):
+        alone = {"input_ids": inputs["input_ids"][row : row + 1, kept]}
         expected = nxl.attribute(model, alone, target=0, method="late_lrp").scores[0]
-        torch.testing.assert_close(scores[row, own], expected, rtol=1e-4, atol=1e-6)
-        assert scores[row, ~own].isnan().all()
+        torch.testing.assert_close(scores[row, kept], expected, rtol=1e-4, atol=1e-6)
+        assert scores[row, ~kept].isnan().all()
 
 
 class Divided(nn.Module):
@@ -186,8 +188,8 @@ def test_heads_that_read_more_than_one_place(mapping: str) -> None:
     scores = nxl.attribute(model, inputs, method="late_lrp").scores
     assert scores.isfinite().all()
     for row in range(2):
-        one = {key: value[row : row + 1] for key, value in inputs.items()}
-        alone = nxl.attribute(model, one, method="late_lrp").scores[0]
+        inputs_of_row = {key: value[row : row + 1] for key, value in inputs.items()}
+        alone = nxl.attribute(model, inputs_of_row, method="late_lrp").scores[0]
         torch.testing.assert_close(scores[row], alone, rtol=1e-4, atol=1e-6)
 
 
@@ -207,9 +209,11 @@ def test_without_the_sign() -> None:
 def test_a_contrast_is_a_difference() -> None:
     model = tiny_model("bert")
     inputs = tiny_inputs(model, batch=2)
-    one, other = (nxl.attribute(model, inputs, target=n, method="late_lrp").scores for n in (1, 2))
+    of_target, of_foil = (
+        nxl.attribute(model, inputs, target=n, method="late_lrp").scores for n in (1, 2)
+    )
     scores = nxl.attribute(model, inputs, target=1, contrast=2, method="late_lrp").scores
-    torch.testing.assert_close(scores, one - other, equal_nan=True)
+    torch.testing.assert_close(scores, of_target - of_foil, equal_nan=True)
 
 
 @pytest.mark.parametrize("blocks", [0, 3, True, 1.0, "2"])
@@ -346,8 +350,8 @@ def test_eager_attention_that_says_something_else_is_refused(
     code = sys.modules[type(model).__module__]
     eager = code.eager_attention_forward
 
-    def other(*given: Any, **more: Any) -> tuple[Tensor, Tensor]:
-        mixed, weights = eager(*given, **more)
+    def other(*args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
+        mixed, weights = eager(*args, **kwargs)
         return -3 * mixed, weights
 
     monkeypatch.setattr(code, "eager_attention_forward", other)

@@ -58,10 +58,12 @@ def test_gradient_x_input_is_what_scaling_an_embedding_does(model_type: str) -> 
     inputs = one_row(model)
     scores = nxl.attribute(model, inputs, target="all", method="gradient_x_input").scores[0]
     for target in range(3):
-        expected, own = derivatives(model, inputs, None, target), slice(None)
+        expected, compared = derivatives(model, inputs, None, target), slice(None)
         if model_type in ("bart", "t5"):
-            own = slice(1, -1)  # the decoder begins with the id of one of the others, too
-        np.testing.assert_allclose(scores[target, own], expected[own], rtol=1e-3, atol=1e-6)
+            compared = slice(1, -1)  # the decoder begins with the id of one of the others, too
+        np.testing.assert_allclose(
+            scores[target, compared], expected[compared], rtol=1e-3, atol=1e-6
+        )
 
 
 @pytest.mark.parametrize(
@@ -268,8 +270,8 @@ def test_occlusion_is_a_loop(model_type: str, replacement: Any) -> None:
             else:
                 changed["input_ids"][0, token] = replacement
             with torch.no_grad():
-                own = model(**{key: value[row : row + 1] for key, value in inputs.items()}).logits
-                lost = (own - model(**changed).logits)[0]
+                whole = model(**{key: value[row : row + 1] for key, value in inputs.items()}).logits
+                lost = (whole - model(**changed).logits)[0]
             torch.testing.assert_close(result.scores[row, :, token], lost, rtol=1e-4, atol=1e-5)
     assert result.scores[~mask[:, None].expand_as(result.scores)].isnan().all()
 
@@ -280,9 +282,9 @@ def test_occlusion_of_units_that_are_given() -> None:
     unit = torch.tensor([[-1, 0, 0, 1, 1, 1, -1]])
     scores = nxl.attribute(model, inputs, method="occlusion", unit=unit, replacement=4).scores[0]
     with torch.no_grad():
-        own = model(**inputs).logits[0]
+        whole = model(**inputs).logits[0]
         changed = inputs["input_ids"].masked_fill(unit == 1, 4)
-        lost = (own - model(input_ids=changed).logits[0])[own.argmax()]
+        lost = (whole - model(input_ids=changed).logits[0])[whole.argmax()]
     torch.testing.assert_close(scores[3:6], (lost / 3).expand(3), rtol=1e-4, atol=1e-6)
     assert scores[1] == scores[2]
     assert scores.isnan().tolist() == [True] + [False] * 5 + [True]
@@ -416,10 +418,10 @@ def test_the_users_model_is_the_same_after_a_call_and_a_failure(method: str) -> 
     assert all(module.training for module in model.modules())
     assert keys == [sorted(vars(module)) for module in model.modules()]
     assert hooks == [len(m._forward_hooks) + len(m._forward_pre_hooks) for m in model.modules()]
-    for (name, number, wants, value), (own, p) in zip(
+    for (name, number, wants, value), (name_after, p) in zip(
         before, model.named_parameters(), strict=True
     ):
-        assert (name, number, wants) == (own, id(p), p.requires_grad)
+        assert (name, number, wants) == (name_after, id(p), p.requires_grad)
         assert torch.equal(value, p)
         assert p.grad is None
 
@@ -431,11 +433,11 @@ def test_generated_text_is_explained_as_a_given_one_is(method: str) -> None:
     llm = nxl.Explainer(model, words)
     generated = llm.generate("A great movie", max_new_tokens=3, do_sample=False, method=method)
     ids = [target.id for target in generated.targets]
-    given = llm.explain("A great movie", target=ids, method=method)
-    np.testing.assert_allclose(generated.scores, given.scores, rtol=1e-3, atol=1e-5)
+    explained = llm.explain("A great movie", target=ids, method=method)
+    np.testing.assert_allclose(generated.scores, explained.scores, rtol=1e-3, atol=1e-5)
     with_gradient = llm.explain("A great movie", method=method)
     np.testing.assert_allclose(
-        given.scores[0, : len(with_gradient)], with_gradient.scores, rtol=1e-3, atol=1e-5
+        explained.scores[0, : len(with_gradient)], with_gradient.scores, rtol=1e-3, atol=1e-5
     )
 
 
@@ -507,10 +509,10 @@ def test_pictures_have_no_tokens() -> None:
 )
 def test_the_papers_way_gives_what_its_notebook_gave(number: int, method: str, key: str) -> None:
     references = load_file(REFERENCES / "notebook.safetensors")
-    given = load_file(REFERENCES / "inputs.safetensors")
+    tensors = load_file(REFERENCES / "inputs.safetensors")
     inputs = {
-        "input_ids": given[f"bert/{number}/input_ids"][None],
-        "token_type_ids": given[f"bert/{number}/token_type_ids"][None],
+        "input_ids": tensors[f"bert/{number}/input_ids"][None],
+        "token_type_ids": tensors[f"bert/{number}/token_type_ids"][None],
     }
     model = reference_model("bert")
     result = nxl.attribute(model, inputs, method=method, compat="paper")
@@ -522,10 +524,10 @@ def test_the_papers_way_gives_what_its_notebook_gave(number: int, method: str, k
 @pytest.mark.parametrize("kind", ["bert", "roberta"])
 def test_normxlogit_gives_what_the_notebook_gave(kind: str) -> None:
     references = load_file(REFERENCES / "notebook.safetensors")
-    given = load_file(REFERENCES / "inputs.safetensors")
+    tensors = load_file(REFERENCES / "inputs.safetensors")
     names = ("input_ids", "token_type_ids") if kind == "bert" else ("input_ids",)
     for number in range(4):
-        inputs = {name: given[f"{kind}/{number}/{name}"][None] for name in names}
+        inputs = {name: tensors[f"{kind}/{number}/{name}"][None] for name in names}
         result = nxl.attribute(reference_model(kind), inputs)
         expected = references[f"{kind}/{number}/notebook/normxlogit"]
         torch.testing.assert_close(result.scores[0].double(), expected, rtol=1e-4, atol=1e-5)
@@ -534,10 +536,10 @@ def test_normxlogit_gives_what_the_notebook_gave(kind: str) -> None:
 def reference_model(kind: str) -> PreTrainedModel:
     """The model that the references are of."""
     config = json.loads((REFERENCES / f"{kind}.json").read_text())
-    made: Any = (
+    model_class: Any = (
         BertForSequenceClassification if kind == "bert" else RobertaForSequenceClassification
     )
-    model: PreTrainedModel = made(made.config_class.from_dict(config)).train(False)
+    model: PreTrainedModel = model_class(model_class.config_class.from_dict(config)).train(False)
     model.load_state_dict(load_file(REFERENCES / f"{kind}.safetensors"))
     return model
 
@@ -613,8 +615,8 @@ def test_progressive_inference_ends_where_the_head_reads() -> None:
     ids = torch.tensor([[1, 30, 31, 32, 2]])  # the last one counts as padding
     result = nxl.attribute(model, {"input_ids": ids}, method="progressive_inference")
     assert result.scores[0].isnan().tolist() == [False] * 4 + [True]
-    own = result.prediction[0, int(result.targets[0, 0])]
-    assert float(result.scores[0].nansum()) == pytest.approx(float(own), rel=1e-4)
+    output = result.prediction[0, int(result.targets[0, 0])]
+    assert float(result.scores[0].nansum()) == pytest.approx(float(output), rel=1e-4)
 
 
 def test_progressive_inference_of_a_regression_adds_up_to_its_value() -> None:
@@ -653,8 +655,8 @@ def test_batches_as_long_as_wide() -> None:
     inputs = tiny_inputs(model, batch=7, padding=None)
     scores = nxl.attribute(model, inputs, method="gradient_x_input").scores
     for row in range(7):
-        own = {key: value[row : row + 1] for key, value in inputs.items()}
-        alone = nxl.attribute(model, own, method="gradient_x_input").scores[0]
+        inputs_of_row = {key: value[row : row + 1] for key, value in inputs.items()}
+        alone = nxl.attribute(model, inputs_of_row, method="gradient_x_input").scores[0]
         torch.testing.assert_close(scores[row], alone, rtol=1e-4, atol=1e-6)
 
 

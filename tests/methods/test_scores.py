@@ -153,9 +153,9 @@ def test_layers(model_type: str) -> None:
     final = nxl.attribute(model, inputs, target=0, method="logat").scores
     torch.testing.assert_close(every.scores[:, -1], final)
     for layer in every.layers:
-        one = nxl.attribute(model, inputs, target=0, method="logat", layer=layer)
-        assert one.layers == [layer]
-        torch.testing.assert_close(one.scores, every.scores[:, layer - 1])
+        alone = nxl.attribute(model, inputs, target=0, method="logat", layer=layer)
+        assert alone.layers == [layer]
+        torch.testing.assert_close(alone.scores, every.scores[:, layer - 1])
     with torch.no_grad():
         middle = model(**inputs, output_hidden_states=True).hidden_states[1]
     torch.testing.assert_close(every.scores[:, 0], _head_on(model, model_type, middle)[..., 0])
