@@ -40,7 +40,7 @@ METHODS = (
 )
 
 
-class Recorded(predictions.Answers):
+class Recorded(predictions.PredictionCache):
     """Answers that keep what the model was run on."""
 
     def __init__(self, *args: Any) -> None:
@@ -52,7 +52,7 @@ class Recorded(predictions.Answers):
         return super()._outputs(windows, side)
 
 
-class Beside(batch_evaluator.Work):
+class Beside(batch_evaluator.BatchEvaluator):
     """Parts, each followed by a bare run of what it needed."""
 
     forwards = methods = 0.0

@@ -1,7 +1,5 @@
 """What all tests share."""
 
-import os
-import shutil
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -11,11 +9,11 @@ from transformers import PreTrainedTokenizerBase
 
 from normxlogit import Explainer
 from tests.helpers.builders import classifier, tokenizer
+from tests.helpers.pages import find_browser
+from tests.helpers.paths import SHARED
 from tests.helpers.tiny import tiny_classifier
 
 torch.set_num_threads(1)
-
-SHARED = Path(os.environ.get("NORMXLOGIT_SHARED", "../shared"))
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -38,12 +36,6 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     ]
     items[:] = [item for item in items if item not in absent]
     config.hook.pytest_deselected(items=absent)
-
-
-def find_browser() -> str | None:
-    """The path of Chromium or Chrome, if it is installed."""
-    names = ("chromium", "chromium-browser", "google-chrome")
-    return next((path for path in map(shutil.which, names) if path), None)
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from normxlogit import Attribution, Explainer
-from tests.conftest import SHARED
+from tests.helpers.paths import SHARED
 
 TABLE = Path(__file__).parent.parent / "tools/demo_sentences.tsv"
 

@@ -1,4 +1,4 @@
-"""What the documentation shows runs as it stands."""
+"""The examples of the documentation run as they stand, and its links lead somewhere."""
 
 import copy
 import re
@@ -13,26 +13,24 @@ from transformers import LlamaForCausalLM, PreTrainedTokenizerBase
 
 from normxlogit import Explainer
 from normxlogit.methods import METHODS
-from tools.coverage.zoo import tiny_config
+from tests.helpers.documents import code_blocks
+from tests.helpers.paths import ROOT
+from tests.helpers.zoo import tiny_config
 
-ROOT = Path(__file__).parent.parent
 PAGES = sorted(page.relative_to(ROOT).as_posix() for page in (ROOT / "docs").rglob("*.md"))
 
 
-def blocks(page: str, language: str) -> list[str]:
-    text = (ROOT / page).read_text("utf-8")
-    return re.findall(rf"^```{language}\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
-
-
 def test_the_method_of_contributing(explainer: Explainer) -> None:
-    (example,) = blocks("CONTRIBUTING.md", "python")
+    (example,) = code_blocks("CONTRIBUTING.md", "python")
     try:
         exec(compile(example, "CONTRIBUTING.md", "exec"), {})
-        found = explainer.explain("A great movie.", method="supporters")
+        attribution = explainer.explain("A great movie.", method="supporters")
         factors = explainer.explain("A great movie.")
         assert factors.norms is not None
         assert factors.logits is not None
-        np.testing.assert_allclose(found.scores, factors.norms * (factors.logits > 0), rtol=1e-5)
+        np.testing.assert_allclose(
+            attribution.scores, factors.norms * (factors.logits > 0), rtol=1e-5
+        )
     finally:
         METHODS.pop("supporters", None)
 
@@ -51,7 +49,7 @@ def chatting(words: PreTrainedTokenizerBase) -> Explainer:
 def test_the_examples_of_the_readme(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, wordpiece: PreTrainedTokenizerBase
 ) -> None:
-    examples = blocks("README.md", "python")
+    examples = code_blocks("README.md", "python")
     assert len(examples) >= 3
     names: dict[str, Any] = {"folder": tmp_path, "llm": chatting(wordpiece)}
     for example in examples:
@@ -68,7 +66,7 @@ def test_the_examples_of_a_page(page: str, tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(socket.socket, "connect", no_network)
     names: dict[str, Any] = {"folder": tmp_path}
     with torch.random.fork_rng(devices=[]):
-        for example in blocks(page, "python"):
+        for example in code_blocks(page, "python"):
             exec(compile(example, page, "exec"), names)
     assert page.startswith("docs/heads/") <= ("explainer" in names)
 

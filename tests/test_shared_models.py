@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 
 from normxlogit import Attribution, Explainer
-from tests.conftest import SHARED
+from tests.helpers.paths import SHARED
 
 pytestmark = pytest.mark.shared
 

@@ -28,7 +28,7 @@ import normxlogit as nxl
 from normxlogit.cli import app
 from normxlogit.methods import METHODS
 from tests.helpers.builders import classifier, tokenizer
-from tools.coverage.zoo import tiny_model
+from tests.helpers.zoo import tiny_model
 
 hf: Any = transformers
 SHARED = Path(os.environ.get("NORMXLOGIT_SHARED", "../shared"))

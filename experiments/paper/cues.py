@@ -9,7 +9,7 @@ word of the other sentence of the pair. docs/blimp.md tells how many were right.
 import argparse
 import random
 
-from normxlogit.evaluation.blimp import RULES, Case, read_cases
+from normxlogit.evaluation.benchmark.cases import RULES, Case, read_cases
 
 SHOWN = 50
 

@@ -19,7 +19,7 @@ from normxlogit.data.files import write_whole
 from normxlogit.evaluation.report.plots.layers import (
     STYLES,
     LineStyle,
-    by_layer,
+    draw_by_layer,
     draw_lines,
     finish,
 )
@@ -59,8 +59,8 @@ def main() -> None:
                 _write(options.output, saved(faithfulness(title, results), task, ""))
     for folder in options.blimp:
         found = json.loads((folder / "results.json").read_text("utf-8"))["text"]
-        title = f"MethodContext on BLiMP, {folder.name}: words of {found['cases']:,} cases"
-        _write(options.output, by_layer(f"blimp-{folder.name}", title, found))
+        title = f"Evidence on BLiMP, {folder.name}: words of {found['cases']:,} cases"
+        _write(options.output, draw_by_layer(f"blimp-{folder.name}", title, found))
 
 
 def faithfulness(title: str, results: Mapping[str, Mapping[str, Any]]) -> "Drawing":

@@ -22,7 +22,7 @@ from torch import Tensor
 from torch.nn.functional import softplus
 from transformers import AutoModelForMaskedLM, AutoTokenizer, PreTrainedTokenizerBase
 
-from normxlogit.evaluation.blimp import RULES, Case, halves, read_cases, target_ids
+from normxlogit.evaluation.benchmark.cases import RULES, Case, halves, read_cases, target_ids
 
 Pair = tuple[str, int, int]
 """A text with a mask, and the ids of the good and the bad word."""

@@ -5,9 +5,9 @@
 
 DATA holds blimp/ and sst2/. Two questions: do scores of a BLiMP prefix point to the word that
 settles the number of the next one (average precision over the words of the sentence, test halves of
-the paradigms whose cue comes first, as normxlogit.evaluation.blimp has them); and what does the
-log-probability of a generated answer lose without the words of the prompt that have the highest
-scores (`normxlogit.evaluation.metrics.generation.answer_drops`; the prompts are sentences of
+the paradigms whose cue comes first, as `normxlogit.evaluation.benchmark` has them); and what does
+the log-probability of a generated answer lose without the words of the prompt that have the highest
+scores (`normxlogit.evaluation.answer_drops`; the prompts are sentences of
 SST-2's test set, eight tokens are generated).
 """
 
@@ -22,10 +22,10 @@ import numpy as np
 import normxlogit as nxl
 from experiments.single_pass.variants import VARIANTS, of_model
 from normxlogit.data.files import write_whole
-from normxlogit.evaluation.blimp import RULES, halves, read_cases
-from normxlogit.evaluation.blimp.readings import Item, items_of
+from normxlogit.evaluation import answer_drops
+from normxlogit.evaluation.benchmark.cases import RULES, halves, read_cases
+from normxlogit.evaluation.benchmark.readings import Item, make_items
 from normxlogit.evaluation.metrics.bootstrap import Bootstrap
-from normxlogit.evaluation.metrics.generation import answer_drops
 from normxlogit.evaluation.metrics.plausibility import average_precision, rationale_mask
 
 OURS = "normxlogit"
@@ -94,7 +94,7 @@ def main() -> None:
         _, test = halves(read_cases(options.data / "blimp", name)[0])
         cases += test[: options.cases]
     precisions: dict[str, list[float]] = {name: [] for name in methods}
-    for item in items_of(cases, explainer):
+    for item in make_items(cases, explainer):
         for name, settings in methods.items():
             precisions[name].append(precision(explainer, item, settings))
     tables = [table(precisions, "average precision ↑, cases")]

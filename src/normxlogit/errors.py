@@ -1,4 +1,13 @@
-"""The errors of normxlogit. Each says what it got, what it wanted and what to do."""
+"""The errors of normxlogit. Each says what it got, what it wanted and what to do.
+
+NormXLogitError
+├── InputError (ValueError)
+│   └── TooLongError
+├── OptionError (ValueError)
+├── ModelError
+│   └── UnsupportedHeadError
+└── MissingExtraError (ImportError)
+"""
 
 
 class NormXLogitError(Exception):
@@ -6,7 +15,7 @@ class NormXLogitError(Exception):
 
 
 class InputError(NormXLogitError, ValueError):
-    """The text or the tensors cannot be explained as they are (empty, too long, not text, ...)."""
+    """The text or tensors cannot be explained as they are (empty, too long, not text, ...)."""
 
 
 class TooLongError(InputError):
@@ -14,7 +23,7 @@ class TooLongError(InputError):
 
 
 class OptionError(NormXLogitError, ValueError):
-    """An option has a value that does not exist or does not fit: label, method, readout, layer."""
+    """An option has an unknown or unsuitable value: label, method, readout, layer."""
 
 
 class ModelError(NormXLogitError):
@@ -30,11 +39,11 @@ class MissingExtraError(NormXLogitError, ImportError):
 
 
 def without_traceback(error: NormXLogitError) -> NormXLogitError:
-    """The error without what led to it, so that keeping it keeps no tensors alive."""
+    """Drop an error's traceback, context and cause, so that keeping it keeps no tensors alive."""
     error.__context__ = error.__cause__ = None
     return error.with_traceback(None)
 
 
 def first_line(error: BaseException) -> str:
-    """What an error says, on one line; its type if it says nothing."""
+    """Return the first line of an error's message, or its type if it has none."""
     return (str(error).splitlines() or [type(error).__name__])[0]

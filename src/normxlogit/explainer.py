@@ -1,6 +1,6 @@
 """The public face: `Explainer` explains inputs, corpora, and how far to trust a method."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 
 
 class Explainer(ModelExplainer):
-    """Explains what a model says of texts, pictures or sounds.
+    """Explains a model's predictions for texts, images or audio.
 
-    It may be used by several threads at once, and never changes the model or the tokenizer.
+    Several threads may use it at once. It never changes the model or the tokenizer.
 
     Attributes:
         model: the transformers model, out of its wrappers.
-        tokenizer: as it was given; the image processor or feature extractor of other models.
+        tokenizer: the tokenizer; for other models the image processor or feature extractor.
         task: the kind of the model's head, by the name of transformers' pipeline for it.
         name: what results call the model.
     """
@@ -60,8 +60,8 @@ class Explainer(ModelExplainer):
     ) -> "Summary | Iterator[Explained]":
         """Explain every row of a corpus, into Parquet files or one after the other.
 
-        A run into a folder that was stopped, however that came about, goes on where it was when it
-        is called again with the same arguments; see docs/corpus.md, which has the columns too.
+        A run into a folder that was stopped, however that happened, resumes when it is called again
+        with the same arguments; see docs/corpus.md, also for the columns.
 
         Args:
             source: a file (.parquet, .csv, .tsv, .jsonl, .ndjson, .txt), a folder of these, the
@@ -69,29 +69,29 @@ class Explainer(ModelExplainer):
                 `output` also texts, or mappings from columns to values.
             output: the folder to write to, or its URI. Without it nothing is written.
             text, pair: the columns of the texts, and of the second texts of pairs.
-            id, label: columns to be written beside the explanations.
+            id, label: columns to write beside the explanations.
             subset, split: of a data set on the Hub; all splits if not given.
-            target: as in `explain`; "column:NAME" is the column with each row's own target.
-            hash: write SHA-256 hashes of the texts in their place.
-            float16: write scores of tokens as float16.
+            target: as in `explain`; "column:NAME" names the column that holds each row's target.
+            hash: write SHA-256 hashes in place of the texts.
+            float16: write the scores of tokens as float16.
             strict: stop at the first row or file that cannot be explained.
-            progress: show rows a second and the like, if standard error is a terminal.
+            progress: show progress, if standard error is a terminal.
             engine: "local", this process, or "ray", the workers of a Ray cluster.
-            workers: how many of these; as many as there is room for, if not given.
-            gpus_per_worker: the share of a GPU that each has.
+            workers: how many workers; as many as fit by default.
+            gpus_per_worker: the share of a GPU that each worker has.
             contrast, method, layer, readout, threshold, batch_size, long, **options: as in
-                `explain`, the layer being one.
+                `explain`, but for one layer.
 
         Returns:
-            With `output` a `Summary` of what is there. Else an iterator of `Explained`: a row, and
-            its attribution or why there is none.
+            With `output` a `Summary` of what was written. Else an iterator of `Explained`: a row,
+            and its attribution or why there is none.
 
         Raises:
-            InputError: the source cannot be read, or the folder not be written to; it is of
-                another run or in use; of an iterator that a file cannot be read further; if
-                `strict`, that a row cannot be explained.
-            OptionError: an option that does not exist or does not fit.
-            ModelError: the model reads no texts, or cannot be sent to workers.
+            InputError: the source cannot be read, or the folder cannot be written to, belongs to
+                another run, or is in use; while iterating, a file cannot be read further; if
+                `strict`, a row cannot be explained.
+            OptionError: an option does not exist or does not fit.
+            ModelError: the model does not read texts, or cannot be sent to workers.
             UnsupportedHeadError: scores of this model could not be vouched for.
             MissingExtraError: pyarrow, datasets or Ray is not installed.
             NormXLogitError: Ray cannot go on.
@@ -141,50 +141,60 @@ class Explainer(ModelExplainer):
         label: str | None = None,
         subset: str | None = None,
         split: str | None = None,
+        methods: Sequence[str | Mapping[str, Any]] | None = None,
+        preset: str = "corrected",
+        unit: str | None = None,
+        operator: str | None = None,
+        ratios: Sequence[float] | None = None,
+        metrics: Sequence[str] = (),
+        draws: int | None = None,
+        seed: int = 0,
+        long: str = "error",
+        max_length: int | None = None,
+        limit: int | None = None,
         progress: bool = False,
-        **options: Any,
+        **unknown: object,
     ) -> "Evaluation":
-        """Hold attribution methods against what the model does when words are hidden.
+        """Measure how faithful attribution methods are to the model, on your data.
 
         For each text and method the most important words are hidden, and then all others, and the
-        model is asked again: see docs/evaluate.md for the figures. A run into a folder that was
-        stopped goes on where it was when it is called again with the same arguments.
+        model predicts again: see docs/evaluate.md for the metrics. A run into a folder that was
+        stopped resumes when it is called again with the same arguments.
 
         Args:
             source: a file (.parquet, .csv, .tsv, .jsonl, .ndjson, .txt), a folder of these, the id
                 of a data set on the Hub, or texts, or mappings from columns to values.
-            output: the folder on this machine for the report, figures and scores. Without it
-                nothing is written.
+            output: a local folder for the report, figures and scores. Without it nothing is
+                written.
             text, pair, label: the columns of the texts, of the second texts of pairs, and of the
                 labels (names or ids of classes, or values), if there are any.
             subset, split: of a data set on the Hub; all splits if not given.
-            progress: show how far it is, if standard error is a terminal.
             methods: a list of names, "NAME:OPTION=VALUE:...", or mappings with "method" and any of
-                "name", "layer", "readout" and "options".
-            preset: "corrected", or "paper" for the way of the NormXLogit paper's notebook.
-            unit: what is ranked and hidden: "word", if not given, "token" or "sentence".
-            operator: how: "mask", if not given, "remove" (by the attention mask), "delete" (from
-                the text), "pad", "unk", "eos", or another token in place of each that is hidden.
-            ratios: the shares of a text that are hidden, 0.1 to 0.9 if not given.
-            metrics: beside comprehensiveness and sufficiency: "curves", "naopc", "loo_tau",
-                "soft", "sanity".
-            draws: how many random orders there are for method "random", 20 if not given.
-            seed: of random orders and of the bootstrap.
-            long: what to do with a text over the model's limit: "error" leaves it out and says so;
-                "truncate" takes its beginning.
-            max_length: a limit below the model's, in tokens, special ones among them.
+                "name", "layer", "readout" and "options"; a selection of all families by default.
+            preset: "corrected", or "paper" to evaluate as the NormXLogit paper's notebook does.
+            unit: what is ranked and hidden: "word" (the default), "token" or "sentence".
+            operator: how it is hidden: "mask" (the default), "remove" (by the attention mask),
+                "delete" (from the text), "pad", "unk", "eos", or another token to put in its place.
+            ratios: the shares of a text that are hidden; 0.1 to 0.9 by default.
+            metrics: metrics beside comprehensiveness and sufficiency: "curves", "naopc",
+                "loo_tau", "soft", "sanity".
+            draws: how many random orders method "random" has; 20 by default.
+            seed: the seed of random orders and of the bootstrap.
+            long: what to do with a text over the model's limit: "error" leaves it out and reports
+                it; "truncate" takes its beginning.
+            max_length: a limit below the model's, in tokens, special tokens included.
             limit: how many rows to read.
+            progress: show progress, if standard error is a terminal.
 
         Returns:
-            An `Evaluation`: its `results`, its `scores` of every text, and its `costs`.
+            An `Evaluation`: its `results`, the `scores` of every text, and the `costs`.
 
         Raises:
             InputError: the source cannot be read, none of its rows can be evaluated, or the folder
-                is of another run, in use, or cannot be written to.
-            OptionError: an option that does not exist or does not fit; none of the methods serves
-                the model.
-            ModelError: the model is no classifier or regression of texts.
-            MissingExtraError: what the extra `evaluate` brings is not installed.
+                belongs to another run, is in use, or cannot be written to.
+            OptionError: an option does not exist or does not fit; no method serves the model.
+            ModelError: the model is not a classifier or regression of texts.
+            MissingExtraError: a package of the extra `evaluate` is not installed.
         """
         from normxlogit.data.location import here
         from normxlogit.data.rows import Columns
@@ -200,7 +210,21 @@ class Explainer(ModelExplainer):
                 f"evaluate is for classifiers and regressions of texts; {type(self.model).__name__}"
                 f" is for {self.task.value}."
             )
-        plan = plan_of(**options)
+        options: dict[str, Any] = dict(unknown)
+        options |= {} if methods is None else {"methods": methods}
+        options |= {} if ratios is None else {"ratios": ratios}
+        plan = plan_of(
+            preset=preset,
+            unit=unit,
+            operator=operator,
+            metrics=metrics,
+            draws=draws,
+            seed=seed,
+            long=long,
+            max_length=max_length,
+            limit=limit,
+            **options,
+        )
         explainer = self if plan.max_length is None else self.limited(plan.max_length)
         return evaluate(
             explainer,

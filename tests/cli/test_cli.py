@@ -1,6 +1,7 @@
 import json
 import logging
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,11 +15,13 @@ import pytest
 import torch
 import transformers
 import typer
+from huggingface_hub import constants
 from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner, Result
 
 from normxlogit import Attribution, Explainer, __version__, cli
-from normxlogit.cli.common import prefer_cache, texts_of
+from normxlogit.cli.io import read_texts
+from normxlogit.cli.model import prefer_cache
 from normxlogit.methods import METHODS
 from tests.helpers.tiny import tiny_classifier
 
@@ -60,9 +63,9 @@ def test_text_has_prediction_words_and_numbers(
     result = explain(Path(model.name), TEXT)
     assert result.exit_code == 0
     assert result.stderr == ""
-    made = Explainer.from_pretrained(model.name).explain(TEXT).words()
-    assert result.stdout.strip() == str(made)
-    assert made.prediction.label in result.stdout
+    words = Explainer.from_pretrained(model.name).explain(TEXT).words()
+    assert result.stdout.strip() == str(words)
+    assert words.prediction.label in result.stdout
 
 
 def test_json_is_the_attribution(model: Path) -> None:
@@ -179,7 +182,7 @@ def test_html_keeps_script_tags_as_text(model: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         ([TEXT, "--target", "HAPPY"], "no label 'HAPPY'. Its labels: NEGATIVE, POSITIVE"),
         ([TEXT, "--contrast", "HAPPY"], "no label 'HAPPY'"),
@@ -207,22 +210,24 @@ def test_mistakes_are_one_clear_line(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     arguments: list[str],
-    said: str,
+    message: str,
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert said in one_line(explain(model, *arguments))
+    assert message in one_line(explain(model, *arguments))
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [(b"caf\xe9", "not UTF-8 text (byte 3 is 0xe9)"), (b"PK\0\0", "not text"), (b"\n", "blank")],
 )
-def test_what_is_no_text_is_refused(model: Path, tmp_path: Path, content: bytes, said: str) -> None:
+def test_what_is_no_text_is_refused(
+    model: Path, tmp_path: Path, content: bytes, message: str
+) -> None:
     file = tmp_path / "file"
     file.write_bytes(content)
-    assert said in one_line(explain(model, "--file", file))
-    assert said in one_line(explain(model, stdin=content))
+    assert message in one_line(explain(model, "--file", file))
+    assert message in one_line(explain(model, stdin=content))
 
 
 def test_models_that_cannot_be_used_are_one_clear_line(model: Path, tmp_path: Path) -> None:
@@ -279,7 +284,7 @@ def test_no_text_and_no_pipe_is_wrong_usage(monkeypatch: pytest.MonkeyPatch) -> 
 
     monkeypatch.setattr(sys, "stdin", Terminal())
     with pytest.raises(typer.BadParameter, match="no TEXT"):
-        texts_of([], None, "normxlogit explain TEXT")
+        read_texts([], None, "normxlogit explain TEXT")
 
 
 def test_debug_shows_the_traceback(model: Path) -> None:
@@ -313,23 +318,42 @@ def test_the_libraries_settings_are_as_before(model: Path) -> None:
 def test_the_hub_is_left_alone_if_it_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setenv("HF_HUB_OFFLINE", "0")
     prefer_cache("demo")
+    assert not constants.HF_HUB_OFFLINE
     assert os.environ["HF_HUB_OFFLINE"] == "0"
     prefer_cache("no/such")
+    assert constants.HF_HUB_OFFLINE
     assert os.environ["HF_HUB_OFFLINE"] == "1"
 
 
-def test_without_network_and_cache_it_is_one_line(tmp_path: Path) -> None:
-    environment = {
+def without_network(home: Path) -> dict[str, str]:
+    """The environment of a process that cannot reach the Hub and has its cache in `home`."""
+    return {
         **os.environ,
         "HF_ENDPOINT": "http://127.0.0.1:9",
-        "HF_HOME": str(tmp_path),
+        "HF_HOME": str(home),
         "HF_HUB_OFFLINE": "0",
         "no_proxy": "*",
     }
-    process = command("explain", TEXT, "--model", "no/such", env=environment)
+
+
+def test_without_network_a_cached_model_is_loaded_at_once(model: Path, tmp_path: Path) -> None:
+    cached, commit = tmp_path / "hub" / "models--some--model", "0" * 40
+    shutil.copytree(model, cached / "snapshots" / commit)
+    (cached / "refs").mkdir()
+    (cached / "refs" / "main").write_text(commit)
+    arguments = ["explain", TEXT, "--model", "some/model", "--format", "json"]
+    process = command(*arguments, env=without_network(tmp_path))
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (0, b"")
+    assert json.loads(out)["provenance"]["model"] == "some/model"
+
+
+def test_without_network_and_cache_it_is_one_line(tmp_path: Path) -> None:
+    process = command("explain", TEXT, "--model", "no/such", env=without_network(tmp_path))
     out, err = process.communicate(timeout=60)
     assert process.returncode == 1
     assert out == b""
@@ -359,10 +383,10 @@ def test_the_methods_are_listed_and_told_about() -> None:
     assert result.exit_code == 0
     for method in METHODS.values():
         assert method.name in result.stdout
-        one = CliRunner().invoke(cli.app, ["methods", method.name])
-        assert one.exit_code == 0
-        assert method.source in one.stdout
-        assert all(f"{option}=" in one.stdout for option in method.options)
+        shown = CliRunner().invoke(cli.app, ["methods", method.name])
+        assert shown.exit_code == 0
+        assert method.source in shown.stdout
+        assert all(f"{option}=" in shown.stdout for option in method.options)
     wrong = CliRunner().invoke(cli.app, ["methods", "magic"])
     assert wrong.exit_code == 1
     assert "no method 'magic'" in wrong.stderr
@@ -379,9 +403,9 @@ def test_options_of_methods(model: Path) -> None:
     assert data["provenance"]["options"] == options
     np.testing.assert_allclose(data["scores"], expected.scores, rtol=1e-4, atol=1e-6)
     assert data["notes"]["completeness_gap"] == list(expected.notes["completeness_gap"])
-    said = explain(model, TEXT, *arguments).stdout
-    assert "integrated_gradients, n_steps=7, baseline=pad, reduce=l1, readout logit" in said
-    assert "completeness gap" in said
+    text = explain(model, TEXT, *arguments).stdout
+    assert "integrated_gradients, n_steps=7, baseline=pad, reduce=l1, readout logit" in text
+    assert "completeness gap" in text
 
 
 @pytest.mark.parametrize("form", ["text", "json"])
@@ -408,10 +432,10 @@ def test_an_interrupt_is_quiet(model: Path, tmp_path: Path) -> None:
 
 
 def test_options_that_cannot_be_a_methods_own(model: Path) -> None:
-    for option, said in (("target=POSITIVE", "no option 'target'"), ("inputs=1", "no option")):
+    for option, message in (("target=POSITIVE", "no option 'target'"), ("inputs=1", "no option")):
         result = explain(model, TEXT, "--method", "occlusion", "--option", option)
         assert result.exit_code == 1
-        assert said in result.stderr
+        assert message in result.stderr
     twice = explain(model, TEXT, "--option", "norm=word", "--option", "norm=embedding")
     assert twice.exit_code == 2
     one_word = explain(model, TEXT, "--method", "position", "--option", "first=False")

@@ -27,16 +27,17 @@ from normxlogit.corpus import shards, summary
 from normxlogit.corpus.folder import Folder
 from normxlogit.data.formats import FORMATS
 from normxlogit.data.location import Remote, location, shown
-from tests.corpus.test_corpus import (
-    SLOW,
+from tests.helpers.corpora import (
+    SLOW_WRITING,
     TEXTS,
     WRITERS,
     StopError,
-    errors_of,
-    lines_of,
-    rows_in,
+    assert_same_output,
+    error_kinds,
+    read_shards,
+    write_lines,
+    write_mixed_folder,
 )
-from tests.corpus.test_corpus_ray import assert_same_run, mixed
 
 pytestmark = pytest.mark.objects
 
@@ -141,11 +142,6 @@ def bucket(server: str, request: pytest.FixtureRequest) -> Bucket:
     return made
 
 
-@pytest.fixture(scope="module")
-def explainer(model: Path) -> Explainer:
-    return Explainer.from_pretrained(str(model))
-
-
 @pytest.fixture(autouse=True)
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Shards of few rows."""
@@ -161,14 +157,14 @@ def test_every_format(end: str, explainer: Explainer, bucket: Bucket, tmp_path: 
     found = explainer.corpus(uri, bucket.uri("some/where/out"))
     assert str(found) == f"14 rows, 0 errors; in s3://{bucket.name}/some/where/out"
     assert bucket.list("some/where/out") == ["manifest.json", *(shards.name_of(n) for n in (0, 1))]
-    assert_same_run(bucket.download("some/where/out", tmp_path / "got"), tmp_path / "out")
+    assert_same_output(bucket.download("some/where/out", tmp_path / "got"), tmp_path / "out")
     assert bucket.get(f"in/{source.name}") == source.read_bytes()
     one, other = list(explainer.corpus(source)), list(explainer.corpus(uri))
     assert [e.row for e in one] == [e.row for e in other]
 
 
 def test_a_folder(explainer: Explainer, bucket: Bucket, tmp_path: Path) -> None:
-    data = mixed(tmp_path / "data")
+    data = write_mixed_folder(tmp_path / "data")
     (data / "README.md").write_text("what it is")
     (data / "_more.csv").write_text("text\none\n")
     uri = bucket.upload(data, "data")
@@ -184,7 +180,7 @@ def test_a_folder(explainer: Explainer, bucket: Bucket, tmp_path: Path) -> None:
     got = bucket.download("out", tmp_path / "got")
     manifest = (got / "manifest.json").read_text()
     (got / "manifest.json").write_text(manifest.replace(f"s3://{bucket.name}/data", str(data)))
-    assert_same_run(got, tmp_path / "out")
+    assert_same_output(got, tmp_path / "out")
     assert found.folder == bucket.uri("out")
     frames = [pd.concat(map(pd.read_parquet, s.shards)) for s in (found, expected)]
     pd.testing.assert_frame_equal(frames[0][["row", "text"]], frames[1][["row", "text"]])
@@ -199,7 +195,7 @@ def test_a_folder(explainer: Explainer, bucket: Bucket, tmp_path: Path) -> None:
 def test_a_run_goes_on_where_it_was(
     explainer: Explainer, bucket: Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    data = mixed(tmp_path / "data")
+    data = write_mixed_folder(tmp_path / "data")
     uri, out = bucket.upload(data, "data"), bucket.uri("out")
     explainer.corpus(uri, tmp_path / "whole")
     close = shards.Writer.close
@@ -219,7 +215,7 @@ def test_a_run_goes_on_where_it_was(
     monkeypatch.setattr(shards.Writer, "close", close)
     bucket.delete("out/shard-00002.parquet")
     assert not explainer.corpus(uri, out).was_finished
-    assert_same_run(bucket.download("out", tmp_path / "got"), tmp_path / "whole")
+    assert_same_output(bucket.download("out", tmp_path / "got"), tmp_path / "whole")
     assert bucket.unfinished() == 0
     bucket.delete("out/shard-00002.parquet")
     with pytest.raises(InputError, match="lost 1 of its shards"):
@@ -237,7 +233,7 @@ def test_killed_at_any_moment(
     texts = [f"{TEXTS[n % 7]} {n}" if n % 11 else None for n in range(250)]
     pd.DataFrame({"text": texts}).to_parquet(source, row_group_size=50)
     uri, out = bucket.upload(source, "reviews.parquet"), bucket.uri("out")
-    script.write_text(f"import sys, time\n{SLOW}\nfrom normxlogit import cli\ncli.main()")
+    script.write_text(f"import sys, time\n{SLOW_WRITING}\nfrom normxlogit import cli\ncli.main()")
     arguments = ["corpus", uri, "--model", str(model), "--output", out]
     arguments += ["--dtype", "float32", "--batch-size", "8"]
 
@@ -253,8 +249,8 @@ def test_killed_at_any_moment(
     assert 4 <= len(bucket.list("out")) < 17
     assert json.loads(bucket.get("out/manifest.json"))["state"] == "unfinished"
     assert not explainer.corpus(uri, out, batch_size=8).was_finished
-    assert_same_run(bucket.download("out", tmp_path / "got"), tmp_path / "whole")
-    assert [row["text"] for row in rows_in(tmp_path / "got")] == texts
+    assert_same_output(bucket.download("out", tmp_path / "got"), tmp_path / "whole")
+    assert [row["text"] for row in read_shards(tmp_path / "got")] == texts
 
 
 def test_two_runs_at_once_write_the_same(
@@ -268,7 +264,7 @@ def test_two_runs_at_once_write_the_same(
     when it has written over one of the second.
     """
     other = Explainer.from_pretrained(str(model))
-    source = lines_of(tmp_path / "reviews.txt", [f"one {n}" for n in range(35)])
+    source = write_lines(tmp_path / "reviews.txt", [f"one {n}" for n in range(35)])
     uri, out = bucket.upload(source, "reviews.txt"), bucket.uri("out")
     explainer.corpus(source, tmp_path / "whole")
     close = shards.Writer.close
@@ -288,11 +284,11 @@ def test_two_runs_at_once_write_the_same(
         explainer.corpus(uri, out)
     monkeypatch.setattr(shards.Writer, "close", close)
     assert explainer.corpus(uri, out).rows == 35
-    assert_same_run(bucket.download("out", tmp_path / "got"), tmp_path / "whole")
+    assert_same_output(bucket.download("out", tmp_path / "got"), tmp_path / "whole")
 
 
 def test_other_settings_are_refused(explainer: Explainer, bucket: Bucket, tmp_path: Path) -> None:
-    source, out = lines_of(tmp_path / "reviews.txt", TEXTS[:6]), bucket.uri("out")
+    source, out = write_lines(tmp_path / "reviews.txt", TEXTS[:6]), bucket.uri("out")
     uri = bucket.upload(source, "reviews.txt")
     explainer.corpus(source, out)
     before = {name: bucket.get(f"out/{name}") for name in bucket.list("out")}
@@ -312,18 +308,18 @@ def test_other_settings_are_refused(explainer: Explainer, bucket: Bucket, tmp_pa
 
 
 def test_strict(explainer: Explainer, bucket: Bucket, tmp_path: Path) -> None:
-    source = lines_of(tmp_path / "reviews.txt", [*(f"one {n}" for n in range(14)), "", "two"])
+    source = write_lines(tmp_path / "reviews.txt", [*(f"one {n}" for n in range(14)), "", "two"])
     uri = bucket.upload(source, "reviews.txt")
     with pytest.raises(InputError, match=r"row 14 \(row 14 of reviews.txt\): text is blank"):
         explainer.corpus(uri, bucket.uri("out"), strict=True)
     assert bucket.list("out") == ["manifest.json", "shard-00000.parquet"]
     assert explainer.corpus(uri, bucket.uri("out")).errors == {"blank": 1}
-    rows = rows_in(bucket.download("out", tmp_path / "got"))
-    assert errors_of(rows) == {14: "blank"}
+    rows = read_shards(bucket.download("out", tmp_path / "got"))
+    assert error_kinds(rows) == {14: "blank"}
 
 
 def test_what_is_not_there(explainer: Explainer, bucket: Bucket, tmp_path: Path) -> None:
-    source = lines_of(tmp_path / "reviews.txt", TEXTS)
+    source = write_lines(tmp_path / "reviews.txt", TEXTS)
     none = replace(bucket, name="no-such-bucket")
     away = replace(bucket, server="127.0.0.1:9")
     bucket.put("reviews.docx", b"")
@@ -397,7 +393,7 @@ def test_a_connection_that_breaks_off(
     monkeypatch.undo()
     monkeypatch.setattr(shards, "ROWS", 10)
     assert explainer.corpus(uri, bucket.uri("out")).broken == {}
-    assert_same_run(bucket.download("out", tmp_path / "got"), tmp_path / "whole")
+    assert_same_output(bucket.download("out", tmp_path / "got"), tmp_path / "whole")
 
 
 def test_large_files_are_whole(bucket: Bucket) -> None:
@@ -452,7 +448,7 @@ def test_without_pyarrow(explainer: Explainer, monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_the_commands(model: Path, bucket: Bucket, tmp_path: Path) -> None:
-    uri = bucket.upload(lines_of(tmp_path / "reviews.txt", [*TEXTS[:6], ""]), "in/reviews.txt")
+    uri = bucket.upload(write_lines(tmp_path / "reviews.txt", [*TEXTS[:6], ""]), "in/reviews.txt")
     arguments = ["corpus", bucket.uri("in"), "--model", str(model), "-o", bucket.uri("out")]
     first, again = (CliRunner().invoke(cli.app, arguments) for _ in range(2))
     assert first.exit_code == again.exit_code == 0, first.output
@@ -477,7 +473,7 @@ def test_ray(
     """Workers write to the store what is missing of a run that another engine began."""
     import ray
 
-    data = mixed(tmp_path / "data")
+    data = write_mixed_folder(tmp_path / "data")
     uri, out = bucket.upload(data, "data"), bucket.uri("out")
     explainer.corpus(uri, tmp_path / "whole", id="id")
     explainer.corpus(uri, out, id="id")
@@ -491,5 +487,5 @@ def test_ray(
         stack.callback(ray.shutdown)
         found = explainer.corpus(uri, out, id="id", engine="ray", workers=2)
     assert (found.was_finished, found.rows) == (False, 86)
-    assert_same_run(bucket.download("out", tmp_path / "got"), tmp_path / "whole")
+    assert_same_output(bucket.download("out", tmp_path / "got"), tmp_path / "whole")
     assert explainer.corpus(uri, out, id="id").was_finished

@@ -12,23 +12,23 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
 from normxlogit import Explainer, InputError, ModelError, OptionError, cli
 from normxlogit.corpus import shards
 from normxlogit.corpus.folder import Folder, Progress
-from tests.corpus.test_corpus import (
+from tests.helpers.corpora import (
     TEXTS,
     StopError,
-    assert_alike,
-    assert_same,
-    command,
-    errors_of,
-    lines_of,
-    manifest_in,
-    rows_in,
+    assert_row_explains,
+    assert_same_output,
+    corpus_command,
+    error_kinds,
+    read_manifest,
+    read_shards,
+    write_lines,
+    write_mixed_folder,
 )
 
 pytestmark = [
@@ -37,11 +37,6 @@ pytestmark = [
 ]
 
 RAY: dict[str, Any] = {"engine": "ray", "workers": 2}
-
-
-@pytest.fixture(scope="module")
-def explainer(model: Path) -> Explainer:
-    return Explainer.from_pretrained(str(model))
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -63,43 +58,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
-    return mixed(tmp_path / "data")
-
-
-def mixed(folder: Path) -> Path:
-    """A folder with files of several kinds, of which two are broken, and rows that are bad."""
-    folder.mkdir()
-    texts: list[Any] = [f"{TEXTS[n % 7]} {n}" if n % 9 else None for n in range(83)]
-    frame = pd.DataFrame({"text": texts, "id": range(83), "label": "POSITIVE"})
-    frame[:25].to_parquet(folder / "a.parquet", row_group_size=4)
-    (folder / "b.parquet").write_text("PAR1 is how it begins")
-    frame[25:50].to_csv(folder / "c.csv", index=False)
-    lines = [json.dumps(record) for record in frame[50:].to_dict("records")]
-    lines += [
-        "[]",
-        json.dumps({"text": "one " * 100, "label": 1}),
-        json.dumps({"text": "half \ud800"}),
-    ]
-    (folder / "d.jsonl").write_text("\n".join(lines))
-    (folder / "e.csv").write_text("nothing\n1\n")
-    return folder
-
-
-def assert_same_run(folder: Path, expected: Path) -> None:
-    """Every row is there once, in shards of the same names, and the manifest says the same."""
-    ours, theirs = rows_in(folder), rows_in(expected)
-    assert [row["row"] for row in ours] == [row["row"] for row in theirs]
-    for row, other in zip(ours, theirs, strict=True):
-        assert_alike(row, other)
-    names = sorted(path.name for path in folder.iterdir())
-    assert names == sorted(path.name for path in expected.iterdir())
-    for name in names:
-        if name.endswith(".parquet"):
-            one, other = (pq.read_metadata(path / name) for path in (folder, expected))
-            assert one.num_rows == other.num_rows
-    one, other = (manifest_in(path) for path in (folder, expected))
-    del one["run"], other["run"]
-    assert one == other
+    return write_mixed_folder(tmp_path / "data")
 
 
 def test_the_shards_are_those_of_the_local_engine(
@@ -108,15 +67,15 @@ def test_the_shards_are_those_of_the_local_engine(
     options: dict[str, Any] = {"id": "id", "label": "label", "target": "column:label"}
     local = explainer.corpus(data, tmp_path / "local", **options)
     ours = explainer.corpus(data, tmp_path / "ray", **options, **RAY)
-    assert_same_run(tmp_path / "ray", tmp_path / "local")
+    assert_same_output(tmp_path / "ray", tmp_path / "local")
     assert [Path(path).name for path in ours.shards] == [shards.name_of(n) for n in range(9)]
     assert (ours.rows, ours.errors, ours.records) == (86, local.errors, local.records)
     assert ours.errors == local.errors
     assert ours.errors.keys() > {"null", "broken_row", "too_long", "undecodable"}
     assert list(ours.broken) == ["b.parquet", "e.csv"]
-    for row in rows_in(tmp_path / "ray"):
+    for row in read_shards(tmp_path / "ray"):
         if row["error"] is None:
-            assert_same(row, explainer.explain(row["text"], target=row["label"]))
+            assert_row_explains(row, explainer.explain(row["text"], target=row["label"]))
 
 
 def test_errors_are_rows(explainer: Explainer, tmp_path: Path) -> None:
@@ -125,8 +84,8 @@ def test_errors_are_rows(explainer: Explainer, tmp_path: Path) -> None:
     lines = [json.dumps({"text": text}) for text in texts]
     source.write_text("\n".join([*lines, "{", '{"txt": 1}']))
     summary = explainer.corpus(source, tmp_path / "out", **RAY)
-    rows = rows_in(tmp_path / "out")
-    assert errors_of(rows) == {
+    rows = read_shards(tmp_path / "out")
+    assert error_kinds(rows) == {
         1: "null",
         2: "blank",
         3: "not_text",
@@ -134,15 +93,15 @@ def test_errors_are_rows(explainer: Explainer, tmp_path: Path) -> None:
         6: "broken_row",
         7: "missing_column",
     }
-    assert dict(summary.errors) == dict.fromkeys(sorted(errors_of(rows).values()), 1)
+    assert dict(summary.errors) == dict.fromkeys(sorted(error_kinds(rows).values()), 1)
     with pytest.raises(InputError, match=r"row 1 \(row 1 of reviews.jsonl\): text is null"):
         explainer.corpus(source, tmp_path / "strict", strict=True, **RAY)
     assert not list((tmp_path / "strict").glob("*.parquet"))
-    assert manifest_in(tmp_path / "strict")["state"] == "unfinished"
+    assert read_manifest(tmp_path / "strict")["state"] == "unfinished"
 
 
 def test_an_empty_file_has_no_rows(explainer: Explainer, tmp_path: Path) -> None:
-    source = lines_of(tmp_path / "empty.txt", [])
+    source = write_lines(tmp_path / "empty.txt", [])
     summary = explainer.corpus(source, tmp_path / "out", **RAY)
     assert (summary.rows, len(summary.shards)) == (0, 1)
     assert explainer.corpus(source, tmp_path / "out", **RAY).was_finished
@@ -171,7 +130,7 @@ def test_a_run_goes_on_and_gaps_are_filled(
         explainer.corpus(data, out, id="id", **RAY)
     monkeypatch.setattr(Folder, "add", add)
     assert not [thread for thread in threading.enumerate() if "Executor" in thread.name]
-    assert manifest_in(out)["state"] == "unfinished"
+    assert read_manifest(out)["state"] == "unfinished"
     there = sorted(out.glob("*.parquet"))
     assert len(there) >= 4
     for path in (there[0], there[2]):
@@ -179,18 +138,18 @@ def test_a_run_goes_on_and_gaps_are_filled(
     kept = {path: path.stat().st_mtime_ns for path in out.glob("*.parquet")}
     summary = explainer.corpus(data, out, id="id", **engine)
     assert not summary.was_finished
-    assert_same_run(out, tmp_path / "whole")
+    assert_same_output(out, tmp_path / "whole")
     assert {path: path.stat().st_mtime_ns for path in kept} == kept
     assert explainer.corpus(data, out, id="id", **RAY).was_finished
 
 
 def test_other_settings_are_refused(explainer: Explainer, tmp_path: Path) -> None:
-    source, out = lines_of(tmp_path / "reviews.txt", TEXTS), tmp_path / "out"
+    source, out = write_lines(tmp_path / "reviews.txt", TEXTS), tmp_path / "out"
     explainer.corpus(source, out, **RAY)
     before = {path.name: path.read_bytes() for path in out.iterdir()}
     with pytest.raises(InputError, match='method was "normxlogit" and is "norm"'):
         explainer.corpus(source, out, method="norm", **RAY)
-    lines_of(source, TEXTS[::-1])
+    write_lines(source, TEXTS[::-1])
     with pytest.raises(InputError, match=r"the file reviews\.txt was of"):
         explainer.corpus(source, out, **RAY)
     assert {path.name: path.read_bytes() for path in out.iterdir()} == before
@@ -199,7 +158,7 @@ def test_other_settings_are_refused(explainer: Explainer, tmp_path: Path) -> Non
 def test_what_does_not_fit(
     explainer: Explainer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    source, out = lines_of(tmp_path / "reviews.txt", TEXTS), tmp_path / "out"
+    source, out = write_lines(tmp_path / "reviews.txt", TEXTS), tmp_path / "out"
     cases: list[tuple[dict[str, Any], str]] = [
         ({"engine": "spark"}, "'local' or 'ray', got 'spark'"),
         ({"workers": 2}, "are for engine='ray'"),
@@ -219,7 +178,7 @@ def test_what_does_not_fit(
 
 
 def test_what_a_worker_cannot_write_is_one_line(explainer: Explainer, tmp_path: Path) -> None:
-    source, out = lines_of(tmp_path / "reviews.txt", TEXTS), tmp_path / "out"
+    source, out = write_lines(tmp_path / "reviews.txt", TEXTS), tmp_path / "out"
     cannot_close = tmp_path / "out" / "shard-00000.parquet"
 
     class Blocked(Folder):
@@ -289,28 +248,30 @@ def test_a_worker_is_killed_while_it_writes(
     assert len(killed) == 2
     assert all(path.is_file() for path in killed)
     assert summary.rows == 600
-    assert_same_run(out, whole)
+    assert_same_output(out, whole)
 
 
 def test_the_command(model: Path, explainer: Explainer, tmp_path: Path) -> None:
-    source = lines_of(tmp_path / "reviews.txt", [*TEXTS[:6], ""])
+    source = write_lines(tmp_path / "reviews.txt", [*TEXTS[:6], ""])
     more = ["--engine", "ray", "--workers", "2"]
-    result = CliRunner().invoke(cli.app, command(model, source, tmp_path / "out", *more))
+    result = CliRunner().invoke(cli.app, corpus_command(model, source, tmp_path / "out", *more))
     assert result.exit_code == 0, result.output
     assert result.stdout == f"7 rows, 1 error (1 blank); in {tmp_path / 'out'}\n"
-    for row in rows_in(tmp_path / "out")[:6]:
-        assert_same(row, explainer.explain(row["text"].strip()))
-    refused = CliRunner().invoke(cli.app, command(model, source, tmp_path / "no", "--workers", "2"))
+    for row in read_shards(tmp_path / "out")[:6]:
+        assert_row_explains(row, explainer.explain(row["text"].strip()))
+    refused = CliRunner().invoke(
+        cli.app, corpus_command(model, source, tmp_path / "no", "--workers", "2")
+    )
     assert (refused.exit_code, refused.stderr.count("\n")) == (1, 1)
     assert not (tmp_path / "no").exists()
 
 
 def test_without_ray(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    source = lines_of(tmp_path / "reviews.txt", TEXTS)
+    source = write_lines(tmp_path / "reviews.txt", TEXTS)
     for name in [name for name in sys.modules if name.partition(".")[0] == "ray"]:
         monkeypatch.setitem(sys.modules, name, None)
     result = CliRunner().invoke(
-        cli.app, command(model, source, tmp_path / "out", "--engine", "ray")
+        cli.app, corpus_command(model, source, tmp_path / "out", "--engine", "ray")
     )
     assert result.exit_code == 1
     assert 'pip install "normxlogit[ray]"' in result.stderr

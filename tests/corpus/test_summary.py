@@ -16,10 +16,10 @@ from typer.testing import CliRunner
 
 from normxlogit import Explainer, InputError, MissingExtraError, OptionError, cli
 from normxlogit.corpus import Findings, shards, summary, tally
-from tests.corpus.test_corpus import LABELS, TEXTS, lines_of, rows_in, unfinish
+from tests.helpers.corpora import LABELS, TEXTS, mark_unfinished, read_shards, write_lines
+from tests.helpers.models import causal_lm, explainer_with_head, token_classifier
+from tests.helpers.pages import HOSTILE, HTMLReader
 from tests.helpers.tiny import tiny_classifier
-from tests.show.test_show import HOSTILE, Reader
-from tests.tasks.test_heads import made, tagger, writer
 
 CLASSIFIER = {
     "name": "some/model",
@@ -133,7 +133,7 @@ def test_a_run_against_plain_python(
     frame = pd.DataFrame({"text": [*texts, " "], "gold": [*gold, "1"], "n": range(34)})
     frame.to_csv(source, index=False)
     explainer.corpus(source, tmp_path / "out", label="gold", id="n", **options)
-    rows = rows_in(tmp_path / "out")
+    rows = read_shards(tmp_path / "out")
     found = summary(tmp_path / "out", top=6, min_count=2)
 
     assert (found.rows, found.explained, found.errors) == (34, 33, {"blank": 1})
@@ -239,7 +239,7 @@ def test_a_regression(tmp_path: Path) -> None:
     gold = ["0.5", "-1", "2", "none", "1e1", "0", "nan"]
     pd.DataFrame({"text": TEXTS, "gold": gold}).to_csv(source, index=False)
     explainer.corpus(source, tmp_path / "out", label="gold")
-    rows = rows_in(tmp_path / "out")
+    rows = read_shards(tmp_path / "out")
     found = summary(tmp_path / "out", top=3, min_count=1)
     values = [row["prediction_value"] for row in rows]
     assert found.labels is None
@@ -263,9 +263,9 @@ def test_a_regression(tmp_path: Path) -> None:
 
 def test_a_regression_of_several_values(tmp_path: Path) -> None:
     model = tiny_classifier(tmp_path / "model", labels=("A", "B"), problem_type="regression")
-    source = lines_of(tmp_path / "reviews.txt", [text.replace("\n", " ") for text in TEXTS])
+    source = write_lines(tmp_path / "reviews.txt", [text.replace("\n", " ") for text in TEXTS])
     Explainer.from_pretrained(str(model)).corpus(source, tmp_path / "out")
-    rows = rows_in(tmp_path / "out")
+    rows = read_shards(tmp_path / "out")
     found = summary(tmp_path / "out")
     assert found.values is not None
     assert (found.explained, found.compared) == (7, 0)
@@ -280,9 +280,9 @@ def test_several_labels_at_once(tmp_path: Path) -> None:
     model = tiny_classifier(
         tmp_path / "model", labels=("A", "B", "C"), problem_type="multi_label_classification"
     )
-    source = lines_of(tmp_path / "reviews.txt", [text.replace("\n", " ") for text in TEXTS])
+    source = write_lines(tmp_path / "reviews.txt", [text.replace("\n", " ") for text in TEXTS])
     Explainer.from_pretrained(str(model)).corpus(source, tmp_path / "out", threshold=0.4)
-    rows = rows_in(tmp_path / "out")
+    rows = read_shards(tmp_path / "out")
     found = summary(tmp_path / "out", min_count=1)
     assert len(rows) > 7
     assert (found.rows, found.explained) == (7, 7)
@@ -292,9 +292,9 @@ def test_several_labels_at_once(tmp_path: Path) -> None:
 
 
 def test_a_tagger_counts_words(tmp_path: Path) -> None:
-    source = lines_of(tmp_path / "texts.txt", TEXTS[:3])
-    tagger().corpus(source, tmp_path / "out")
-    rows = rows_in(tmp_path / "out")
+    source = write_lines(tmp_path / "texts.txt", TEXTS[:3])
+    token_classifier().corpus(source, tmp_path / "out")
+    rows = read_shards(tmp_path / "out")
     found = summary(tmp_path / "out", min_count=1)
     assert found.labels is not None
     counts = Counter(row["target"] for row in rows)
@@ -304,13 +304,15 @@ def test_a_tagger_counts_words(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("head", ["an answer", "the next token"])
 def test_heads_without_labels(head: str, tmp_path: Path) -> None:
-    explainer = writer() if "token" in head else made("bert", "question-answering")
+    explainer = (
+        causal_lm() if "token" in head else explainer_with_head("bert", "question-answering")
+    )
     pair = "context" if "answer" in head else None
     source = tmp_path / "texts.parquet"
     frame = pd.DataFrame({"text": TEXTS[:3], "context": TEXTS[1:4], "gold": ["x", "y", None]})
     frame.to_parquet(source)
     explainer.corpus(source, tmp_path / "out", pair=pair, label="gold")
-    rows = rows_in(tmp_path / "out")
+    rows = read_shards(tmp_path / "out")
     found = summary(tmp_path / "out", min_count=1)
     assert found.labels is not None
     assert {x.label: x.predicted for x in found.labels if x.predicted} == Counter(
@@ -319,7 +321,7 @@ def test_heads_without_labels(head: str, tmp_path: Path) -> None:
     assert (found.compared, found.differing) == (2, 2)
     assert_words(found, rows, 1, 20)
     assert [d.pair for d in found.differences] == [rows[d.row]["pair"] for d in found.differences]
-    Reader(found.to_html())
+    HTMLReader(found.to_html())
 
 
 def test_too_many_targets_are_put_together(tmp_path: Path) -> None:
@@ -346,40 +348,40 @@ def test_many_labels_are_cut_and_said_to_be(tmp_path: Path) -> None:
 
 
 def test_an_unfinished_run(explainer: Explainer, tmp_path: Path) -> None:
-    source = lines_of(tmp_path / "reviews.txt", TEXTS)
+    source = write_lines(tmp_path / "reviews.txt", TEXTS)
     explainer.corpus(source, tmp_path / "out")
-    unfinish(tmp_path / "out")
+    mark_unfinished(tmp_path / "out")
     found = summary(tmp_path / "out")
     assert not found.finished
-    assert found.rows == len(rows_in(tmp_path / "out"))
+    assert found.rows == len(read_shards(tmp_path / "out"))
     for shown in (str(found), found.to_html()):
         assert "This run is not finished" in shown
     for path in (tmp_path / "out").glob("*.parquet"):
         path.unlink()
     found = summary(tmp_path / "out")
     assert (found.rows, found.words, found.shards) == (0, (), 0)
-    Reader(found.to_html())
+    HTMLReader(found.to_html())
 
 
 def test_an_empty_run(explainer: Explainer, tmp_path: Path) -> None:
-    source = lines_of(tmp_path / "reviews.txt", [])
+    source = write_lines(tmp_path / "reviews.txt", [])
     explainer.corpus(source, tmp_path / "out")
     found = summary(tmp_path / "out")
     assert (found.rows, found.explained, found.words, found.differences) == (0, 0, (), ())
     assert "0, of which 0 were explained" in str(found)
-    Reader(found.to_html())
+    HTMLReader(found.to_html())
     empty = summary(run_of(tmp_path / "none", [], REGRESSION))
     assert empty.values == ()
-    Reader(empty.to_html())
+    HTMLReader(empty.to_html())
 
 
 def test_nothing_but_errors(explainer: Explainer, tmp_path: Path) -> None:
-    explainer.corpus(lines_of(tmp_path / "reviews.txt", ["", " "]), tmp_path / "out")
+    explainer.corpus(write_lines(tmp_path / "reviews.txt", ["", " "]), tmp_path / "out")
     found = summary(tmp_path / "out")
     assert (found.rows, found.explained, found.errors) == (2, 0, {"blank": 2})
     assert found.words == ()
     assert "2 (2 blank)" in str(found)
-    Reader(found.to_html())
+    HTMLReader(found.to_html())
 
 
 def test_what_is_no_run(tmp_path: Path) -> None:
@@ -430,7 +432,7 @@ def hostile_run(folder: Path) -> Path:
 def test_what_texts_say_is_text(tmp_path: Path) -> None:
     found = summary(hostile_run(tmp_path / "out"))
     html = found.to_html()
-    page = Reader(html)
+    page = HTMLReader(html)
     assert HOSTILE in page.text("th")
     assert HOSTILE in page.text("mark")
     assert not {tag for tag, _ in page.elements} & {"script", "img", "link", "a"}
@@ -447,7 +449,7 @@ def test_the_page_has_what_was_found(tmp_path: Path) -> None:
     records = [record(n, {"good": 2.0, "the": -0.5}, label="POSITIVE") for n in range(6)]
     records += [record(6 + n, {"bad": 1.0, "the": 0.5}, prediction="NEGATIVE") for n in range(5)]
     records.append(record(11, {"not": -4.0, "good": 1.5}, label="NEGATIVE", prediction_value=0.9))
-    page = Reader(summary(run_of(tmp_path / "out", records)).to_html())
+    page = HTMLReader(summary(run_of(tmp_path / "out", records)).to_html())
     cells = [data.strip() for tag, data in page.texts if tag in ("th", "td") and data.strip()]
     words = cells[cells.index("word") :]
     assert words == [

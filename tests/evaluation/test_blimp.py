@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import tokenizers
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -19,40 +18,33 @@ from transformers import PreTrainedTokenizerBase
 from experiments.paper.cues import marked
 from experiments.paper.masked_lm import accuracy, epoch, pairs_of, preferences
 from normxlogit import Explainer, InputError
-from normxlogit.evaluation.blimp import (
+from normxlogit.evaluation import case_of
+from normxlogit.evaluation.benchmark.cases import (
     RULES,
     Case,
-    case_of,
     expand,
     halves,
     read_cases,
     target_ids,
 )
-from normxlogit.evaluation.blimp.readings import (
+from normxlogit.evaluation.benchmark.readings import (
     Item,
     Read,
-    items_of,
-    read,
-    same_words,
-    serving,
+    make_items,
 )
-from normxlogit.evaluation.blimp.scores import figures, results_of, scores_of
-from tests.conftest import SHARED
+from normxlogit.evaluation.benchmark.scores import measure
+from tests.helpers.blimp import (
+    ADJECTIVE,
+    ANAPHOR,
+    DISTRACTOR,
+    NOUN,
+    VERB,
+    alignment_results,
+    language_model,
+    target_and_cues,
+)
 from tests.helpers.builders import KINDS, tokenizer
-from tools.coverage.zoo import tiny_model
-
-ANAPHOR, NOUN, ADJECTIVE, DISTRACTOR, VERB = (
-    "anaphor_number_agreement",
-    "determiner_noun_agreement_2",
-    "determiner_noun_agreement_with_adj_2",
-    "distractor_agreement_relational_noun",
-    "regular_plural_subject_verb_agreement_1",
-)
-
-
-def told(case: Case) -> tuple[str, list[str]]:
-    """The target and the cues, as they stand in the text."""
-    return case.text[slice(*case.target)], [case.text[slice(*cue)] for cue in case.cues]
+from tests.helpers.paths import SHARED
 
 
 @pytest.mark.parametrize(
@@ -117,7 +109,7 @@ def told(case: Case) -> tuple[str, list[str]]:
 )
 def test_cues(paradigm: str, good: str, bad: str, target: str, cue: str) -> None:
     case = case_of(good, bad, paradigm)
-    assert told(case) == (target, [cue])
+    assert target_and_cues(case) == (target, [cue])
     assert case.good == target
     assert case.with_target(case.bad).text == expand(bad)
     assert case.cue_comes_first == (paradigm not in (NOUN, ADJECTIVE))
@@ -139,10 +131,15 @@ def test_contractions_are_written_out(short: str, long: str) -> None:
 @pytest.mark.parametrize(
     ("paradigm", "good", "bad", "says"),
     [
-        (VERB, "The cake shop opens.", "The cake shop open.", "not of the template"),
-        (VERB, "Ada and Bob bake.", "Ada and Bob bakes.", "not of the template"),
-        (DISTRACTOR, "The aunt near Ada bakes.", "The aunt near Ada bake.", "not of the template"),
-        (NOUN, "Ada eats this cake now", "Ada eats these cake now", "not of the template"),
+        (VERB, "The cake shop opens.", "The cake shop open.", "does not match the template"),
+        (VERB, "Ada and Bob bake.", "Ada and Bob bakes.", "does not match the template"),
+        (
+            DISTRACTOR,
+            "The aunt near Ada bakes.",
+            "The aunt near Ada bake.",
+            "does not match the template",
+        ),
+        (NOUN, "Ada eats this cake now", "Ada eats these cake now", "does not match the template"),
         (ANAPHOR, "Ada bakes it now.", "Ada bakes it then and now.", "do not differ in one word"),
         (ANAPHOR, "Ada helped herself.", "Ada helped herself.", "do not differ in one word"),
         ("island_effects", "Ada bakes.", "Ada bake.", "there is no rule for 'island_effects'"),
@@ -157,10 +154,10 @@ def test_another_word_moves_what_follows() -> None:
     case = case_of("Ada buys these nice cakes.", "Ada buys this nice cakes.", ADJECTIVE)
     masked = case.with_target("<mask>")
     assert masked.text == "Ada buys <mask> nice cakes."
-    assert told(masked) == ("<mask>", ["cakes"])
+    assert target_and_cues(masked) == ("<mask>", ["cakes"])
     assert masked.with_target(case.good) == case
     before = case_of("Ada bakes a cake.", "Ada bake a cake.", VERB)
-    assert told(before.with_target("[MASK]")) == ("[MASK]", ["Ada"])
+    assert target_and_cues(before.with_target("[MASK]")) == ("[MASK]", ["Ada"])
     assert before.prefix == "Ada"
 
 
@@ -218,7 +215,7 @@ def test_files_are_read(tmp_path: Path) -> None:
     path.write_text(f"{pair()}\n{pair(sentence_good='Bob bakes.', sentence_bad='Bob bake.')}\n")
     for source in (tmp_path, str(tmp_path), tmp_path.as_uri()):
         cases, data = read_cases(source, VERB)
-        assert [told(case) for case in cases] == [("bakes", ["Ada"]), ("bakes", ["Bob"])]
+        assert [target_and_cues(case) for case in cases] == [("bakes", ["Ada"]), ("bakes", ["Bob"])]
         assert {case.paradigm for case in cases} == {VERB}
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
         size = path.stat().st_size
@@ -294,7 +291,7 @@ def test_every_pair_of_blimp(paradigm: str) -> None:
             word.endswith("s") and not word.endswith("ss") and word not in SINGULAR_NOUNS
         )
         if case.good in PLURAL | SINGULAR and word[:1].islower():
-            wrong += [told(case)] * (plural != (case.good in PLURAL))
+            wrong += [target_and_cues(case)] * (plural != (case.good in PLURAL))
     assert wrong == []
     train, test = halves(cases)
     assert (len(train), len(test)) == (500, 500)
@@ -305,31 +302,6 @@ MADE_UP = [
     Case("I don't like the second movie.", (13, 16), "the", "it", ((24, 29),), NOUN),
     Case("A first movie, the second is good.", (26, 28), "is", "it", ((2, 7), (19, 25)), VERB),
 ]
-
-
-def language_model(kind: str = "bert") -> Explainer:
-    """Random, of two layers, and masked but for Llama; RoBERTa's mask takes the space before it."""
-    if kind == "llama":
-        words = tokenizer(add_eos=False)
-    elif kind == "roberta":
-        words = tokenizer("bpe", mask_token="<mask>")
-        mask = tokenizers.AddedToken("<mask>", lstrip=True, special=True)
-        words.backend_tokenizer.add_special_tokens([mask])
-        assert words.tokenize("a <mask>")[-1] == " <mask>"
-    else:
-        words = tokenizer(mask_token="<mask>")
-    mapping = "causal-lm" if kind == "llama" else "masked-lm"
-    return Explainer(tiny_model(kind, 3, mapping=mapping, vocab_size=len(words)), words)
-
-
-def aligned(explainer: Explainer, items: list[Item]) -> dict[str, Any]:
-    """All figures of items."""
-    methods, _ = serving(explainer, items[0])
-    reads = dict[int, Read]()
-    for numbers in same_words(items):
-        found = read(explainer, [items[n] for n in numbers], methods)
-        reads.update(zip(numbers, found, strict=True))
-    return results_of(scores_of(items, sorted(reads), [reads[n] for n in sorted(reads)], 0), 0)
 
 
 @torch.no_grad()
@@ -350,9 +322,9 @@ def last_layer(explainer: Explainer, item: Item) -> tuple[Any, Any, Any, Any, An
 def test_readings_of_the_last_layer(kind: str) -> None:
     """The experiment's figures, from the model's own logits and scikit-learn."""
     explainer, causal = language_model(kind), kind == "llama"
-    items = items_of(MADE_UP, explainer)
+    items = make_items(MADE_UP, explainer)
     assert len(items) == (2 if causal else 3), "of the second the cue comes after the target"
-    report = aligned(explainer, items)
+    report = alignment_results(explainer, items)
     preferred = []
     shares, precisions = (defaultdict[str, list[float]](list) for _ in range(2))
     for item in items:
@@ -400,7 +372,7 @@ def test_chance_is_what_is_expected_of_it() -> None:
     """One word of evidence among n: a share of 1 / n, a precision of the mean of 1 / rank."""
     evidence = np.array([False, True, False, False])
     nothing = Read({"normxlogit": np.zeros((1, 4))}, evidence, {}, True)
-    drawn = [figures(nothing, np.ones(4, bool), [0, n])["random"] for n in range(200)]
+    drawn = [measure(nothing, np.ones(4, bool), [0, n])["random"] for n in range(200)]
     share, precision = np.mean(drawn, axis=0)[:, 0]
     assert share == pytest.approx(1 / 4, abs=0.02)
     assert precision == pytest.approx((1 + 1 / 2 + 1 / 3 + 1 / 4) / 4, abs=0.02)

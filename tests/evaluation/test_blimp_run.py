@@ -15,24 +15,25 @@ import pytest
 
 from normxlogit import Explainer, InputError, ModelError, OptionError
 from normxlogit.data.source import open_dataset
-from normxlogit.evaluation.blimp import Case, case_of, halves, run
-from normxlogit.evaluation.blimp.readings import items_of, read
-from normxlogit.evaluation.blimp.run import blimp
+from normxlogit.evaluation import blimp, case_of
+from normxlogit.evaluation.benchmark import run
+from normxlogit.evaluation.benchmark.cases import Case, halves
+from normxlogit.evaluation.benchmark.readings import make_items, read
 from normxlogit.evaluation.report.blimp import evidence
 from normxlogit.evaluation.report.plots import layers, style
 from normxlogit.evaluation.report.plots.style import Figure
-from tests.evaluation.test_blimp import (
+from tests.helpers.blimp import (
     ADJECTIVE,
     ANAPHOR,
     DISTRACTOR,
     NOUN,
     VERB,
-    aligned,
+    alignment_results,
     language_model,
 )
-from tests.evaluation.test_evaluate import called
 from tests.helpers.builders import tokenizer
-from tools.coverage.zoo import tiny_model
+from tests.helpers.evaluation import run_evaluate
+from tests.helpers.zoo import tiny_model
 
 Data = dict[str, Any]
 command = import_module("normxlogit.cli.evaluate")
@@ -98,7 +99,7 @@ def of_test_half(limit: int | None = None) -> list[Case]:
 @pytest.mark.parametrize("kind", ["bert", "llama"])
 def test_what_the_command_finds(kind: str, models: Path, data: Path, tmp_path: Path) -> None:
     model, out = models / kind, tmp_path / "out"
-    result = called("--benchmark", "blimp", "-m", model, "--data", data, "-o", out)
+    result = run_evaluate("--benchmark", "blimp", "-m", model, "--data", data, "-o", out)
     assert (result.exit_code, result.stderr) == (0, "")
     explainer, cases = Explainer.from_pretrained(str(model)), of_test_half()
     found = results_in(out)
@@ -106,7 +107,7 @@ def test_what_the_command_finds(kind: str, models: Path, data: Path, tmp_path: P
     asked = [case for case in cases if kind == "bert" or case.paradigm in CAUSAL]
     assert found["asked"] == {name: sum(c.paradigm == name for c in asked) for name in PAIRS}
     assert found["task"] == ("fill-mask" if kind == "bert" else "text-generation")
-    expected = aligned(explainer, items_of(asked, explainer))
+    expected = alignment_results(explainer, make_items(asked, explainer))
     assert {name: found[name] for name in expected} == json.loads(json.dumps(expected))
     settings = found["settings"]
     assert settings["model"]["name"] == str(model)
@@ -128,7 +129,7 @@ def test_what_the_command_finds(kind: str, models: Path, data: Path, tmp_path: P
             mean, low, high = (found["text"][metric][name][key][-1] for key in KEYS)
             assert f"{mean:.3f} [{low:.3f}, {high:.3f}]" in line
     assert f"{len(asked)} of 30 cases can be asked" in lines[-2]
-    assert "Figures are of the sentence's words at layer 2, intervals 95 %." in lines[-2]
+    assert "Figures are for the sentence's words at layer 2, intervals 95 %." in lines[-2]
     assert ("the cue comes after them" in lines[-2]) == (kind == "llama")
     assert lines[-1] == f"The report: {out / 'report.md'}"
 
@@ -190,7 +191,7 @@ def test_limit_and_seed(data: Path) -> None:
     explainer = language_model()
     found = blimp(explainer, data, limit=2)
     assert found["test_cases"] == dict.fromkeys(PAIRS, 2)
-    expected = aligned(explainer, items_of(of_test_half(2), explainer))
+    expected = alignment_results(explainer, make_items(of_test_half(2), explainer))
     assert found["text"] == expected["text"]
     again = blimp(explainer, data, limit=2, seed=1)
     for reading, figures in again["text"]["dot_product"].items():
@@ -264,14 +265,14 @@ def test_layers_of_tables(depth: int, shown: Sequence[int]) -> None:
     }
     text = evidence(results, Figure("evidence", "a caption", "", b""))
     lines = text.splitlines()
-    assert "2 of 2 cases can be asked; in 1 of them there is nothing but evidence." in text
+    assert "2 of 2 cases can be asked; in 1 of them all tokens are evidence." in text
     heads = [line for line in lines if line.startswith("| Reading |")]
     assert heads == [f"| Reading | {' | '.join(map(str, shown))} | 95 % |"] * 4
     (row,) = {line for line in lines if line.startswith("| `normxlogit`")}
     values = " | ".join(f"{layer / 100:.2f}" for layer in shown)
     end = f"{depth / 100:.2f}"
     assert row == f"| `normxlogit` | {values} | {end} to {end} |"
-    assert ("no more than 12 are shown" in text) == (depth > 12)
+    assert ("At most 12 layers are shown" in text) == (depth > 12)
 
 
 def test_a_folder_holds_one_run(
@@ -342,7 +343,7 @@ def test_the_data_set_of_the_hub(
     monkeypatch.setattr("normxlogit.data.source.open_dataset", local)
     (tmp_path / "config.yaml").write_text("benchmark: blimp\ndata: nyu-mll/blimp\nlimit: 3")
     usual = ["--config", tmp_path / "config.yaml", "-m", models / "bert"]
-    result = called(*usual, "-o", tmp_path / "out")
+    result = run_evaluate(*usual, "-o", tmp_path / "out")
     assert (result.exit_code, preferred) == (0, ["nyu-mll/blimp"]), result.output
     found = results_in(tmp_path / "out")
     expected = blimp(Explainer.from_pretrained(str(models / "bert")), data, limit=3)
@@ -350,7 +351,7 @@ def test_the_data_set_of_the_hub(
     assert all(one["splits"] == ["train"] for one in found["settings"]["data"].values())
     frame.assign(sentence_bad=None).to_parquet(tmp_path / "hub" / VERB / "train.parquet")
     monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "fresh")
-    result = called(*usual, "-o", tmp_path / "no")
+    result = run_evaluate(*usual, "-o", tmp_path / "no")
     why = f"normxlogit: {VERB}, row 0: sentence_bad is null.\n"
     assert (result.exit_code, result.stdout, result.stderr) == (1, "", why)
 
@@ -378,11 +379,11 @@ def test_one_line_for_what_cannot_be_done(
     ]
     for arguments, reason in cases:
         usual = ["--benchmark", "blimp", *bert, "--data", data, "-o", out]
-        result = called(*usual, *arguments)
+        result = run_evaluate(*usual, *arguments)
         assert (result.exit_code, result.stdout) == (1, ""), (arguments, result.output)
         assert reason in result.stderr
         assert result.stderr.count("\n") == 1
-    result = called("--benchmark", "blimp", *bert, "-o", out)
+    result = run_evaluate("--benchmark", "blimp", *bert, "-o", out)
     assert (result.exit_code, "no data. Give --data" in result.stderr) == (2, True)
     assert not out.exists()
 
@@ -417,14 +418,14 @@ def test_a_causal_model_that_is_given_an_end(data: Path) -> None:
 def test_a_beginning_is_added_where_the_tokenizer_adds_none() -> None:
     explainer = language_model("llama")
     case = case_of("A movie is bad.", "A movie it bad.", VERB)
-    (usual,) = items_of([case], explainer)
+    (usual,) = make_items([case], explainer)
     assert (usual.text, usual.begin, usual.cues) == ("A movie", 0, ((2, 7),))
     words: Any = tokenizer(add_eos=False)
     words.backend_tokenizer.post_processor = None
     bare = Explainer(explainer.model, words)
-    (item,) = items_of([case], bare)
+    (item,) = make_items([case], bare)
     assert (item.text, item.begin, item.cues) == ("<s>A movie", 3, ((5, 10),))
-    assert aligned(bare, [item]) == aligned(explainer, [usual])
+    assert alignment_results(bare, [item]) == alignment_results(explainer, [usual])
 
 
 def test_cases_that_cannot_be_asked() -> None:
@@ -432,11 +433,11 @@ def test_cases_that_cannot_be_asked() -> None:
     after = case_of("A movie is not the plot.", "A movie is not it plot.", NOUN)
     torn = Case("The movie performs.", (10, 18), "performs", "is", ((4, 9),), VERB)
     with pytest.raises(InputError, match="none of 2 cases can be asked"):
-        items_of([after, torn], causal)
+        make_items([after, torn], causal)
     alone = case_of("Movie is bad.", "Movie it bad.", VERB)
-    with pytest.raises(InputError, match="in each of 1 cases there is nothing but evidence"):
-        aligned(causal, items_of([alone], causal))
+    with pytest.raises(InputError, match="in each of 1 cases all tokens are evidence"):
+        alignment_results(causal, make_items([alone], causal))
     more = case_of("A movie is bad.", "A movie it bad.", VERB)
-    found = aligned(causal, items_of([alone, more], causal))
+    found = alignment_results(causal, make_items([alone, more], causal))
     assert (found["text"]["cases"], found["text"]["all_evidence"]) == (1, 1)
     assert np.isfinite(found["accuracy"])

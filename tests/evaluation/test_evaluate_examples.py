@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from normxlogit import Explainer
-from normxlogit.evaluation.estimates import Metric, figures_of
-from normxlogit.evaluation.records import table_of
+from normxlogit.evaluation.estimates import Metric, estimate_metrics
+from normxlogit.evaluation.records import records_table
 from normxlogit.evaluation.run import Evaluation
 from tests.helpers.paths import ROOT
 
@@ -75,8 +75,8 @@ def test_a_metric_of_no_text_is_noted(explainer: Explainer) -> None:
         "deletion",
         "insertion",
     }
-    notes = [note for note in found.results["notes"] if "by every method" in note]
-    assert notes == ["no text has loo_tau by every method."]
+    notes = [note for note in found.results["notes"] if "for every method" in note]
+    assert notes == ["no text has a value of loo_tau for every method."]
 
 
 def assert_described(found: Evaluation) -> None:
@@ -118,7 +118,7 @@ def test_a_text_counts_if_every_draw_of_every_method_has_a_figure(
         for row, value in enumerate(own)
     ]
     metric = Metric("", True, column, agreement)
-    found = figures_of(table_of(records), {"it": metric}, gold, 0)
+    found = estimate_metrics(records_table(records), {"it": metric}, gold, 0)
     for name in ("norm", "random"):
         figure = found[name]["it"]
         assert figure["examples"] == len(expected)

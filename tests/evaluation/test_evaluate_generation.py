@@ -9,9 +9,9 @@ import torch
 from transformers import LlamaForCausalLM, PreTrainedTokenizerBase
 
 from normxlogit import Explainer, InputError, ModelError, OptionError
-from normxlogit.evaluation.metrics.generation import answer_drops
+from normxlogit.evaluation import answer_drops
 from tests.helpers.builders import tokenizer
-from tools.coverage.zoo import tiny_config
+from tests.helpers.zoo import tiny_config
 
 PROMPT = "A great movie with poor performers and a bad plot"
 
@@ -104,7 +104,7 @@ def test_chats_are_refused(writer: Explainer) -> None:
 @pytest.mark.parametrize(
     ("asked", "reason"),
     [
-        ({"ratios": (0.5,), "counts": (1,)}, "ratios and counts say both"),
+        ({"ratios": (0.5,), "counts": (1,)}, "ratios and counts both set"),
         ({"ratios": ()}, "ratios must be a list of shares from 0 to 1"),
         ({"ratios": (0.5, 3)}, r"ratios must be a list of shares .* got \(0.5, 3\)"),
         ({"counts": ()}, "counts must be a list of whole numbers from 1"),

@@ -15,9 +15,9 @@ from captum.attr import InputXGradient, IntegratedGradients, Saliency
 from torch import Tensor, nn
 
 from normxlogit import Explainer
-from tests.conftest import SHARED
-from tests.evaluation.test_evaluate import Data, Plain, assert_figures, assert_record
-from tests.evaluation.test_evaluate_soft import SOFT, PlainSoft
+from tests.helpers.evaluation import Data, PlainEvaluation, assert_figures, assert_record
+from tests.helpers.paths import SHARED
+from tests.helpers.soft_evaluation import SOFT, PlainSoftEvaluation
 
 pytestmark = pytest.mark.shared
 
@@ -210,14 +210,14 @@ def test_every_metric_of_trained_models(name: str, read: Callable[[], list[Data]
         metrics=["curves", "naopc", "loo_tau", "soft"],
         draws=2,
     )
-    known: dict[int, tuple[Plain, PlainSoft]] = {}
+    known: dict[int, tuple[PlainEvaluation, PlainSoftEvaluation]] = {}
     expected: list[Data] = []
     for record in found.scores.to_pylist():
         number = record["row"]
         if number not in known:
             item = tuple(own for own in (record["text"], record["pair"]) if own)
-            plain = Plain(explainer, item, "mask", "word", reads_last=False)
-            known[number] = plain, PlainSoft(explainer, item, plain, number, 0)
+            plain = PlainEvaluation(explainer, item, "mask", "word", reads_last=False)
+            known[number] = plain, PlainSoftEvaluation(explainer, item, plain, number, 0)
         plain, soft = known[number]
         own = assert_record(record, explainer, plain)
         own |= zip(SOFT, soft.figures(record["scores"]), strict=True)

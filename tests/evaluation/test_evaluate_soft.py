@@ -1,6 +1,5 @@
 """π-Soft-NC and π-Soft-NS beside a slow, plain computation: one text, one mask at a time."""
 
-import copy
 import itertools
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,54 +11,33 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from torch import Tensor, nn
-from transformers import BertConfig, PreTrainedModel
+from torch import Tensor
+from transformers import BertConfig
 from transformers.modeling_outputs import SequenceClassifierOutput
 from typer.testing import CliRunner
 
 from normxlogit import Explainer, ModelError, OptionError, cli
 from normxlogit.data.files import write_whole
 from normxlogit.evaluation import checkpoint, run
-from normxlogit.evaluation.metrics.soft import chances
+from normxlogit.evaluation.metrics.soft import keep_probabilities
 from normxlogit.methods import METHODS, register
 from normxlogit.methods.context import MethodContext
-from tests.evaluation.test_evaluate import (
-    FILES,
+from tests.helpers.builders import tokenizer
+from tests.helpers.evaluation import (
+    OUTPUT_FILES,
     RATIOS,
     ROWS,
     TEXTS,
-    BagForSequenceClassification,
-    Plain,
-    content,
-    explainer_of,
-    rows_reaching,
+    PlainEvaluation,
+    output_bytes,
+    rows_reaching_model,
 )
-from tests.helpers.builders import tokenizer
+from tests.helpers.models import BagForSequenceClassification, classifier_explainer
+from tests.helpers.soft_evaluation import SOFT, PlainSoftEvaluation, plain_chances
 from tests.helpers.tiny import tiny_classifier
 
 Data = dict[str, Any]
-SOFT = ("pi_soft_nc", "pi_soft_ns")
 DECODER: Data = {"kind": "bpe", "add_eos": False}
-
-
-def plain_chances(scores: list[float], share: float) -> list[float]:
-    """Between the lowest score, 0, and the highest, 1, and then drawn in a straight line to the end
-    on whose side the share is, as far as it takes, by bisection.
-    """
-    low, high = min(scores), max(scores)
-    if low == high:
-        return [share] * len(scores)
-    importance = [(score - low) / (high - low) for score in scores]
-    end = float(sum(importance) / len(scores) < share)
-    near, far = 0.0, 1.0
-    for _ in range(200):
-        part = (near + far) / 2
-        moved = [one + part * (end - one) for one in importance]
-        is_enough = (sum(moved) / len(moved) >= share) == bool(end)
-        near, far = (near, part) if is_enough else (part, far)
-    return moved
-
-
 SCORES = st.lists(st.floats(-1e30, 1e30) | st.integers(-3, 3).map(float), min_size=1, max_size=30)
 
 
@@ -67,7 +45,7 @@ SCORES = st.lists(st.floats(-1e30, 1e30) | st.integers(-3, 3).map(float), min_si
 def test_chances_have_the_mean_that_was_asked_for_and_the_order_of_scores(
     scores: list[float], shares: list[float]
 ) -> None:
-    found = chances(np.array(scores), shares)
+    found = keep_probabilities(np.array(scores), shares)
     assert found.shape == (len(shares), len(scores))
     assert ((found >= 0) & (found <= 1)).all()
     np.testing.assert_allclose(found.mean(1), shares, rtol=0, atol=1e-9)
@@ -83,95 +61,35 @@ def test_neither_a_factor_nor_a_constant_keeps_more(
 ) -> None:
     own = np.array(scores, np.float64)
     moved = factor * own + constant if np.ptp(own) else own
-    np.testing.assert_allclose(chances(moved, RATIOS), chances(own, RATIOS), rtol=0, atol=1e-9)
+    np.testing.assert_allclose(
+        keep_probabilities(moved, RATIOS), keep_probabilities(own, RATIOS), rtol=0, atol=1e-9
+    )
 
 
 def test_what_has_no_score_is_like_the_lowest() -> None:
     holes = np.array([np.nan, 3, 1, np.nan])
-    assert chances(holes, [0.25]).tolist() == chances(np.array([1.0, 3, 1, 1]), [0.25]).tolist()
-    assert chances(np.full(2, np.nan), [0.25]).tolist() == [[0.25, 0.25]]
-
-
-class Given(nn.Module):
-    """Word embeddings that are these, whatever the tokens are."""
-
-    def __init__(self, embeddings: Tensor) -> None:
-        super().__init__()
-        self.embeddings = embeddings
-
-    def forward(self, _: Tensor) -> Tensor:
-        return self.embeddings
-
-
-def logits_of(model: PreTrainedModel, inputs: dict[str, Tensor], embeddings: Tensor) -> Tensor:
-    """The model's own output for other word embeddings."""
-    given: Any = {name: values for name, values in inputs.items() if name != "input_ids"}
-    if not model.config.is_encoder_decoder:
-        found: Tensor = model(inputs_embeds=embeddings, **given).logits[0]
-        return found
-    changed: Any = copy.deepcopy(model)
-    first = model.get_input_embeddings()(torch.tensor([[model.config.decoder_start_token_id]]))
-    changed.model.encoder.embed_tokens = Given(embeddings)
-    changed.model.decoder.embed_tokens = Given(torch.cat([first, embeddings[:, :-1]], 1))
-    both: Tensor = changed(**inputs).logits[0]
-    return both
-
-
-class PlainSoft:
-    """A text and what a model says of it with some numbers of its word embeddings zero."""
-
-    def __init__(self, explainer: Explainer, item: Any, plain: Plain, row: int, seed: int) -> None:
-        words: Any = explainer.tokenizer
-        parts = item if isinstance(item, tuple) else (item,)
-        self.model, self.plain = explainer.model, plain
-        self.inputs = dict(words(*parts, return_tensors="pt"))
-        with torch.no_grad():
-            self.embeddings = self.model.get_input_embeddings()(self.inputs["input_ids"])
-        seeds = np.random.SeedSequence([seed, row], spawn_key=(0,))
-        shape = (len(RATIOS), *self.embeddings.shape[1:])
-        self.uniform = np.random.default_rng(seeds).random(shape, np.float32)
-        self.room = self.lost([])
-
-    def lost(self, kept: Any) -> float:
-        """What is lost where only these numbers, (token, number), are left of the words."""
-        mask = torch.ones_like(self.embeddings)
-        for tokens in self.plain.units:
-            mask[0, tokens] = 0
-        for token, number in kept:
-            mask[0, token, number] = 1
-        with torch.no_grad():
-            logits = logits_of(self.model, self.inputs, self.embeddings * mask).double()
-        output = logits if len(logits) == 1 else torch.softmax(logits, 0)
-        own = float(self.plain.whole[self.plain.target] - output[self.plain.target])
-        return abs(own) if len(logits) == 1 else own
-
-    def figures(self, scores: list[float]) -> tuple[float, float]:
-        """Both metrics as Zhao & Aletras write them."""
-
-        def sufficiency(lost: float) -> float:
-            return 1 - max(0.0, lost)
-
-        nothing, nc, ns = sufficiency(self.room), [], []
-        for share, uniform in zip(RATIOS, self.uniform, strict=True):
-            kept: list[tuple[int, ...]] = []
-            dropped: list[tuple[int, ...]] = []
-            for tokens, chance in zip(self.plain.units, plain_chances(scores, share), strict=True):
-                for place in itertools.product(tokens, range(uniform.shape[1])):
-                    (kept if uniform[place] < chance else dropped).append(place)
-            ns.append(max(0.0, (sufficiency(self.lost(kept)) - nothing) / (1 - nothing)))
-            nc.append(min(1.0, max(0.0, self.lost(dropped)) / (1 - nothing)))
-        return sum(nc) / len(nc), sum(ns) / len(ns)
+    assert (
+        keep_probabilities(holes, [0.25]).tolist()
+        == keep_probabilities(np.array([1.0, 3, 1, 1]), [0.25]).tolist()
+    )
+    assert keep_probabilities(np.full(2, np.nan), [0.25]).tolist() == [[0.25, 0.25]]
 
 
 CASES: dict[str, tuple[Callable[[], Explainer], Data]] = {
-    "words": (explainer_of, {}),
-    "tokens": (explainer_of, {"unit": "token", "seed": 3}),
-    "pairs": (explainer_of, {"pair": "second"}),
-    "a value": (lambda: explainer_of(num_labels=1), {}),
-    "relative positions": (lambda: explainer_of("deberta-v2"), {}),
-    "encoder and decoder": (lambda: explainer_of("bart"), {}),
-    "Llama": (lambda: explainer_of("llama", padding_side="left", **DECODER), {"operator": "unk"}),
-    "GPT-2": (lambda: explainer_of("gpt2", pad_token=None, **DECODER), {"operator": "delete"}),
+    "words": (classifier_explainer, {}),
+    "tokens": (classifier_explainer, {"unit": "token", "seed": 3}),
+    "pairs": (classifier_explainer, {"pair": "second"}),
+    "a value": (lambda: classifier_explainer(num_labels=1), {}),
+    "relative positions": (lambda: classifier_explainer("deberta-v2"), {}),
+    "encoder and decoder": (lambda: classifier_explainer("bart"), {}),
+    "Llama": (
+        lambda: classifier_explainer("llama", padding_side="left", **DECODER),
+        {"operator": "unk"},
+    ),
+    "GPT-2": (
+        lambda: classifier_explainer("gpt2", pad_token=None, **DECODER),
+        {"operator": "delete"},
+    ),
 }
 
 
@@ -184,20 +102,22 @@ def test_both_metrics_of_every_text(case: str) -> None:
         rows = [{**row, "text": f"{row['second']} bel"} for row in rows[1:]]
     before = {name: value.clone() for name, value in explainer.model.state_dict().items()}
     options = {**options, "methods": ["normxlogit", "norm", "random"], "draws": 2}
-    with rows_reaching(explainer.model) as run_with:
+    with rows_reaching_model(explainer.model) as run_with:
         found = explainer.evaluate(rows, **options, metrics=["soft"])
-    with rows_reaching(explainer.model) as run_without:
+    with rows_reaching_model(explainer.model) as run_without:
         bare = explainer.evaluate(rows, **options)
     expected: dict[str, dict[str, list[float]]] = {}
-    known: dict[int, PlainSoft] = {}
+    known: dict[int, PlainSoftEvaluation] = {}
     is_decoder = case in ("Llama", "GPT-2")
     for record in found.scores.to_pylist():
         number, row = record["row"], rows[record["row"]]
         item = (row["text"], row["second"]) if "pair" in options else row["text"]
         if number not in known:
             unit = options.get("unit", "word")
-            plain = Plain(explainer, item, "unk", unit, reads_last=is_decoder)
-            known[number] = PlainSoft(explainer, item, plain, number, options.get("seed", 0))
+            plain = PlainEvaluation(explainer, item, "unk", unit, reads_last=is_decoder)
+            known[number] = PlainSoftEvaluation(
+                explainer, item, plain, number, options.get("seed", 0)
+            )
         soft = known[number]
         if soft.room <= 1e-6:
             assert np.isnan([record[name] for name in SOFT]).all()
@@ -301,7 +221,7 @@ def soft_values(explainer: Explainer, rows: Any, **options: Any) -> NDArray[np.f
 
 
 def test_masks_depend_on_the_seed_and_the_row_alone() -> None:
-    explainer = explainer_of(num_labels=1)
+    explainer = classifier_explainer(num_labels=1)
     whole = soft_values(explainer, TEXTS)
     assert (soft_values(explainer, TEXTS) == whole).all()
     np.testing.assert_allclose(soft_values(explainer, TEXTS, limit=2), whole[:2], atol=1e-3)
@@ -315,11 +235,11 @@ def test_stopped_at_each_part_it_goes_on_to_the_same_files(
 ) -> None:
     monkeypatch.setattr("normxlogit.evaluation.report.write_report", lambda *_: None)
     monkeypatch.setattr(run, "AT_A_TIME", 2)
-    explainer = explainer_of()
+    explainer = classifier_explainer()
     options: Data = {"methods": ["norm", "random"], "metrics": ["soft"], "draws": 2}
     for name in ("whole", "again"):
         explainer.evaluate(TEXTS, tmp_path / name, **options)
-    assert content(tmp_path / "again") == content(tmp_path / "whole")
+    assert output_bytes(tmp_path / "again") == output_bytes(tmp_path / "whole")
     for stop in range(3):
         folder, saved = tmp_path / str(stop), 0
 
@@ -337,13 +257,13 @@ def test_stopped_at_each_part_it_goes_on_to_the_same_files(
                 explainer.evaluate(TEXTS, folder, **options)
         assert len(list((folder / ".parts").glob("0*.parquet"))) == stop
         explainer.evaluate(TEXTS, folder, **options)
-        assert content(folder) == content(tmp_path / "whole")
-    assert all((tmp_path / "whole" / name).exists() for name in FILES)
+        assert output_bytes(folder) == output_bytes(tmp_path / "whole")
+    assert all((tmp_path / "whole" / name).exists() for name in OUTPUT_FILES)
 
 
 def test_the_preset_of_the_paper_has_no_whole_special_tokens() -> None:
     with pytest.raises(OptionError, match=r"keeps special tokens whole.*take preset 'corrected'"):
-        explainer_of().evaluate(TEXTS, methods=["norm"], metrics=["soft"], preset="paper")
+        classifier_explainer().evaluate(TEXTS, methods=["norm"], metrics=["soft"], preset="paper")
 
 
 class BackwardsForSequenceClassification(BagForSequenceClassification):  # type: ignore[no-untyped-call]
@@ -369,7 +289,7 @@ class FickleForSequenceClassification(BagForSequenceClassification):  # type: ig
     ("kind", "reason"),
     [
         (BackwardsForSequenceClassification, "does not look them up one by one"),
-        (FickleForSequenceClassification, r"with its own put in their place, says \[\["),
+        (FickleForSequenceClassification, r"with its own embeddings put in place gives \[\["),
     ],
 )
 def test_models_whose_embeddings_cannot_be_replaced(kind: Any, reason: str) -> None:

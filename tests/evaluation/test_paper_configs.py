@@ -16,8 +16,10 @@ from typer.testing import CliRunner
 
 from experiments.paper import faithfulness, standins
 from normxlogit import OptionError, cli
+from normxlogit.cli.model import ModelOptions
 from normxlogit.evaluation.plan import plan_of
-from tests.evaluation.test_evaluate import TEXTS, explainer_of
+from tests.helpers.evaluation import TEXTS
+from tests.helpers.models import classifier_explainer
 from tests.helpers.paths import ROOT
 
 Data = dict[str, Any]
@@ -58,8 +60,8 @@ def test_settings_of_the_second_experiment(tmp_path: Path, monkeypatch: pytest.M
         raise OptionError("that is enough.")
 
     command = sys.modules["normxlogit.cli.evaluate"]
-    monkeypatch.setattr("normxlogit.evaluation.blimp.run.blimp", blimp)
-    monkeypatch.setattr(command, "load", lambda model, **_: f"loaded {model}")
+    monkeypatch.setattr("normxlogit.evaluation.benchmark.run.blimp", blimp)
+    monkeypatch.setattr(command, "load", lambda options: f"loaded {options.model}")
     monkeypatch.setattr(command, "prefer_cached_data", lambda _: None)
     arguments = ["--config", str(CONFIGS / f"{OF_EVIDENCE}.yaml"), "-o", str(tmp_path / "out")]
     result = CliRunner().invoke(cli.app, ["evaluate", *arguments])
@@ -79,8 +81,8 @@ def test_settings_are_what_the_command_takes(
         asked.append((source, options))
         raise OptionError("that is enough.")
 
-    def load(model: str, **_: Any) -> Any:
-        assert model
+    def load(options: ModelOptions) -> Any:
+        assert options.model
         return SimpleNamespace(evaluate=evaluate)
 
     command = sys.modules["normxlogit.cli.evaluate"]
@@ -98,7 +100,7 @@ def test_settings_are_what_the_command_takes(
     assert options.pop("progress")
     columns = [options.pop(key, None) for key in ("text", "pair", "label", "subset", "split")]
     plan = plan_of(**options)
-    methods = {candidate.method for candidate in plan.candidates}
+    methods = {spec.method for spec in plan.method_specs}
     assert plan.preset.name == ("corrected" if last == "corrected" else "paper")
     assert plan.operator == ("unk" if last == "llama2" else None)
     assert plan.max_length == (90 if task == "mnli" else None)
@@ -162,7 +164,7 @@ def results(published: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         patch.setattr("sys.argv", ["-", "--data", str(published), "--output", str(work / "data")])
         standins.main()
         for task, labels in LABELS.items():
-            explainer = explainer_of(num_labels=len(labels))
+            explainer = classifier_explainer(num_labels=len(labels))
             classifier: Any = explainer.model.classifier
             classifier.weight.data *= 20  # so that figures are not all about 0
             explainer.model.config.id2label = dict(enumerate(labels))

@@ -16,8 +16,8 @@ from sklearn.metrics import (
 from transformers import PreTrainedTokenizerBase
 
 from normxlogit import Attribution, Explainer, InputError, OptionError
+from normxlogit.evaluation import agreement
 from normxlogit.evaluation.metrics.plausibility import (
-    agreement,
     auprc,
     average_precision,
     dot_product,
@@ -130,12 +130,12 @@ def test_figures_of_rankings(case: tuple[Any, Any], seed: int) -> None:
     [
         ([1, 2], [False, False], "no token of 2 is evidence"),
         ([1, 2], [True, True], "every token of 2 is evidence"),
-        ([], [], "evidence is a bool"),
+        ([], [], "evidence must be a bool"),
         ([], np.zeros(0, bool), "no token of 0"),
         ([1, np.nan, np.inf], [True, False, False], "2 of 3 scores are nan or infinite"),
         ([1, 2, 3], [True, False], r"of the same tokens, \[tokens\]; got \[3\] and \[2\]"),
         ([[1, 2]], [[True, False]], r"got \[1, 2\] and \[1, 2\]"),
-        ([1, 2, 3], [0, 2, 1], "a bool for each token, and this is int64"),
+        ([1, 2, 3], [0, 2, 1], "a bool for each token, got int64"),
     ],
 )
 def test_what_cannot_be_compared_is_refused(

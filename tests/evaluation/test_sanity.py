@@ -273,7 +273,7 @@ def test_the_meter_says_what_goes_on_after_the_last_row(
             super().say(doing)
             happened.append(doing)
 
-    for name in ("sanity_of", "costs_of"):
+    for name in ("check_sanity", "measure_costs"):
         done = getattr(run, name)
 
         def noted(*given: Any, name: str = name, done: Any = done) -> Any:
@@ -284,8 +284,8 @@ def test_the_meter_says_what_goes_on_after_the_last_row(
     monkeypatch.setattr(run, "Meter", Seen)
     two_sided.evaluate(TEXTS, methods=["norm"], operator="unk", metrics=metrics, ratios=[0.5])
     after = happened[len(happened) - happened[::-1].index("rows") :]
-    checks = ["sanity checks", "sanity_of"] if metrics else []
-    assert after == [*checks, "timing the methods", "costs_of"]
+    checks = ["sanity checks", "check_sanity"] if metrics else []
+    assert after == [*checks, "timing the methods", "measure_costs"]
 
 
 def test_a_regression_has_no_other_class(words: PreTrainedTokenizerBase) -> None:

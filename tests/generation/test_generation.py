@@ -23,7 +23,7 @@ import normxlogit as nxl
 from normxlogit.query import Query
 from normxlogit.tasks import InputOptions
 from tests.helpers.builders import tokenizer
-from tools.coverage.zoo import tiny_config
+from tests.helpers.zoo import tiny_config
 
 GUIDED: Any = GenerationConfig(guidance_scale=1.7, max_new_tokens=3)  # type: ignore[no-untyped-call]
 ANY_CAUSAL: Any = AutoModelForCausalLM

@@ -23,7 +23,7 @@ from typer.testing import CliRunner
 import normxlogit as nxl
 from normxlogit import cli
 from tests.helpers.builders import tokenizer
-from tools.coverage.zoo import tiny_config
+from tests.helpers.zoo import tiny_config
 
 PROMPT = "A great movie with poor performers."
 OTHER = "The plot"
@@ -143,19 +143,19 @@ def test_closing_after_the_end_keeps_the_result(explainer: nxl.Explainer) -> Non
 
 def test_another_thread_can_close(explainer: nxl.Explainer) -> None:
     """Also while the reader waits for a token."""
-    asked, go_on = threading.Event(), threading.Event()
+    waiting, go_on = threading.Event(), threading.Event()
 
     class Slow(StoppingCriteria):
         def __call__(self, input_ids: Any, _scores: Any, **_options: Any) -> Any:
-            asked.set()
+            waiting.set()
             go_on.wait(LIMIT)
             return torch.zeros(len(input_ids), dtype=torch.bool)
 
     stream = explainer.generate_stream(PROMPT, **options(400), stopping_criteria=[Slow()])
-    found: list[int] = []
-    reader = threading.Thread(target=lambda: found.append(len(list(stream))))
+    counts: list[int] = []
+    reader = threading.Thread(target=lambda: counts.append(len(list(stream))))
     reader.start()
-    assert asked.wait(LIMIT)
+    assert waiting.wait(LIMIT)
     closer = threading.Thread(target=stream.close)
     closer.start()
     reader.join(LIMIT)
@@ -164,8 +164,8 @@ def test_another_thread_can_close(explainer: nxl.Explainer) -> None:
     go_on.set()
     closer.join(LIMIT)
     assert not closer.is_alive()
-    assert len(found) == 1
-    assert found[0] <= 1
+    assert len(counts) == 1
+    assert counts[0] <= 1
     assert stream.result is None
 
 
@@ -239,9 +239,9 @@ def test_streams_of_one_model_at_once(explainer: nxl.Explainer) -> None:
     for n, steps in enumerate(zip(*streams, strict=True)):
         for step, whole in zip(steps, alone, strict=True):
             assert step.target.id == whole.targets[n].id
-            known = step.scores.shape[-1]
+            width = step.scores.shape[-1]
             np.testing.assert_allclose(
-                step.scores[0], whole.scores[n, :known], rtol=1e-4, atol=1e-5
+                step.scores[0], whole.scores[n, :width], rtol=1e-4, atol=1e-5
             )
     assert n == 4
     for stream, whole in zip(streams, alone, strict=True):
@@ -341,7 +341,7 @@ def test_a_script_may_end_before_its_stream(model: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [
         (None, "cannot read chat.json: No such file"),
         (b"", "is not JSON"),
@@ -364,7 +364,7 @@ def test_chats_that_are_none(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     content: bytes | None,
-    said: str,
+    message: str,
 ) -> None:
     monkeypatch.chdir(tmp_path)
     if content is not None:
@@ -377,7 +377,7 @@ def test_chats_that_are_none(
     assert result.stderr.startswith("normxlogit: ")
     assert result.stderr.count("\n") == 1
     assert result.stderr.count("chat.json") <= 1
-    assert said in result.stderr
+    assert message in result.stderr
 
 
 def test_a_chat_is_answered_as_it_is_made(model: Path, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from tokenizers import (
 )
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
-from tools.coverage.zoo import tiny_model
+from tests.helpers.zoo import tiny_model
 
 CORPUS = [
     "A great movie with poor performers. I didn't like it, but they're unbelievably good!",
@@ -24,7 +24,7 @@ CORPUS = [
     "premise hypothesis first second one two three four five six seven eight nine ten",
 ]
 SPECIALS = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
-"""In the order of the ids that the tiny models of `tools.coverage.zoo` use."""
+"""In the order of the ids that the tiny models of `tests.helpers.zoo` use."""
 
 KINDS = ("wordpiece", "bpe", "unigram")
 

@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from normxlogit import GenerationAttribution, Prediction, Target
+from normxlogit import Attribution, GenerationAttribution, Prediction, Target
 from normxlogit.results.base import Provenance
 from normxlogit.text.message import Message
 from normxlogit.text.words import word_numbers
 
-MADE = Provenance(
+PROVENANCE = Provenance(
     model="some/model",
     revision="abc123",
     architecture="SomeForCausalLM",
@@ -36,7 +36,7 @@ CHAT = (
 )
 
 
-def pieces(text: str) -> list[tuple[int, int]]:
+def token_spans(text: str) -> list[tuple[int, int]]:
     """Where tokens like those of a byte-level tokenizer are: with their space before them."""
     return [match.span() for match in _TOKEN.finditer(text)]
 
@@ -50,23 +50,23 @@ def generation(
     start: str | None = "<s>",
     layers: tuple[int, ...] = (12,),
     seed: int = 0,
-    **made: Any,
+    **provenance: Any,
 ) -> GenerationAttribution:
     """A generation with random scores, that of the first token being by far the largest."""
-    spans = [pieces(prompt), pieces(answer)]
-    segments = [n for n, own in enumerate(spans) for _ in own]
-    offsets = [span for own in spans for span in own]
-    both = (prompt, answer)
-    tokens = [both[n][slice(*span)] for n, span in zip(segments, offsets, strict=True)]
-    answered = list(spans[1])
+    spans = [token_spans(prompt), token_spans(answer)]
+    segments = [n for n, part in enumerate(spans) for _ in part]
+    offsets = [span for part in spans for span in part]
+    texts = (prompt, answer)
+    tokens = [texts[n][slice(*span)] for n, span in zip(segments, offsets, strict=True)]
+    answer_offsets = list(spans[1])
     if start is not None:
         tokens, segments, offsets = [start, *tokens], [-1, *segments], [(0, 0), *offsets]
     if end is not None:
         tokens, segments, offsets = [*tokens, end], [*segments, -1], [*offsets, (0, 0)]
-        answered.append((len(answer), len(answer)))
+        answer_offsets.append((len(answer), len(answer)))
     special = np.array([bool(_SPECIAL.fullmatch(t.strip())) for t in tokens])
     segments = [-1 if is_special else s for s, is_special in zip(segments, special, strict=True)]
-    count, first = len(answered), len(tokens) - len(answered)
+    count, first = len(answer_offsets), len(tokens) - len(answer_offsets)
     random = np.random.default_rng(seed)
     axes: tuple[str, ...] = ("target",)
     shape: tuple[int, ...] = (count, len(tokens))
@@ -80,9 +80,9 @@ def generation(
         Target(tokens[first + n], 100 + n, 5.0 + n, float(random.uniform(0.4, 1)), first + n - 1)
         for n in range(count)
     )
-    numbers = word_numbers((prompt, answer), offsets, segments, [None] * len(tokens))
+    numbers = word_numbers(texts, offsets, segments, [None] * len(tokens))
     return GenerationAttribution(
-        texts=(prompt, answer),
+        texts=texts,
         tokens=tuple(tokens),
         scores=scores.astype(np.float32),
         axes=axes,
@@ -93,25 +93,87 @@ def generation(
         targets=targets,
         layers=layers,
         prediction=Prediction("token", targets, ()),
-        provenance=replace(MADE, **made),
+        provenance=replace(PROVENANCE, **provenance),
         norms=np.ones(len(tokens), np.float32),
         messages=tuple(messages),
-        answer_offsets=np.array(answered, np.int32),
+        answer_offsets=np.array(answer_offsets, np.int32),
         answer_special=np.array([i < 0 for i in segments[first:]]),
     )
 
 
 def chat(
-    said: Sequence[tuple[str, str]] = CHAT,
+    turns: Sequence[tuple[str, str]] = CHAT,
     answer: str = "Paris.\n\nAbout 2.1 million people live there.",
     **options: Any,
 ) -> GenerationAttribution:
     """A generation that answers a chat."""
     prompt, messages = "", []
-    for role, content in said:
+    for role, content in turns:
         prompt += f"<|im_start|>{role}\n"
         messages.append(Message(role, len(prompt), len(prompt) + len(content)))
         prompt += f"{content}<|im_end|>\n"
     prompt += "<|im_start|>assistant\n"
     options = {"end": "<|im_end|>", **options}
     return generation(prompt, answer, messages=messages, start=None, **options)
+
+
+def attribution(
+    text: str,
+    spans: list[tuple[int, int]],
+    scores: Any,
+    *,
+    labels: tuple[str, ...] = ("NEGATIVE", "POSITIVE"),
+    explained: tuple[int, ...] = (1,),
+    layers: tuple[int, ...] = (6,),
+    axes: tuple[str, ...] = (),
+    problem: str = "single_label_classification",
+    **provenance: Any,
+) -> Attribution:
+    """An attribution to these spans, between a [CLS] and a [SEP] with the largest scores by far."""
+    scores = np.array(scores, np.float32)
+    frame = np.full((*scores.shape[:-1], 1), 100, np.float32)
+    count = len(spans)
+    regression = problem == "regression"
+    outputs = tuple(
+        Target(label, i, float(i), None if regression else (i + 1) / (len(labels) + 1))
+        for i, label in enumerate(labels)
+    )
+    provenance = {
+        "architecture": "SomeForSequenceClassification",
+        "readout": "closeness" if regression else "logit",
+        **provenance,
+    }
+    return Attribution(
+        texts=(text,),
+        tokens=("[CLS]", *(text[slice(*span)] for span in spans), "[SEP]"),
+        scores=np.concatenate([frame, scores, frame], -1),
+        special=np.array([True, *[False] * count, True]),
+        offsets=np.array([(0, 0), *spans, (0, 0)], np.int32),
+        segments=np.array([-1, *[0] * count, -1], np.int32),
+        word_numbers=np.array([-1, *range(count), -1], np.int32),
+        axes=axes,
+        targets=tuple(outputs[i] for i in explained),
+        layers=layers,
+        prediction=Prediction(problem, outputs[-1:], outputs),
+        provenance=replace(PROVENANCE, **provenance),
+        norms=np.ones(count + 2, np.float32),
+        unit="word",
+    )
+
+
+def word_spans(text: str) -> list[tuple[int, int]]:
+    """The spans of words between spaces."""
+    spans, start = [], 0
+    for word in text.split():
+        start = text.index(word, start)
+        spans.append((start, start + len(word)))
+        start += len(word)
+    return spans
+
+
+def word_attribution(text: str, scores: Any, **options: Any) -> Attribution:
+    """An attribution whose tokens are the words between spaces."""
+    return attribution(text, word_spans(text), scores, **options)
+
+
+GOOD_BAD = word_attribution("good  but\n bad", [4.0, 0.0, -2.0])

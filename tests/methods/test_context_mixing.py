@@ -1,7 +1,6 @@
 """Attention, its rollout and value zeroing against loops over what the model itself computes."""
 
 import copy
-import json
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -9,20 +8,20 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
 from torch import Tensor, nn
 from transformers import (
-    BertConfig,
-    BertForSequenceClassification,
     PreTrainedModel,
-    RobertaConfig,
-    RobertaForSequenceClassification,
 )
 
 import normxlogit as nxl
-from tests.helpers.paths import REFERENCES
-from tests.model.test_invariance import state_of
-from tools.coverage.zoo import tiny_inputs, tiny_model
+from tests.helpers.references import (
+    REFERENCE_INPUTS,
+    reference_inputs,
+    reference_model,
+    reference_numbers,
+)
+from tests.helpers.state import model_state
+from tests.helpers.zoo import tiny_inputs, tiny_model
 
 METHODS = ("attention", "attention_rollout", "value_zeroing")
 
@@ -253,34 +252,19 @@ def test_value_zeroing_where_layers_share_a_block() -> None:
                 np.testing.assert_allclose(scores[row][layer], expected, rtol=1e-4, atol=1e-6)
 
 
-def references(model: str) -> tuple[PreTrainedModel, list[str]]:
-    config = json.loads((REFERENCES / f"{model}.json").read_text())
-    loaded: PreTrainedModel
-    if model == "bert":
-        loaded = BertForSequenceClassification(BertConfig(**config))
-    else:
-        loaded = RobertaForSequenceClassification(RobertaConfig(**config))
-    loaded.load_state_dict(load_file(REFERENCES / f"{model}.safetensors"))
-    names = load_file(REFERENCES / "inputs.safetensors")
-    texts = sorted({name.split("/")[1] for name in names if name.startswith(f"{model}/")})
-    return loaded.train(False), [f"{model}/{number}" for number in texts]
-
-
 @pytest.mark.parametrize("model_type", ["bert", "roberta"])
 def test_what_the_authors_code_gives(model_type: str) -> None:
     """Value zeroing by Mohebbi et al.'s code, attention rollout by Ferrando et al.'s."""
-    model, texts = references(model_type)
-    tensors = load_file(REFERENCES / "inputs.safetensors")
-    zeroing = load_file(REFERENCES / "value_zeroing.safetensors")
-    alti = load_file(REFERENCES / "alti.safetensors")
-    assert len(texts) > 3
-    for text in texts:
-        names = ("input_ids", "token_type_ids")
-        inputs = {n: tensors[f"{text}/{n}"][None] for n in names if f"{text}/{n}" in tensors}
-        asked: Any = {"inputs": inputs, "layer": "all"}
-        layers = nxl.attribute(model, **asked, method="value_zeroing", rollout=False)
-        rollout = nxl.attribute(model, **asked, method="value_zeroing")
-        attention = nxl.attribute(model, **asked, method="attention_rollout")
+    model = reference_model(model_type, torch.float32)
+    zeroing, alti = reference_numbers("value_zeroing"), reference_numbers("alti")
+    numbers = [number for kind, number in REFERENCE_INPUTS if kind == model_type]
+    assert len(numbers) > 3
+    for number in numbers:
+        text = f"{model_type}/{number}"
+        query: Any = {"inputs": reference_inputs(model_type, number), "layer": "all"}
+        layers = nxl.attribute(model, **query, method="value_zeroing", rollout=False)
+        rollout = nxl.attribute(model, **query, method="value_zeroing")
+        attention = nxl.attribute(model, **query, method="attention_rollout")
         for actual, expected in (
             (layers, zeroing[f"{text}/value_zeroing/scores"]),
             (rollout, zeroing[f"{text}/value_zeroing/rollout"]),
@@ -389,9 +373,9 @@ def test_multiple_choice(method: str) -> None:
 def test_the_model_is_as_it_was(model_type: str, method: str) -> None:
     model = tiny_model(model_type).train()
     inputs = tiny_inputs(model, padding=None)
-    before = state_of(model)
+    before = model_state(model)
     nxl.attribute(model, inputs, method=method)
-    assert state_of(model) == before
+    assert model_state(model) == before
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -400,7 +384,7 @@ def test_the_model_is_as_it_was_after_an_error(
 ) -> None:
     model = tiny_model("bert")
     inputs = tiny_inputs(model, padding=None)
-    before = state_of(model)
+    before = model_state(model)
 
     def fail(*_args: Any, **_kwargs: Any) -> None:
         raise RuntimeError("no such thing")
@@ -408,7 +392,7 @@ def test_the_model_is_as_it_was_after_an_error(
     monkeypatch.setattr("transformers.models.bert.modeling_bert.eager_attention_forward", fail)
     with pytest.raises(nxl.UnsupportedHeadError, match="no such thing"):
         nxl.attribute(model, inputs, method=method)
-    assert state_of(model) == before
+    assert model_state(model) == before
 
 
 @pytest.mark.parametrize(

@@ -1,23 +1,24 @@
 """GlobEnc, ALTI and DecompX, against what their authors' code gives and algebra on the model."""
 
 import copy
-import json
-from functools import cache
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
-from transformers import AutoConfig, AutoModelForSequenceClassification
 
 import normxlogit as nxl
 from normxlogit.methods import alti, decompx, globenc
 from tests.helpers.builders import classifier, tokenizer
-from tests.helpers.paths import REFERENCES
-from tools.coverage.zoo import tiny_inputs, tiny_model
+from tests.helpers.references import (
+    REFERENCE_INPUTS,
+    reference_inputs,
+    reference_model,
+    reference_numbers,
+)
+from tests.helpers.zoo import tiny_inputs, tiny_model
 
 METHODS = ["globenc", "alti", "decompx"]
 MAPS = {"globenc": ("enc", "rollout"), "alti": ("contributions", "rollout")}
@@ -26,35 +27,10 @@ REFUSED = ["albert", "distilbert", "deberta-v2", "llama", "gpt2", "bart", "t5", 
 CLOSE = {torch.float64: 1e-6, torch.float32: 1e-5}
 """Scores are float32 of either."""
 
-EXAMPLES = [("bert", n) for n in range(5)] + [("roberta", n) for n in range(4)]
-
-
-@cache
-def references(name: str) -> dict[str, Tensor]:
-    return load_file(REFERENCES / f"{name}.safetensors")
-
-
-@cache
-def published(kind: str, dtype: torch.dtype) -> Any:
-    """The model of the references."""
-    config = AutoConfig.for_model(**json.loads((REFERENCES / f"{kind}.json").read_text()))
-    auto: Any = AutoModelForSequenceClassification
-    model = auto.from_config(config)
-    model.load_state_dict(references(kind))
-    return model.to(dtype).eval()
-
-
-def published_inputs(kind: str, number: int) -> dict[str, Tensor]:
-    return {
-        name: references("inputs")[key][None].long()
-        for name in ("input_ids", "token_type_ids")
-        if (key := f"{kind}/{number}/{name}") in references("inputs")
-    }
-
 
 def together(kind: str) -> tuple[dict[str, Tensor], list[int]]:
     """All inputs of the references in one batch, and how long each is."""
-    rows = [published_inputs(kind, number) for name, number in EXAMPLES if name == kind]
+    rows = [reference_inputs(kind, number) for name, number in REFERENCE_INPUTS if name == kind]
     for row in rows:
         row["attention_mask"] = torch.ones_like(row["input_ids"])
     padded = {
@@ -70,15 +46,15 @@ def assert_near(actual: Tensor, expected: Tensor, within: float) -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
-@pytest.mark.parametrize(("kind", "number"), EXAMPLES)
+@pytest.mark.parametrize(("kind", "number"), REFERENCE_INPUTS)
 @pytest.mark.parametrize("method", MAPS)
 def test_maps_are_those_of_the_authors(
     method: str, kind: str, number: int, dtype: torch.dtype
 ) -> None:
-    model, inputs = published(kind, dtype), published_inputs(kind, number)
+    model, inputs = reference_model(kind, dtype), reference_inputs(kind, number)
     for rollout in (False, True):
         key = f"{kind}/{number}/{method}/{MAPS[method][rollout]}"
-        expected = references(method)[key][:, 0]  # the row of [CLS] in every layer
+        expected = reference_numbers(method)[key][:, 0]  # the row of [CLS] in every layer
         result = nxl.attribute(model, inputs, method=method, layer="all", rollout=rollout)
         for layer, (scores, reference) in enumerate(
             zip(result.scores[0], expected, strict=True), 1
@@ -92,11 +68,11 @@ def test_maps_are_those_of_the_authors(
         torch.testing.assert_close(last, result.scores[:, -1])
 
 
-@pytest.mark.parametrize(("kind", "number"), EXAMPLES)
+@pytest.mark.parametrize(("kind", "number"), REFERENCE_INPUTS)
 def test_in_float64_all_rows_are_those_of_the_authors(
     kind: str, number: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    model, inputs = published(kind, torch.float64), published_inputs(kind, number)
+    model, inputs = reference_model(kind, torch.float64), reference_inputs(kind, number)
     for module, name, key in (
         (alti, "alti_map", "alti/contributions"),
         (globenc, "globenc_map", "globenc/enc"),
@@ -113,20 +89,22 @@ def test_in_float64_all_rows_are_those_of_the_authors(
         method = key.split("/")[0]
         options: dict[str, Any] = {} if method == "decompx" else {"layer": "all"}
         nxl.attribute(model, inputs, method=method, **options)
-        expected = references(method)[f"{kind}/{number}/{key}"]
+        expected = reference_numbers(method)[f"{kind}/{number}/{key}"]
         assert_near(torch.stack(maps).reshape(expected.shape), expected, 1e-12)
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
-@pytest.mark.parametrize(("kind", "number"), EXAMPLES)
+@pytest.mark.parametrize(("kind", "number"), REFERENCE_INPUTS)
 def test_outputs_are_decomposed_as_by_the_authors(
     kind: str, number: int, dtype: torch.dtype
 ) -> None:
-    model, inputs = published(kind, dtype), published_inputs(kind, number)
+    model, inputs = reference_model(kind, dtype), reference_inputs(kind, number)
     result = nxl.attribute(model, inputs, method="decompx", target="all")
-    expected = references("decompx")[f"{kind}/{number}/decompx/classifier"].T
+    expected = reference_numbers("decompx")[f"{kind}/{number}/decompx/classifier"].T
     assert_near(result.scores[0], expected, CLOSE[dtype])
-    assert_near(result.scores[0].sum(-1), references("inputs")[f"{kind}/{number}/logits"], 1e-5)
+    assert_near(
+        result.scores[0].sum(-1), reference_numbers("inputs")[f"{kind}/{number}/logits"], 1e-5
+    )
     assert result.unsigned is None
     assert result.readout == "logit"
     two = nxl.attribute(model, inputs, method="decompx", target=2, contrast=0).scores[0]
@@ -136,14 +114,16 @@ def test_outputs_are_decomposed_as_by_the_authors(
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("kind", ["bert", "roberta"])
 def test_padding_changes_nothing(kind: str, method: str) -> None:
-    model = published(kind, torch.float32)
+    model = reference_model(kind, torch.float32)
     inputs, lengths = together(kind)
     batch = nxl.attribute(model, inputs, method=method, target="all").scores
     for number, (scores, length) in enumerate(zip(batch, lengths, strict=True)):
         if method == "decompx":
-            expected = references(method)[f"{kind}/{number}/decompx/classifier"].T
+            expected = reference_numbers(method)[f"{kind}/{number}/decompx/classifier"].T
         else:
-            expected = references(method)[f"{kind}/{number}/{method}/rollout"][-1, :1].expand(3, -1)
+            expected = reference_numbers(method)[f"{kind}/{number}/{method}/rollout"][
+                -1, :1
+            ].expand(3, -1)
         assert_near(scores[:, :length], expected, 1e-5)
         assert scores[:, length:].isnan().all()
 
@@ -202,9 +182,9 @@ def test_heads_for_every_token(model_type: str, mapping: str, position: Tensor |
     result = nxl.attribute(model, inputs, method="decompx", position=position)
     read = torch.full((3, 1), 6) if position is None else position.reshape(3, -1)
     expected = logits[torch.arange(3)[:, None], read].max(-1).values
-    there = read >= 0
+    is_read = read >= 0
     sums = result.scores.nansum(-1).reshape(3, -1)
-    torch.testing.assert_close(sums[there], expected[there], rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(sums[is_read], expected[is_read], rtol=1e-4, atol=1e-4)
     for method in MAPS:
         scores = nxl.attribute(model, inputs, method=method, position=position).scores
         assert scores.shape == result.scores.shape
@@ -292,8 +272,8 @@ def test_one_token(method: str) -> None:
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 @pytest.mark.parametrize("method", METHODS)
 def test_half_precision_is_near(method: str, dtype: torch.dtype) -> None:
-    model = published("bert", torch.float32)
-    inputs = published_inputs("bert", 1)
+    model = reference_model("bert", torch.float32)
+    inputs = reference_inputs("bert", 1)
     exact = nxl.attribute(model, inputs, target=1, method=method).scores
     near = nxl.attribute(copy.deepcopy(model).to(dtype), inputs, target=1, method=method).scores
     assert near.dtype == torch.float32

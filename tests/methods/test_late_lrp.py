@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 import normxlogit as nxl
-from tools.coverage.zoo import Padding, tiny_inputs, tiny_model
+from tests.helpers.zoo import Padding, tiny_inputs, tiny_model
 
 
 def divided(states: Tensor, norm: Any, *, centred: bool = True) -> Tensor:

@@ -13,7 +13,7 @@ import normxlogit as nxl
 from normxlogit.methods import METHODS, register
 from normxlogit.methods.head_on_top import logat
 from normxlogit.model.numerics import probability
-from tools.coverage.zoo import tiny_config, tiny_inputs, tiny_model
+from tests.helpers.zoo import tiny_config, tiny_inputs, tiny_model
 
 
 class Bert:

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import pytest
 
+from tests.helpers.zoo import MAPPINGS
 from tools.coverage.compare import Result, compare
-from tools.coverage.zoo import MAPPINGS
 
 EQUAL = {
     "sequence-classification": """

@@ -16,7 +16,8 @@ from transformers import PreTrainedTokenizerBase
 import normxlogit as nxl
 from normxlogit.errors import ModelError, NormXLogitError, UnsupportedHeadError
 from tests.helpers.builders import classifier, tokenizer
-from tools.coverage.zoo import tiny_inputs, tiny_model
+from tests.helpers.state import model_state
+from tests.helpers.zoo import tiny_inputs, tiny_model
 
 TEXTS = [
     "A great movie with poor performers.",
@@ -173,26 +174,6 @@ def test_threads_with_one_model_get_what_one_gets(explainer: nxl.Explainer) -> N
             np.testing.assert_allclose(score, expected[index % len(TEXTS)], rtol=1e-6)
 
 
-def state_of(model: nn.Module) -> dict[str, Any]:
-    """Everything that can be told of a model: attributes, containers' contents, weights, modes."""
-    state: dict[str, Any] = {}
-    for name, module in model.named_modules():
-        for key, value in module.__dict__.items():
-            where = f"{name}.{key}"
-            if isinstance(value, (dict, set, list)):
-                items = value.items() if isinstance(value, dict) else enumerate(value)
-                state[where] = [(k, id(v)) for k, v in items]
-            else:
-                state[where] = (type(value), value if isinstance(value, (int, str)) else id(value))
-        state[f"{name} forward"] = "forward" in module.__dict__
-    for name, tensor in model.state_dict().items():
-        state[f"weight {name}"] = (tensor.data_ptr(), tensor._version, tensor.sum().item())
-    config: Any = model.config
-    state["config"] = copy.deepcopy(config.to_dict())
-    state["config attributes"] = copy.deepcopy(config.__dict__)
-    return state
-
-
 def raises_unknown_label(model: nn.Module, inputs: dict[str, Any]) -> None:
     with pytest.raises(nxl.OptionError):
         nxl.attribute(model, inputs, target="no such label")
@@ -222,9 +203,9 @@ def test_the_model_is_as_it_was(
     model = tiny_model(model_type).train(mode == "train")
     inputs = tiny_inputs(model, padding=None)
     kept = {key: value.clone() for key, value in inputs.items()}
-    before = state_of(model)
+    before = model_state(model)
     call(model, inputs)
-    after = state_of(model)
+    after = model_state(model)
     assert {key for key in before if before[key] != after.get(key)} == set()
     assert before.keys() == after.keys()
     assert all(torch.equal(inputs[key], kept[key]) for key in kept)

@@ -16,7 +16,7 @@ from normxlogit.results.base import Prediction, Result, Target
 from normxlogit.results.image import ImageAttribution
 from tests.helpers.builders import classifier
 from tests.helpers.paths import ROOT
-from tests.helpers.results import MADE, chat, generation
+from tests.helpers.results import PROVENANCE, chat, generation
 
 SCHEMA = json.loads((ROOT / "docs/attribution.schema.json").read_text())
 VALIDATOR = Draft202012Validator(SCHEMA)
@@ -28,7 +28,7 @@ COMMON: dict[str, Any] = {
     "targets": (DOG,),
     "layers": (12,),
     "prediction": Prediction("single_label_classification", (DOG,), (DOG,)),
-    "provenance": MADE,
+    "provenance": PROVENANCE,
     "special": np.array([True, False, False, False, False]),
 }
 IMAGE = ImageAttribution(size=(32, 32), original=(64, 60), **COMMON)

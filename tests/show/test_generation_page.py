@@ -19,9 +19,8 @@ from normxlogit.show.html import fragment, page
 from normxlogit.show.markup import signed
 from normxlogit.show.plot import figure
 from normxlogit.show.terminal import plain
-from tests.conftest import find_browser
-from tests.helpers.results import CHAT, chat, generation
-from tests.show.test_show import GOOD_BAD, Reader
+from tests.helpers.pages import HTMLReader, find_browser
+from tests.helpers.results import CHAT, GOOD_BAD, chat, generation
 
 HOSTILE = "</script><script>alert(1)</script>\"'& <b>\u2028<!-- x"
 LONG = "The committee met on Tuesday, and argued that Dr. Alvarez had been right since 2015. " * 33
@@ -80,7 +79,7 @@ def test_without_a_script_the_whole_answer_is_drawn(name: str) -> None:
 def test_prompt_and_answer_stay_whole(name: str) -> None:
     result = CASES[name]
     html = page([result])
-    read = Reader(html)
+    read = HTMLReader(html)
     assert [name for name, _ in read.elements].count("script") == 2
     prompt = html.partition('class="nx-prompt"')[2].partition("<h3>Answer</h3>")[0]
     answer = html.partition('class="nx-text nx-answer"')[2].partition("</div>")[0]
@@ -98,9 +97,9 @@ def test_nothing_in_the_texts_is_taken_for_html() -> None:
         assert "<!--" not in html
         assert "\u2028" not in html.partition("application/json")[2].partition("</script>")[0]
         assert "alert" in " ".join(numbers(html)["names"])
-        names = {element for element, _ in Reader(html).elements}
+        names = {element for element, _ in HTMLReader(html).elements}
         assert "b" in names
-        assert Reader(html).text("mark").count("alert") >= 2
+        assert HTMLReader(html).text("mark").count("alert") >= 2
 
 
 def test_data_are_what_the_scores_are() -> None:
@@ -132,7 +131,7 @@ def test_a_page_has_style_and_script_once_and_a_fragment_no_ids() -> None:
     piece = fragment(CASES["chat"])
     assert CASES["chat"]._repr_html_() == piece
     assert piece.count('"use strict"') == 1
-    assert not [1 for _, attributes in Reader(piece).elements if "id" in attributes]
+    assert not [1 for _, attributes in HTMLReader(piece).elements if "id" in attributes]
     css = piece.partition("<style>")[2].partition("</style>")[0]
     css = re.sub(r"@media[^{]*\{", "", css)
     for rule in css.split("}"):
@@ -142,7 +141,7 @@ def test_a_page_has_style_and_script_once_and_a_fragment_no_ids() -> None:
 
 def test_kinds_share_a_page() -> None:
     html = page([GOOD_BAD, CASES["plain"], Failure("x", InputError("no")), CASES["chat"]])
-    read = Reader(html)
+    read = HTMLReader(html)
     articles = [a["class"] for name, a in read.elements if name == "article"]
     kinds = ("text", "generation", "failure", "generation")
     assert articles == [f"normxlogit nx-{kind}" for kind in kinds]
@@ -151,7 +150,7 @@ def test_kinds_share_a_page() -> None:
 
 def test_a_chat_shows_its_messages_and_their_sums() -> None:
     result = CASES["chat"]
-    read = Reader(page([result]))
+    read = HTMLReader(page([result]))
     assert read.text("h4") == "systemuser"
     messages = result.by("message")
     whole = Exhibit(result)
@@ -162,7 +161,7 @@ def test_a_chat_shows_its_messages_and_their_sums() -> None:
 
 def test_one_token_is_shown_in_its_answer() -> None:
     html = page([CASES["plain"].at(2)])
-    assert Reader(html).text("h3") == "PromptAnswer“It”"
+    assert HTMLReader(html).text("h3") == "PromptAnswer“It”"
     words = CASES["plain"].words()
     scores = words.scores[2] / np.nanmax(np.abs(words.scores[2][~words.special]))
     shares = lit(html, "column")

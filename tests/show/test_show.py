@@ -2,7 +2,6 @@ import builtins
 import io
 import re
 from dataclasses import replace
-from html.parser import HTMLParser
 from typing import Any
 
 import numpy as np
@@ -19,113 +18,12 @@ from normxlogit import (
     Prediction,
     Target,
 )
-from normxlogit.results.base import Provenance
 from normxlogit.show import phrases
 from normxlogit.show.html import fragment, page
 from normxlogit.show.plot import bars
 from normxlogit.show.terminal import plain, render
-
-HOSTILE = "<script>alert(1)</script>\"'& <b>"
-
-
-def attribution(
-    text: str,
-    spans: list[tuple[int, int]],
-    scores: Any,
-    *,
-    labels: tuple[str, ...] = ("NEGATIVE", "POSITIVE"),
-    explained: tuple[int, ...] = (1,),
-    layers: tuple[int, ...] = (6,),
-    axes: tuple[str, ...] = (),
-    problem: str = "single_label_classification",
-    **made: Any,
-) -> Attribution:
-    """Tokens of those spans between a [CLS] and a [SEP] whose scores are by far the largest."""
-    scores = np.array(scores, np.float32)
-    frame = np.full((*scores.shape[:-1], 1), 100, np.float32)
-    count = len(spans)
-    regression = problem == "regression"
-    outputs = tuple(
-        Target(label, i, float(i), None if regression else (i + 1) / (len(labels) + 1))
-        for i, label in enumerate(labels)
-    )
-    provenance = Provenance(
-        model="some/model",
-        revision="abc123",
-        architecture="SomeForSequenceClassification",
-        dtype="float32",
-        method="normxlogit",
-        readout="closeness" if regression else "logit",
-        of_output=False,
-        unsigned=None,
-        reads_layers=True,
-        contrast=None,
-        options={},
-        versions={"normxlogit": "1.2.3"},
-    )
-    return Attribution(
-        texts=(text,),
-        tokens=("[CLS]", *(text[slice(*span)] for span in spans), "[SEP]"),
-        scores=np.concatenate([frame, scores, frame], -1),
-        special=np.array([True, *[False] * count, True]),
-        offsets=np.array([(0, 0), *spans, (0, 0)], np.int32),
-        segments=np.array([-1, *[0] * count, -1], np.int32),
-        word_numbers=np.array([-1, *range(count), -1], np.int32),
-        axes=axes,
-        targets=tuple(outputs[i] for i in explained),
-        layers=layers,
-        prediction=Prediction(problem, outputs[-1:], outputs),
-        provenance=replace(provenance, **made),
-        norms=np.ones(count + 2, np.float32),
-        unit="word",
-    )
-
-
-def spans_of(text: str) -> list[tuple[int, int]]:
-    """The spans of words between spaces."""
-    spans, start = [], 0
-    for word in text.split():
-        start = text.index(word, start)
-        spans.append((start, start + len(word)))
-        start += len(word)
-    return spans
-
-
-def of_words(text: str, scores: Any, **options: Any) -> Attribution:
-    return attribution(text, spans_of(text), scores, **options)
-
-
-GOOD_BAD = of_words("good  but\n bad", [4.0, 0.0, -2.0])
-
-
-class Reader(HTMLParser):
-    """Collects the elements of a page with their attributes, the marks' texts and all text."""
-
-    VOID = frozenset({"meta", "br", "link", "img"})
-
-    def __init__(self, html: str) -> None:
-        super().__init__()
-        self.elements: list[tuple[str, dict[str, str | None]]] = []
-        self.path: list[str] = []
-        self.texts: list[tuple[str, str]] = []
-        self.feed(html)
-        self.close()
-        assert self.path == [], "an element was not closed"
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.elements.append((tag, dict(attrs)))
-        if tag not in self.VOID:
-            self.path.append(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.path.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        if "style" not in self.path:
-            self.texts.append((self.path[-1] if self.path else "", data))
-
-    def text(self, *tags: str) -> str:
-        return "".join(data for tag, data in self.texts if tag in tags or not tags)
+from tests.helpers.pages import HOSTILE, HTMLReader
+from tests.helpers.results import GOOD_BAD, attribution, word_attribution
 
 
 def colored(shown: Attribution, **options: Any) -> str:
@@ -169,15 +67,17 @@ def test_terminal_says_what_was_predicted_and_by_what() -> None:
     assert "POSITIVE 66.7%" in lines
     assert "Explained" not in lines
     assert "some/model" in lines
-    other = plain(of_words("a b", [1.0, 2.0], explained=(0,), contrast="POSITIVE"))
+    other = plain(word_attribution("a b", [1.0, 2.0], explained=(0,), contrast="POSITIVE"))
     assert "Explained   NEGATIVE 33.3%, rather than POSITIVE 66.7%" in other
 
 
 def test_a_contrast_is_found_by_name_before_number() -> None:
-    shown = of_words("a b", [1.0, 2.0], labels=("2", "1", "0"), explained=(1,), contrast="2")
+    shown = word_attribution(
+        "a b", [1.0, 2.0], labels=("2", "1", "0"), explained=(1,), contrast="2"
+    )
     assert "rather than 2 25.0%" in plain(shown)
     assert "+ speaks for 1   - speaks for 2" in plain(shown)
-    assert "A positive score speaks for 1 rather than 2" in Reader(page([shown])).text("p")
+    assert "A positive score speaks for 1 rather than 2" in HTMLReader(page([shown])).text("p")
 
 
 def test_special_tokens_are_left_out_unless_asked_for() -> None:
@@ -197,7 +97,7 @@ def test_colours_tell_for_from_against() -> None:
 def test_a_long_text_is_shown_whole_with_its_strongest_words() -> None:
     words = [f"w{i}" for i in range(50)]
     scores = [float(i % 2 or -i) for i in range(50)]
-    lines = plain(of_words(" ".join(words), scores))
+    lines = plain(word_attribution(" ".join(words), scores))
     text, table = lines.split("\n\n", 2)[1:]
     assert text.split() == words
     rows = [line.split()[0] for line in table.split("\n\n")[0].splitlines()]
@@ -208,7 +108,7 @@ def test_a_long_text_is_shown_whole_with_its_strongest_words() -> None:
 
 
 def test_every_target_has_its_block() -> None:
-    lines = plain(of_words("a b", [[1.0, 2], [3, -4]], explained=(0, 1), axes=("target",)))
+    lines = plain(word_attribution("a b", [[1.0, 2], [3, -4]], explained=(0, 1), axes=("target",)))
     assert lines.index("Explained   NEGATIVE") < lines.index("Explained   POSITIVE")
     assert lines.count("a b\n") == 2
 
@@ -216,7 +116,7 @@ def test_every_target_has_its_block() -> None:
 def test_layers_are_a_table_that_fits() -> None:
     layers = tuple(range(1, 25))
     scores = np.arange(48).reshape(24, 2)
-    lines = plain(of_words("a b", scores, layers=layers, axes=("layer",)))
+    lines = plain(word_attribution("a b", scores, layers=layers, axes=("layer",)))
     assert max(map(len, lines.splitlines())) <= 88
     for layer in layers:
         assert f"L{layer}" in lines.split()
@@ -224,7 +124,9 @@ def test_layers_are_a_table_that_fits() -> None:
 
 
 def test_regression_shows_its_value() -> None:
-    shown = of_words("a b", [1.0, 2.0], labels=("LABEL_0",), explained=(0,), problem="regression")
+    shown = word_attribution(
+        "a b", [1.0, 2.0], labels=("LABEL_0",), explained=(0,), problem="regression"
+    )
     assert "Prediction  0.000" in plain(shown)
     assert "LABEL_0" not in plain(shown)
     assert "%" not in plain(shown)
@@ -232,22 +134,22 @@ def test_regression_shows_its_value() -> None:
 
 
 def test_a_text_cannot_steer_the_terminal() -> None:
-    shown = of_words("a\x1b[31m \x07b\x9b", [1.0, 2.0])
+    shown = word_attribution("a\x1b[31m \x07b\x9b", [1.0, 2.0])
     assert not set(plain(shown)) & set("\x1b\x07\x9b")
     assert "a␛[31m" in plain(shown)
 
 
 def test_pairs_are_labelled() -> None:
-    one = of_words("a b", [1.0, -1.0])
+    one = word_attribution("a b", [1.0, -1.0])
     pair = replace(one, texts=("a", "b"), segments=np.array([-1, 0, 1, -1], np.int32))
     pair = replace(pair, offsets=np.array([(0, 0), (0, 1), (0, 1), (0, 0)], np.int32))
     assert "Text 1  a\nText 2  b\n" in plain(pair)
-    assert Reader(page([pair])).text("h4") == "Text 1Text 2"
+    assert HTMLReader(page([pair])).text("h4") == "Text 1Text 2"
 
 
 @pytest.mark.parametrize("scores", [[0.0, 0.0], [1e-9, -1e-9], [1e9, -3e8], [-1.0, -2.0]])
 def test_any_scale_of_scores_can_be_shown(scores: list[float]) -> None:
-    shown = of_words("a b", scores)
+    shown = word_attribution("a b", scores)
     assert bar_of(plain(shown), "a")
     assert "nan" not in page([shown])
     assert bars(shown)
@@ -261,14 +163,14 @@ def test_percentages_do_not_claim_certainty(value: float, expected: str) -> None
 
 
 def hostile() -> Attribution:
-    shown = of_words(HOSTILE, [1.0, -1.0], labels=(HOSTILE, HOSTILE), contrast="0")
+    shown = word_attribution(HOSTILE, [1.0, -1.0], labels=(HOSTILE, HOSTILE), contrast="0")
     made = replace(shown.provenance, model=HOSTILE, revision=HOSTILE, options={"o": HOSTILE})
     return replace(shown, provenance=made)
 
 
 @pytest.mark.parametrize("make", [lambda a: page([a]), lambda a: page([a] * 2), fragment])
 def test_script_tags_and_quotes_stay_text(make: Any) -> None:
-    read, harmless = Reader(make(hostile())), Reader(make(GOOD_BAD))
+    read, harmless = HTMLReader(make(hostile())), HTMLReader(make(GOOD_BAD))
     names = {name for name, _ in read.elements}
     assert names <= {name for name, _ in harmless.elements} | {"h3"}
     assert "script" not in names
@@ -280,7 +182,7 @@ def test_script_tags_and_quotes_stay_text(make: Any) -> None:
 
 
 def test_a_failure_is_told_in_its_place() -> None:
-    read = Reader(page([GOOD_BAD, Failure(HOSTILE, InputError("<i>no</i>")), GOOD_BAD]))
+    read = HTMLReader(page([GOOD_BAD, Failure(HOSTILE, InputError("<i>no</i>")), GOOD_BAD]))
     assert "script" not in {name for name, _ in read.elements}
     assert "<i>no</i>" in read.text("p")
     assert [name for name, _ in read.elements].count("article") == 3
@@ -292,19 +194,19 @@ def test_page_needs_no_network() -> None:
     assert "http" not in html
     assert "url(" not in html
     assert "@import" not in html
-    assert not {"link", "script", "img", "iframe"} & {name for name, _ in Reader(html).elements}
+    assert not {"link", "script", "img", "iframe"} & {name for name, _ in HTMLReader(html).elements}
     assert ("meta", {"name": "viewport", "content": "width=device-width, initial-scale=1"}) in (
-        Reader(html).elements
+        HTMLReader(html).elements
     )
 
 
 def test_page_keeps_the_text_as_it_was() -> None:
-    read = Reader(page([GOOD_BAD]))
+    read = HTMLReader(page([GOOD_BAD]))
     assert read.text("mark", "div").strip().startswith("good  but\n bad")
 
 
 def test_page_carries_signs_without_colour() -> None:
-    read = Reader(page([GOOD_BAD]))
+    read = HTMLReader(page([GOOD_BAD]))
     marks = [attributes for name, attributes in read.elements if name == "mark"]
     assert [mark["title"] for mark in marks if "title" in mark] == [
         "+4.00, POSITIVE",
@@ -318,7 +220,7 @@ def test_page_carries_signs_without_colour() -> None:
 
 
 def test_bars_of_the_page_share_a_zero_line() -> None:
-    read = Reader(page([GOOD_BAD]))
+    read = HTMLReader(page([GOOD_BAD]))
     styles = [attributes["style"] for name, attributes in read.elements if name == "i"]
     assert styles == [
         "left:33.33%;width:66.67%",
@@ -330,7 +232,7 @@ def test_bars_of_the_page_share_a_zero_line() -> None:
 
 
 def test_page_says_what_made_it() -> None:
-    text = Reader(page([GOOD_BAD])).text("dd")
+    text = HTMLReader(page([GOOD_BAD])).text("dd")
     for fact in (
         "some/model",
         "abc123",
@@ -340,13 +242,15 @@ def test_page_says_what_made_it() -> None:
     ):
         assert fact in text
     assert "normxlogit 1.2.3" in text
-    assert phrases.CAVEAT in Reader(page([GOOD_BAD])).text("p")
+    assert phrases.CAVEAT in HTMLReader(page([GOOD_BAD])).text("p")
 
 
 def test_page_has_a_heat_map_of_layers_for_each_target() -> None:
     scores = np.arange(12).reshape(2, 3, 2)
-    shown = of_words("a b", scores, explained=(0, 1), layers=(1, 2, 3), axes=("target", "layer"))
-    read = Reader(page([shown]))
+    shown = word_attribution(
+        "a b", scores, explained=(0, 1), layers=(1, 2, 3), axes=("target", "layer")
+    )
+    read = HTMLReader(page([shown]))
     assert [a.get("class") for n, a in read.elements if n == "table"] == ["nx-heat", "nx-heat"]
     assert read.text("h3") == "Explained: NEGATIVE 33.3%Explained: POSITIVE 66.7%"
 
@@ -361,7 +265,7 @@ def test_fragment_styles_only_itself() -> None:
 
 
 def test_plot_draws_what_the_scores_are() -> None:
-    (axes,) = bars(of_words("good $x$ bad", [4.0, 0.5, -2.0])).axes
+    (axes,) = bars(word_attribution("good $x$ bad", [4.0, 0.5, -2.0])).axes
     widths = [patch.get_width() for patch in axes.patches if isinstance(patch, Rectangle)]
     assert widths == [4.0, 0.5, -2.0]
     assert [label.get_text() for label in axes.get_yticklabels()] == ["good", "$x$", "bad"]
@@ -372,7 +276,9 @@ def test_plot_draws_what_the_scores_are() -> None:
 def test_plot_has_a_panel_for_each_target_and_a_heat_map_of_layers() -> None:
     scores = np.arange(12).reshape(2, 3, 2)
     figure = bars(
-        of_words("a b", scores, explained=(0, 1), layers=(1, 2, 3), axes=("target", "layer"))
+        word_attribution(
+            "a b", scores, explained=(0, 1), layers=(1, 2, 3), axes=("target", "layer")
+        )
     )
     images = [axes.images[0].get_array() for axes in figure.axes if axes.images]
     assert [image.tolist() for image in images if image is not None] == [
@@ -403,7 +309,7 @@ def test_attribution_shows_itself_by_these() -> None:
 
 def tagged(text: str, tags: dict[str, str], scores: Any) -> Attribution:
     """A tagger's: one target for each of these words, all of them with the label's id 1."""
-    shown = of_words(text, scores, explained=(0,) * len(tags), axes=("target",))
+    shown = word_attribution(text, scores, explained=(0,) * len(tags), axes=("target",))
     words = text.split()
     targets = tuple(
         Target(label, 1, 3.0, 0.98, words.index(word) + 1) for word, label in tags.items()
@@ -421,7 +327,7 @@ def test_tags_are_shown_with_their_words() -> None:
     assert lines.index("Explained   Anna → B-PER 98.0%") < lines.index("Explained   Berlin → B-LOC")
     assert "+5.00" in lines.partition("Explained   Berlin")[2].partition("speaks")[0]
     assert "+ speaks for B-LOC" in lines
-    read = Reader(page([shown]))
+    read = HTMLReader(page([shown]))
     assert read.text("h3") == "Explained: Anna → B-PER 98.0%Explained: Berlin → B-LOC 98.0%"
     titles = [axes.get_title() for axes in bars(shown).axes]
     assert titles == ["Anna → B-PER 98.0%", "Berlin → B-LOC 98.0%"]
@@ -443,7 +349,7 @@ def test_a_tag_is_contrasted_by_name() -> None:
 
 
 def of_tokens(*labels: str, **options: Any) -> Attribution:
-    shown = of_words("The capital is", [1.0, 2.0, -1.0], **options)
+    shown = word_attribution("The capital is", [1.0, 2.0, -1.0], **options)
     outputs = tuple(Target(x, n, 9.0 - n, 0.5**n / 2, 3) for n, x in enumerate(labels))
     said = Prediction("token", outputs[:1], outputs)
     return replace(shown, targets=outputs[:1], prediction=said)
@@ -455,7 +361,7 @@ def test_tokens_of_a_language_model_can_be_seen() -> None:
     assert 'Prediction  " Paris" 50.0%   next "↵" 25.0%, Lyon 12.5%, " a" 6.2%' in lines
     assert '+ speaks for " Paris"' in lines
     assert "Explained" not in lines
-    assert '" Paris"' in Reader(page([shown])).text("strong")
+    assert '" Paris"' in HTMLReader(page([shown])).text("strong")
     other = of_tokens(" Paris", " Lyon", contrast=" Lyon")
     assert 'Explained   " Paris" 50.0%, rather than " Lyon" 25.0%' in plain(other)
 
@@ -490,9 +396,9 @@ def test_choices_are_shown_with_the_others() -> None:
 
 
 def test_sinks_are_marked_and_not_coloured() -> None:
-    shown = of_words("good but bad", [400.0, 1.0, -2.0])
+    shown = word_attribution("good but bad", [400.0, 1.0, -2.0])
     shown = replace(shown, special=np.array([True, True, False, False, True]))
-    marks = [a for name, a in Reader(page([shown])).elements if name == "mark"]
+    marks = [a for name, a in HTMLReader(page([shown])).elements if name == "mark"]
     assert marks[0].get("class") == "nx-special"
     assert "sink" in (marks[0].get("title") or "")
     assert "style" not in marks[0]

@@ -1,7 +1,7 @@
 """Explanations of sounds, against algebra on what the models themselves give."""
 
-import builtins
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +18,9 @@ from normxlogit.results.base import Result
 from normxlogit.show.html import fragment, page
 from normxlogit.show.terminal import plain
 from normxlogit.tasks import InputOptions
-from normxlogit.tasks.media.base import Sounds
-from normxlogit.tasks.media.positions import Axis
-from normxlogit.tasks.media.preprocessing import sound_axis
+from normxlogit.tasks.media.audio import AudioExplainer
+from normxlogit.tasks.media.positions import GridAxis
+from normxlogit.tasks.media.preprocessing import audio_axis
 
 hf: Any = transformers
 
@@ -35,7 +35,7 @@ SMALL = {
 HOSTILE = "<script>alert(1)</script>\"'& <b>"
 
 
-def made(kind: Any, config: Any) -> Any:
+def build(kind: Any, config: Any) -> Any:
     torch.manual_seed(0)
     model = kind(config).eval()
     with torch.no_grad():
@@ -48,12 +48,12 @@ def wav2vec2(**fields: Any) -> Any:
     config = hf.Wav2Vec2Config(
         **SMALL | {"conv_dim": (16,) * 7, "classifier_proj_size": 16} | fields
     )
-    return made(hf.Wav2Vec2ForSequenceClassification, config)
+    return build(hf.Wav2Vec2ForSequenceClassification, config)
 
 
 def ast(seconds: int = 4) -> tuple[Any, Any]:
     frames = {"max_length": 100 * seconds, "num_mel_bins": 64}
-    model = made(hf.ASTForAudioClassification, hf.ASTConfig(**SMALL | frames))
+    model = build(hf.ASTForAudioClassification, hf.ASTConfig(**SMALL | frames))
     return model, hf.ASTFeatureExtractor(**frames)
 
 
@@ -70,7 +70,7 @@ def whisper() -> tuple[Any, Any]:
         num_labels=3,
         classifier_proj_size=16,
     )
-    return made(hf.WhisperForAudioClassification, config), hf.WhisperFeatureExtractor()
+    return build(hf.WhisperForAudioClassification, config), hf.WhisperFeatureExtractor()
 
 
 def noise(seconds: float = 1.0, seed: int = 0) -> np.ndarray[Any, Any]:
@@ -78,14 +78,14 @@ def noise(seconds: float = 1.0, seed: int = 0) -> np.ndarray[Any, Any]:
     return sound.astype(np.float32)
 
 
-def explain(model: Any, extractor: Any, *items: Any, **asked: Any) -> list[AudioAttribution]:
-    reader = Sounds(model, extractor, "some/model")
-    encoded = {n: reader.encode(item, InputOptions()) for n, item in enumerate(items)}
-    found = []
-    for result in reader.explain(encoded, Query(**asked), 4).values():
+def explain(model: Any, extractor: Any, *items: Any, **options: Any) -> list[AudioAttribution]:
+    explainer = AudioExplainer(model, extractor, "some/model")
+    encoded = {n: explainer.encode(item, InputOptions()) for n, item in enumerate(items)}
+    results = []
+    for result in explainer.explain(encoded, Query(**options), 4).values():
         assert isinstance(result, AudioAttribution), result
-        found.append(result)
-    return found
+        results.append(result)
+    return results
 
 
 # Scores
@@ -93,45 +93,45 @@ def explain(model: Any, extractor: Any, *items: Any, **asked: Any) -> list[Audio
 
 def test_a_steps_score_is_its_norm_times_what_the_head_says_of_it() -> None:
     model, extractor, sound = wav2vec2(), hf.Wav2Vec2FeatureExtractor(), noise()
-    (found,) = explain(model, extractor, (sound, RATE), target=2)
+    (result,) = explain(model, extractor, (sound, RATE), target=2)
     values = extractor(sound, sampling_rate=RATE, return_tensors="pt")
     with torch.no_grad():
         states = model.wav2vec2(**values, output_hidden_states=True)
-        said = model.classifier(model.projector(states.last_hidden_state))[0, :, 2]
-    expected = states.hidden_states[0][0].norm(dim=-1) * said
-    np.testing.assert_allclose(found.scores, expected, rtol=2e-4, atol=1e-6)
-    np.testing.assert_array_equal(found.track(), found.scores)
-    assert not found.special.any()
+        logits = model.classifier(model.projector(states.last_hidden_state))[0, :, 2]
+    expected = states.hidden_states[0][0].norm(dim=-1) * logits
+    np.testing.assert_allclose(result.scores, expected, rtol=2e-4, atol=1e-6)
+    np.testing.assert_array_equal(result.track(), result.scores)
+    assert not result.special.any()
 
 
 def test_a_spectrograms_patches_and_their_sum_over_frequency() -> None:
     model, extractor = ast()
     sound = noise(4.0)
-    (found,) = explain(model, extractor, (sound, RATE), target=1)
+    (result,) = explain(model, extractor, (sound, RATE), target=1)
     values = extractor(sound, sampling_rate=RATE, return_tensors="pt")
     with torch.no_grad():
         states = model.audio_spectrogram_transformer(**values, output_hidden_states=True)
-        said = model.classifier(states.last_hidden_state)[0, :, 1]
-    expected = (states.hidden_states[0][0].norm(dim=-1) * said)[2:].reshape(5, 39)
-    assert found.grid == (5, 39)
-    assert found.special[:2].all()
-    assert not found.special[2:].any()
-    np.testing.assert_allclose(found.patches(), expected, rtol=2e-3, atol=1e-5)
-    np.testing.assert_allclose(found.track(), expected.sum(0), rtol=2e-3, atol=1e-5)
+        logits = model.classifier(states.last_hidden_state)[0, :, 1]
+    expected = (states.hidden_states[0][0].norm(dim=-1) * logits)[2:].reshape(5, 39)
+    assert result.grid == (5, 39)
+    assert result.special[:2].all()
+    assert not result.special[2:].any()
+    np.testing.assert_allclose(result.patches(), expected, rtol=2e-3, atol=1e-5)
+    np.testing.assert_allclose(result.track(), expected.sum(0), rtol=2e-3, atol=1e-5)
 
 
 def test_whisper_hears_to_the_sounds_end() -> None:
     model, extractor = whisper()
-    (found,) = explain(model, extractor, (noise(1.25), RATE), target=0)
+    (result,) = explain(model, extractor, (noise(1.25), RATE), target=0)
     values = extractor(noise(1.25), sampling_rate=RATE, return_tensors="pt").input_features
     with torch.no_grad():
         states = model.encoder(values, output_hidden_states=True)
-        said = model.classifier(model.projector(states.last_hidden_state))[0, :, 0]
-    expected = states.hidden_states[0][0].norm(dim=-1) * said
-    np.testing.assert_allclose(found.scores, expected, rtol=2e-4, atol=1e-5)
-    assert len(found) == 1500
-    assert found.track().shape == (63,)
-    assert found.times()[-1, 1] == np.float32(1.25)
+        logits = model.classifier(model.projector(states.last_hidden_state))[0, :, 0]
+    expected = states.hidden_states[0][0].norm(dim=-1) * logits
+    np.testing.assert_allclose(result.scores, expected, rtol=2e-4, atol=1e-5)
+    assert len(result) == 1500
+    assert result.track().shape == (63,)
+    assert result.times()[-1, 1] == np.float32(1.25)
 
 
 def test_targets_and_layers() -> None:
@@ -140,8 +140,8 @@ def test_targets_and_layers() -> None:
     assert every.scores.shape == (3, 2, 197)
     assert every.patches().shape == (3, 2, 5, 39)
     assert every.track().shape == (3, 2, 39)
-    (one,) = explain(model, extractor, (noise(4.0), RATE), target=1)
-    np.testing.assert_allclose(every.select(target=1, layer=2).scores, one.scores, rtol=1e-4)
+    (single,) = explain(model, extractor, (noise(4.0), RATE), target=1)
+    np.testing.assert_allclose(every.select(target=1, layer=2).scores, single.scores, rtol=1e-4)
     with pytest.raises(OptionError, match="axes"):
         every.top()
 
@@ -150,11 +150,11 @@ def test_sounds_of_one_length_together_and_of_others_alone() -> None:
     model, extractor = wav2vec2(), hf.Wav2Vec2FeatureExtractor()
     sounds = [noise(s, n) for n, s in enumerate((0.5, 0.5, 0.8, 0.5, 1.1))]
     together = explain(model, extractor, *[(sound, RATE) for sound in sounds], target=0)
-    for sound, found in zip(sounds, together, strict=True):
+    for sound, result in zip(sounds, together, strict=True):
         (alone,) = explain(model, extractor, (sound, RATE), target=0)
-        np.testing.assert_allclose(found.scores, alone.scores, rtol=1e-4, atol=1e-6)
-        np.testing.assert_array_equal(found.times(), alone.times())
-        assert found.duration == len(sound) / RATE
+        np.testing.assert_allclose(result.scores, alone.scores, rtol=1e-4, atol=1e-6)
+        np.testing.assert_array_equal(result.times(), alone.times())
+        assert result.duration == len(sound) / RATE
 
 
 # Time
@@ -162,10 +162,10 @@ def test_sounds_of_one_length_together_and_of_others_alone() -> None:
 
 def test_steps_of_a_waveform_by_arithmetic() -> None:
     """A position of wav2vec2 has read 400 samples, 320 after the one before it."""
-    (found,) = explain(wav2vec2(), hf.Wav2Vec2FeatureExtractor(), (noise(), RATE))
+    (result,) = explain(wav2vec2(), hf.Wav2Vec2FeatureExtractor(), (noise(), RATE))
     middle = (200 + 320 * np.arange(49)) / RATE
-    np.testing.assert_allclose(found.times().mean(1), middle, atol=1e-5)
-    np.testing.assert_allclose(np.diff(found.times(), axis=1), 0.02, atol=1e-5)
+    np.testing.assert_allclose(result.times().mean(1), middle, atol=1e-5)
+    np.testing.assert_allclose(np.diff(result.times(), axis=1), 0.02, atol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -183,18 +183,18 @@ def test_frames_by_arithmetic(extractor: Any, dim: int, first: float, step: floa
     """Windows of 25 ms every 10 ms; Whisper's are centred, SeamlessM4T's joined in pairs."""
 
     def features(sound: Any) -> Any:
-        made = extractor(sound, sampling_rate=RATE, return_tensors="np")
-        return next(iter(made.values()))
+        features = extractor(sound, sampling_rate=RATE, return_tensors="np")
+        return next(iter(features.values()))
 
-    found = sound_axis(features, RATE)
-    assert found is not None
-    assert found[0] == dim
-    assert found[1].step == pytest.approx(step)
-    assert found[1].first == pytest.approx(first, abs=max(1e-6, 0.1 * step))
+    frames = audio_axis(features, RATE)
+    assert frames is not None
+    assert frames[0] == dim
+    assert frames[1].step == pytest.approx(step)
+    assert frames[1].first == pytest.approx(first, abs=max(1e-6, 0.1 * step))
 
 
 def test_what_shows_no_time_is_not_guessed() -> None:
-    assert sound_axis(lambda sound: np.full((1, 7), sound.sum()), RATE) is None
+    assert audio_axis(lambda sound: np.full((1, 7), sound.sum()), RATE) is None
 
 
 @pytest.mark.parametrize("kind", ["wav2vec2", "ast", "whisper", "bert"])
@@ -206,7 +206,7 @@ def test_steps_lie_when_they_sound(kind: str, at: float) -> None:
         extractor = hf.Wav2Vec2FeatureExtractor(do_normalize=False)
     elif kind == "bert":
         config = hf.Wav2Vec2BertConfig(**SMALL | {"vocab_size": 9, "classifier_proj_size": 16})
-        model = made(hf.Wav2Vec2BertForSequenceClassification, config)
+        model = build(hf.Wav2Vec2BertForSequenceClassification, config)
         extractor = hf.SeamlessM4TFeatureExtractor()
     else:
         model, extractor = ast(2) if kind == "ast" else whisper()
@@ -214,13 +214,13 @@ def test_steps_lie_when_they_sound(kind: str, at: float) -> None:
     burst = quiet.copy()
     part = slice(round(at * RATE), round((at + 0.06) * RATE))
     burst[part] += 0.5 * np.sin(np.arange(part.stop - part.start))
-    found, before = explain(model, extractor, (burst, RATE), (quiet, RATE), method="norm")
-    change = np.abs(found.track() - before.track())
+    result, before = explain(model, extractor, (burst, RATE), (quiet, RATE), method="norm")
+    change = np.abs(result.track() - before.track())
     if kind == "bert":  # each band is scaled over the whole sound, which moves all steps
         change = np.abs(change - np.median(change))
     if kind == "whisper":  # the loudest moment sets the floor of the silence after the sound
         change[-2:] = 0
-    start, end = found.times()[change.argmax()]
+    start, end = result.times()[change.argmax()]
     slack = 0.1 if kind == "ast" else 0.045
     assert start - slack <= at + 0.03 <= end + slack
 
@@ -228,27 +228,27 @@ def test_steps_lie_when_they_sound(kind: str, at: float) -> None:
 def test_a_last_frame_that_is_half_padding_is_left_out() -> None:
     """SeamlessM4T fills up to an even number of frames and masks the last pair."""
     config = hf.Wav2Vec2BertConfig(**SMALL | {"vocab_size": 9, "classifier_proj_size": 16})
-    model = made(hf.Wav2Vec2BertForSequenceClassification, config)
+    model = build(hf.Wav2Vec2BertForSequenceClassification, config)
     sounds = [(noise(0.5 + 0.01 * n), RATE) for n in range(4)]
-    for found in explain(model, hf.SeamlessM4TFeatureExtractor(), *sounds):
-        assert found.seconds is not None
-        assert not np.isnan(found.scores).any()
+    for result in explain(model, hf.SeamlessM4TFeatureExtractor(), *sounds):
+        assert result.seconds is not None
+        assert not np.isnan(result.scores).any()
 
 
 def test_a_sound_that_is_not_heard_to_its_end_is_refused() -> None:
     model, extractor = ast(2)
-    reader = Sounds(model, extractor, "")
-    items = {0: reader.encode((noise(3.0), RATE), InputOptions())}
+    explainer = AudioExplainer(model, extractor, "")
+    items = {0: explainer.encode((noise(3.0), RATE), InputOptions())}
     assert "lasts 3.0 seconds, and the model hears 1.9" in str(
-        reader.explain(items, Query(), 1)[0]
-    ) or "hears 2.0" in str(reader.explain(items, Query(), 1)[0])
+        explainer.explain(items, Query(), 1)[0]
+    ) or "hears 2.0" in str(explainer.explain(items, Query(), 1)[0])
 
 
 def test_a_reduced_axis() -> None:
-    axis = Axis(100).reduced(20, kernel=10, stride=5, padding=0)
+    axis = GridAxis(100).reduced(20, kernel=10, stride=5, padding=0)
     assert (axis.first, axis.step) == (5.0, 5.0)
-    assert Axis(10).reduced(5, 3, 2, 1).first == 0.5
-    assert axis.along(Axis(100, 10.0, 2.0)).first == 10.0 + 4.5 * 2
+    assert GridAxis(10).reduced(5, 3, 2, 1).first == 0.5
+    assert axis.mapped_through(GridAxis(100, 10.0, 2.0)).first == 10.0 + 4.5 * 2
 
 
 # Sounds as they come
@@ -271,29 +271,29 @@ def test_files_tuples_dicts_and_channels_are_the_same(tmp_path: Path) -> None:
         (sound.tolist(), RATE),
     ]
     results = explain(wav2vec2(), hf.Wav2Vec2FeatureExtractor(), *items, target=0)
-    for found in results:
-        np.testing.assert_allclose(found.scores, results[0].scores, rtol=2e-3, atol=1e-5)
+    for result in results:
+        np.testing.assert_allclose(result.scores, results[0].scores, rtol=2e-3, atol=1e-5)
     assert results[2].name == "a.wav"
 
 
 def test_ogg_is_read(tmp_path: Path) -> None:
     soundfile.write(tmp_path / "a.ogg", noise(), RATE)
-    (found,) = explain(wav2vec2(), hf.Wav2Vec2FeatureExtractor(), tmp_path / "a.ogg")
-    assert found.duration == pytest.approx(1.0, abs=0.01)
+    (result,) = explain(wav2vec2(), hf.Wav2Vec2FeatureExtractor(), tmp_path / "a.ogg")
+    assert result.duration == pytest.approx(1.0, abs=0.01)
 
 
 def test_another_sampling_rate_is_refused_with_the_way_out() -> None:
-    reader = Sounds(wav2vec2(), hf.Wav2Vec2FeatureExtractor(), "")
+    explainer = AudioExplainer(wav2vec2(), hf.Wav2Vec2FeatureExtractor(), "")
     with pytest.raises(InputError, match=r"44100.*16000.*resample"):
-        reader.encode((noise(), 44100), InputOptions())
+        explainer.encode((noise(), 44100), InputOptions())
 
 
 @pytest.mark.parametrize(
     ("item", "reason"),
     [
-        (noise(), "a sound is a path"),
-        (3, "a sound is a path"),
-        ({"path": "a.wav", "bytes": b""}, "a sound is a path"),
+        (noise(), "audio is a path"),
+        (3, "audio is a path"),
+        ({"path": "a.wav", "bytes": b""}, "audio is a path"),
         ("nowhere.wav", "no file nowhere.wav"),
         ((noise(), "fast"), "sampling rate"),
         ((noise(), 0), "sampling rate"),
@@ -307,46 +307,41 @@ def test_another_sampling_rate_is_refused_with_the_way_out() -> None:
 )
 def test_what_is_no_sound_is_refused(item: Any, reason: str) -> None:
     with pytest.raises(InputError, match=reason):
-        Sounds(wav2vec2(), hf.Wav2Vec2FeatureExtractor(), "").encode(item, InputOptions())
+        AudioExplainer(wav2vec2(), hf.Wav2Vec2FeatureExtractor(), "").encode(item, InputOptions())
 
 
 def test_a_file_that_is_no_sound_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.wav").write_text("no sound")
     with pytest.raises(InputError, match=r"a\.wav"):
-        Sounds(wav2vec2(), hf.Wav2Vec2FeatureExtractor(), "").encode(
+        AudioExplainer(wav2vec2(), hf.Wav2Vec2FeatureExtractor(), "").encode(
             tmp_path / "a.wav", InputOptions()
         )
 
 
 def test_one_that_is_too_short_does_not_take_others_with_it() -> None:
-    reader = Sounds(wav2vec2(), hf.Wav2Vec2FeatureExtractor(), "")
+    explainer = AudioExplainer(wav2vec2(), hf.Wav2Vec2FeatureExtractor(), "")
     sounds = [noise(0.5), noise(0.01), noise(0.7)]
-    items = {n: reader.encode((sound, RATE), InputOptions()) for n, sound in enumerate(sounds)}
-    found = reader.explain(items, Query(), 4)
-    assert isinstance(found[0], AudioAttribution)
-    assert isinstance(found[1], Exception)
-    assert isinstance(found[2], AudioAttribution)
+    items = {n: explainer.encode((sound, RATE), InputOptions()) for n, sound in enumerate(sounds)}
+    results = explainer.explain(items, Query(), 4)
+    assert isinstance(results[0], AudioAttribution)
+    assert isinstance(results[1], Exception)
+    assert isinstance(results[2], AudioAttribution)
 
 
 @pytest.mark.parametrize("reading", [InputOptions(long="truncate"), InputOptions(position=1)])
 def test_what_is_for_texts_is_refused(reading: InputOptions) -> None:
     with pytest.raises(OptionError, match="for texts"):
-        Sounds(wav2vec2(), hf.Wav2Vec2FeatureExtractor(), "").encode((noise(), RATE), reading)
+        AudioExplainer(wav2vec2(), hf.Wav2Vec2FeatureExtractor(), "").encode(
+            (noise(), RATE), reading
+        )
 
 
 def test_soundfile_is_an_extra(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    whole = builtins.__import__
-
-    def without(name: str, *args: Any, **kwargs: Any) -> Any:
-        if name == "soundfile":
-            raise ImportError(name)
-        return whole(name, *args, **kwargs)
-
-    monkeypatch.setattr(builtins, "__import__", without)
-    reader = Sounds(wav2vec2(), hf.Wav2Vec2FeatureExtractor(), "")
+    monkeypatch.setitem(sys.modules, "soundfile", None)
+    explainer = AudioExplainer(wav2vec2(), hf.Wav2Vec2FeatureExtractor(), "")
     with pytest.raises(MissingExtraError, match=r"normxlogit\[audio\]"):
-        reader.encode(tmp_path / "a.wav", InputOptions())
-    reader.encode((noise(), RATE), InputOptions())
+        explainer.encode(tmp_path / "a.wav", InputOptions())
+    explainer.encode((noise(), RATE), InputOptions())
 
 
 # Kept and shown
@@ -354,24 +349,24 @@ def test_soundfile_is_an_extra(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
 
 def test_what_is_saved_is_loaded(tmp_path: Path) -> None:
     model, extractor = ast()
-    (found,) = explain(model, extractor, (noise(2.0), RATE), target="all", layer="all")
-    found.save(tmp_path / "a.json")
+    (result,) = explain(model, extractor, (noise(2.0), RATE), target="all", layer="all")
+    result.save(tmp_path / "a.json")
     again = Result.load(tmp_path / "a.json")
     assert isinstance(again, AudioAttribution)
-    np.testing.assert_array_equal(again.track(), found.track())
-    np.testing.assert_array_equal(again.times(), found.times())
-    np.testing.assert_array_equal(again.special, found.special)
-    assert (again.grid, again.duration) == (found.grid, found.duration)
-    assert again.to_html() == found.to_html()
+    np.testing.assert_array_equal(again.track(), result.track())
+    np.testing.assert_array_equal(again.times(), result.times())
+    np.testing.assert_array_equal(again.special, result.special)
+    assert (again.grid, again.duration) == (result.grid, result.duration)
+    assert again.to_html() == result.to_html()
     with pytest.raises(InputError, match="whole attribution"):
-        Result.from_dict(found.to_dict() | {"grid": [1]})
+        Result.from_dict(result.to_dict() | {"grid": [1]})
 
 
 def test_the_strongest_steps() -> None:
-    (found,) = explain(wav2vec2(), hf.Wav2Vec2FeatureExtractor(), (noise(), RATE))
-    (((start, end), score), *_) = found.top(3)
-    assert score == found.track().max()
-    np.testing.assert_array_equal(found.times()[found.track().argmax()], (start, end))
+    (result,) = explain(wav2vec2(), hf.Wav2Vec2FeatureExtractor(), (noise(), RATE))
+    (((start, end), score), *_) = result.top(3)
+    assert score == result.track().max()
+    np.testing.assert_array_equal(result.times()[result.track().argmax()], (start, end))
 
 
 def test_pages_are_whole_and_nothing_in_them_is_code(tmp_path: Path) -> None:
@@ -379,25 +374,25 @@ def test_pages_are_whole_and_nothing_in_them_is_code(tmp_path: Path) -> None:
     soundfile.write(name, noise(), RATE)
     labels = {0: HOSTILE, 1: "b", 2: "c"}
     for model, extractor in ((wav2vec2(id2label=labels), hf.Wav2Vec2FeatureExtractor()), ast(1)):
-        reader = Sounds(model, extractor, HOSTILE)
-        items = {0: reader.encode(name, InputOptions())}
+        explainer = AudioExplainer(model, extractor, HOSTILE)
+        items = {0: explainer.encode(name, InputOptions())}
         for query in (Query(target=0), Query(target="all"), Query(target=[0, 1], layer="all")):
-            found = reader.explain(items, query, 1)[0]
-            assert isinstance(found, AudioAttribution)
-            for html in (page([found]), page([found, found]), fragment(found)):
+            result = explainer.explain(items, query, 1)[0]
+            assert isinstance(result, AudioAttribution)
+            for html in (page([result]), page([result, result]), fragment(result)):
                 assert "<script>alert" not in html
                 assert "<img" not in html
                 assert not re.search(r"<[^>]*\b(src|href)\s*=|url\(", html)
-            assert "&lt;img src=x" in page([found])
+            assert "&lt;img src=x" in page([result])
 
 
 def test_a_terminal_shows_time() -> None:
-    (found,) = explain(wav2vec2(), hf.Wav2Vec2FeatureExtractor(), (noise(), RATE), target=1)
-    shown = plain(found)
+    (result,) = explain(wav2vec2(), hf.Wav2Vec2FeatureExtractor(), (noise(), RATE), target=1)
+    shown = plain(result)
     assert "1.00 s" in shown
     assert "speaks for LABEL_1" in shown
-    assert str(found) == shown
-    assert "1.00 s" in repr(found)
+    assert str(result) == shown
+    assert "1.00 s" in repr(result)
 
 
 def test_figures(tmp_path: Path) -> None:

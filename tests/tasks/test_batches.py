@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
 from normxlogit import Attribution, Explainer, Failure, ModelError
 from tests.helpers.builders import classifier, tokenizer
+from tests.helpers.memory import cpu_out_of_memory, gpu_out_of_memory
 
 TEXTS = ["good", "A great movie.", "The plot is not bad at all.", "one two three four five"]
 
@@ -74,17 +74,6 @@ def test_batches_are_within_texts_and_tokens(machine: Machine, batch_size: int) 
     assert_as_alone(machine, found, texts, long="truncate")
 
 
-def of_cpu() -> Exception:
-    return RuntimeError(
-        "[enforce fail at alloc_cpu.cpp:121] data. DefaultCPUAllocator: can't allocate memory: you "
-        "tried to allocate 17179869184 bytes. Error code 12 (Cannot allocate memory)"
-    )
-
-
-def of_gpu() -> Exception:
-    return torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 16.00 GiB.")
-
-
 def test_texts_are_not_padded_again_and_again(machine: Machine) -> None:
     texts = [*["good"] * 4, " ".join(["one"] * 30)]
 
@@ -105,7 +94,7 @@ def test_texts_are_not_padded_again_and_again(machine: Machine) -> None:
     assert len(machine.batches) == 1
 
 
-@pytest.mark.parametrize("error", [of_cpu, of_gpu])
+@pytest.mark.parametrize("error", [cpu_out_of_memory, gpu_out_of_memory])
 def test_batches_shrink_where_memory_runs_out(
     machine: Machine, error: Callable[[], Exception]
 ) -> None:
@@ -124,7 +113,7 @@ def test_batches_shrink_where_memory_runs_out(
     assert_as_alone(machine, again, texts)
 
 
-@pytest.mark.parametrize("error", [of_cpu, of_gpu])
+@pytest.mark.parametrize("error", [cpu_out_of_memory, gpu_out_of_memory])
 def test_one_text_that_does_not_fit(machine: Machine, error: Callable[[], Exception]) -> None:
     texts = [*TEXTS, "good " * 100]
     machine.explainer.explain(texts)
@@ -141,7 +130,7 @@ def test_one_text_that_does_not_fit(machine: Machine, error: Callable[[], Except
 
 def test_windows_of_a_text_shrink_too(machine: Machine) -> None:
     text = "good bad " * 1200
-    machine.most, machine.error = 1100, of_gpu
+    machine.most, machine.error = 1100, gpu_out_of_memory
     with pytest.warns(RuntimeWarning, match="memory ran out with a batch of"):
         (found,) = machine.explainer.explain([text], long="window")
     assert_as_alone(machine, [found], [text], long="window")

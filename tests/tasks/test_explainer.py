@@ -11,7 +11,7 @@ from transformers import EsmTokenizer, PreTrainedTokenizerBase
 
 import normxlogit as nxl
 from normxlogit import Attribution, Explainer, Failure
-from normxlogit.text.offsets import with_offsets
+from normxlogit.text.offsets import recover_offsets
 from tests.helpers.builders import classifier, tokenizer
 
 LONG = " ".join(f"{['good', 'bad', 'great', 'mess'][i % 4]}" for i in range(150))
@@ -323,7 +323,7 @@ def test_a_tokenizer_without_offsets(slow: PreTrainedTokenizerBase) -> None:
 def test_a_token_that_is_not_found_is_an_error(slow: PreTrainedTokenizerBase) -> None:
     batch = slow(["MKT"])
     with pytest.raises(nxl.InputError, match="could not be found in 'KT'"):
-        with_offsets(batch, ["KT"], slow)
+        recover_offsets(batch, ["KT"], slow)
 
 
 def test_regression_and_several_labels(wordpiece: PreTrainedTokenizerBase) -> None:

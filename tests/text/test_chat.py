@@ -9,7 +9,7 @@ from tokenizers.processors import TemplateProcessing
 from normxlogit import Attribution, Explainer, Failure, InputError, OptionError
 from normxlogit.results.generation import GenerationAttribution
 from tests.helpers.builders import tokenizer
-from tools.coverage.zoo import tiny_model
+from tests.helpers.zoo import tiny_model
 
 CHATML = (
     "{% for message in messages %}<|im_start|>{{ message['role'] }}\n"
@@ -63,52 +63,52 @@ def talker(template: str | None = CHATML, kind: str = "bpe") -> Any:
     return Explainer(model, words)
 
 
-def said(found: Attribution) -> list[tuple[str, str]]:
-    return [(m.role, found.text[m.start : m.end]) for m in found.messages]
+def spoken(result: Attribution) -> list[tuple[str, str]]:
+    return [(m.role, result.text[m.start : m.end]) for m in result.messages]
 
 
-def owners(found: Attribution) -> list[int]:
+def owners(result: Attribution) -> list[int]:
     """The message that each token begins in, by its first character that is no space; -1: none."""
     numbers = []
-    for start, end in found.offsets:
-        first = next((i for i in range(start, end) if not found.text[i].isspace()), start)
-        inside = [n for n, m in enumerate(found.messages) if m.start <= first < m.end]
+    for start, end in result.offsets:
+        first = next((i for i in range(start, end) if not result.text[i].isspace()), start)
+        inside = [n for n, m in enumerate(result.messages) if m.start <= first < m.end]
         numbers.append(inside[0] if inside else -1)
     return numbers
 
 
-def check(found: Attribution, chat: Chat, *, whole: bool = True) -> None:
+def check(result: Attribution, chat: Chat, *, whole: bool = True) -> None:
     """Messages are where they are, the rest is special, and sums are those of the tokens."""
-    assert said(found) == [(m["role"], m["content"].strip()) for m in chat]
-    owner = np.array(owners(found))
-    text = np.array([found.tokens[i] not in ("<s>", "</s>") for i in range(len(found))])
-    np.testing.assert_array_equal(found.special, (owner < 0) | ~text)
-    assert (found.segments[found.special] == -1).all()
-    assert (found.word_numbers[found.special] == -1).all()
-    shown = ~found.special & ~np.isnan(found.scores)
-    total = found.scores[shown].sum()
+    assert spoken(result) == [(m["role"], m["content"].strip()) for m in chat]
+    owner = np.array(owners(result))
+    text = np.array([result.tokens[i] not in ("<s>", "</s>") for i in range(len(result))])
+    np.testing.assert_array_equal(result.special, (owner < 0) | ~text)
+    assert (result.segments[result.special] == -1).all()
+    assert (result.word_numbers[result.special] == -1).all()
+    shown = ~result.special & ~np.isnan(result.scores)
+    total = result.scores[shown].sum()
     for part in ("message", "role"):
-        np.testing.assert_allclose(found.by(part).scores.sum(), total, rtol=1e-4, atol=1e-4)
-    by_message = found.by("message")
+        np.testing.assert_allclose(result.by(part).scores.sum(), total, rtol=1e-4, atol=1e-4)
+    by_message = result.by("message")
     for token, message in zip(by_message.tokens, chat, strict=True):
         content = message["content"].strip()
         assert token == content if whole else content.endswith(token)
     for number in range(len(chat)):
-        own = shown & (owner == number)
-        assert own.any()
+        inside = shown & (owner == number)
+        assert inside.any()
         np.testing.assert_allclose(
-            by_message.scores[number], found.scores[own].sum(), rtol=1e-4, atol=1e-4
+            by_message.scores[number], result.scores[inside].sum(), rtol=1e-4, atol=1e-4
         )
-    by_role = found.by("role")
+    by_role = result.by("role")
     roles = list(dict.fromkeys(m["role"] for m in chat))
     assert list(by_role.tokens) == roles
     for number, role in enumerate(roles):
         of_role = [n for n, m in enumerate(chat) if m["role"] == role]
-        own = shown & np.isin(owner, of_role)
+        inside = shown & np.isin(owner, of_role)
         np.testing.assert_allclose(
-            by_role.scores[number], found.scores[own].sum(), rtol=1e-4, atol=1e-4
+            by_role.scores[number], result.scores[inside].sum(), rtol=1e-4, atol=1e-4
         )
-    words = found.words()
+    words = result.words()
     np.testing.assert_allclose(words.scores[~words.special].sum(), total, rtol=1e-4, atol=1e-4)
 
 
@@ -153,64 +153,67 @@ CHATS: dict[str, Any] = {
 def test_messages_are_found_and_summed(name: str, template: str, kind: str) -> None:
     chat = CHATS[name]
     explainer = talker(TEMPLATES[template], kind)
-    found = explainer.explain(chat)
+    result = explainer.explain(chat)
     expected = explainer.tokenizer.apply_chat_template(
         chat, tokenize=False, add_generation_prompt=True
     )
-    assert found.text == expected
+    assert result.text == expected
     ids = explainer.tokenizer(expected, add_special_tokens=False)["input_ids"]
     spelled = explainer.tokenizer.convert_ids_to_tokens(ids)
-    for token, own in zip(found.tokens, spelled, strict=True):
-        assert own in (token, "<unk>")
+    for token, piece in zip(result.tokens, spelled, strict=True):
+        assert piece in (token, "<unk>")
     # Unigram makes one token of unknown characters that touch, within and without a message.
-    check(found, chat, whole=kind != "unigram")
+    check(result, chat, whole=kind != "unigram")
 
 
 @pytest.mark.parametrize("template", TEMPLATES)
 def test_white_space_around_a_message(template: str) -> None:
     chat = [{"role": "user", "content": "  a good movie\n"}]
-    found = talker(TEMPLATES[template]).explain(chat)
-    assert said(found) == [("user", "a good movie")]
-    check(found, chat)
+    result = talker(TEMPLATES[template]).explain(chat)
+    assert spoken(result) == [("user", "a good movie")]
+    check(result, chat)
 
 
 def test_the_template_is_special_and_messages_are_not() -> None:
     chat = [{"role": "user", "content": "good movie"}]
-    found = talker(kind="wordpiece").explain(chat)
-    shown = [token for token, hidden in zip(found.tokens, found.special, strict=True) if not hidden]
+    result = talker(kind="wordpiece").explain(chat)
+    shown = [
+        token for token, hidden in zip(result.tokens, result.special, strict=True) if not hidden
+    ]
     assert shown == ["good", "movie"]
-    assert found.special[0]
-    assert [token for token, _ in found.top(9)] in (["good", "movie"], ["movie", "good"])
-    assert found.words().by("message").tokens == ("good movie",)
+    assert result.special[0]
+    assert [token for token, _ in result.top(9)] in (["good", "movie"], ["movie", "good"])
+    assert result.words().by("message").tokens == ("good movie",)
 
 
 @pytest.mark.parametrize("template", TEMPLATES)
 def test_an_answer_is_a_message_of_the_assistant(template: str) -> None:
     explainer = talker(TEMPLATES[template])
-    given = explainer.explain(TALK, target=" It is a mess.")
-    made = explainer.generate(TALK, max_new_tokens=4)
-    for found in (given, made):
-        assert isinstance(found, GenerationAttribution)
-        assert said(found) == [(m["role"], m["content"]) for m in TALK]
-        by_message = found.by("message")
-        by_role = found.by("role")
+    forced = explainer.explain(TALK, target=" It is a mess.")
+    generated = explainer.generate(TALK, max_new_tokens=4)
+    for result in (forced, generated):
+        assert isinstance(result, GenerationAttribution)
+        assert spoken(result) == [(m["role"], m["content"]) for m in TALK]
+        by_message = result.by("message")
+        by_role = result.by("role")
         assert by_role.tokens == ("system", "user", "assistant")
         assert by_message.scores.shape[-1] >= len(TALK)
-        shown = ~found.special
-        total = np.nansum(found.scores[:, shown], -1)
+        shown = ~result.special
+        total = np.nansum(result.scores[:, shown], -1)
         np.testing.assert_allclose(np.nansum(by_message.scores, -1), total, rtol=1e-4, atol=1e-4)
         np.testing.assert_allclose(np.nansum(by_role.scores, -1), total, rtol=1e-4, atol=1e-4)
-        answer = found.segments == 1
+        answer = result.segments == 1
         np.testing.assert_allclose(
             np.nan_to_num(by_role.scores[:, 2]),
-            np.nansum(found.scores[:, answer & shown], -1) + np.nan_to_num(by_message.scores[:, 2]),
+            np.nansum(result.scores[:, answer & shown], -1)
+            + np.nan_to_num(by_message.scores[:, 2]),
             rtol=1e-4,
             atol=1e-4,
         )
-        whole = found.by("message").whole()
+        whole = result.by("message").whole()
         assert whole.tokens[:4] == tuple(m["content"] for m in TALK)
     ids = explainer.tokenizer(" It is a mess.", add_special_tokens=False)["input_ids"]
-    assert [t.id for t in given.targets] == ids
+    assert [t.id for t in forced.targets] == ids
 
 
 def test_parts_instead_of_a_text() -> None:
@@ -220,13 +223,13 @@ def test_parts_instead_of_a_text() -> None:
     plain = [{"role": "user", "content": "a good movie"}]
     expected = talker().explain(plain)
     for chat in (parts("a good movie"), parts("a good", " movie")):
-        found = talker().explain(chat)
-        assert found.text == expected.text
-        np.testing.assert_array_equal(found.scores, expected.scores)
-        assert said(found) == [("user", "a good movie")]
+        result = talker().explain(chat)
+        assert result.text == expected.text
+        np.testing.assert_array_equal(result.scores, expected.scores)
+        assert spoken(result) == [("user", "a good movie")]
         only_parts = talker(PARTS).explain(chat)
         assert only_parts.text == "user: a good movie"
-        assert said(only_parts) == [("user", "a good movie")]
+        assert spoken(only_parts) == [("user", "a good movie")]
     picture = [{"role": "user", "content": [{"type": "image", "url": "a.png"}]}]
     with pytest.raises(InputError, match="must be text; this one holds something else"):
         talker().explain(picture)
@@ -234,28 +237,28 @@ def test_parts_instead_of_a_text() -> None:
 
 def test_chats_in_a_list() -> None:
     explainer = talker()
-    one = TALK
+    first_chat = TALK
     other = [{"role": "user", "content": "good movie"}]
-    first, failed, text, last = explainer.explain([one, [{"role": "user"}], "A text", other])
-    check(first, one)
+    first, failed, text, last = explainer.explain([first_chat, [{"role": "user"}], "A text", other])
+    check(first, first_chat)
     check(last, other)
     assert isinstance(failed, Failure)
     assert text.messages == ()
-    for chat, found in ((one, first), (other, last)):
+    for chat, result in ((first_chat, first), (other, last)):
         np.testing.assert_allclose(
-            found.scores, explainer.explain(chat).scores, rtol=1e-4, atol=1e-4
+            result.scores, explainer.explain(chat).scores, rtol=1e-4, atol=1e-4
         )
-    made = explainer.generate([one, "A text", other], max_new_tokens=2)
-    assert [said(m) for m in made] == [said(first), [], said(last)]
+    generated = explainer.generate([first_chat, "A text", other], max_new_tokens=2)
+    assert [spoken(m) for m in generated] == [spoken(first), [], spoken(last)]
     with pytest.raises(OptionError, match=r"by\('message'\) needs a chat"):
         text.by("message")
 
 
 def test_a_chat_survives_json() -> None:
-    found = talker().explain(TALK)
-    loaded = Attribution.from_dict(found.to_dict())
-    assert loaded.messages == found.messages
-    np.testing.assert_array_equal(loaded.by("role").scores, found.by("role").scores)
+    result = talker().explain(TALK)
+    loaded = Attribution.from_dict(result.to_dict())
+    assert loaded.messages == result.messages
+    np.testing.assert_array_equal(loaded.by("role").scores, result.by("role").scores)
 
 
 DROPS = "{% for m in messages if m['role'] != 'system' %}{{ m['content'] }}\n{% endfor %}"
@@ -312,7 +315,7 @@ def test_templates_that_look_at_what_is_said() -> None:
         "{{ m['role'] }}: {{ m['content'] }}\n{% endfor %}"
     )
     chat = [{"role": "user", "content": "good"}, {"role": "user", "content": "movie"}]
-    assert said(talker(template).explain(chat)) == [("user", "good"), ("user", "movie")]
+    assert spoken(talker(template).explain(chat)) == [("user", "good"), ("user", "movie")]
     with pytest.raises(InputError, match=r"does not give message 2"):
         talker(template).explain([*chat[:1], {"role": "user", "content": "a short movie"}])
 
@@ -331,8 +334,8 @@ def test_roles_of_messages_that_the_template_puts_in_another_order() -> None:
         {"role": "user", "content": "Is the movie good?"},
         {"role": "system", "content": "Be good."},
     ]
-    found = explainer.explain(chat)
-    roles, messages = found.by("role"), found.by("message")
+    result = explainer.explain(chat)
+    roles, messages = result.by("role"), result.by("message")
     of_role = dict(zip(roles.tokens, roles.scores.tolist(), strict=True))
     of_message = dict(zip(messages.tokens, messages.scores.tolist(), strict=True))
     assert of_role["system"] == pytest.approx(of_message["Be good."])

@@ -27,9 +27,9 @@ def explainer_of(kind: str) -> Explainer:
 
 
 def words_of(kind: str, text: str) -> list[str]:
-    found = explainer_of(kind).explain(text).words()
+    result = explainer_of(kind).explain(text).words()
     return [
-        token for token, special in zip(found.tokens, found.special, strict=True) if not special
+        token for token, special in zip(result.tokens, result.special, strict=True) if not special
     ]
 
 
@@ -61,10 +61,10 @@ def test_words_are_those_that_a_reader_sees(kind: str, text: str, expected: list
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_scripts_without_spaces_are_not_one_word(kind: str) -> None:
-    found = words_of(kind, "我喜欢这部电影 因为它很好看。")
-    assert "".join(found) == "我喜欢这部电影因为它很好看。"
-    assert len(found) > 4
-    assert found[-1] == "。"
+    words = words_of(kind, "我喜欢这部电影 因为它很好看。")
+    assert "".join(words) == "我喜欢这部电影因为它很好看。"
+    assert len(words) > 4
+    assert words[-1] == "。"
 
 
 texts = st.one_of(
@@ -97,8 +97,8 @@ def test_words_keep_the_sum_the_order_and_the_text(kind: str, text: str) -> None
 
 
 def test_pairs_are_numbered_on(explainer: Explainer) -> None:
-    found = explainer.explain(("A great movie.", "A mess."))
-    words = found.words()
+    result = explainer.explain(("A great movie.", "A mess."))
+    words = result.words()
     assert words.tokens == (
         "<s>", "A", "great", "movie", ".", "</s>", "A", "mess", ".", "</s>",
     )  # fmt: skip
@@ -108,22 +108,22 @@ def test_pairs_are_numbered_on(explainer: Explainer) -> None:
 
 def test_given_words_stay_words(explainer: Explainer) -> None:
     given_words = ["A", "great-movie", "didn't", "."]
-    found: Any = explainer.explain(given_words, is_split_into_words=True)
-    assert found.words().tokens == ("<s>", *given_words, "</s>")
-    assert found.text == "A great-movie didn't ."
+    result: Any = explainer.explain(given_words, is_split_into_words=True)
+    assert result.words().tokens == ("<s>", *given_words, "</s>")
+    assert result.text == "A great-movie didn't ."
     many: list[Any] = [given_words, ["mess"]]
     first, second = explainer.explain(many, is_split_into_words=True)
     assert isinstance(first, Attribution)
     assert isinstance(second, Attribution)
-    np.testing.assert_allclose(first.scores, found.scores, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(first.scores, result.scores, rtol=1e-5, atol=1e-5)
     assert second.text == "mess"
     pair = explainer.explain((given_words, ["a mess"]), is_split_into_words=True)
     assert pair.words().tokens == ("<s>", *given_words, "</s>", "a mess", "</s>")
 
 
 def test_special_tokens_in_the_text_are_special(explainer: Explainer) -> None:
-    found = explainer.explain("good </s> bad")
-    marked = [t for t, s in zip(found.tokens, found.special, strict=True) if s]
+    result = explainer.explain("good </s> bad")
+    marked = [t for t, s in zip(result.tokens, result.special, strict=True) if s]
     assert marked == ["<s>", "</s>", "</s>"]
 
 
@@ -161,18 +161,20 @@ def test_ascii_characters_stand_alone_but_for_line_breaks() -> None:
 @pytest.mark.parametrize("shape", [(), (2,), (2, 3)])
 def test_sums_of_words_are_those_of_a_loop(shape: tuple[int, ...]) -> None:
     text = "Don't watch 我喜欢 it twice, they're unbelievably good!"
-    found = explainer_of("wordpiece").explain(text)
+    result = explainer_of("wordpiece").explain(text)
     chance = np.random.default_rng(0)
-    scores = chance.normal(size=(*shape, len(found))).astype(np.float32)
-    scores[..., found.word_numbers == 1] = np.nan
-    scores[..., np.flatnonzero(found.word_numbers == 0)[0]] = np.nan
-    words = replace(found, scores=scores, norms=None, logits=None).words()
+    scores = chance.normal(size=(*shape, len(result))).astype(np.float32)
+    scores[..., result.word_numbers == 1] = np.nan
+    scores[..., np.flatnonzero(result.word_numbers == 0)[0]] = np.nan
+    words = replace(result, scores=scores, norms=None, logits=None).words()
     sums: dict[Any, Any] = {}
-    for i, number in enumerate(found.word_numbers.tolist()):
-        key = ("special", i) if found.special[i] else number
+    for i, number in enumerate(result.word_numbers.tolist()):
+        key = ("special", i) if result.special[i] else number
         before = sums.get(key, np.full(shape, np.nan))
-        own = scores[..., i].astype(float)
-        sums[key] = np.where(np.isnan(before), own, before + np.where(np.isnan(own), 0.0, own))
+        score = scores[..., i].astype(float)
+        sums[key] = np.where(
+            np.isnan(before), score, before + np.where(np.isnan(score), 0.0, score)
+        )
     assert len(words) == len(sums) > 8
     for n, expected in enumerate(sums.values()):
         np.testing.assert_allclose(words.scores[..., n], expected, rtol=1e-5, atol=1e-6)

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import torch
 
+from tests.helpers.zoo import MAPPINGS
 from tools.coverage.compare import Row, compare
 from tools.coverage.report import page, summary
-from tools.coverage.zoo import MAPPINGS
 
 DEFAULT_OUTPUT = Path("docs/coverage.md")
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 import normxlogit
-from tools.coverage import zoo
+from tests.helpers import zoo
 from tools.coverage.oracle import Answer, Heads, Question
 from tools.coverage.overwriting import Inputs, NotPerTokenError, OracleUnavailableError
 from tools.coverage.questions import EXAMS, Exam

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from tests.helpers.zoo import Padding
 from tools.coverage import oracle
 from tools.coverage.oracle import Answer, Heads, Question
 from tools.coverage.overwriting import Inputs, NotPerTokenError
-from tools.coverage.zoo import Padding
 
 _TARGET_IDS = (33, 77)
 """Ids asked about for the rows of a batch, beside the predicted ones."""

@@ -1,6 +1,6 @@
-"""The command `normxlogit`: parses, calls, prints.
+"""The command `normxlogit`, a module per subcommand.
 
-Nothing heavy is imported before there is something to explain, so that `--help` is quick.
+Torch and the like are imported inside the commands only, so that `--help` is quick.
 """
 
 from typing import Annotated
@@ -27,12 +27,12 @@ app = typer.Typer(
 
 
 def main() -> None:
-    """The entry point."""
+    """Run the command line."""
     app()
 
 
-def _version(asked: bool) -> None:
-    if asked:
+def _print_version(wanted: bool) -> None:
+    if wanted:
         typer.echo(f"normxlogit {__version__}")
         raise typer.Exit
 
@@ -41,7 +41,7 @@ def _version(asked: bool) -> None:
 def _normxlogit(
     _: Annotated[
         bool,
-        typer.Option("--version", callback=_version, is_eager=True, help="Show the version."),
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version."),
     ] = False,
 ) -> None: ...
 

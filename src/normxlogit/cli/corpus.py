@@ -5,32 +5,28 @@ from typing import Annotated
 
 import typer
 
-from normxlogit.cli.common import (
+from normxlogit.cli.errors import complain, quiet, reporting
+from normxlogit.cli.io import check_utf8, use_utf8
+from normxlogit.cli.model import ModelOptions, load, prefer_cached_data
+from normxlogit.cli.options import (
     Contrast,
     Debug,
     Device,
-    Gguf,
+    GgufFile,
     Long,
     Method,
     Model,
     Readout,
     Revision,
     Threshold,
-    Trust,
-    check_utf8,
-    complain,
-    load,
+    TrustRemoteCode,
     one_or_several,
-    options_of,
-    prefer_cached_data,
-    quiet,
-    reporting,
-    write_utf8,
+    parse_options,
 )
 
 
 class Engine(str, Enum):
-    """Who explains the rows."""
+    """Where the rows are explained."""
 
     LOCAL = "local"
     RAY = "ray"
@@ -52,29 +48,31 @@ def corpus(
             "--output",
             "-o",
             metavar="FOLDER",
-            help="Write here, a folder or its URI (s3://...); the same command goes on with a run "
+            help="Where to write: a folder or its URI (s3://...). The same command resumes a run "
             "that was stopped.",
         ),
     ],
     text: Annotated[str, typer.Option(metavar="COLUMN", help="The column of the texts.")] = "text",
     pair: Annotated[
-        str | None, typer.Option(metavar="COLUMN", help="That of the second texts of pairs.")
+        str | None, typer.Option(metavar="COLUMN", help="The column of the second texts of pairs.")
     ] = None,
     row_id: Annotated[
-        str | None, typer.Option("--id", metavar="COLUMN", help="What rows are called.")
+        str | None, typer.Option("--id", metavar="COLUMN", help="The column of the rows' ids.")
     ] = None,
     label: Annotated[
         str | None,
-        typer.Option(metavar="COLUMN", help="The right label, to stand beside the prediction."),
+        typer.Option(
+            metavar="COLUMN", help="The column of gold labels, to compare predictions with."
+        ),
     ] = None,
     model: Model = "demo",
     target: Annotated[
         list[str] | None,
         typer.Option(
             metavar="LABEL",
-            help="What to explain: a label or its number, 'all', or column:NAME for the column "
-            "with each row's own; labels may be given several times. Without it, what the model "
-            "predicts.",
+            help="What to explain: a label or its number, 'all', or column:NAME for a column "
+            "that names each row's target; labels may be given several times. Default: what the "
+            "model predicts.",
         ),
     ] = None,
     contrast: Contrast = None,
@@ -87,28 +85,28 @@ def corpus(
         list[str] | None,
         typer.Option(
             metavar="NAME=VALUE",
-            help="An option of the method's own, such as norm=word; may be given several times.",
+            help="An option of the method, such as norm=word; may be given several times.",
         ),
     ] = None,
     threshold: Threshold = 0.5,
     long: Annotated[
         Long,
         typer.Option(
-            help="What to do with texts over the model's limit: error, a row that says so; "
-            "truncate, explain their beginning; window, overlapping windows."
+            help="Texts over the model's limit: error writes a row that says so, truncate explains "
+            "their beginning, window explains them in overlapping windows."
         ),
     ] = Long.ERROR,
     subset: Annotated[
         str | None, typer.Option(metavar="NAME", help="The subset of a data set on the Hub.")
     ] = None,
     split: Annotated[
-        str | None, typer.Option(metavar="NAME", help="The split of it; all, if not given.")
+        str | None, typer.Option(metavar="NAME", help="The data set's split; all, if not given.")
     ] = None,
     hash_texts: Annotated[
-        bool, typer.Option("--hash", help="Write SHA-256 hashes of the texts in their place.")
+        bool, typer.Option("--hash", help="Write SHA-256 hashes instead of the texts.")
     ] = False,
     float16: Annotated[
-        bool, typer.Option("--float16", help="Write the scores of tokens as float16.")
+        bool, typer.Option("--float16", help="Write the tokens' scores as float16.")
     ] = False,
     strict: Annotated[
         bool, typer.Option("--strict", help="Stop at the first row that cannot be explained.")
@@ -117,15 +115,15 @@ def corpus(
         int,
         typer.Option(
             min=1,
-            help="How many texts run together at most; of more than 128 tokens fewer, and fewer "
-            "where memory runs out.",
+            help="How many texts run together at most; fewer if they have more than 128 tokens, or "
+            "if memory runs out.",
         ),
     ] = 64,
     engine: Annotated[
         Engine,
         typer.Option(
-            help="Who does it: local, this process; ray, the workers of a Ray cluster, or several "
-            "on this machine."
+            help="Where it runs: local, in this process; ray, in the workers of a Ray cluster, or "
+            "in several on this machine."
         ),
     ] = Engine.LOCAL,
     workers: Annotated[
@@ -133,8 +131,7 @@ def corpus(
         typer.Option(
             min=1,
             metavar="N",
-            help="With --engine ray, how many processes; as many as there is room for, if not "
-            "given.",
+            help="With --engine ray, how many processes; as many as fit, if not given.",
         ),
     ] = None,
     gpus_per_worker: Annotated[
@@ -152,17 +149,17 @@ def corpus(
             "that computes in it (AVX512-BF16, AMX), else as they are stored."
         ),
     ] = "auto",
-    gguf_file: Gguf = None,
-    trust_remote_code: Trust = False,
+    gguf_file: GgufFile = None,
+    trust_remote_code: TrustRemoteCode = False,
     debug: Debug = False,
 ) -> None:
     """Explain every text of a file, a folder or a data set, into Parquet files.
 
     Example: normxlogit corpus reviews.csv --text review --output explained
     """
-    write_utf8()
+    use_utf8()
     with reporting(debug):
-        options = options_of(option or [])
+        options = parse_options(option or [])
         check_utf8([source, text, pair or "", row_id or "", label or "", *(target or [])])
         prefer_cached_data(source)
         with quiet(debug):
@@ -174,12 +171,7 @@ def corpus(
             if dtype == "auto" and not gpus_per_worker:
                 dtype = fast_dtype(device, gguf_file)
             explainer = load(
-                model,
-                revision=revision,
-                device=device,
-                dtype=dtype,
-                gguf_file=gguf_file,
-                trust_remote_code=trust_remote_code,
+                ModelOptions(model, revision, device, dtype, gguf_file, trust_remote_code)
             )
             summary = explainer.corpus(
                 source,
@@ -207,15 +199,15 @@ def corpus(
                 gpus_per_worker=gpus_per_worker,
                 **options,
             )
-        for why in summary.broken.values():
-            complain(why)
+        for reason in summary.broken.values():
+            complain(reason)
         typer.echo(f"{'already finished: ' if summary.was_finished else ''}{summary}")
         if summary.broken:
             raise typer.Exit(1)
 
 
 def fast_dtype(device: str, gguf_file: str | None) -> str:
-    """The dtype that `auto` means here."""
+    """Return what `--dtype auto` means: bfloat16 on processors with instructions for it."""
     from normxlogit.model.loading import find_device, has_bfloat16
 
     return "bfloat16" if gguf_file is None and has_bfloat16(find_device(device)) else "auto"

@@ -5,33 +5,28 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from normxlogit.cli.common import (
+from normxlogit.cli.errors import quiet, reporting
+from normxlogit.cli.io import check_output, check_utf8, read_texts, use_utf8, write_results
+from normxlogit.cli.model import ModelOptions, load
+from normxlogit.cli.options import (
     Contrast,
     Debug,
     Device,
     Dtype,
     Format,
-    Gguf,
+    GgufFile,
     Long,
     Method,
     Model,
     Output,
+    OutputFormat,
     Readout,
     Revision,
-    Shape,
     Threshold,
-    Trust,
+    TrustRemoteCode,
     Words,
-    check_output,
-    check_utf8,
-    load,
     one_or_several,
-    options_of,
-    quiet,
-    reporting,
-    show,
-    texts_of,
-    write_utf8,
+    parse_options,
 )
 
 
@@ -40,8 +35,8 @@ def explain(
         list[str] | None,
         typer.Argument(
             metavar="TEXT",
-            help="One or more texts. Without any, or as '-', standard input is one text. Of models "
-            "for pictures or sounds, their files.",
+            help="One or more texts. Without any, or as '-', standard input is one text. For "
+            "models of images or audio, the files.",
         ),
     ] = None,
     model: Model = "demo",
@@ -49,12 +44,12 @@ def explain(
         str | None,
         typer.Option(
             metavar="TEXT",
-            help="The second text of a pair; of a question, the text that has the answer.",
+            help="The second text of a pair; for a question, the text that has the answer.",
         ),
     ] = None,
     choice: Annotated[
         list[str] | None,
-        typer.Option(metavar="TEXT", help="A choice, for multiple choice; give each."),
+        typer.Option(metavar="TEXT", help="A choice, for multiple choice; given once for each."),
     ] = None,
     file: Annotated[
         Path | None, typer.Option("--file", "-f", help="Read one text from a file (UTF-8).")
@@ -64,8 +59,8 @@ def explain(
         typer.Option(
             metavar="LABEL",
             help="What to explain: a label or its number, or 'all'; may be given several times. "
-            "Of language models a token, or a text that continues TEXT; of questions an answer. "
-            "Without it, what the model predicts.",
+            "For language models a token, or a text that continues TEXT; for questions an "
+            "answer. Default: what the model predicts.",
         ),
     ] = None,
     contrast: Contrast = None,
@@ -73,7 +68,7 @@ def explain(
         str | None,
         typer.Option(
             metavar="WORD|NUMBER",
-            help="Of models that say something of every token: the word, or the token's number.",
+            help="For models that predict for every token: the word, or the token's number.",
         ),
     ] = None,
     method: Method = "normxlogit",
@@ -89,8 +84,8 @@ def explain(
         list[str] | None,
         typer.Option(
             metavar="NAME=VALUE",
-            help="An option of the method's own, such as norm=word or n_steps=300; may be given "
-            "several times. 'normxlogit methods NAME' tells which there are.",
+            help="An option of the method, such as norm=word or n_steps=300; may be given "
+            "several times. 'normxlogit methods NAME' lists them.",
         ),
     ] = None,
     words: Words = True,
@@ -101,17 +96,17 @@ def explain(
     long: Annotated[
         Long,
         typer.Option(
-            help="With a text over the model's limit: stop, explain its beginning, or explain it "
-            "in windows that overlap."
+            help="A text over the model's limit: error refuses it, truncate explains its "
+            "beginning, window explains it in overlapping windows."
         ),
     ] = Long.ERROR,
-    form: Shape = Format.TEXT,
+    output_format: OutputFormat = Format.TEXT,
     output: Output = None,
     revision: Revision = None,
     device: Device = "auto",
     dtype: Dtype = "auto",
-    gguf_file: Gguf = None,
-    trust_remote_code: Trust = False,
+    gguf_file: GgufFile = None,
+    trust_remote_code: TrustRemoteCode = False,
     batch_size: Annotated[int, typer.Option(min=1, help="How many texts run together.")] = 32,
     debug: Debug = False,
 ) -> None:
@@ -119,45 +114,42 @@ def explain(
 
     Example: normxlogit explain "A great movie with poor performers."
     """
-    write_utf8()
+    use_utf8()
     with reporting(debug):
-        which_layer = _layer(layer)
-        inputs = _inputs(texts or [], pair, choice or [], file)
+        parsed_layer = _parse_layer(layer)
+        inputs = _read_inputs(texts or [], pair, choice or [], file)
         check_output(output)
-        options = options_of(option or [])
+        options = parse_options(option or [])
         with quiet(debug):
             from normxlogit.methods import find_method
 
             explainer = load(
-                model,
-                revision=revision,
-                device=device,
-                dtype=dtype,
-                gguf_file=gguf_file,
-                trust_remote_code=trust_remote_code,
+                ModelOptions(model, revision, device, dtype, gguf_file, trust_remote_code)
             )
-            find_method(method).check(options, which_layer)
+            find_method(method).check(options, parsed_layer)
             results = explainer.stream(
                 inputs,
                 target=one_or_several(target),
                 contrast=contrast,
                 method=method,
-                layer=which_layer,
+                layer=parsed_layer,
                 readout=readout,
                 threshold=threshold,
-                position=_position(position),
+                position=_parse_position(position),
                 batch_size=batch_size,
                 long=long.value,
                 **options,
             )
-            failures = show(results, form, output, words=words, special=special, count=len(inputs))
+            failures = write_results(
+                results, output_format, output, words=words, special=special, count=len(inputs)
+            )
         if failures and debug:
             raise failures[0].error
         if failures:
             raise typer.Exit(1)
 
 
-def _layer(value: str | None) -> int | Literal["all"] | None:
+def _parse_layer(value: str | None) -> int | Literal["all"] | None:
     if value is None:
         return None
     if value == "all":
@@ -167,14 +159,16 @@ def _layer(value: str | None) -> int | Literal["all"] | None:
     return int(value)
 
 
-def _position(value: str | None) -> str | int | None:
-    """A number is a token's, anything else a word."""
+def _parse_position(value: str | None) -> str | int | None:
+    """Return the number of a token, else the word itself."""
     return int(value) if value is not None and value.lstrip("-").isdecimal() else value
 
 
-def _inputs(texts: list[str], pair: str | None, choices: list[str], file: Path | None) -> list[Any]:
-    """What is to be explained: texts, or one pair, or one text with choices."""
-    texts = texts_of(texts, file, 'normxlogit explain "A great movie."')
+def _read_inputs(
+    texts: list[str], pair: str | None, choices: list[str], file: Path | None
+) -> list[Any]:
+    """Return the inputs to explain: texts, or one pair, or one text with its choices."""
+    texts = read_texts(texts, file, 'normxlogit explain "A great movie."')
     check_utf8([pair or "", *choices])
     if pair is None and not choices:
         return list(texts)

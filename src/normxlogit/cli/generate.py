@@ -7,29 +7,29 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from normxlogit.cli.common import (
+from normxlogit.cli.errors import quiet, reporting
+from normxlogit.cli.io import (
+    check_output,
+    check_utf8,
+    is_utf8,
+    read_text,
+    read_texts,
+    use_utf8,
+    write_results,
+)
+from normxlogit.cli.model import ModelOptions, load
+from normxlogit.cli.options import (
     Debug,
     Device,
     Dtype,
     Format,
-    Gguf,
+    GgufFile,
     Method,
     Output,
+    OutputFormat,
     Revision,
-    Shape,
-    Trust,
+    TrustRemoteCode,
     Words,
-    bytes_of,
-    check_output,
-    check_utf8,
-    decoded,
-    is_utf8,
-    load,
-    quiet,
-    reporting,
-    show,
-    texts_of,
-    write_utf8,
 )
 from normxlogit.errors import InputError
 
@@ -63,20 +63,30 @@ def generate(
     ] = None,
     max_new_tokens: Annotated[int, typer.Option(help="How many tokens to generate at most.")] = 128,
     sample: Annotated[
-        bool, typer.Option("--sample", help="Draw tokens rather than take the likeliest.")
+        bool, typer.Option("--sample", help="Sample tokens rather than take the likeliest.")
     ] = False,
     temperature: Annotated[
-        float | None, typer.Option(help="With --sample: below 1 the likelier are likelier.")
+        float | None, typer.Option(help="With --sample: below 1, likely tokens become likelier.")
     ] = None,
     top_p: Annotated[
-        float | None, typer.Option(help="With --sample: draw from the likeliest of this mass.")
+        float | None,
+        typer.Option(
+            help="With --sample: draw from the likeliest tokens of this total probability."
+        ),
     ] = None,
-    seed: Annotated[int, typer.Option(help="With --sample: the same draws again.")] = 0,
+    seed: Annotated[
+        int, typer.Option(help="With --sample: the same seed draws the same tokens.")
+    ] = 0,
     num_beams: Annotated[
-        int, typer.Option(min=1, help="Search with so many beams; the answer comes at the end.")
+        int,
+        typer.Option(
+            min=1,
+            help="How many beams to search with; above 1, the answer is printed at the end only.",
+        ),
     ] = 1,
     stop: Annotated[
-        list[str] | None, typer.Option(metavar="TEXT", help="Stop after this text.")
+        list[str] | None,
+        typer.Option(metavar="TEXT", help="Stop after this text; may be given several times."),
     ] = None,
     method: Method = "normxlogit",
     readout: Annotated[
@@ -87,66 +97,67 @@ def generate(
     special: Annotated[
         bool, typer.Option("--special", help="Show special tokens and sinks too.")
     ] = False,
-    form: Shape = Format.TEXT,
+    output_format: OutputFormat = Format.TEXT,
     output: Output = None,
     revision: Revision = None,
     device: Device = "auto",
     dtype: Dtype = "auto",
-    gguf_file: Gguf = None,
-    trust_remote_code: Trust = False,
+    gguf_file: GgufFile = None,
+    trust_remote_code: TrustRemoteCode = False,
     debug: Debug = False,
 ) -> None:
-    """Generate text, and show what each part of it rests on.
+    """Generate text, and show which tokens each part of it rests on.
 
     Example: normxlogit generate --model HuggingFaceTB/SmolLM2-135M-Instruct "The capital of France
     is"
     """
-    write_utf8()
+    use_utf8()
     if not model:
-        raise typer.BadParameter("say with --model which language model to use.")
+        raise typer.BadParameter("name a language model with --model.")
     with reporting(debug):
-        asked = _prompt(prompt, chat, file)
+        prompt_or_chat = _read_prompt(prompt, chat, file)
         check_output(output)
-        drawn = {"temperature": temperature, "top_p": top_p}
-        if not sample and any(value is not None for value in drawn.values()):
+        sampling = {"temperature": temperature, "top_p": top_p}
+        if not sample and any(value is not None for value in sampling.values()):
             raise typer.BadParameter("--temperature and --top-p go with --sample.")
         if "" in (stop or []):
-            raise typer.BadParameter("--stop '' is empty, and every answer holds that.")
+            raise typer.BadParameter(
+                "--stop '' is empty, and every answer contains the empty text."
+            )
         check_utf8(stop or [])
         options: dict[str, Any] = {
+            "method": method,
+            "readout": readout,
             "max_new_tokens": max_new_tokens,
             "do_sample": sample,
             "num_beams": num_beams,
             "stop_strings": stop or None,
-            **{name: value for name, value in drawn.items() if value is not None},
+            **{name: value for name, value in sampling.items() if value is not None},
         }
         with quiet(debug):
             explainer = load(
-                model,
-                revision=revision,
-                device=device,
-                dtype=dtype,
-                gguf_file=gguf_file,
-                trust_remote_code=trust_remote_code,
+                ModelOptions(model, revision, device, dtype, gguf_file, trust_remote_code)
             )
             if sample:
                 import torch
 
                 torch.manual_seed(seed)
-            how = {"method": method, "readout": readout, **options}
-            live = form is Format.TEXT and output is None and num_beams == 1
-            result = _streamed(explainer, asked, how) if live else explainer.generate(asked, **how)
-            show([result], form, output, words=words, special=special, count=1)
+            live = output_format is Format.TEXT and output is None and num_beams == 1
+            if live:
+                result = _stream(explainer, prompt_or_chat, options)
+            else:
+                result = explainer.generate(prompt_or_chat, **options)
+            write_results([result], output_format, output, words=words, special=special, count=1)
 
 
-def _prompt(prompt: str | None, chat: Path | None, file: Path | None) -> Any:
-    """The prompt, or the messages of a chat."""
+def _read_prompt(prompt: str | None, chat: Path | None, file: Path | None) -> Any:
+    """Return the prompt, or the messages of a chat."""
     if chat is None:
         example = 'normxlogit generate --model MODEL "Once upon a time"'
-        return texts_of([] if prompt is None else [prompt], file, example)[0]
+        return read_texts([] if prompt is None else [prompt], file, example)[0]
     if prompt is not None or file is not None:
         raise typer.BadParameter("give either PROMPT or --chat, not both.")
-    text = decoded(bytes_of(chat), str(chat))
+    text = read_text(chat)
     try:
         messages = json.loads(text)
     except (ValueError, RecursionError) as error:
@@ -154,21 +165,24 @@ def _prompt(prompt: str | None, chat: Path | None, file: Path | None) -> Any:
     if not isinstance(messages, list) or not all(isinstance(m, dict) for m in messages):
         raise InputError(f"{chat} is not a list of messages, each with role and content.")
     if not is_utf8(json.dumps(messages, ensure_ascii=False)):
-        raise InputError(f"{chat} holds half a character: a \\ud800 to \\udfff without its pair.")
+        raise InputError(f"{chat} has half a character: a \\ud800 to \\udfff without its pair.")
     if not messages:
         raise InputError(f"{chat} has no messages.")
     return messages
 
 
-def _streamed(explainer: "Explainer", prompt: Any, how: dict[str, Any]) -> "GenerationAttribution":
-    """Print the answer as it is made, and return it whole."""
-    said = ""
-    with explainer.generate_stream(prompt, **how) as stream:
+def _stream(
+    explainer: "Explainer", prompt: Any, options: dict[str, Any]
+) -> "GenerationAttribution":
+    """Print the answer while it is generated; return its attribution."""
+    printed = ""
+    with explainer.generate_stream(prompt, **options) as stream:
         for step in stream:
-            sure = step.answer.rstrip("\ufffd")
-            sys.stdout.write(sure.removeprefix(said))
+            # A character of several tokens decodes to U+FFFD until its last token is there.
+            answer = step.answer.rstrip("\ufffd")
+            sys.stdout.write(answer.removeprefix(printed))
             sys.stdout.flush()
-            said = sure
+            printed = answer
     sys.stdout.write("\n\n")
     assert stream.result is not None
     return stream.result

@@ -1,69 +1,56 @@
 """`normxlogit summary`."""
 
 import json
-import sys
 from typing import Annotated
 
 import typer
 
-from normxlogit.cli.common import (
-    Debug,
-    Format,
-    Output,
-    Shape,
-    check_output,
-    quiet,
-    reporting,
-    write_utf8,
-)
-from normxlogit.data.files import write_whole
+from normxlogit.cli.errors import quiet, reporting
+from normxlogit.cli.io import check_output, use_utf8, write_text
+from normxlogit.cli.options import Debug, Format, Output, OutputFormat
 
 
 def summary(
     folder: Annotated[
         str,
-        typer.Argument(metavar="FOLDER", help="What 'normxlogit corpus' wrote to; also its URI."),
+        typer.Argument(
+            metavar="FOLDER", help="The folder that 'normxlogit corpus' wrote to, or its URI."
+        ),
     ],
     top: Annotated[
         int,
-        typer.Option(
-            min=0, help="How many words of each label, and how many rows, are told at most."
-        ),
+        typer.Option(min=0, help="How many words per label, and how many rows, to show at most."),
     ] = 20,
     min_count: Annotated[
         int | None,
         typer.Option(
             min=1,
-            help="How often a word must occur to be told. Without it 5, or once for every 1000 "
-            "records of the label, if that is more.",
+            help="How often a word must occur to be shown. Default: 5, or once per 1000 records of "
+            "the label, if that is more.",
         ),
     ] = None,
-    form: Shape = Format.TEXT,
+    output_format: OutputFormat = Format.TEXT,
     output: Output = None,
     debug: Debug = False,
 ) -> None:
-    """Tell what a corpus holds: labels, words with the highest mean attribution, rows that differ.
+    """Summarize a corpus: its labels, their words of highest mean attribution, rows that differ.
 
     Example: normxlogit summary explained --format html --output summary.html
     """
-    write_utf8()
+    use_utf8()
     with reporting(debug):
         check_output(output)
         with quiet(debug):
-            from normxlogit.corpus import summary as read_back
+            from normxlogit.corpus import summary as summarize
 
-            found = read_back(folder, top=top, min_count=min_count)
-        if form is Format.TEXT and output is None:
+            findings = summarize(folder, top=top, min_count=min_count)
+        if output_format is Format.TEXT and output is None:
             from rich.console import Console
 
-            Console().print(found)
+            Console().print(findings)
             return
-        if form is Format.JSON:
-            whole = json.dumps(found.to_dict(), ensure_ascii=False) + "\n"
+        if output_format is Format.JSON:
+            text = json.dumps(findings.to_dict(), ensure_ascii=False) + "\n"
         else:
-            whole = found.to_html() if form is Format.HTML else f"{found}\n"
-        if output is None:
-            sys.stdout.write(whole)
-            sys.stdout.flush()
-        else:
-            write_whole(output, whole)
+            text = findings.to_html() if output_format is Format.HTML else f"{findings}\n"
+        write_text(text, output)

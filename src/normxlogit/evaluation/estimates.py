@@ -1,4 +1,4 @@
-"""From the records of an evaluation to its figures."""
+"""Estimates of each metric, from the records of an evaluation."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,14 +17,14 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Metric:
-    """A figure of a method.
+    """A metric of methods.
 
     Attributes:
-        about: what it is.
-        higher_is_better: whether a method is the better the higher it is.
-        column: the column of the records that it is made of.
-        agreement: how what the model says is held against the labels, "accuracy" or "pearson"; None
-            of metrics that need no labels.
+        about: its description.
+        higher_is_better: whether higher values are better.
+        column: the column of the records that it is computed from.
+        agreement: how predictions are compared with the labels, "accuracy" or "pearson"; None for
+            metrics that need no labels.
     """
 
     about: str
@@ -34,17 +34,17 @@ class Metric:
 
     @property
     def has_shares(self) -> bool:
-        """Whether there is a figure for each share that is hidden."""
+        """Whether it has a value for each share that is hidden."""
         return self.column.removesuffix("_said") in ("comprehensiveness", "sufficiency")
 
 
 _SHARES = "hidden, the mean over all shares"
 
 
-def metrics_of(
+def select_metrics(
     further: Sequence[str], unit: str, *, is_regression: bool, labelled: bool
 ) -> dict[str, Metric]:
-    """The metrics of an evaluation that ranks units of this kind, by name."""
+    """Select the metrics of an evaluation, by name, described for its kind of units."""
     lost = (
         "how far the value moves"
         if is_regression
@@ -56,12 +56,12 @@ def metrics_of(
         else ("accuracy", "how often the model is right")
     )
     top, others = "with the most important part", "with all but the most important part"
-    found = {
+    metrics = {
         "comprehensiveness": Metric(f"{lost} {top} {_SHARES}", True, "comprehensiveness"),
         "sufficiency": Metric(f"{lost} {others} {_SHARES}", False, "sufficiency"),
     }
     if labelled:
-        found |= {
+        metrics |= {
             f"comprehensiveness_{agreement}": Metric(
                 f"{how} {top} {_SHARES}", False, "comprehensiveness_said", agreement=agreement
             ),
@@ -69,10 +69,10 @@ def metrics_of(
                 f"{how} {others} {_SHARES}", True, "sufficiency_said", agreement=agreement
             ),
         }
-    for asked, name, about, higher in _FURTHER:
-        if asked in further:
-            found[name] = Metric(about.format(unit=unit), higher, name)
-    return found
+    for option, name, about, higher in _FURTHER:
+        if option in further:
+            metrics[name] = Metric(about.format(unit=unit), higher, name)
+    return metrics
 
 
 _FURTHER = (
@@ -93,82 +93,88 @@ _FURTHER = (
     (
         "naopc",
         "naopc_comprehensiveness",
-        "where comprehensiveness, a {unit} a step, is between that of the worst order, 0, and of "
-        "the best, 1",
+        "comprehensiveness with one {unit} per step, scaled from 0 for the worst order to 1 for "
+        "the best",
         True,
     ),
     (
         "naopc",
         "naopc_sufficiency",
-        "the same of hiding the least important first, of which 0 is the best",
+        "the same with the least important {unit} hidden first, where 0 is the best",
         False,
     ),
     (
         "loo_tau",
         "loo_tau",
-        "Kendall's tau-b of the scores with what leaving out each {unit} alone loses",
+        "Kendall's tau-b of the scores with the loss when each {unit} alone is hidden",
         True,
     ),
     (
         "soft",
         "pi_soft_nc",
-        "what is lost with numbers of the word embeddings set to zero, the more the more important "
-        "a {unit} is, as a share of what all {unit}s lose; every method keeps as much",
+        "the loss with dimensions of the word embeddings set to zero, more of them the more "
+        "important a {unit} is, as a share of the loss with all {unit}s at zero; every method "
+        "keeps the same share",
         True,
     ),
     (
         "soft",
         "pi_soft_ns",
-        "what is not lost with the other numbers set to zero, likewise",
+        "what is not lost with the other dimensions set to zero, measured likewise",
         True,
     ),
 )
 
 
-def figures_of(
+def estimate_metrics(
     scores: pa.Table, metrics: Mapping[str, Metric], gold: Mapping[int, float], seed: int
 ) -> dict[str, dict[str, Any]]:
-    """The figures of each method, by method and metric.
+    """Estimate each metric of each method, with intervals.
 
     Args:
         scores: the records, see `records`; every method has the same rows.
-        metrics: what to compute; those that no example has are left out.
-        gold: the labels of rows, as ids of classes or values.
+        metrics: what to estimate; a metric that no example has is left out.
+        gold: the labels by row, as ids of classes or values.
         seed: of the resamples.
 
     Returns:
-        For each method and metric its "value" with the interval from "low" to "high"; "examples",
-        how many these are of, which are those for which every method has one; "by_ratio", None of
-        metrics without shares; and "beside_best", how it differs from the best method other than
-        random, None of that method itself.
+        By method and metric: "value" with its interval from "low" to "high"; "examples", the number
+        of examples for which every method has a value, which are those used; "by_ratio", None for
+        metrics without shares; and "beside_best", the difference to the best method other than
+        random, None for that method itself.
     """
     names = pc.unique(scores["method"]).to_pylist()
     records = {name: _Records(scores.filter(pc.equal(scores["method"], name))) for name in names}
-    found: dict[str, dict[str, Any]] = {name: {} for name in names}
+    estimates_of: dict[str, dict[str, Any]] = {name: {} for name in names}
     for title, metric in metrics.items():
-        values = {name: own.values(metric, gold) for name, own in records.items()}
-        known = np.all([~np.isnan(own).any((0, 2)) for own in values.values()], axis=0)
-        if not known.any():
+        values = {name: records[name].values(metric, gold) for name in names}
+        # Only examples that every method has a value for: differences must be paired. [rows]
+        defined = np.all([~np.isnan(v).any((0, 2)) for v in values.values()], axis=0)
+        if not defined.any():
             continue
-        estimates = _estimates(values, known, metric, records[names[0]].labels(gold), seed)
+        estimates = _estimates(values, defined, metric, records[names[0]].labels(gold), seed)
         sign = 1 if metric.higher_is_better else -1
         ranked = [name for name in names if name != RANDOM] or names
         best = max(ranked, key=lambda name: sign * estimates[name].value)
         for name, estimate in estimates.items():
-            beside = estimate - estimates[best]
-            found[name][title] = {
+            difference = estimate - estimates[best]
+            estimates_of[name][title] = {
                 **_interval(estimate),
-                "examples": int(known.sum()),
+                "examples": int(defined.sum()),
                 "by_ratio": _by_ratio(values[name], metric, records[name].labels(gold)),
                 "beside_best": None
                 if name == best
-                else {"best": best, **_interval(beside), "differs": beside.differs_from_zero},
+                else {
+                    "best": best,
+                    **_interval(difference),
+                    "differs": difference.differs_from_zero,
+                },
             }
-    return found
+    return estimates_of
 
 
 class _Records:
-    """The records of one method: of every row as many draws."""
+    """The records of one method, with the same number of draws for every row."""
 
     def __init__(self, table: pa.Table) -> None:
         order = np.lexsort((table["row"].to_numpy(), table["draw"].to_numpy()))
@@ -177,12 +183,13 @@ class _Records:
         self._rows = self._table["row"].to_numpy().reshape(self._draws, -1)[0]
 
     def labels(self, gold: Mapping[int, float]) -> Floats:
-        """Of the rows that have one."""
+        """The labels of the rows that have one, [labelled rows]."""
         return np.array([gold[row] for row in self._rows.tolist() if row in gold])
 
     def values(self, metric: Metric, gold: Mapping[int, float]) -> Floats:
-        """[draws, rows, shares] of a column, with one share of metrics without; of one that is held
-        against labels only the rows that have one.
+        """The values of a metric's column: float64 [draws, rows, shares].
+
+        Metrics without shares have one. Metrics of agreement have only the labelled rows.
         """
         column = self._table[metric.column]
         is_list = pa.types.is_list(column.type)
@@ -196,26 +203,28 @@ class _Records:
 
 def _estimates(
     values: Mapping[str, Floats],
-    known: NDArray[np.bool_],
+    defined: NDArray[np.bool_],
     metric: Metric,
     labels: Floats,
     seed: int,
 ) -> dict[str, Estimate]:
-    """The figure of each method, over the examples that are known of all of them."""
-    bootstrap = Bootstrap(int(known.sum()), seed)
+    """Estimate a metric of each method over the examples that are defined for all of them."""
+    bootstrap = Bootstrap(int(defined.sum()), seed)
     if metric.agreement == "pearson":
+        # The mean of the correlations of each draw and share:
+        # [draws, rows, shares] -> [draws * shares, rows]
         return {
-            name: bootstrap.correlation(own.transpose(0, 2, 1).reshape(-1, own.shape[1]), labels)
-            for name, own in values.items()
+            name: bootstrap.correlation(v.transpose(0, 2, 1).reshape(-1, v.shape[1]), labels)
+            for name, v in values.items()
         }
     return {
-        name: bootstrap.mean(_held(own, metric, labels)[:, known].mean((0, 2)))
-        for name, own in values.items()
+        name: bootstrap.mean(_correct(v, metric, labels)[:, defined].mean((0, 2)))
+        for name, v in values.items()
     }
 
 
-def _held(values: Floats, metric: Metric, labels: Floats) -> Floats:
-    """What the model says held against the labels; other values as they are."""
+def _correct(values: Floats, metric: Metric, labels: Floats) -> Floats:
+    """For accuracy, whether predictions are right; other values as they are."""
     return (values == labels[:, None]).astype(np.float64) if metric.agreement else values
 
 
@@ -223,9 +232,10 @@ def _by_ratio(values: Floats, metric: Metric, labels: Floats) -> list[float] | N
     if not metric.has_shares:
         return None
     if metric.agreement == "pearson":
-        one = Bootstrap(len(labels), 0, 0)
-        return [one.correlation(values[:, :, k], labels).value for k in range(values.shape[2])]
-    return [float(mean) for mean in _held(values, metric, labels).mean((0, 1))]
+        unsampled = Bootstrap(len(labels), 0, 0)
+        shares = range(values.shape[2])
+        return [unsampled.correlation(values[:, :, k], labels).value for k in shares]
+    return [float(mean) for mean in _correct(values, metric, labels).mean((0, 1))]
 
 
 def _interval(estimate: Estimate) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""The methods that are evaluated, with the options that they are given."""
+"""The methods to evaluate, with their options."""
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
@@ -10,16 +10,17 @@ from normxlogit.errors import OptionError
 from normxlogit.methods import find_method
 
 RANDOM = "random"
-_OWN = ("layer", "readout")
+_FIELDS = ("layer", "readout")
+"""Options that are fields of a `MethodSpec`."""
 
 
 @dataclass(frozen=True)
-class Candidate:
+class MethodSpec:
     """A method with options.
 
     Attributes:
-        name: what it is called in results.
-        method: the method's name.
+        name: its name in the results.
+        method: the name of the method.
         layer, readout, options: as in `Explainer.explain`.
     """
 
@@ -30,76 +31,78 @@ class Candidate:
     options: Mapping[str, Any] = field(default_factory=dict)
 
     def arguments(self, preset: Mapping[str, Any]) -> dict[str, Any]:
-        """What `Explainer.explain` takes, with options of a preset where none are given."""
-        own = {"method": self.method, "layer": self.layer, "readout": self.readout}
-        return {**preset, **own, **self.options}
+        """The arguments of `Explainer.explain`, with a preset's options as defaults."""
+        fields = {"method": self.method, "layer": self.layer, "readout": self.readout}
+        return {**preset, **fields, **self.options}
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
         return asdict(self)
 
 
-def candidates(given: Sequence[str | Mapping[str, Any]]) -> list[Candidate]:
-    """The candidates that names or mappings mean.
+def parse_method_specs(methods: Sequence[str | Mapping[str, Any]]) -> list[MethodSpec]:
+    """Parse methods given by name or as mappings.
 
     Args:
-        given: "NAME" or "NAME:OPTION=VALUE:..." of a method; or a mapping with "method" and any of
+        methods: "NAME" or "NAME:OPTION=VALUE:..." each; or mappings with "method" and any of
             "name", "layer", "readout" and "options".
 
     Raises:
-        OptionError: there is none; or no such method or option; or a name stands for two.
+        OptionError: there are none; a method or an option does not exist; or two have one name.
     """
-    if isinstance(given, (str, Mapping)) or not isinstance(given, Iterable) or not given:
-        raise OptionError(f"methods must be a list with one name or more, got {given!r}.")
-    found = [_parsed(one) if isinstance(one, str) else _mapped(one) for one in given]
-    names = [candidate.name for candidate in found]
-    twice = next((name for name in names if names.count(name) > 1), None)
-    if twice is not None:
-        raise OptionError(f"method {twice!r} is given twice. Give one of them another name.")
-    for candidate in found:
-        find_method(candidate.method).check(candidate.options, candidate.layer)
-        if not (candidate.layer is None or type(candidate.layer) is int):
-            raise OptionError(
-                f"{candidate.name!r}: layer must be one number, got {candidate.layer!r}. Give a "
-                "method for each."
-            )
-        own = (candidate.options, candidate.layer, candidate.readout)
-        if candidate.method == RANDOM and any(own):
-            raise OptionError(
-                "random takes no options here: it is drawn as often as `draws` says, by `seed`."
-            )
-        if (candidate.method == RANDOM) != (candidate.name == RANDOM):
-            raise OptionError(
-                f"{candidate.name!r} is another name for {candidate.method!r}: random, which the "
-                "others are held against, is called so, and no other method is."
-            )
-    return found
+    if isinstance(methods, (str, Mapping)) or not isinstance(methods, Iterable) or not methods:
+        raise OptionError(f"methods must be a list with one name or more, got {methods!r}.")
+    specs = [_from_text(m) if isinstance(m, str) else _from_mapping(m) for m in methods]
+    names = [spec.name for spec in specs]
+    duplicate = next((name for name in names if names.count(name) > 1), None)
+    if duplicate is not None:
+        raise OptionError(f"method {duplicate!r} is given twice. Give one of them another name.")
+    for spec in specs:
+        _check(spec)
+    return specs
 
 
-def _parsed(given: str) -> Candidate:
-    method, *parts = given.split(":")
+def _check(spec: MethodSpec) -> None:
+    find_method(spec.method).check(spec.options, spec.layer)
+    if not (spec.layer is None or type(spec.layer) is int):
+        raise OptionError(
+            f"{spec.name!r}: layer must be one number, got {spec.layer!r}. Give a method for each."
+        )
+    if spec.method == RANDOM and any((spec.options, spec.layer, spec.readout)):
+        raise OptionError(
+            "random takes no options here: it is drawn as often as `draws` says, by `seed`."
+        )
+    if (spec.method == RANDOM) != (spec.name == RANDOM):
+        raise OptionError(
+            f"{spec.name!r} is another name for {spec.method!r}: random, which the others are "
+            "compared with, goes by that name, and no other method does."
+        )
+
+
+def _from_text(text: str) -> MethodSpec:
+    method, *parts = text.split(":")
     options = {}
     for part in parts:
-        name, equals, text = part.partition("=")
+        name, equals, value = part.partition("=")
         if not equals:
             raise OptionError(
-                f"{given!r} is no method with options; write NAME:OPTION=VALUE, such as "
+                f"{text!r} is no method with options; write NAME:OPTION=VALUE, such as "
                 "integrated_gradients:n_steps=100."
             )
-        options[name] = parse_option(text)
-    own = {name: options.pop(name) for name in _OWN if name in options}
-    return Candidate(given, method, **own, options=options)
+        options[name] = parse_option(value)
+    fields = {name: options.pop(name) for name in _FIELDS if name in options}
+    return MethodSpec(text, method, **fields, options=options)
 
 
-def _mapped(given: Mapping[str, Any]) -> Candidate:
+def _from_mapping(mapping: Mapping[str, Any]) -> MethodSpec:
     try:
-        found = Candidate(**{"name": given["method"], **given})
-        json.dumps(dict(found.options))
+        spec = MethodSpec(**{"name": mapping["method"], **mapping})
+        json.dumps(dict(spec.options))
     except (KeyError, TypeError, ValueError) as error:
         raise OptionError(
             "a method is a name, or has 'method' and any of name, layer, readout, and options, "
-            f"which are plain data by name; got {given!r}."
+            f"which are plain data by name; got {mapping!r}."
         ) from error
-    if not isinstance(found.name, str):
-        raise OptionError(f"the name of a method must be text, got {found.name!r}.")
-    return found
+    if not isinstance(spec.name, str):
+        raise OptionError(f"the name of a method must be text, got {spec.name!r}.")
+    return spec

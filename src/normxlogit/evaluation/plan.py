@@ -1,4 +1,4 @@
-"""What is to be evaluated, and how."""
+"""The plan of an evaluation: its options, checked."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -6,9 +6,9 @@ from types import NoneType
 from typing import Any
 
 from normxlogit.errors import OptionError
-from normxlogit.evaluation.method_specs import Candidate, candidates
+from normxlogit.evaluation.method_specs import MethodSpec, parse_method_specs
 from normxlogit.evaluation.perturb.presets import RATIOS, Corrected, Paper, Preset
-from normxlogit.text.encoder import check_long
+from normxlogit.text.validation import check_long
 
 METHODS = (
     "normxlogit",
@@ -20,27 +20,27 @@ METHODS = (
 )
 UNITS = ("word", "token", "sentence")
 FURTHER = ("curves", "naopc", "loo_tau", "soft", "sanity")
-"""What is measured beside comprehensiveness and sufficiency, a pass for each unit or more."""
+"""Metrics beside comprehensiveness and sufficiency; each takes a pass per unit or more."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What is done with each text.
+    """The options of an evaluation.
 
     Attributes:
-        candidates: the methods.
-        preset: how texts are cut, hidden and counted.
-        unit: what is ranked.
-        operator: how units are hidden, see `operators`; None for the mask token.
-        ratios: which shares of a text are hidden.
-        further: which of `FURTHER` are computed.
+        method_specs: the methods.
+        preset: how texts are split into units, hidden and counted.
+        unit: the kind of units that are ranked.
+        operator: how units are hidden, see `perturb.operators`; None for the mask token.
+        ratios: the shares of a text that are hidden.
+        further: the metrics of `FURTHER` to compute.
         seed: of random orders and resamples.
-        long: what is done with a text over the model's limit: "error" or "truncate".
-        max_length: a limit below the model's, in tokens, if there is one.
-        limit: how many rows are read; None for all.
+        long: how to treat a text over the model's limit: "error" or "truncate".
+        max_length: a limit in tokens below the model's; None for the model's.
+        limit: the number of rows to read; None for all.
     """
 
-    candidates: Sequence[Candidate]
+    method_specs: Sequence[MethodSpec]
     preset: Preset
     unit: str
     operator: str | None
@@ -58,7 +58,7 @@ class Plan:
             "unit": self.unit,
             "operator": self.operator,
             "ratios": list(self.ratios),
-            "candidates": [candidate.to_dict() for candidate in self.candidates],
+            "candidates": [spec.to_dict() for spec in self.method_specs],
             "metrics": list(self.further),
             "draws": self.preset.draws,
             "seed": self.seed,
@@ -83,24 +83,26 @@ def plan_of(
     limit: int | None = None,
     **unknown: object,
 ) -> Plan:
-    """The plan that these arguments of `Explainer.evaluate` make.
+    """Check the arguments of `Explainer.evaluate` and make a plan of them.
 
     Raises:
-        OptionError: one of them does not exist or does not fit.
+        OptionError: an option does not exist, or its value is not valid.
     """
     if unknown:
         raise OptionError(f"evaluate has no option {next(iter(unknown))!r}.")
     if preset not in ("corrected", "paper"):
         raise OptionError(f"preset must be 'corrected' or 'paper', got {preset!r}.")
     if preset == "paper" and (unit is not None or draws is not None):
-        raise OptionError("preset 'paper' ranks tokens, once at random. Leave out unit and draws.")
+        raise OptionError(
+            "preset 'paper' ranks tokens and draws one random order. Leave out unit and draws."
+        )
     if unit is not None and unit not in UNITS:
         raise OptionError(f"unit must be one of {', '.join(UNITS)}; got {unit!r}.")
     check_long(long)
     if long == "window":
         raise OptionError(
-            "long must be 'error' or 'truncate' here: what a model says of windows is no single "
-            "output that words could be taken away from."
+            "long must be 'error' or 'truncate' here: a text in several windows has no single "
+            "output to hide words from."
         )
     check_number("draws", draws, optional=True)
     check_number("limit", limit, optional=True)
@@ -109,7 +111,7 @@ def plan_of(
     if not isinstance(operator, (str, NoneType)):
         raise OptionError(f"operator must be a name or the text of a token, got {operator!r}.")
     shares = tuple(ratios) if isinstance(ratios, Sequence) else ()
-    if not shares or not all(_is_share(k) for k in shares):
+    if not shares or not all(_is_share(share) for share in shares):
         raise OptionError(f"ratios must be a list of shares from 0 to 1, got {ratios!r}.")
     is_list = isinstance(metrics, Sequence) and not isinstance(metrics, str)
     if not is_list or not all(name in FURTHER for name in metrics):
@@ -124,7 +126,7 @@ def plan_of(
         )
     unit = unit or ("token" if preset == "paper" else "word")
     return Plan(
-        candidates=candidates(methods),
+        method_specs=parse_method_specs(methods),
         preset=Paper() if preset == "paper" else Corrected(unit, 20 if draws is None else draws),
         unit=unit,
         operator=operator,
@@ -138,13 +140,14 @@ def plan_of(
 
 
 def check_number(name: str, number: object, *, least: int = 1, optional: bool = False) -> None:
-    """Raise `OptionError` for an option that is no whole number from the least on, nor None where
-    it may be left out.
+    """Raise `OptionError` unless an option is a whole number of at least `least`.
+
+    If it is `optional`, it may also be None.
     """
     is_left_out = optional and number is None
     if not is_left_out and (type(number) is not int or number < least):
         raise OptionError(f"{name} must be a whole number from {least}, got {number!r}.")
 
 
-def _is_share(given: object) -> bool:
-    return isinstance(given, (int, float)) and not isinstance(given, bool) and 0 <= given <= 1
+def _is_share(ratio: object) -> bool:
+    return isinstance(ratio, (int, float)) and not isinstance(ratio, bool) and 0 <= ratio <= 1

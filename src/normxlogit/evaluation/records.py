@@ -1,4 +1,4 @@
-"""What is kept of each text, method and draw: the rows of scores.parquet."""
+"""Records of each text, method and draw: the rows of scores.parquet."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -6,9 +6,9 @@ from typing import Any
 import pyarrow as pa
 
 
-def list_of(of: pa.DataType) -> pa.DataType:
-    """A list as Parquet calls its elements, so that records read from a file are like new ones."""
-    return pa.list_(pa.field("element", of))
+def list_type(element: pa.DataType) -> pa.DataType:
+    """Make a list type as Parquet names it, so that a table read from a file equals a new one."""
+    return pa.list_(pa.field("element", element))
 
 
 SCHEMA = pa.schema(
@@ -21,12 +21,12 @@ SCHEMA = pa.schema(
         ("confidence", pa.float64()),
         ("method", pa.string()),
         ("draw", pa.int32()),
-        ("units", list_of(pa.string())),
-        ("scores", list_of(pa.float64())),
-        ("comprehensiveness", list_of(pa.float64())),
-        ("comprehensiveness_said", list_of(pa.float64())),
-        ("sufficiency", list_of(pa.float64())),
-        ("sufficiency_said", list_of(pa.float64())),
+        ("units", list_type(pa.string())),
+        ("scores", list_type(pa.float64())),
+        ("comprehensiveness", list_type(pa.float64())),
+        ("comprehensiveness_said", list_type(pa.float64())),
+        ("sufficiency", list_type(pa.float64())),
+        ("sufficiency_said", list_type(pa.float64())),
         ("deletion", pa.float64()),
         ("insertion", pa.float64()),
         ("naopc_comprehensiveness", pa.float64()),
@@ -36,13 +36,13 @@ SCHEMA = pa.schema(
         ("pi_soft_ns", pa.float64()),
     ],
 )
-"""`row` is the number of the source's row; `confidence` the probability of the class that the model
-predicts, or its value; lists but `units` and `scores` have one element for each ratio: what is
-lost, and what the model then says, a class by its number or a value. Metrics that were not asked
-for are null.
+"""`row` is the number of the source's row; `confidence` the probability of the predicted class, or
+the value. Lists other than `units` and `scores` have one element per ratio: the loss, and in
+`..._said` the model's prediction, a class by its number or a value. Metrics that were not requested
+are null.
 """
 
 
-def table_of(records: Sequence[dict[str, Any]]) -> pa.Table:
-    """Records as a table; what they lack is null."""
+def records_table(records: Sequence[dict[str, Any]]) -> pa.Table:
+    """Make a table of records; missing columns are null."""
     return pa.Table.from_pylist(list(records), SCHEMA)

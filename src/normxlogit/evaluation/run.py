@@ -1,4 +1,4 @@
-"""An evaluation, from where it was to the end."""
+"""Run an evaluation, or resume it where it stopped."""
 
 import hashlib
 import itertools
@@ -17,34 +17,34 @@ from normxlogit.data.files import write_whole
 from normxlogit.data.progress import Meter
 from normxlogit.data.rows import Columns, Row
 from normxlogit.data.source import rows_of
-from normxlogit.evaluation.batch_evaluator import AT_A_TIME, Work
+from normxlogit.evaluation.batch_evaluator import AT_A_TIME, BatchEvaluator
 from normxlogit.evaluation.checkpoint import Checkpoint, parquet
-from normxlogit.evaluation.metrics.costs import costs_of
-from normxlogit.evaluation.metrics.sanity import sanity_of
+from normxlogit.evaluation.metrics.costs import measure_costs
+from normxlogit.evaluation.metrics.sanity import check_sanity
 from normxlogit.evaluation.perturb.operators import find_operator
-from normxlogit.evaluation.perturb.predictions import Answers
-from normxlogit.evaluation.perturb.sample_reader import Reader
+from normxlogit.evaluation.perturb.predictions import PredictionCache
+from normxlogit.evaluation.perturb.sample_reader import SampleReader
 from normxlogit.evaluation.plan import Plan
-from normxlogit.evaluation.results import results_of
+from normxlogit.evaluation.results import build_results
 from normxlogit.extras import versions
 from normxlogit.tasks.explainer import ModelExplainer
 from normxlogit.tasks.fingerprint import model_of
 
 RESULTS, SCORES, COST = "results.json", "scores.parquet", "cost.json"
 _FURTHER = ("captum", "numpy", "scipy", "tokenizers")
-"""Packages that figures depend on, beside those of which all scores do."""
+"""Packages that results depend on, beside those that every score depends on."""
 
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """What an evaluation found.
+    """The outcome of an evaluation.
 
     Attributes:
         results: settings, counts and the figures of each method, plain data for JSON; see
             docs/evaluate.md.
         scores: the records of each text, method and draw; see `records.SCHEMA`.
-        costs: what each method costs, see `costs.costs_of`.
-        folder: where all of it is written, if anywhere.
+        costs: the cost of each method, see `costs.measure_costs`.
+        folder: where all of it was written; None if it was not.
     """
 
     results: dict[str, Any]
@@ -64,14 +64,14 @@ def evaluate(
     split: str | None = None,
     progress: bool = False,
 ) -> Evaluation:
-    """Hold methods against a classifier; see `Explainer.evaluate`."""
+    """Test methods on a classifier; see `Explainer.evaluate`."""
     encoder = explainer.encoder()
     operator, hide = find_operator(plan.operator, encoder)
     plan = replace(plan, operator=operator)
     rows, data = _rows(source, columns, plan.limit, subset, split)
-    reader = Reader(explainer.model, encoder, plan.preset, plan.long)
-    answers = Answers(explainer.model, encoder, reader.problem, hide)
-    work = Work(explainer, reader, answers, plan, rows)
+    reader = SampleReader(explainer.model, encoder, plan.preset, plan.long)
+    cache = PredictionCache(explainer.model, encoder, reader.problem, hide)
+    evaluator = BatchEvaluator(explainer, reader, cache, plan, rows)
     settings = {
         "model": model_of(explainer),
         "data": data,
@@ -87,29 +87,29 @@ def evaluate(
             if finished is not None:
                 checkpoint.finish()
                 return finished
-        serving, failed = work.probe()
+        serving, failed = evaluator.probe()
         parts = checkpoint.parts() if checkpoint else []
         done = min(len(parts) * AT_A_TIME, len(rows))
         meter = stack.enter_context(Meter(len(rows), done, 0, shown=progress))
         while done < len(rows):
-            own = rows[done : done + AT_A_TIME]
-            part = work.part(own, serving, partial(_show, meter, done))
+            batch = rows[done : done + AT_A_TIME]
+            part = evaluator.part(batch, serving, partial(_show, meter, done))
             if checkpoint:
                 checkpoint.save(len(parts), *part)
             parts.append(part)
-            done += len(own)
+            done += len(batch)
         scores = pa.concat_tables([table for table, _ in parts])
-        results = results_of(
+        results = build_results(
             settings, reader, plan, len(rows), scores, [n for _, n in parts], failed
         )
-        arguments, first = work.arguments(serving), work.explained(scores)
+        arguments, first = evaluator.arguments(serving), evaluator.explained(scores)
         if "sanity" in plan.further:
             meter.say("sanity checks")
-            results["sanity"] = sanity_of(
+            results["sanity"] = check_sanity(
                 explainer, arguments, first, plan.preset.scores, plan.seed
             )
         meter.say("timing the methods")
-        costs = costs_of(explainer, arguments, first)
+        costs = measure_costs(explainer, arguments, first)
         if output is not None and checkpoint is not None:
             _write(output, results, scores, costs)
             checkpoint.finish()
@@ -117,23 +117,23 @@ def evaluate(
 
 
 def _show(meter: Meter, before: int, rows: float, tokens: int) -> None:
-    """How far a part is that has so many rows before it."""
+    """Show the progress of a part with `before` rows before it."""
     meter.show(before + rows, tokens)
 
 
 def _rows(
     source: Any, columns: Columns, limit: int | None, subset: str | None, split: str | None
 ) -> tuple[list[Row], dict[str, Any]]:
-    """The rows to evaluate, and what tells the data from other data."""
-    found, data = rows_of(source, columns, subset=subset, split=split, strict=True)
-    rows = list(itertools.islice(found, limit))
+    """Read the rows to evaluate, and what identifies the data."""
+    source_rows, data = rows_of(source, columns, subset=subset, split=split, strict=True)
+    rows = list(itertools.islice(source_rows, limit))
     if data is None:
         data = {"rows": "given", "sha256": hashlib.sha256(repr(rows).encode()).hexdigest()}
     return rows, data
 
 
 def _finished(folder: Path) -> Evaluation | None:
-    """What an earlier run has written, if it came to its end."""
+    """Read what an earlier run has written, if it finished."""
     import pyarrow.parquet as pq
 
     if not (folder / RESULTS).exists():
@@ -145,7 +145,7 @@ def _finished(folder: Path) -> Evaluation | None:
 def _write(
     folder: Path, results: Mapping[str, Any], scores: pa.Table, costs: Mapping[str, Any]
 ) -> None:
-    """Write everything, what says that it is finished last."""
+    """Write all files; results.json, which marks the run as finished, comes last."""
     from normxlogit.evaluation.report import write_report
 
     write_whole(folder / SCORES, parquet(scores))

@@ -11,7 +11,8 @@ from normxlogit.generation.recording import Generated
 from normxlogit.query import ScoredBatch
 from normxlogit.results.base import Floats, Prediction, Provenance, Target
 from normxlogit.results.generation import GenerationAttribution
-from normxlogit.text.encoder import Encoded, Encoder
+from normxlogit.text.encoded import Encoded
+from normxlogit.text.encoder import Encoder
 from normxlogit.text.words import word_numbers
 
 

@@ -1,4 +1,4 @@
-"""Generated tokens with their scores, one after the other as they are made."""
+"""Streams generated tokens, each with its scores, while the model is still generating."""
 
 import atexit
 import threading
@@ -17,21 +17,21 @@ from normxlogit.generation.recording import Recording
 from normxlogit.generation.texts import Generator
 from normxlogit.query import Query
 from normxlogit.results.generation import GenerationAttribution
-from normxlogit.text.encoder import Encoded
+from normxlogit.text.encoded import Encoded
 
 _PATIENCE = 60.0
-"""How many seconds to wait at most for the model to end the step that it is in."""
+"""Seconds to wait at most for the model to finish its current step."""
 
 
 class Stream(Iterator[GenerationAttribution]):
     """Iterates over new tokens, each with its scores.
 
-    The model generates in a thread of its own, one token ahead of who reads. The thread ends with
-    the answer, when the stream is closed, and when nobody has the stream any more. As a context
+    The model generates in a separate thread, one token ahead of the reader. The thread ends with
+    the answer, when the stream is closed, and when the stream is garbage-collected. As a context
     manager the stream is closed at the end of the block.
 
     Attributes:
-        result: the whole answer with its scores, once the iterator is through.
+        result: the whole answer with its scores, once the iterator is exhausted.
     """
 
     result: GenerationAttribution | None = None
@@ -42,49 +42,51 @@ class Stream(Iterator[GenerationAttribution]):
         for name in ("num_beams", "num_return_sequences"):
             if (generator.option(options, name) or 1) != 1:
                 raise OptionError(
-                    f"{name} makes several sequences, and a stream gives one. Use generate()."
+                    f"{name} makes several sequences, and a stream has one. Use generate()."
                 )
         recording = generator.recording([prompt])
-        given = generator.options(options, [prompt])
-        self._line, self._reading = _Line(), threading.Lock()
-        self._thread = _Thread(self._line, generator, recording, prompt, query, given)
-        weakref.finalize(self, self._line.close).atexit = False
+        all_options = generator.options(options, [prompt])
+        self._channel, self._reading = _Channel(), threading.Lock()
+        self._thread = _Thread(self._channel, generator, recording, prompt, query, all_options)
+        # Not at exit: `_end_all` closes all channels then, and waits for the threads too.
+        weakref.finalize(self, self._channel.close).atexit = False
 
     def __next__(self) -> GenerationAttribution:
-        """The next token.
+        """Return the next token.
 
         Raises:
             StopIteration: there are no more, or the stream is closed.
             NormXLogitError: as `Explainer.generate` raises.
         """
-        line = self._line
+        channel = self._channel
         with self._reading:
-            if line.is_closed:
+            if channel.is_closed:
                 raise StopIteration
-            if self._thread.ident is None:
+            if self._thread.ident is None:  # not started yet
                 self._thread.start()
-            line.wanted.put(None)
-            said = line.said.get()
-            if line.is_closed:
+            channel.requests.put(None)
+            message = channel.messages.get()
+            if channel.is_closed:
                 raise StopIteration
-            if isinstance(said, GenerationAttribution):
-                return said
+            if isinstance(message, GenerationAttribution):
+                return message
             self.close()
-            if isinstance(said, _End):
-                self.result = said.result
-                if said.error is not None:
+            if isinstance(message, _End):
+                self.result = message.result
+                if message.error is not None:
                     try:
-                        raise said.error
+                        raise message.error
                     finally:
-                        del said  # else the error and this frame would hold each other
+                        del message  # else the error and this frame would hold each other
             raise StopIteration
 
     def close(self) -> None:
-        """Stop the generating, and wait for the step that the model is in.
+        """Stop generating, and wait for the model's current step.
 
         A closed stream has no more tokens. Closing it twice does nothing.
         """
-        self._line.close()
+        self._channel.close()
+        # A thread cannot wait for itself, should one of the model's callbacks close the stream.
         if self._thread.is_alive() and self._thread is not threading.current_thread():
             self._thread.join(_PATIENCE)
 
@@ -102,106 +104,113 @@ class Stream(Iterator[GenerationAttribution]):
 
 @dataclass(frozen=True)
 class _End:
-    """What is said after the last token."""
+    """The last message of a thread: the result, or the error that ended it."""
 
     result: GenerationAttribution | None = None
     error: BaseException | None = None
 
 
-class _Line:
-    """What a stream and its thread share. It knows neither, so the stream can be collected.
+class _Channel:
+    """Connects a stream and its thread. It refers to neither, so the stream can be collected.
 
-    The queues are such that finalizers may put something into them at any moment.
+    `SimpleQueue.put` is reentrant, so `close` may run in a finalizer at any moment, even inside
+    another `put` of the same thread.
 
     Attributes:
-        wanted: one item for each time that the reader asked.
-        said: tokens, and then an `_End`; None only wakes who waits.
-        is_closed: whether there is nothing more to say, or nobody to listen.
+        requests: one item for each token that the reader asked for.
+        messages: tokens, then an `_End`; None only wakes a waiting reader.
+        is_closed: whether the reader has left. Each side checks it after every wait.
     """
 
     def __init__(self) -> None:
-        self.wanted: SimpleQueue[None] = SimpleQueue()
-        self.said: SimpleQueue[GenerationAttribution | _End | None] = SimpleQueue()
+        self.requests: SimpleQueue[None] = SimpleQueue()
+        self.messages: SimpleQueue[GenerationAttribution | _End | None] = SimpleQueue()
         self.is_closed = False
 
     def close(self) -> None:
-        """Let neither side wait for the other any more."""
+        """Release whichever side waits for the other."""
+        # The flag first, so that a woken side sees it.
         self.is_closed = True
-        self.wanted.put(None)
-        self.said.put(None)
+        self.requests.put(None)
+        self.messages.put(None)
 
-    def tell(self, said: GenerationAttribution) -> None:
-        """Say a token, and wait until it has been asked for."""
-        self.said.put(said)
-        self.wanted.get()
+    def send(self, token: GenerationAttribution) -> None:
+        """Send a token, and wait until the reader asks for it.
+
+        Waiting after the token was sent, not before, keeps the model one token ahead: the reader's
+        request that takes this token lets the model compute the next.
+        """
+        self.messages.put(token)
+        self.requests.get()
 
 
 class _Thread(threading.Thread):
-    """Generates, and says on a line what comes out."""
+    """Generates, and sends what comes out through a channel."""
 
-    def __init__(self, line: _Line, *what: Any) -> None:
+    def __init__(self, channel: _Channel, *arguments: Any) -> None:
+        # A daemon, or the interpreter would wait for an unread stream before `_end_all` runs.
         super().__init__(
-            target=_generate, args=(line, *what), name="normxlogit-stream", daemon=True
+            target=_generate, args=(channel, *arguments), name="normxlogit-stream", daemon=True
         )
-        self.line = line
+        self.channel = channel
 
 
 def _generate(
-    line: _Line,
+    channel: _Channel,
     generator: Generator,
     recording: Recording,
     prompt: Encoded,
     query: Query,
     options: dict[str, Any],
 ) -> None:
-    """What the thread does: every token with its scores, then the whole answer or an error."""
-    if line.is_closed:
+    """Send every token with its scores, then the whole answer or an error: the thread's work."""
+    if channel.is_closed:
         return
 
     def explain(before: list[int], ids: list[int]) -> None:
-        if line.is_closed:
+        if channel.is_closed:
             raise _LeftError
-        line.tell(generator.newest(recording, prompt, before, ids, query))
-        if line.is_closed:
+        channel.send(generator.newest(recording, prompt, before, ids, query))
+        if channel.is_closed:
             raise _LeftError
 
     try:
         output = recording.generate(**options, streamer=_Listener(explain))
         ((result,),) = generator.results(recording, output, [prompt], query)
-        line.said.put(_End(result))
+        channel.messages.put(_End(result))
     except BaseException as error:
-        if not line.is_closed:
-            line.said.put(_End(error=error))
+        if not channel.is_closed:
+            channel.messages.put(_End(error=error))
 
 
 class _LeftError(Exception):
-    """Nobody listens any more, so there is nothing to generate for."""
+    """The reader has left; raised to end `generate` from within."""
 
 
 @atexit.register
 def _end_all() -> None:
-    """Stop all threads: one that is inside torch while the interpreter ends would abort it."""
+    """Stop all threads. One that is inside torch when the interpreter ends would abort it."""
     threads = [thread for thread in threading.enumerate() if isinstance(thread, _Thread)]
     for thread in threads:
-        thread.line.close()
+        thread.channel.close()
     for thread in threads:
         thread.join(_PATIENCE)
 
 
 class _Listener(BaseStreamer):
-    """Collects what `generate` hands out: first the prompt, then token by token."""
+    """Receives what `generate` streams: the prompt first, then token by token."""
 
-    def __init__(self, tell: Callable[[list[int], list[int]], None]) -> None:
-        self._tell, self._ids = tell, list[int]()
-        self._before: list[int] | None = None
+    def __init__(self, explain: Callable[[list[int], list[int]], None]) -> None:
+        self._explain, self._ids = explain, list[int]()
+        self._prompt: list[int] | None = None
 
     def put(self, value: Tensor) -> None:
-        """Take the prompt, or a new token."""
-        if self._before is None:
-            self._before = value.flatten().tolist()
+        """Receive the prompt or a new token, and explain the new token."""
+        if self._prompt is None:
+            self._prompt = value.flatten().tolist()
         else:
             self._ids.append(int(value.flatten()[0]))
-            self._tell(self._before, self._ids)
+            self._explain(self._prompt, self._ids)
 
     def end(self) -> None:
-        """There are no more."""
+        """Do nothing: the whole answer is explained from `generate`'s own output."""

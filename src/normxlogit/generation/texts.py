@@ -1,4 +1,4 @@
-"""From prompts to generated text with its scores."""
+"""Generated text with its scores, and given text as if it had been generated."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -18,7 +18,8 @@ from normxlogit.model.targets import TargetIds
 from normxlogit.query import Query, ScoredBatch
 from normxlogit.results.assemble import VocabularyLabels, provenance_of
 from normxlogit.results.generation import GenerationAttribution
-from normxlogit.text.encoder import Encoded, Encoder
+from normxlogit.text.encoded import Encoded
+from normxlogit.text.encoder import Encoder
 from normxlogit.text.token_lookup import TokenLookup
 
 _NOT_STEP_BY_STEP = (
@@ -30,7 +31,7 @@ _NOT_STEP_BY_STEP = (
     "prompt_lookup_num_tokens",
     "streamer",
 )
-"""Options of `generate` that make other passes than one for each new token."""
+"""Options of `generate` with which decoding does not run one pass for each new token."""
 
 _OTHER_PROMPTS = (
     "attention_mask",
@@ -41,14 +42,14 @@ _OTHER_PROMPTS = (
     "past_key_values",
     "position_ids",
 )
-"""Options of `generate` that put something in the place of the prompt."""
+"""Options of `generate` that replace the prompt."""
 
 
 _PADDED: WeakKeyDictionary[PreTrainedModel, bool] = WeakKeyDictionary()
 
 
 class Generator:
-    """Explains what a model generates, or would have to say to generate a given text."""
+    """Explains the text that a model generates, or a given text as if it had generated it."""
 
     def __init__(self, model: PreTrainedModel, encoder: Encoder, name: str) -> None:
         self.model, self.encoder, self.name = model, encoder, name
@@ -56,22 +57,21 @@ class Generator:
     def generate(
         self, prompts: Sequence[Encoded], query: Query, options: Mapping[str, Any]
     ) -> list[list[GenerationAttribution]]:
-        """Generate from prompts that run together: for each its sequences.
+        """Generate from a batch of prompts: for each its sequences.
 
         Raises:
             InputError, OptionError: the prompts or options do not fit the model.
             UnsupportedHeadError: the scores could not be vouched for.
         """
         recording = self.recording(prompts)
-        given = self.options(options, prompts)
-        output = recording.generate(**given)
+        output = recording.generate(**self.options(options, prompts))
         return self.results(recording, output, prompts, query)
 
     def recording(self, prompts: Sequence[Encoded]) -> Recording:
-        """What will record the generating from prompts that run together.
+        """A recording of the generation from a batch of prompts, which is yet to run.
 
         Raises:
-            UnsupportedHeadError: the model reads what follows a token too.
+            UnsupportedHeadError: the model's state at a token depends on later tokens.
         """
         self._check_hides_what_follows()
         return Recording(self.model, self._inputs(prompts))
@@ -132,7 +132,7 @@ class Generator:
                 "Give tensors to normxlogit.attribute for the decoder's tokens alone."
             )
         forward.labels = VocabularyLabels(len(forward.labels), self.encoder)
-        return query.score(forward, generated.asked, self._lookup(forward, prompts))
+        return query.score(forward, generated.targets, self._lookup(forward, prompts))
 
     def _result(
         self, continuation: Continuation, generated: Generated, scored: ScoredBatch, row: int
@@ -143,7 +143,7 @@ class Generator:
         )
 
     def options(self, options: Mapping[str, Any], prompts: Sequence[Encoded]) -> dict[str, Any]:
-        """The options of `generate`, checked and completed."""
+        """Check the options of `generate`, and add those that the tokenizer knows."""
         for name in _NOT_STEP_BY_STEP:
             if self.option(options, name) is not None:
                 raise OptionError(
@@ -156,18 +156,18 @@ class Generator:
                     f"{name} would put something in the place of the prompt whose tokens are "
                     "scored. Give all that the model is to read as the prompt."
                 )
-        given = dict(options)
-        if "layer" in given:
+        completed = dict(options)
+        if "layer" in completed:
             raise OptionError(
                 "layer does not go with generating, which keeps the last layer's states. Generate "
                 "first, and explain the answer as target of the prompt."
             )
         for name in ("max_new_tokens", "num_beams", "num_return_sequences"):
-            value = given.get(name)
+            value = completed.get(name)
             is_number = hasattr(value, "__index__") and not isinstance(value, bool)
-            if name in given and value is not None and not (is_number and value >= 1):
+            if name in completed and value is not None and not (is_number and value >= 1):
                 raise OptionError(f"{name} must be a number from 1, got {value!r}.")
-        count = given.get("max_new_tokens")
+        count = completed.get("max_new_tokens")
         limit = self.encoder.max_length
         longest = max(map(len, prompts))
         if self.model.config.is_encoder_decoder:
@@ -177,16 +177,14 @@ class Generator:
                 f"the prompt has {longest} tokens and {count} are to be generated, and the "
                 f"model takes {limit} in all. Shorten the prompt, or ask for fewer."
             )
-        if self.option(given, "pad_token_id") is None:
-            given["pad_token_id"] = self.encoder.filler
-        if self.option(given, "stop_strings"):
-            given["tokenizer"] = self.encoder.tokenizer
-        return given
+        if self.option(completed, "pad_token_id") is None:
+            completed["pad_token_id"] = self.encoder.filler
+        if self.option(completed, "stop_strings"):
+            completed["tokenizer"] = self.encoder.tokenizer
+        return completed
 
     def option(self, options: Mapping[str, Any], name: str) -> Any:
-        """An option of `generate`: as given, or from the configuration that is given or the
-        model's.
-        """
+        """An option of `generate`, else from the configuration among them, else the model's."""
         config = options.get("generation_config") or self.model.generation_config
         return options.get(name, getattr(config, name, None))
 
@@ -198,8 +196,8 @@ class Generator:
         Raises:
             InputError: it is empty, or too long.
         """
-        is_both = self.model.config.is_encoder_decoder
-        ids = self.encoder.continuation(prompt, continuation, is_answer=is_both)
+        has_encoder = self.model.config.is_encoder_decoder
+        ids = self.encoder.continuation(prompt, continuation, is_answer=has_encoder)
         if not ids:
             raise InputError("the target is empty, so there is nothing to explain.")
         if query.contrast in ids:
@@ -208,15 +206,16 @@ class Generator:
                 "which leaves nothing to explain there. Name another contrast."
             )
         inputs = self._inputs([prompt])
-        before = self._decoder_start() if is_both else inputs["input_ids"][0].tolist()
+        before = self._decoder_start() if has_encoder else inputs["input_ids"][0].tolist()
         limit, length = self.encoder.max_length, len(before) + len(ids)
         if limit is not None and length > limit:
             raise InputError(
                 f"prompt and target have {length} tokens, and the model takes {limit}. "
                 "Shorten them."
             )
+        # The last new token is predicted, not read.
         whole = torch.tensor([[*before, *ids[:-1]]])
-        if is_both:
+        if has_encoder:
             inputs |= {"decoder_input_ids": whole, "decoder_attention_mask": torch.ones_like(whole)}
         else:
             inputs = {"input_ids": whole, "attention_mask": torch.ones_like(whole)}
@@ -237,9 +236,9 @@ class Generator:
         return self._result(Continuation(prompt, before, ids), generated, scored, 0)
 
     def takes_padding(self) -> bool:
-        """Whether padding leaves alone what the model computes while generating.
+        """Whether padding changes nothing of what the model computes while generating.
 
-        Found out once for each model, by generating a token with padding and without.
+        Tried once for each model, by generating a token with padding and without.
         """
         if self.model not in _PADDED:
             try:
@@ -249,27 +248,27 @@ class Generator:
         return _PADDED[self.model]
 
     def _is_padding_safe(self) -> bool:
-        ids = torch.tensor([[5, 6, 7]], device=self.model.device if self._is_here else "cpu")
+        ids = torch.tensor([[5, 6, 7]], device=self.model.device if self._has_weights else "cpu")
         filler, mask = torch.full_like(ids, self.encoder.filler), torch.ones_like(ids)
         left = not self.model.config.is_encoder_decoder
-        own = slice(3, None) if left else slice(3)
+        unpadded = slice(3, None) if left else slice(3)
         rows, masks = (
             ((filler, ids), (0 * mask, mask)) if left else ((ids, filler), (mask, 0 * mask))
         )
-        found = []
+        states = []
         for row, row_mask in ((ids, mask), (torch.cat(rows, 1), torch.cat(masks, 1))):
             recording = Recording(self.model, {"input_ids": row, "attention_mask": row_mask})
             recording.generate(max_new_tokens=1, pad_token_id=self.encoder.filler, do_sample=False)
-            found.append(recording.first_states())
-        alone, beside = found
+            states.append(recording.first_states())
+        alone, padded = states
         return all(
-            agree(ours if ours.shape == theirs.shape else ours[:, own], theirs)
-            for ours, theirs in zip(beside, alone, strict=True)
+            agree(theirs if theirs.shape == ours.shape else theirs[:, unpadded], ours)
+            for theirs, ours in zip(padded, alone, strict=True)
         )
 
     @property
-    def _is_here(self) -> bool:
-        """Whether the model's weights are on the device that it names."""
+    def _has_weights(self) -> bool:
+        """Whether the model's weights are on its device, rather than offloaded."""
         return self.model.device.type != "meta"
 
     def _inputs(self, prompts: Sequence[Encoded]) -> dict[str, Tensor]:
@@ -279,10 +278,10 @@ class Generator:
         mask = torch.zeros(len(rows), width, dtype=torch.long)
         left = not self.model.config.is_encoder_decoder
         for n, row in enumerate(rows):
-            own = slice(width - len(row), None) if left else slice(len(row))
-            ids[n, own], mask[n, own] = torch.tensor(row), 1
-        place = self.model.device if self._is_here else ids.device
-        return {"input_ids": ids.to(place), "attention_mask": mask.to(place)}
+            tokens = slice(width - len(row), None) if left else slice(len(row))
+            ids[n, tokens], mask[n, tokens] = torch.tensor(row), 1
+        device = self.model.device if self._has_weights else ids.device
+        return {"input_ids": ids.to(device), "attention_mask": mask.to(device)}
 
     def _decoder_start(self) -> list[int]:
         for config in (self.model.generation_config, self.model.config):

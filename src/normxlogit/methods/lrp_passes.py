@@ -53,7 +53,7 @@ class LRPReruns(Reruns):
         self._blocks, self._depth, self._last = blocks, depth, last
 
     @cached_property
-    def _shadow(self) -> ModelClone:
+    def _clone(self) -> ModelClone:
         clone = self.clone()
         clone.attend(_ATTENTION_NAME)
         for module in clone.of.values():
@@ -69,7 +69,7 @@ class LRPReruns(Reruns):
         if dtype not in (torch.bfloat16, torch.float16):
             super().check(values, rows)
             return
-        both = self._beside_known(values, rows)
+        both = self._beside_expected(values, rows)
         if both is not None and not agree(*(side.to(dtype) for side in both)):
             now, before = (side[:3].tolist() for side in both)
             raise UnsupportedHeadError(
@@ -83,7 +83,7 @@ class LRPReruns(Reruns):
             raise UnsupportedHeadError(f"{name} has no single list of blocks. {INSTEAD_OF_LRP}")
         entry = _GraphEntry(self._depth - self._last)
         handles = [
-            self._shadow.of[block].register_forward_pre_hook(entry, with_kwargs=True)
+            self._clone.of[block].register_forward_pre_hook(entry, with_kwargs=True)
             for block in self._blocks.children()
         ]
         token = _ACTIVE_ENTRY.set(entry)

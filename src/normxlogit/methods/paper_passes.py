@@ -56,7 +56,7 @@ class NotebookReruns(Reruns):
 
     def _forward(self, **inputs: object) -> Any:
         try:
-            return self._shadow.root(**inputs, return_dict=True)
+            return self._clone.root(**inputs, return_dict=True)
         except torch.OutOfMemoryError:
             raise
         except Exception as error:

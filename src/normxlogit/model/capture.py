@@ -21,14 +21,14 @@ from normxlogit.model.word_embeddings import LookedUp
 
 @dataclass(frozen=True)
 class States:
-    """Final hidden states of one side of a model, and where they came from.
+    """Final hidden states of an encoder or a decoder, and where they came from.
 
     Attributes:
         raw: as the trunk returned them, [rows, sequence, hidden] or [rows, hidden, ...].
-        stack: what was seen of the blocks that made them; None if no stack fits.
-        time_first: whether these work on [sequence, rows, hidden].
-        zero: what a second forward pass calls their first layer's input.
-        again: makes that second pass, for where no stack fits.
+        stack: the blocks that made them, as they were traced; None if no stack fits.
+        time_first: whether the blocks work on [sequence, rows, hidden].
+        zero: the name of the field with all hidden states, in the output of `again`.
+        again: runs a second forward pass that returns all hidden states, where no stack fits.
     """
 
     raw: Tensor
@@ -39,37 +39,40 @@ class States:
 
     @property
     def tokens(self) -> Tensor:
-        """x^L, [rows, sequence, hidden]; a map of [hidden, ...] is read row by row."""
+        """x^L, [rows, sequence, hidden]; maps of [hidden, ...] are read row by row."""
         return self.raw if self.raw.dim() == 3 else self.raw.flatten(2).mT
 
     def peaks(self, mask: Tensor) -> Tensor:
-        """How large each token's state becomes in the layers that were watched: its norm over the
-        median of the row's tokens, [rows, sequence]; 0 where none was.
+        """How large each token's state becomes half way up, over the median of the row's tokens.
 
-        `mask` says which positions hold tokens, bool [rows, sequence].
+        Args:
+            mask: which positions hold tokens, bool [rows, sequence].
+
+        Returns:
+            The largest of the traced layers, [rows, sequence]; 0 if no layer was traced.
         """
         trail = self.stack.trail if self.stack is not None else []
-        placed = [(norms.T if self.time_first else norms).to(mask.device) for norms in trail]
-        placed = [norms for norms in placed if norms.shape == mask.shape]
-        if not placed:
+        layers = [(norms.T if self.time_first else norms).to(mask.device) for norms in trail]
+        layers = [norms for norms in layers if norms.shape == mask.shape]
+        if not layers:
             return torch.zeros(mask.shape, device=mask.device)
-        norms = torch.stack(placed)
+        norms = torch.stack(layers)  # [layers, rows, sequence]
         median = norms.masked_fill(~mask, torch.nan).nanmedian(-1, keepdim=True).values
         return (norms / median).amax(0).masked_fill(~mask, 0.0)
 
     def rows(self, index: Tensor) -> "States":
-        """Of some rows."""
+        """The states of some rows."""
         stack, norms = self.stack, self.norms
         if stack is not None and norms is not None:
             stack = replace(stack, norms=norms[index])
         return replace(self, raw=self.raw[index], stack=stack, time_first=False)
 
     def to(self, place: torch.device) -> "States":
-        """On another device, for parts of a model may be on several."""
+        """The states on another device, as parts of a model may be on several."""
         return replace(self, raw=self.raw.to(place))
 
     def stands_beside(self, others: "States") -> bool:
-        """Whether a head that reads `others` can be put on these, token by token."""
+        """Whether a head that reads `others` can be put on these states, token by token."""
         return (
             self.raw.dim() == others.raw.dim() == 3
             and self.raw.shape[-1] == others.raw.shape[-1]
@@ -94,27 +97,26 @@ class States:
 
 @dataclass(frozen=True)
 class Capture:
-    """What one forward pass gave.
+    """One forward pass, as it was captured.
 
     Attributes:
         clone: the copy of the model that ran; the head is replayed on it.
         trunk: the clone's module that computed `states`.
         trunk_returns: the class of what the trunk returned.
         towers: further sub-models that ran before it, and what they returned.
-        inputs: what the model was given.
+        inputs: the arguments of its forward.
         choices: how many rows make one example of multiple choice; None for other heads.
-        logits: the model's own output: [rows, outputs] of a head that reads a row as a whole,
-            [rows, sequence, outputs] of one that reads each token; if `gathered`, only of the
-            positions that were asked for.
+        logits: the model's own output: [rows, outputs] if the head reads a row as a whole, [rows,
+            sequence, outputs] if it reads each token; at the positions asked for if `gathered`.
         is_span: whether these are the starts and ends of an answer.
-        gathered: whether `logits` are of the positions asked for.
+        gathered: whether `logits` are those of the positions asked for alone.
         vocabulary: the output embeddings, if the head is a language model's.
-        states: what the head reads.
-        source: the encoder's, if the model is an encoder-decoder.
+        states: the states that the head reads.
+        source: the encoder's states, if the model is an encoder-decoder.
         looked_up: the last use of the word embeddings, the decoder's if there is one; or None.
         depth: how many layers there are.
-        layers: hidden states as the head would read them, [rows, sequence, hidden], of those
-            layers that were asked for; layer 1 is the first block's output, the last is x^L.
+        layers: hidden states of the layers asked for, as the head would read them, [rows, sequence,
+            hidden]; layer 1 is the first block's output, the last is x^L.
         derived: how further tensors of the trunk's output came from x^L.
     """
 
@@ -177,10 +179,10 @@ def capture(
         raise ModelError(
             f"{type(model).__name__} could not run on these inputs: {type(error).__name__}: {error}"
         ) from error
-    return seen(model, trace, arguments, outputs, vocabulary, layers)
+    return read_trace(model, trace, arguments, outputs, vocabulary, layers)
 
 
-def seen(
+def read_trace(
     model: PreTrainedModel,
     trace: ForwardTrace,
     arguments: dict[str, Any],
@@ -188,7 +190,7 @@ def seen(
     vocabulary: Vocabulary | None,
     layers: Container[int] = (),
 ) -> Capture:
-    """What a trace saw of a forward pass with these arguments, and what came out of it.
+    """Read a traced forward pass: its arguments, its outputs, and where the states came from.
 
     Raises as `capture`.
     """
@@ -196,9 +198,9 @@ def seen(
     choices = ids.shape[1] if isinstance(ids, Tensor) and ids.dim() == 3 else None
     logits = logits_of(outputs, choices)
     if logits is None or logits.dim() not in (2, 3):
-        found = "no logits" if logits is None else f"logits of shape {list(logits.shape)}"
+        returned = "no logits" if logits is None else f"logits of shape {list(logits.shape)}"
         raise UnsupportedHeadError(
-            f"{type(model).__name__} returned {found}; a head that can be explained returns "
+            f"{type(model).__name__} returned {returned}; a head that can be explained returns "
             "[batch, classes] or [batch, sequence, classes]. Load the model with the auto class of "
             "its task, such as AutoModelForSequenceClassification."
         )
@@ -238,7 +240,7 @@ def seen(
 
 
 def _encoder(root: Any) -> nn.Module:
-    """The encoder of an encoder-decoder; all of it where transformers cannot tell."""
+    """The encoder of an encoder-decoder; the whole model where transformers cannot tell."""
     try:
         part: nn.Module = root.get_encoder()
     except TypeError:
@@ -249,8 +251,8 @@ def _encoder(root: Any) -> nn.Module:
 def logits_of(outputs: Any, choices: int | None) -> Tensor | None:
     """The model's own output, [rows, outputs] or [rows, sequence, outputs].
 
-    A question answering head has three outputs: start, end, and the span, which is their sum. Of
-    multiple choice, every choice is a row with one output.
+    A question answering head has three outputs: start, end, and the span, which is their sum. In
+    multiple choice every choice is a row with one output.
     """
     if not isinstance(outputs, ModelOutput):
         return None
@@ -266,13 +268,11 @@ def logits_of(outputs: Any, choices: int | None) -> Tensor | None:
 def _arguments(
     model: PreTrainedModel, inputs: Mapping[str, Any], clone: ModelClone
 ) -> dict[str, Any]:
-    """The inputs without labels, of which a forward would learn a problem type, and without a cache
-    that nobody reads; with a pad token where rows are full.
+    """The arguments of the forward pass: the inputs without labels, and without a cache.
 
-    Last-token heads refuse a batch when no pad token is defined, for they could not find the last
-    token. In rows without padding it is the last position, so an id that no token has will do.
+    A forward would set the configuration's problem type by labels, and nobody reads the cache.
     """
-    own = (
+    left_out = (
         "labels",
         "start_positions",
         "end_positions",
@@ -281,9 +281,11 @@ def _arguments(
         "output_hidden_states",
         "output_attentions",
     )
-    arguments = {key: value for key, value in inputs.items() if key not in own}
+    arguments = {key: value for key, value in inputs.items() if key not in left_out}
     if _takes_cache(type(model).forward):
         arguments.setdefault("use_cache", False)
+    # Last-token heads refuse a batch when no pad token is defined, for they could not find the last
+    # token. In rows without padding it is the last position, so an id that no token has will do.
     mask = inputs.get("attention_mask")
     no_pad_token = getattr(model.config.get_text_config(), "pad_token_id", None) is None
     if no_pad_token and (mask is None or bool(mask.all())):
@@ -312,22 +314,22 @@ def _states(
 
 
 def _derived(trace: ForwardTrace, output: ModelOutput, hidden: Tensor) -> dict[str, TracedOps]:
-    """How further tensors of the trunk's output came from x^L, for those that can be made again."""
-    found = {}
+    """How further tensors of the trunk's output came from x^L, where they can be recomputed."""
+    recomputed = {}
     for key, value in output.items():
         if isinstance(value, Tensor) and value is not hidden:
             ways = (way for way in trace.candidate_ops(value, hidden) if _gives(way, hidden, value))
             if (derived := next(ways, None)) is not None:
-                found[key] = derived
-    return found
+                recomputed[key] = derived
+    return recomputed
 
 
 def _gives(derived: TracedOps, hidden: Tensor, value: Tensor) -> bool:
     try:
-        made = derived(hidden)
+        recomputed = derived(hidden)
     except Exception:
         return False
-    return made.shape == value.shape and agree(made, value)
+    return recomputed.shape == value.shape and agree(recomputed, value)
 
 
 @cache
@@ -354,8 +356,8 @@ def _is_time_first(
 ) -> bool:
     """Whether blocks work on [sequence, batch, hidden], the trunk giving [batch, sequence, hidden].
 
-    A batch as large as it is long does not show it; then the ids that were looked up may, and else
-    a second forward pass of one row alone does.
+    The shape tells, unless the batch is as large as it is long. Then the ids that were looked up
+    may tell, and else a second forward pass of one row alone does.
     """
     batch, sequence = hidden.shape[:2]
     if batch != sequence or batch == 1:
@@ -376,7 +378,7 @@ def _is_time_first(
 
 
 def _finished(trace: ForwardTrace, states: States) -> dict[int, Tensor]:
-    """Hidden states of layers, with what the trunk does to its last block's (a final norm)."""
+    """Hidden states of layers, finished by what the trunk does last (a final norm)."""
     stack, hidden = states.stack, states.raw
     if stack is None:
         return {}

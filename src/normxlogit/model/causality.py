@@ -1,4 +1,4 @@
-"""Whether a language model predicts the next token, and whether its states know what follows."""
+"""Whether a language model predicts the next token, and whether its states hide what follows."""
 
 from weakref import WeakKeyDictionary
 
@@ -11,9 +11,9 @@ from normxlogit.model.numerics import agree
 
 
 def is_causal(model: PreTrainedModel) -> bool:
-    """Whether a language model says of itself that it predicts the next token.
+    """Whether a language model declares that it predicts the next token.
 
-    Those that generate do, but for the ones that transformers lists as masked language models too
+    Models that generate do, except those that transformers also lists as masked language models
     and whose configuration does not make them causal (XLM, FlauBERT).
     """
     if not model.can_generate():
@@ -26,10 +26,10 @@ _HIDING: WeakKeyDictionary[PreTrainedModel, bool] = WeakKeyDictionary()
 
 @torch.inference_mode()
 def hides_what_follows(model: PreTrainedModel) -> bool:
-    """Whether another second token leaves the state of the first one alone.
+    """Whether the state at a token is independent of the tokens after it.
 
-    Found out once for each model, by two passes over two tokens: some models that generate read
-    their prompt in both directions (XLNet, CPM-Ant). What cannot be tried counts as declared.
+    Tried once for each model, by changing the second of two tokens: some models that generate read
+    their prompt in both directions (XLNet, CPM-Ant). Models that cannot be tried count as declared.
     """
     if model not in _HIDING:
         first, second = (torch.tensor([[5, last]], device=model.device) for last in (6, 7))

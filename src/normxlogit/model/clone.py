@@ -1,8 +1,8 @@
-"""A second body for a model: same weights, own structure, so that ours can be taken apart.
+"""A structural copy of a model that shares its weights.
 
-Capture needs hooks and replay needs a trunk that answers at once. Both are put on a clone, never
-on the user's model, which therefore is the same after a call as before it, whatever happens in
-between.
+Capture needs hooks, and replay needs a trunk that returns given states at once. Both are put on a
+clone, never on the user's model, which therefore is the same after a call as before it, whatever
+happens in between.
 """
 
 import copy
@@ -22,7 +22,7 @@ _CONTAINERS = frozenset((dict, OrderedDict, list, set))
 
 
 def unwrap(model: nn.Module) -> PreTrainedModel:
-    """The transformers model inside the wrappers that are known: torch.compile and PEFT.
+    """Return the transformers model inside torch.compile's and PEFT's wrappers.
 
     Raises:
         ModelError: there is no `PreTrainedModel` inside.
@@ -54,8 +54,8 @@ class Anatomy:
     Attributes:
         modules: all of them, the model first.
         stacks: the outermost module lists, which hold blocks.
-        around: the modules that are not in a stack.
-        apart: those around that hold a stack or a sub-model, or are one.
+        outside_stacks: the modules that are not in a stack.
+        holders: those of `outside_stacks` that hold a stack or a sub-model, or are one.
     """
 
     modules: list[nn.Module]
@@ -65,30 +65,31 @@ class Anatomy:
 
     @classmethod
     def of(cls, model: nn.Module) -> "Anatomy":
-        """Sort the modules of a model, or a part of it, in one walk, each once."""
-        found = cls([], [], [], [])
+        """Sort the modules of a model, or of a part of it, in one walk that visits each once."""
+        anatomy = cls([], [], [], [])
         seen = set()
 
         def visit(module: nn.Module, in_stack: bool) -> bool:
             if module in seen:
                 return False
             seen.add(module)
-            found.modules.append(module)
+            anatomy.modules.append(module)
+            # Lists inside blocks (experts, nested stages) are parts of the block, not stacks.
             is_stack = isinstance(module, nn.ModuleList) and not in_stack
             holds = is_stack or isinstance(module, PreTrainedModel)
             for child in module._modules.values():
                 if child is not None:
                     holds |= visit(child, in_stack or is_stack)
             if is_stack:
-                found.stacks.append(module)
+                anatomy.stacks.append(module)
             elif not in_stack:
-                found.outside_stacks.append(module)
+                anatomy.outside_stacks.append(module)
                 if holds:
-                    found.holders.append(module)
+                    anatomy.holders.append(module)
             return holds
 
         visit(model, False)
-        return found
+        return anatomy
 
 
 class ModelClone:
@@ -99,7 +100,7 @@ class ModelClone:
     forward writes into a buffer or a nested container in place reaches the model, as it would in
     any forward pass. Forwards that were put on a module and lead back to it (accelerate's, which
     load offloaded weights, and methods) are bound to its copy, so that the weights are loaded into
-    the copy; compiled ones become what was compiled.
+    the copy; compiled forwards are replaced by what was compiled.
 
     Attributes:
         root: the copy of the model.
@@ -129,20 +130,22 @@ class ModelClone:
         for original, twin in self.of.items():
             if twin is original:
                 continue
-            own = twin.__dict__
-            own["_modules"] = {
+            attributes = twin.__dict__
+            attributes["_modules"] = {
                 name: None if child is None else self.of[child]
                 for name, child in original._modules.items()
             }
-            if isinstance(config := own.get("config"), PretrainedConfig):
+            # Modules share configurations; so do their copies.
+            if isinstance(config := attributes.get("config"), PretrainedConfig):
                 if id(config) not in configs:
                     configs[id(config)] = copy.copy(config)
-                own["config"] = configs[id(config)]
+                attributes["config"] = configs[id(config)]
             for name, value in original.__dict__.items():
                 if (bound := self._bound(value)) is not value:
-                    own[name] = bound
-            if "_hf_hook" in own:
-                own["_hf_hook"] = _copy_of_hook(own["_hf_hook"], tied)
+                    attributes[name] = bound
+            if "_hf_hook" in attributes:
+                attributes["_hf_hook"] = _copy_of_hook(attributes["_hf_hook"], tied)
+        # Inside blocks a replaced forward runs as it is; around them replay relies on the class's.
         for module in anatomy.holders:
             if "forward" in vars(module) and self._bound(module.forward) is module.forward:
                 raise UnsupportedHeadError(
@@ -160,7 +163,8 @@ class ModelClone:
         self.root: Any = self.of[model]
 
     def _bound(self, value: Any) -> Any:
-        """What stands on a module, bound to the copy if it is bound to the model; else as it is."""
+        """Bind an attribute that is bound to the model to the copy; return others unchanged."""
+        # torch.compile puts a wrapper in the forward's place; what it compiled can be hooked.
         if isinstance(value, FunctionType) and hasattr(value, "_torchdynamo_orig_callable"):
             value = vars(value)["__wrapped__"]
         if type(value) is MethodType and value.__self__ in self.of:
@@ -171,16 +175,18 @@ class ModelClone:
         return value
 
     def set_pad_token_id(self, value: int) -> None:
-        """Give the clone's configuration a pad token; the model's own stays as it is."""
+        """Give the clone's configuration a pad token; the model's own is not changed."""
         config = copy.deepcopy(self.root.config)
         config.pad_token_id = value
         config.get_text_config().pad_token_id = value
         self.root.config = config
 
     def attend(self, implementation: str) -> None:
-        """Let the clone's attention be computed by an implementation that transformers knows by
-        this name; the model's own configurations stay as they are.
+        """Switch the clone to an attention implementation registered with transformers.
+
+        The model's own configurations are not changed.
         """
+        # One memo for all of them, as sub-configurations are shared between modules.
         copies: dict[int, Any] = {}
         for twin in self.of.values():
             if isinstance(config := vars(twin).get("config"), PretrainedConfig):
@@ -191,7 +197,7 @@ class ModelClone:
 
 
 def _is_stateless(module: nn.Module) -> bool:
-    """Whether one of torch's modules has neither children, mode nor forward, and needs no copy."""
+    """Whether a module of torch has no children, mode or own forward, and so needs no copy."""
     return (
         not module._modules
         and not module.training
@@ -203,27 +209,30 @@ def _is_stateless(module: nn.Module) -> bool:
 def _bare_copy(module: nn.Module) -> nn.Module:
     if isinstance(module, torch.jit.ScriptModule):
         raise ModelError("TorchScript modules cannot be taken apart. Pass the original model.")
+    # By hand, as copy.copy would go through whatever __reduce__ or __getstate__ a class defines.
     twin = module.__class__.__new__(module.__class__)
-    own = module.__dict__.copy()
-    for name, value in own.items():
+    attributes = module.__dict__.copy()
+    for name, value in attributes.items():
         if type(value) in _CONTAINERS:
-            own[name] = value.copy() if value else type(value)()
-    own["training"] = False
-    own["_compiled_call_impl"] = None
-    twin.__dict__ = own
+            attributes[name] = value.copy() if value else type(value)()
+    attributes["training"] = False
+    attributes["_compiled_call_impl"] = None
+    twin.__dict__ = attributes
     return twin
 
 
 def _copy_of_hook(hook: Any, tied: dict[int, Any]) -> Any:
-    """One of accelerate's hooks, which keep what they have loaded, of tied weights in a map that
-    all hooks of a model share: `tied` has the copies of such maps, by the id of the original.
+    """Copy one of accelerate's hooks, which keep the weights that they load.
+
+    A model's hooks share one map of loaded tied weights; `tied` holds the copy of each such map, by
+    the id of the original, so that the copies share one too.
     """
     twin = copy.copy(hook)
-    own = vars(twin)
-    if "hooks" in own:
-        own["hooks"] = [_copy_of_hook(inner, tied) for inner in own["hooks"]]
-    if (loaded := own.get("tied_params_map")) is not None:
+    attributes = vars(twin)
+    if "hooks" in attributes:
+        attributes["hooks"] = [_copy_of_hook(inner, tied) for inner in attributes["hooks"]]
+    if (loaded := attributes.get("tied_params_map")) is not None:
         if id(loaded) not in tied:
-            tied[id(loaded)] = {pointer: dict(places) for pointer, places in loaded.items()}
-        own["tied_params_map"] = tied[id(loaded)]
+            tied[id(loaded)] = {pointer: dict(devices) for pointer, devices in loaded.items()}
+        attributes["tied_params_map"] = tied[id(loaded)]
     return twin

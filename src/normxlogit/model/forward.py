@@ -1,4 +1,4 @@
-"""What a method may use: one forward pass, and on demand HoT of every token."""
+"""One forward pass over a batch, and on demand HoT of every token."""
 
 from collections.abc import Callable, Container, Mapping
 from functools import cached_property
@@ -29,28 +29,28 @@ Layer = int | Literal["all"] | None
 EVERY_LAYER = range(1, 1 << 30)
 
 SINK = 20.0
-"""How many times the median norm of a text's states makes a token a sink; docs/heads/causal.md has
-measured examples."""
+"""A token is a sink if its state's norm is this many times the median of the text's tokens;
+docs/heads/causal.md has measured examples."""
 
 
 class ForwardPass:
     """One forward pass of a model over a batch.
 
-    The sequence is what the head could read: the tokens; of an encoder-decoder that generates,
-    the source's tokens and then the decoder's; of images and sounds the positions of x^L.
+    The sequence is what the head could read: the tokens; for encoder-decoders that generate, the
+    source's tokens and then the decoder's; for images and audio the positions of x^L.
 
     Attributes:
-        captured: what was seen of it.
+        captured: the pass as it was captured.
         problem: what the outputs mean.
         labels: the names of the outputs.
-        ids: the token ids, [batch, sequence]; of multiple choice [batch, choices, sequence]; None
+        ids: the token ids, [batch, sequence]; in multiple choice [batch, choices, sequence]; None
             if there are none.
         mask: which positions hold tokens, bool, of the same shape.
         sources: how many of the first positions are the source's.
         read: the positions whose output is read, int64 [batch, positions], -1 where a row has
-            fewer; None if the head gives one output for a row, or was not asked.
+            fewer; None if the head gives one output for a row, or none was asked for.
         layers: the layers that are read; the last alone unless asked otherwise.
-        names_layers: whether they were asked for.
+        names_layers: whether layers were asked for.
         states: their hidden states as the head would read them, [rows, sequence, hidden].
     """
 
@@ -63,7 +63,7 @@ class ForwardPass:
         read: Tensor | None = None,
         answerable: Tensor | None = None,
     ) -> None:
-        """Take what was captured of a forward pass of `model`; see `run`."""
+        """Take a captured forward pass of `model`; see `run`."""
         self._name, self._model, self.captured = type(model).__name__, model, captured
         if not captured.logits[..., : 2 if captured.is_span else None].isfinite().all():
             raise ModelError(
@@ -76,7 +76,7 @@ class ForwardPass:
         self.problem = self._find_problem(model, outputs)
         self.labels = label_names(model.config, self.problem, outputs)
         if self.problem is Problem.SPAN and read is None:
-            read = best_spans(captured.logits, self._own_mask, answerable)
+            read = best_spans(captured.logits, self._head_mask, answerable)
         self.read = read if captured.logits.dim() == 3 else None
         if captured.logits.dim() == 3 and read is not None:
             self._check_read(read)
@@ -106,11 +106,11 @@ class ForwardPass:
 
         Args:
             model: it is not changed.
-            inputs: what its forward takes.
+            inputs: the arguments of its forward.
             layer: which layers to keep, from 1; None for the last.
             position: where the outputs to be explained are read, int64 [batch] or [batch,
-                positions], of a head that gives outputs for every token. A causal language model's
-                last token, and the best answer of a question answering head, if not given.
+                positions], if the head gives outputs for every token. By default a causal language
+                model is read at the last token, and question answering at the best answer.
             answerable: where an answer may be, bool [batch, sequence].
         """
         wanted: Container[int] = EVERY_LAYER if layer == "all" else (layer,) if layer else ()
@@ -125,15 +125,17 @@ class ForwardPass:
         return cls(model, captured, layer=layer, read=read, answerable=answerable)
 
     def read_at(self, position: Tensor) -> None:
-        """Explain the outputs at these positions, int64 [batch, positions], -1 where a row has
-        fewer, of a head that gave them for every token.
+        """Read the outputs at these positions, int64 [batch, positions], -1 where a row has fewer.
+
+        For heads that gave outputs for every token.
         """
-        self.read = position.to(self._own_mask.device)
+        self.read = position.to(self._head_mask.device)
 
     @property
     def prediction(self) -> Tensor:
-        """The model's own output, [batch, outputs]: for the row, at its first position that is
-        read, or for the answer.
+        """The model's own output, [batch, outputs].
+
+        For the row as a whole, at the first position that is read, or for the answer.
         """
         if self.captured.choices is not None:
             return self.captured.logits.reshape(-1, self.captured.choices)
@@ -166,16 +168,17 @@ class ForwardPass:
         """The head, replayed and checked."""
         captured = self.captured
         if captured.logits.dim() == 2:
-            return PooledHead(captured, self._own_mask)
+            return PooledHead(captured, self._head_mask)
         if self.problem is Problem.TOKEN:
             assert self.read is not None
-            return VocabularyHead(captured, self._own_mask, self.read)
-        return TokenHead(captured, self._own_mask)
+            return VocabularyHead(captured, self._head_mask, self.read)
+        return TokenHead(captured, self._head_mask)
 
     @property
     def hot(self) -> Tensor | None:
-        """HoT of every token at the last of `layers` in float32, nan at padding, [batch, sequence,
-        outputs]; None of a vocabulary.
+        """HoT of every token at the last of `layers`; None over a vocabulary.
+
+        float32 [batch, sequence, outputs], nan at padding.
         """
         if isinstance(self.head, VocabularyHead):
             return None
@@ -185,18 +188,20 @@ class ForwardPass:
 
     @property
     def read_position(self) -> Tensor | None:
-        """The position that the head reads, int64 [batch], -1 where it reads several; [batch,
-        choices] of multiple choice and [batch, positions] of a head for every token.
+        """The position that the head reads, int64 [batch], -1 where it reads several.
+
+        [batch, choices] in multiple choice, [batch, positions] if the head gives outputs for every
+        token.
         """
         if not isinstance(self.head, PooledHead):
             return self.read
-        found = self.head.read_position
-        return found if self.captured.choices is None else found.reshape(-1, self.captured.choices)
+        position, choices = self.head.read_position, self.captured.choices
+        return position if choices is None else position.reshape(-1, choices)
 
     def values(self, ids: Tensor, readout: Readout) -> Tensor:
-        """What the readout says of every token for the outputs `ids`, int64 [batch, targets].
+        """The readout of HoT of every token, for the outputs `ids`, int64 [batch, targets].
 
-        float32 [batch, targets, layers, sequence]; what it is at padding is not looked at.
+        float32 [batch, targets, layers, sequence]; values at padding are undefined.
         """
         return torch.stack([self._values(state, ids, readout) for state in self.states], 2)
 
@@ -214,9 +219,7 @@ class ForwardPass:
         return head.logits_of(states, unique).float().gather(-1, index[..., None])[..., 0]
 
     def totals_at(self, positions: Tensor) -> Tensor:
-        """The log-sum-exp of a language model's logits at each position, float32 [batch,
-        positions].
-        """
+        """The log-sum-exp of a language model's logits, float32 [batch, positions]."""
         head, states = self._vocabulary_at(positions)
         return head.each(states, lambda hot, _: hot.float().logsumexp(-1, keepdim=True))[..., 0]
 
@@ -226,8 +229,7 @@ class ForwardPass:
         return head, self.captured.states.tokens[self._rows[:, None], positions.clamp_min(0)]
 
     def norms(self, kind: str = "embedding") -> Tensor:
-        """||x_i^0||_2 in float32, nan at padding, shaped like `mask`; "word" for the word
-        embedding.
+        """||x_i^0||_2 in float32, nan at padding, shaped like `mask`; "word" for word embeddings.
 
         Raises:
             UnsupportedHeadError: these vectors do not stand one to a token.
@@ -252,26 +254,27 @@ class ForwardPass:
 
     @property
     def has_norms(self) -> bool:
-        """Whether the norms are defined, as far as that is known without a further pass."""
+        """Whether the norms are defined, as far as one can tell without a further pass."""
         sides = [self.captured.states, *([self.captured.source] if self.sources else [])]
-        known = (s for s in sides if s is not None and (s.stack is not None or "norms" in vars(s)))
-        return sum(side.norms is not None for side in known) == len(sides)
+        # A side whose blocks were traced has its norms, or they were computed before (cached).
+        traced = (s for s in sides if s is not None and (s.stack is not None or "norms" in vars(s)))
+        return sum(side.norms is not None for side in traced) == len(sides)
 
     @property
     def hides_what_follows(self) -> bool:
-        """Whether the state at a position rests on nothing after it."""
+        """Whether the state at a position depends on nothing after it."""
         return hides_what_follows(self._model)
 
     @cached_property
     def sinks(self) -> Tensor:
         """Tokens of a causal language model that are attention sinks, bool like `mask`.
 
-        In some layer their state is far larger than others', whatever the text: the first token's,
-        most often. They say little of the text, so rankings leave them out.
+        In some layer their states are far larger than others', whatever the text; most often that
+        is the first token. They say little about the text, so rankings leave them out.
         """
         if not self.is_causal or self.sources:
             return torch.zeros_like(self.mask)
-        return self.captured.states.peaks(self._own_mask) > SINK
+        return self.captured.states.peaks(self._head_mask) > SINK
 
     def reruns(
         self,
@@ -283,7 +286,7 @@ class ForwardPass:
         """Further passes of the model on variants of the same inputs.
 
         Raises:
-            UnsupportedHeadError: the inputs are no tokens.
+            UnsupportedHeadError: the inputs are not tokens.
         """
         if self.ids is None:
             raise UnsupportedHeadError(
@@ -302,36 +305,42 @@ class ForwardPass:
             and targets.positions is not None
             and torch.equal(self.read, targets.positions)
         ):
-            known = self._said(targets, foils, readout)
+            # The pass kept logits at other positions than the targets' (of generated text).
+            expected = self._readout_at_targets(targets, foils, readout)
         else:
-            known = objective(captured.logits, rows, gathered=gathered)
-        return kind(self._model, self._inputs, self.ids, self.mask, self.parts, objective, known)
+            expected = objective(captured.logits, rows, gathered=gathered)
+        return kind(self._model, self._inputs, self.ids, self.mask, self.parts, objective, expected)
 
-    def _said(self, targets: TargetIds, foils: Tensor | None, readout: Outputs) -> Tensor:
-        """What a language model's own states say of the targets where they are read, less the
-        foils, float32 [batch, targets].
+    def _readout_at_targets(
+        self, targets: TargetIds, foils: Tensor | None, readout: Outputs
+    ) -> Tensor:
+        """The readout of a language model's own states where targets are read, less the foils'.
+
+        float32 [batch, targets].
         """
         assert targets.positions is not None
         if readout is logit:
-            said = self.logits_at(targets.positions, targets.ids)
+            logits = self.logits_at(targets.positions, targets.ids)
             if foils is None:
-                return said
-            return said - self.logits_at(targets.positions, foils.expand_as(targets.ids))
+                return logits
+            return logits - self.logits_at(targets.positions, foils.expand_as(targets.ids))
         head, states = self._vocabulary_at(targets.positions)
 
-        def of(ids: Tensor) -> Tensor:
-            found = head.each(states, lambda hot, rows: readout(hot.float(), ids[rows]))
-            return found.diagonal(dim1=1, dim2=2)
+        def values(ids: Tensor) -> Tensor:
+            # [batch, positions, targets]; target n is read at position n alone.
+            pairs = head.each(states, lambda hot, rows: readout(hot.float(), ids[rows]))
+            return pairs.diagonal(dim1=1, dim2=2)
 
-        said = of(targets.ids)
-        return said if foils is None else said - of(foils.expand_as(targets.ids))
+        of_targets = values(targets.ids)
+        return of_targets if foils is None else of_targets - values(foils.expand_as(targets.ids))
 
     def read_weights(self, targets: TargetIds) -> Tensor:
-        """How much of a target's output is read at each position, float32 [rows, targets,
-        sequence], of multiple choice with every choice as a row: all of it at one position, or
-        equal parts where the head pools.
+        """How much of a target's output is read at each position.
+
+        One-hot over the position the head reads; uniform over tokens if it pools. float32 [rows,
+        targets, sequence]; in multiple choice every choice is a row.
         """
-        mask = self._own_mask
+        mask = self._head_mask
         if self.problem is Problem.SPAN:
             assert self.read is not None
             start, end = (one_hot(self.read[:, i], mask.shape[1]).float() for i in (0, 1))
@@ -345,7 +354,10 @@ class ForwardPass:
         return torch.where((position < 0)[:, None], pooled, alone)[:, None]
 
     def seen(self, targets: TargetIds) -> Tensor:
-        """Which tokens took part in each output, bool [batch, targets or 1, sequence]."""
+        """Which tokens took part in each output, bool [batch, targets or 1, sequence].
+
+        With causal attention, tokens after the position that is read took no part.
+        """
         if self.mask.dim() == 3:
             return self.mask.gather(
                 1, targets.ids.clamp_min(0)[..., None].expand(-1, -1, self.mask.shape[-1])
@@ -353,13 +365,15 @@ class ForwardPass:
         if not self.is_causal or targets.positions is None:
             return self.mask[:, None]
         order = torch.arange(self.mask.shape[1], device=self.mask.device) - self.sources
-        known = self.mask[:, None] & (order <= targets.positions[..., None])
-        later = (targets.positions >= 0)[..., None] & (known != self.mask[:, None])
-        return self.mask[:, None] if later.any() and not self.hides_what_follows else known
+        before = self.mask[:, None] & (order <= targets.positions[..., None])
+        later = (targets.positions >= 0)[..., None] & (before != self.mask[:, None])
+        # Whether the model hides later tokens costs two passes to find out: only if there are any.
+        return self.mask[:, None] if later.any() and not self.hides_what_follows else before
 
     def of_targets(self, values: Tensor, targets: TargetIds) -> Tensor:
-        """Something of every token, [batch, sequence], or of multiple choice [batch, choices,
-        sequence], for each target: [batch, targets or 1, sequence].
+        """Arrange values of every token by target: [batch, targets or 1, sequence].
+
+        Takes [batch, sequence], or in multiple choice [batch, choices, sequence].
         """
         if values.dim() == 2:
             return values[:, None]
@@ -368,13 +382,14 @@ class ForwardPass:
 
     @property
     def _rows(self) -> Tensor:
-        return torch.arange(len(self._own_mask), device=self._own_mask.device)
+        return torch.arange(len(self._head_mask), device=self._head_mask.device)
 
     def _hot(self, head: PooledHead | TokenHead, state: Tensor) -> Tensor:
-        """[batch, sequence, outputs] in float32."""
+        """HoT of states, float32 [batch, sequence, outputs]."""
         is_final = state is self.captured.states.tokens or len(self.captured.layers) == 0
         hot = (head.logits if is_final else head.on_tokens(state)).float()
         if self.captured.choices is not None:
+            # One output a row: [batch * choices, sequence, 1] -> [batch, sequence, choices].
             hot = hot.reshape(-1, self.captured.choices, hot.shape[1]).transpose(1, 2)
         return hot
 
@@ -387,6 +402,7 @@ class ForwardPass:
         if source is not None:
             state = torch.cat([source.tokens, state], 1)
         if readout.of_outputs is logit:
+            # Only the targets' rows of the vocabulary: [batch, sequence, unique targets].
             unique, index = torch.unique(ids.clamp_min(0), return_inverse=True)
             hot = head.logits_of(state, unique).float()
             return hot.gather(-1, index[:, None].expand(-1, hot.shape[1], -1)).mT
@@ -403,17 +419,18 @@ class ForwardPass:
         return Problem.SPAN if captured.is_span else Problem.SINGLE_LABEL
 
     def _find_positions(self) -> None:
-        """The ids and the mask of the positions of x^L, and of the source's before them."""
+        """Find ids and mask of the positions of x^L, with the source's before them."""
         captured = self.captured
         is_vocabulary = captured.vocabulary is not None
         prefix = "decoder_" if is_vocabulary and captured.reads_decoder else ""
         shape = captured.states.tokens.shape[:2]
         inputs = dict(captured.inputs)
+        # A model that makes its decoder's input itself shows it when it looks up its embeddings.
         if prefix and "decoder_input_ids" not in inputs and captured.looked_up is not None:
             inputs["decoder_input_ids"] = captured.looked_up.ids
             inputs["decoder_attention_mask"] = inputs.get("attention_mask")
         ids, mask = ids_and_mask(inputs, prefix, shape, self._name)
-        self._own_mask, self.sources = mask, 0
+        self._head_mask, self.sources = mask, 0
         source = captured.source if prefix else None
         if source is not None and source.stands_beside(captured.states):
             rows = source.raw.shape[:2]
@@ -431,5 +448,5 @@ class ForwardPass:
             self.parts.insert(0, ("", slice(self.sources)))
 
     def _check_read(self, read: Tensor) -> None:
-        if not (self._own_mask[self._rows[:, None], read.clamp_min(0)] | (read < 0)).all():
+        if not (self._head_mask[self._rows[:, None], read.clamp_min(0)] | (read < 0)).all():
             raise InputError("position names a token that is padding.")

@@ -42,21 +42,23 @@ class PooledHead:
             UnsupportedHeadError: the replayed head does not give the model's own output.
         """
         self._replay = Replay(captured)
-        self._own, self._hidden, self._mask = captured.logits, captured.states.tokens, mask
+        self._outputs, self._hidden, self._mask = captured.logits, captured.states.tokens, mask
         self._of_each = self._replay.alone
         reason: UnsupportedHeadError | None = None
         try:
             self.logits = self.on_tokens(self._hidden)
-            alone = bool(self.logits[mask].isfinite().all())
+            takes_one_token = bool(self.logits[mask].isfinite().all())
         except UnsupportedHeadError as error:
-            alone, reason = False, error
-        if not alone:
-            self._of_each = self._replay.repeated  # a head that drops the first positions
+            takes_one_token, reason = False, error
+        if not takes_one_token:
+            # A head that drops the first positions has nothing left of one token: its output, if
+            # any, is the mean of nothing. It is given the token at every position instead.
+            self._of_each = self._replay.repeated
             try:
                 self.logits = self.on_tokens(self._hidden)
             except UnsupportedHeadError as error:
                 raise error from reason
-        self.read_position = self._find_read_position(_PREFIX if not alone else 0)
+        self.read_position = self._find_read_position(0 if takes_one_token else _PREFIX)
 
     def on_tokens(self, hidden: Tensor) -> Tensor:
         """HoT of every token: [rows, sequence, hidden] -> [rows, sequence, outputs]."""
@@ -66,13 +68,19 @@ class PooledHead:
     def _find_read_position(self, prefix: int) -> Tensor:
         """Where HoT(x_i^L) is the model's own output, whatever stands at the other positions.
 
-        A head that has no such position must pool: give the same whatever the order of the tokens,
+        A head without such a position must pool: give the same whatever the order of the tokens,
         and on one repeated token what it gives on that token alone. Then HoT is defined as well. So
-        it is for a head that gives nothing for a token alone because it drops or tells apart the
-        first positions (at most `prefix`), and pools the others: HoT is what it says when all of
-        them hold the token.
+        it is for a head that drops, or tells apart, at most `prefix` first positions and pools the
+        others: HoT is its output when all positions hold the token.
+
+        Returns:
+            int64 [rows]; -1 where the head pools.
+
+        Raises:
+            InputError: the position is padding.
+            UnsupportedHeadError: the output is not a function of one token's state.
         """
-        own, hidden, mask, name = self._own, self._hidden, self._mask, self._replay.name
+        own, hidden, mask, name = self._outputs, self._hidden, self._mask, self._replay.name
         if self.logits.shape[-1] != own.shape[-1]:
             raise UnsupportedHeadError(
                 f"the head of {name} gives {own.shape[-1]} outputs for the text and "
@@ -80,10 +88,13 @@ class PooledHead:
             )
         within = self._replay.within
         rows = torch.arange(len(own), device=own.device)
-        gaps = gap(self.logits, own[:, None])
+        gaps = gap(self.logits, own[:, None])  # [rows, sequence]
         alike = gaps <= within
         reads_one = alike.any(1)
         if reads_one.any():
+            # A token may give the model's output by chance, or because it is much like the one that
+            # is read. So the claim is tested: all other states are negated, which no head that
+            # reads them survives, and the output must stay.
             elsewhere_negated = torch.where(alike[..., None], hidden, -hidden)
             reads_one &= gap(self._replay.whole(elsewhere_negated), own) <= within
         if (reads_one & ~(alike & mask).any(1)).any():
@@ -92,6 +103,8 @@ class PooledHead:
                 "on none of the tokens. Pad on the other side, or not at all."
             )
         if not reads_one.all():
+            # Pooling. One token repeated must give HoT of that token, and the order of the tokens
+            # must not matter, but for that of a few first ones which are treated apart.
             self._check_whole()
             token = mask.int().argmax(1)
             repeated = self._replay.whole(hidden[rows, token][:, None].expand_as(hidden))
@@ -113,19 +126,20 @@ class PooledHead:
         return nearest.masked_fill(~reads_one, -1)
 
     def _orders_of_first(self, length: int) -> list[Tensor]:
-        """For heads that pool a few first positions: what changing their order does, with all
-        others negated, as relative differences [rows].
+        """What reordering the first positions changes, all others negated: differences [rows].
+
+        For heads that pool a few first positions alone.
         """
         differences = []
         for size in range(2, min(_PREFIX, length)):
             moved = -self._hidden
             moved[:, :size] = self._hidden[:, :size].roll(1, 1)
-            differences.append(gap(self._replay.whole(moved), self._own))
+            differences.append(gap(self._replay.whole(moved), self._outputs))
         return differences
 
     def _check_whole(self) -> None:
         """On x^L as it is, the head must give the model's own output."""
-        self._replay.check(self._replay.whole(self._hidden), self._own)
+        self._replay.check(self._replay.whole(self._hidden), self._outputs)
 
 
 class TokenHead:
@@ -143,13 +157,13 @@ class TokenHead:
         """
         self._replay = Replay(captured)
         self.logits = self.on_tokens(captured.states.tokens)
-        own = captured.logits
-        if own.shape != self.logits.shape:
+        outputs = captured.logits
+        if outputs.shape != self.logits.shape:
             raise UnsupportedHeadError(
-                f"{self._replay.name} gives outputs of shape {list(own.shape)} for final hidden "
-                f"states of {list(captured.states.tokens.shape)}. {WAY_OUT}"
+                f"{self._replay.name} gives outputs of shape {list(outputs.shape)} for final "
+                f"hidden states of {list(captured.states.tokens.shape)}. {WAY_OUT}"
             )
-        self._replay.check(self.logits[mask], own[mask])
+        self._replay.check(self.logits[mask], outputs[mask])
 
     def on_tokens(self, hidden: Tensor) -> Tensor:
         """HoT of every token: [rows, sequence, hidden] -> [rows, sequence, outputs]."""
@@ -159,7 +173,7 @@ class TokenHead:
 
 
 class VocabularyHead:
-    """A language model's head, of whose outputs only some are wanted."""
+    """A language model's head, of which only a few outputs are computed."""
 
     def __init__(self, captured: Capture, mask: Tensor, read: Tensor) -> None:
         """Take the head of a forward pass.
@@ -173,7 +187,8 @@ class VocabularyHead:
         self._replay = Replay(captured)
         self._rows = torch.arange(len(read), device=read.device)[:, None]
         logits = captured.logits
-        self.own = logits if captured.gathered else logits[self._rows, read]
+        # The model's own output where it is read, [rows, positions, vocabulary].
+        self._outputs = logits if captured.gathered else logits[self._rows, read]
         vocabulary = captured.vocabulary
         self._slices = vocabulary is not None and vocabulary.sliceable
         self._agreed: set[int] = set()
@@ -193,19 +208,19 @@ class VocabularyHead:
             self._agreed |= wanted
         if vocabulary is None or not self._slices:
             return self.each(hidden, lambda logits, _: logits[:, ids])
-        known, found = self._latest
-        if hidden is self._captured.states.tokens and torch.equal(ids, known):
-            return found
+        latest_ids, latest_logits = self._latest
+        if hidden is self._captured.states.tokens and torch.equal(ids, latest_ids):
+            return latest_logits  # checking the slices has computed them already
         with vocabulary.only(ids):
             return self._replay.alone(hidden.flatten(0, 1)).reshape(*hidden.shape[:2], len(ids))
 
     def each(self, hidden: Tensor, read: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
-        """What `read` makes of all of HoT(x_i), some tokens at a time.
+        """Reduce HoT(x_i) over the whole vocabulary, some tokens at a time.
 
         Args:
             hidden: [rows, sequence, hidden].
-            read: takes logits [tokens, vocabulary] and the rows that they are from, int64 [tokens],
-                and returns [tokens, n].
+            read: takes logits [tokens, vocabulary] and the rows they are from, int64 [tokens], and
+                returns [tokens, n].
 
         Returns:
             [rows, sequence, n].
@@ -214,28 +229,28 @@ class VocabularyHead:
             self._check_whole_head()
         rows, sequence, _ = hidden.shape
         owner = torch.arange(rows, device=hidden.device).repeat_interleave(sequence)
-        size = max(1, AT_ONCE // self.own.shape[-1])
+        size = max(1, AT_ONCE // self._outputs.shape[-1])
         flat = hidden.flatten(0, 1)
         parts = zip(torch.split(flat, size), torch.split(owner, size), strict=True)
-        found = torch.cat([read(self._replay.alone(part), rows) for part, rows in parts])
-        return found.reshape(rows, sequence, -1)
+        reduced = torch.cat([read(self._replay.alone(part), owners) for part, owners in parts])
+        return reduced.reshape(rows, sequence, -1)
 
     def _slices_agree(self, ids: Tensor, vocabulary: Vocabulary) -> bool:
-        """Whether the head with these rows alone gives for each token alone what it gives on the
-        whole sequence, at the positions that are read the model's own output, and on some tokens
-        what the whole head gives.
+        """Whether the head cut to some rows of the vocabulary gives what the whole head gives.
 
-        The latter is looked at once for each model. Tokens with
-        their signs changed are among those, on which a head that compares outputs with each other
-        (a log-softmax) does not say what it says where the model is sure.
+        For each token alone it must give what it gives on the whole sequence, at the positions that
+        are read the model's own output, and on some tokens the output of the whole head.
         """
-        hidden, own = self._captured.states.tokens, self.own
+        hidden, own = self._captured.states.tokens, self._outputs
         if own.shape[-1] != vocabulary.size:
             return False
         tokens = hidden[self._mask]
+        # A head that compares its outputs with each other (a log-softmax) passes where the model is
+        # sure of its token, as the others hardly count; on negated states it is not sure.
         some = tokens[:: -(-len(tokens) // _SAMPLED)]
         some = torch.cat([some, -some])
         try:
+            # The whole head costs a vocabulary for each token, so it is tried once for each model.
             full = None if vocabulary.is_separable else self._replay.alone(some)
             with vocabulary.only(ids):
                 whole = self._replay.whole(hidden)
@@ -248,47 +263,49 @@ class VocabularyHead:
         alone = alone.reshape(whole.shape)
         self._latest = ids, alone
         within = self._replay.within
-        there = self._read >= 0
+        exists = self._read >= 0
+        # Pairs that must agree, and the outputs whose size says how closely.
         pairs = [
             (whole[self._mask], alone[self._mask], own),
-            (alone[self._rows, self._read][there], own[..., ids][there], own),
+            (alone[self._rows, self._read][exists], own[..., ids][exists], own),
         ]
         if full is not None:
             pairs.append((sampled, full[:, ids], full))
-        agreed = all(
+        agree = all(
             bool(((a - b).abs() <= within * magnitude(scale)).all()) for a, b, scale in pairs
         )
-        if agreed:
+        if agree:
             vocabulary.found_separable()
-        return agreed
+        return agree
 
     def _check_whole_head(self) -> None:
-        """Each position that is read, alone, must give the model's own output, and so must the head
-        on the whole sequence with all other positions negated; on the first and last as well, if it
-        was put on nothing but the positions that are read.
+        """Check the whole head at the positions that are read.
+
+        Each of these states alone must give the model's own output, and so must the head on the
+        whole sequence with all other states negated.
         """
-        hidden, there = self._captured.states.tokens, self._read >= 0
-        alone = self._replay.alone(hidden[self._rows, self._read][there])
-        self._replay.check(alone, self.own[there])
+        hidden, exists = self._captured.states.tokens, self._read >= 0
+        alone = self._replay.alone(hidden[self._rows, self._read][exists])
+        self._replay.check(alone, self._outputs[exists])
         kept = torch.zeros_like(self._mask)
         kept[self._rows, self._read] = True
         negated = torch.where(kept[..., None], hidden, -hidden)
         vocabulary = self._captured.vocabulary
         if self._captured.gathered and vocabulary is not None:
+            # Put on the read positions alone, the head could not show that it reads others. So it
+            # is put on the first and last token too, and their outputs are left out.
             first = self._mask.int().argmax(1, keepdim=True)
             last = self._mask.shape[1] - 1 - self._mask.flip(1).int().argmax(1, keepdim=True)
             with vocabulary.reading(torch.cat([first, self._read, last], 1)):
                 outputs = self._replay.whole(negated)[:, 1:-1]
         else:
             outputs = self._replay.whole(negated)[self._rows, self._read]
-        self._replay.check(outputs[there], self.own[there])
+        self._replay.check(outputs[exists], self._outputs[exists])
         self._checked = True
 
 
 def _rotated_within(mask: Tensor, kept: int) -> Tensor:
-    """Positions [rows, sequence] that move each token of a row to the next's place, but for the
-    first `kept`.
-    """
+    """Positions that rotate each row's tokens after the first `kept`, int64 [rows, sequence]."""
     order = torch.arange(mask.shape[1], device=mask.device).repeat(len(mask), 1)
     for row, tokens in zip(order, mask, strict=True):
         moved = tokens.nonzero().flatten()[kept:]

@@ -1,4 +1,4 @@
-"""Models from the Hub, a folder, or this package; only those that can be vouched for."""
+"""Loads models from the Hub, a folder, or this package, and refuses any that is incomplete."""
 
 from importlib.resources import files
 from pathlib import Path
@@ -30,7 +30,8 @@ from normxlogit.errors import ModelError, OptionError
 
 DEMO = "demo"
 DEVICES = ("auto", "cpu", "cuda", "mps")
-_FOR_BOTH = {
+# Options for whatever is downloaded: for the configuration and the processor as for the model.
+_SHARED_OPTIONS = {
     "cache_dir",
     "force_download",
     "gguf_file",
@@ -52,8 +53,8 @@ _TASKS: dict[str, tuple[Any, Any]] = {
     "IMAGE_CLASSIFICATION": (AutoModelForImageClassification, AutoImageProcessor),
     "AUDIO_CLASSIFICATION": (AutoModelForAudioClassification, AutoFeatureExtractor),
 }
-"""transformers' names of what it loads for each task, in the order in which a class that is listed
-for several tasks is taken, and the auto classes of the model and of what prepares its inputs."""
+"""The auto classes of model and processor for each of transformers' tasks. Some model classes are
+listed for several tasks; the first one here is taken."""
 
 
 def load(
@@ -65,33 +66,40 @@ def load(
     trust_remote_code: bool = False,
     **options: Any,
 ) -> tuple[PreTrainedModel, Any]:
-    """A model in evaluation mode, and its tokenizer, image processor or feature extractor, as
-    `Explainer` loads them.
+    """Load a model in evaluation mode, and its tokenizer, image processor or feature extractor.
+
+    For the arguments see `Explainer.from_pretrained`.
+
+    Raises:
+        OptionError: there is no such device or dtype.
+        ModelError: it could not be loaded, or some of its weights are missing.
     """
     source = str(files("normxlogit") / DEMO) if name == DEMO else name
     weights = _dtype(dtype)
     hub = {"revision": revision, "trust_remote_code": trust_remote_code}
-    shared = {key: options[key] for key in options.keys() & _FOR_BOTH}
+    shared = {key: options[key] for key in options.keys() & _SHARED_OPTIONS}
     try:
         if "gguf_file" in options:
-            auto, prepares = _TASKS["CAUSAL_LM"]
-            if hasattr(transformers, "GgufConfig"):  # before it, GGUF files were dequantised anyway
-                whole = transformers.GgufConfig(dequantize=True)
-                options.setdefault("quantization_config", whole)
+            auto, processor_class = _TASKS["CAUSAL_LM"]
+            # Quantized weights have no gradients. Before GgufConfig they were always dequantized.
+            if hasattr(transformers, "GgufConfig"):
+                dequantized = transformers.GgufConfig(dequantize=True)
+                options.setdefault("quantization_config", dequantized)
         else:
             config = AutoConfig.from_pretrained(source, **hub, **shared)
-            auto, prepares = _auto_classes(config)
+            auto, processor_class = _auto_classes(config)
         model, report = auto.from_pretrained(
             source,
             dtype=weights,
-            use_safetensors=True,
+            use_safetensors=True,  # other formats are pickles, which may run code
             output_loading_info=True,
             **hub,
             **options,
         )
-        processor = prepares.from_pretrained(source, **hub, **shared)
+        processor = processor_class.from_pretrained(source, **hub, **shared)
     except Exception as error:  # files can be wrong in ways that raise errors of any kind
         raise ModelError(_reason(name, error)) from error
+    # transformers only warns of weights that the files lack or that have another shape.
     missing = sorted({*report["missing_keys"], *(key for key, *_ in report["mismatched_keys"])})
     if missing:
         raise ModelError(
@@ -99,22 +107,25 @@ def load(
             f"{type(model).__name__}: they would be random, and so would be the explanation. "
             "Use a model that was fine-tuned for its task."
         )
+    # With a device map accelerate has placed the weights, and moving them would undo that.
     if "device_map" not in options:
         model = model.to(find_device(device))
+    # CPUs compute in float16 slowly and less exactly, and some operators not at all.
     if dtype == "auto" and model.dtype == torch.float16 and model.device.type == "cpu":
         model = model.float()
     return model.eval(), processor
 
 
 def _auto_classes(config: PreTrainedConfig) -> tuple[Any, Any]:
-    """The auto classes for the class that wrote a configuration; a classifier's if it is unknown,
-    whose loading then tells what is missing.
+    """Return the auto classes for the model class that a configuration names.
+
+    A classifier's if that is unknown: loading it then says what is missing.
     """
     names = [*(config.architectures or []), *getattr(config, "auto_map", {})]
     for task, classes in _TASKS.items():
-        known = getattr(modeling_auto, f"MODEL_FOR_{task}_MAPPING_NAMES").values()
+        mapping = getattr(modeling_auto, f"MODEL_FOR_{task}_MAPPING_NAMES").values()
         listed = {
-            name for names in known for name in ([names] if isinstance(names, str) else names)
+            name for entry in mapping for name in ([entry] if isinstance(entry, str) else entry)
         }
         if listed.intersection(names) or classes[0].__name__ in names:
             return classes
@@ -122,10 +133,10 @@ def _auto_classes(config: PreTrainedConfig) -> tuple[Any, Any]:
 
 
 def find_device(name: str) -> torch.device:
-    """The device of that name, "auto" being the fastest there is.
+    """Return the device with that name; "auto" is the fastest one available.
 
     Raises:
-        OptionError: it is not on this machine.
+        OptionError: it is not available on this machine.
     """
     if name == "auto":
         if torch.cuda.is_available():
@@ -144,20 +155,21 @@ def find_device(name: str) -> torch.device:
 
 
 def has_bfloat16(device: torch.device) -> bool:
-    """Whether a device is a processor with instructions for bfloat16 (AVX512-BF16 or AMX)."""
-    known = torch.cpu.get_capabilities()
-    return device.type == "cpu" and any(known.get(name) for name in ("avx512_bf16", "amx_bf16"))
+    """Return whether a device is a CPU with bfloat16 instructions (AVX512-BF16 or AMX)."""
+    supports = torch.cpu.get_capabilities()
+    return device.type == "cpu" and any(supports.get(name) for name in ("avx512_bf16", "amx_bf16"))
 
 
 def seems_untrained(model: PreTrainedModel) -> bool:
-    """Whether the last linear layer's bias is all zeros, as no training leaves it; what is
-    offloaded is not looked at.
+    """Return whether the bias of the last linear layer is all zeros, as no training leaves it.
+
+    Offloaded biases are not looked at.
     """
     trunk = set(model.base_model.modules()) if model.base_model is not model else set()
     linear = [m for m in model.modules() if isinstance(m, nn.Linear) and m not in trunk]
     biases = [m.bias for m in linear if m.out_features == model.config.num_labels]
-    here = [bias for bias in biases if bias is not None and not bias.is_meta]
-    return any(not bool(bias.any()) for bias in here)
+    loaded = [bias for bias in biases if bias is not None and not bias.is_meta]
+    return any(not bool(bias.any()) for bias in loaded)
 
 
 def _dtype(dtype: str | torch.dtype) -> str | torch.dtype:
@@ -167,11 +179,11 @@ def _dtype(dtype: str | torch.dtype) -> str | torch.dtype:
 
 
 def _reason(name: str, error: Exception) -> str:
-    """One line on why a model could not be loaded, with the way out."""
+    """Describe in one line why a model could not be loaded, and what to do."""
     first = " ".join(str(error).split("\n\n")[0].split())
     if Path(name).is_dir():
         return f"cannot load a model from the folder {name}: {first}"
     return (
-        f"cannot load {name!r}: it is no folder here, and it could not be had from the Hub or its "
-        f"cache ({first:.300})"
+        f"cannot load {name!r}: there is no such folder, and it could not be loaded from the Hub "
+        f"or its cache ({first:.300})"
     )

@@ -1,29 +1,36 @@
-"""When two ways to the same number agree, and a number that rounding must not carry too far."""
+"""When two ways to the same number agree, and numbers that rounding must not carry too far."""
 
 from typing import Any
 
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from transformers.utils.generic import ModelOutput
 
+# Relative to the largest value. Two orders of one computation differ by many roundings in a deep
+# model, so these are above each format's epsilon (1e-7 in float32, 8e-3 in bfloat16).
 _RELATIVE = {torch.float64: 1e-8, torch.float32: 1e-4, torch.float16: 1e-2, torch.bfloat16: 5e-2}
 
-
 _MANY = 64
-"""Of so many values the largest may be no more than so many times the median."""
+"""Among this many values or more, the largest counts for at most this many times the median."""
+
+
+def to_numpy(values: Tensor) -> NDArray[Any]:
+    """Return a tensor as an array, floats as float32, without a copy where none is needed."""
+    values = values.detach().cpu()
+    # numpy has no bfloat16.
+    return (values.float() if values.is_floating_point() else values).numpy()
 
 
 def tolerance(*dtypes: torch.dtype) -> float:
-    """The relative difference that rounding may make between two orders of the same computation,
-    in the coarsest of these.
-    """
+    """Return the relative difference that rounding may make in the coarsest of these dtypes."""
     return max(_RELATIVE[dtype] for dtype in dtypes)
 
 
 def magnitude(values: Tensor) -> Tensor:
-    """The size that differences are relative to: the largest absolute value, [].
+    """Return the size that differences are relative to: the largest absolute value, [].
 
-    Of many values, such as the logits over a vocabulary, those far from the median do not count:
+    Among many values, such as the logits over a vocabulary, those far from the median do not count:
     models set the logits of tokens that are not to be generated to -1e9 or the like.
     """
     sizes = values.abs().flatten()
@@ -33,27 +40,27 @@ def magnitude(values: Tensor) -> Tensor:
     return largest.clamp_min(1e-12)
 
 
-def gap(found: Tensor, expected: Tensor) -> Tensor:
-    """The largest difference along the last dimension, relative to the expected magnitude.
+def gap(actual: Tensor, expected: Tensor) -> Tensor:
+    """Return the largest difference along the last dimension, relative to `magnitude(expected)`.
 
-    Both are [..., n] and `expected` is finite; the result is [...], infinite where `found` is not
+    Both are [..., n] and `expected` is finite; the result is [...], infinite where `actual` is not
     a number.
     """
-    return ((found - expected).abs().amax(-1) / magnitude(expected)).nan_to_num(nan=torch.inf)
+    return ((actual - expected).abs().amax(-1) / magnitude(expected)).nan_to_num(nan=torch.inf)
 
 
-def agree(found: Tensor, expected: Tensor) -> bool:
-    """Whether two tensors of one shape are equal up to rounding, nan where the other is nan."""
+def agree(actual: Tensor, expected: Tensor) -> bool:
+    """Return whether two tensors of one shape are equal up to rounding; nan equals nan."""
     within = tolerance(expected.dtype) * float(expected.abs().nan_to_num(posinf=0.0).amax())
-    return bool(torch.isclose(found, expected, rtol=0, atol=within, equal_nan=True).all())
+    # Absolute, not relative to each value: small values are sums of large ones that cancel, with
+    # the rounding of the large ones.
+    return bool(torch.isclose(actual, expected, rtol=0, atol=within, equal_nan=True).all())
 
 
 def probability(logits: Tensor, total: Tensor) -> Tensor:
-    """exp(logit - total), where `total` is the log-sum-exp of all logits, float32, at most 1.
-
-    The two may come from two products with the head; of logits of some hundreds rounding alone
-    makes them differ by 1e-5.
-    """
+    """Return exp(logit - total), where `total` is the log-sum-exp of all logits, float32."""
+    # Logit and total may come from two products with the head; for logits of some hundreds rounding
+    # alone makes these differ by 1e-5, and a probability must not exceed 1.
     return (logits - total).exp().clamp(max=1)
 
 

@@ -10,15 +10,15 @@ from normxlogit.model.readouts import Outputs
 
 @dataclass(frozen=True)
 class Objective:
-    """The number that is explained: what a readout says of the model's own output.
+    """The number that is explained: a readout of the model's own output.
 
     Attributes:
-        readout: of outputs and targets.
+        readout: takes outputs and targets.
         ids: the targets, int64 [rows, targets]; -1 where a row has fewer.
         foils: outputs whose readout is subtracted, int64 [rows, 1]; or None.
-        positions: where the targets are read, int64 [rows, targets], of a head that gives outputs
-            for every token.
-        span: the start and the end that are read of an answer, int64 [rows, 2].
+        positions: where the targets are read, int64 [rows, targets], if the head gives outputs for
+            every token.
+        span: the start and the end of the answer that is read, int64 [rows, 2].
     """
 
     readout: Outputs
@@ -28,7 +28,7 @@ class Objective:
     span: Tensor | None = None
 
     def __call__(self, logits: Tensor, rows: Tensor, *, gathered: bool = False) -> Tensor:
-        """The numbers for a model's output.
+        """Compute the numbers from the model's output on variants of rows.
 
         Args:
             logits: [variants, outputs] or [variants, sequence, outputs].
@@ -48,7 +48,7 @@ class Objective:
             outputs = outputs[each, self.positions[rows].clamp_min(0)]
         if outputs.dim() == 2:
             outputs = outputs[:, None]
-        outputs = outputs.expand(-1, ids.shape[1], -1)
+        outputs = outputs.expand(-1, ids.shape[1], -1)  # [variants, targets, outputs]
         values = self.readout(outputs, ids[..., None])[..., 0]
         if self.foils is not None:
             foils = self.foils[rows].expand_as(ids)

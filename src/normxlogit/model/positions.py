@@ -13,7 +13,13 @@ from normxlogit.model.replay import WAY_OUT
 def read_positions(
     inputs: Mapping[str, Any], position: Tensor | None, is_causal: bool
 ) -> Tensor | None:
-    """The positions that are read, [batch, positions], as far as they are known beforehand."""
+    """The positions that are read, [batch, positions], if they are known before the forward pass.
+
+    Args:
+        inputs: the model's inputs.
+        position: the positions asked for.
+        is_causal: whether the model is read at its last token unless asked otherwise.
+    """
     ids = inputs.get("decoder_input_ids", inputs.get("input_ids"))
     if position is not None:
         if position.dim() not in (1, 2) or position.is_floating_point():
@@ -21,7 +27,7 @@ def read_positions(
                 "position must be integers of shape [batch] or [batch, positions]; got "
                 f"{position.dtype} of shape {list(position.shape)}."
             )
-        low = 0 if position.dim() == 1 else -1  # which stands for none
+        low = 0 if position.dim() == 1 else -1  # -1: a row with fewer positions than others
         if ids is not None and (
             len(position) != len(ids) or position.min() < low or position.max() >= ids.shape[-1]
         ):
@@ -47,7 +53,7 @@ def ids_and_mask(
 ) -> tuple[Tensor | None, Tensor]:
     """The ids and the mask of the positions of hidden states, [rows, sequence].
 
-    Positions of images and sounds have no ids, and what of them is padding no mask says.
+    Positions of images and audio have no ids, and no mask says which of them are padding.
     """
     ids, mask = inputs.get(f"{prefix}input_ids"), inputs.get(f"{prefix}attention_mask")
     if isinstance(ids, Tensor):

@@ -1,4 +1,4 @@
-"""Which number is read from HoT(x_i): how one token's outputs speak for the target.
+"""Readouts: the number that says how much HoT(x_i), one token's outputs, supports the target.
 
 NormXLogit multiplies it by ||x_i^0||.
 """
@@ -14,67 +14,77 @@ from normxlogit.errors import OptionError
 from normxlogit.model.targets import Problem
 
 Outputs = Callable[[Tensor, Tensor], Tensor]
-"""Takes HoT of tokens [..., outputs] and targets' ids [..., targets]; gives [..., targets]."""
+"""Takes HoT of tokens [..., outputs] and targets' ids [..., targets]; returns [..., targets]."""
 
 Finish = Callable[[Tensor, Tensor], Tensor]
-"""Takes what was read of a text, [batch, targets, layers, sequence], nan at padding, and the
-model's own output for the targets, [batch, targets, 1, 1]; gives the former's shape."""
+"""Takes a text's readouts, [batch, targets, layers, sequence], nan at padding, and the model's own
+output for the targets, [batch, targets, 1, 1]; returns scores in the shape of the readouts."""
 
 
 @dataclass(frozen=True)
 class Readout:
-    """What is read from the outputs of each token, and what is made of it with the whole text."""
+    """A number per token and target, and how it becomes a score.
+
+    Attributes:
+        of_outputs: reads the number from the outputs of a token alone.
+        finish: compares it with the other tokens of the text; None if it is the score.
+    """
 
     of_outputs: Outputs
     finish: Finish | None = None
 
 
 def logit(hot: Tensor, targets: Tensor) -> Tensor:
-    """HoT(x_i)[target], LogAt of the paper. Signed: positive speaks for the target."""
+    """Return HoT(x_i)[target], the paper's LogAt. Signed: positive supports the target."""
+    # -1 stands for the targets that a row has fewer than others; these are masked later.
     return hot.gather(-1, targets.clamp_min(0))
 
 
 def margin(hot: Tensor, targets: Tensor) -> Tensor:
-    """HoT(x_i)[target] minus the best other output of the same token.
+    """Return HoT(x_i)[target] minus the best other output of the same token.
 
-    Unlike the logit it does not change when a constant is added to all logits, and neither does the
-    model's probability.
+    Like the model's probability, and unlike the logit, it does not change when a constant is added
+    to all logits.
     """
     if hot.shape[-1] < 2:
         raise OptionError("readout 'margin' compares labels, and this model has only one.")
+    # The best other output is the second best of all where the target is the best. [..., 1] and
+    # [..., targets] broadcast.
     best = hot.topk(2, dim=-1)
     is_target = best.indices[..., :1] == targets
     return logit(hot, targets) - torch.where(is_target, best.values[..., 1:], best.values[..., :1])
 
 
 def logprob(hot: Tensor, targets: Tensor) -> Tensor:
-    """log p(target | x_i), by softmax over the outputs of the same token; never positive."""
+    """Return log p(target | x_i), by softmax over the outputs of the token; never positive."""
     return logit(hot.log_softmax(-1), targets)
 
 
 def label_logprob(hot: Tensor, targets: Tensor) -> Tensor:
-    """log p(target | x_i) of a label that stands for itself (multi-label), by sigmoid."""
+    """Return log p(target | x_i) of a multi-label model's label, by sigmoid."""
     return logsigmoid(logit(hot, targets))
 
 
 def centered(hot: Tensor, targets: Tensor) -> Tensor:
-    """HoT(x_i)[target] minus the mean over the outputs of the same token."""
+    """Return HoT(x_i)[target] minus the mean over the outputs of the same token."""
     return logit(hot, targets) - hot.mean(-1, keepdim=True)
 
 
-def distance(values: Tensor, own: Tensor) -> Tensor:
-    """|HoT(x_i) - HoT(x_read)|, from a token's own value to the prediction, as published."""
-    return (values - own).abs()
+def distance(values: Tensor, prediction: Tensor) -> Tensor:
+    """Return |HoT(x_i) - HoT(x_read)|, from a token's value to the prediction, as published."""
+    return (values - prediction).abs()
 
 
-def closeness(values: Tensor, own: Tensor) -> Tensor:
-    """The largest distance in the text minus the token's distance.
+def closeness(values: Tensor, prediction: Tensor) -> Tensor:
+    """Return the largest distance in the text minus the token's distance.
 
-    The published text calls a token important that resembles the prediction; measured, the nearest
-    tokens are the important ones, so this is the default of regressions.
+    The paper's formula gives the tokens farthest from the prediction the highest scores, while its
+    text calls those important that resemble the prediction. Measured, the nearest tokens are the
+    important ones, so this is the default for regressions.
     """
-    far = distance(values, own)
-    return far.nan_to_num(nan=-torch.inf).amax(-1, keepdim=True) - far
+    distances = distance(values, prediction)
+    # The maximum over the sequence must not be padding's nan.
+    return distances.nan_to_num(nan=-torch.inf).amax(-1, keepdim=True) - distances
 
 
 _COMPARED = {
@@ -96,13 +106,17 @@ READOUTS: dict[Problem, dict[str, Readout]] = {
     Problem.SPAN: {"logit": Readout(logit)},
     Problem.TOKEN: _COMPARED,
 }
-"""For each kind of problem its readouts by name, the default first."""
+"""The readouts for each problem by name, the default first."""
 
 
 def find_readout(name: str | None, problem: Problem, contrasts: bool, of_output: bool) -> str:
-    """The name of the readout to use; None means the problem's default.
+    """Return the name of the readout to use; `None` means the problem's default.
 
-    `of_output` says that it is put to the model's own output only, and not to tokens.
+    Args:
+        name: as the user gave it.
+        problem: of the model.
+        contrasts: whether a target is compared with another label.
+        of_output: whether the method reads the model's own output only, and not tokens' outputs.
 
     Raises:
         OptionError: it does not exist, or not for this problem, or not with a contrast.
@@ -113,7 +127,8 @@ def find_readout(name: str | None, problem: Problem, contrasts: bool, of_output:
             "contrast compares two labels, and this model's output is a value, not a label."
         )
     if of_output:
-        readouts = {known: way for known, way in readouts.items() if way.finish is None}
+        # There is nothing to compare a single output with.
+        readouts = {key: readout for key, readout in readouts.items() if readout.finish is None}
     if name is None:
         return next(iter(readouts))
     if name not in readouts:

@@ -1,9 +1,9 @@
 """The head on top of every token: HoT(x_i), by the model's own forward on one token at a time.
 
-The clone's trunk is made to answer at once with given hidden states, and the model's own forward
-runs on: whatever stands on the trunk, pooler, dropout, classifier, is what the model does, with no
-code for an architecture. Given each token as a sequence of length one, it returns the head's output
-on it (Abbasi et al., NormXLogit, EMNLP 2025).
+The clone's trunk is made to return given hidden states at once, and the model's own forward runs on
+from there: whatever stands on the trunk (pooler, dropout, classifier) does what it does in the
+model, with no code for an architecture. Given each token as a sequence of length one, it returns
+the head's output on that token (Abbasi et al., NormXLogit, EMNLP 2025).
 """
 
 from collections.abc import Iterator
@@ -37,13 +37,13 @@ class Replay:
         self.within = tolerance(captured.logits.dtype, captured.states.raw.dtype)
 
     def whole(self, tokens: Tensor) -> Tensor:
-        """The model's output with other x^L, [rows, sequence, hidden], for its own inputs."""
+        """The model's output for its own inputs with other x^L, [rows, sequence, hidden]."""
         raw = self._captured.states.raw
         hidden = tokens if raw.dim() == 3 else tokens.mT.reshape(raw.shape)
         return self._run(hidden, self._captured.inputs)
 
     def alone(self, vectors: Tensor) -> Tensor:
-        """The output for each of [tokens, hidden] as a sequence of its own, of length one."""
+        """The output for each of [tokens, hidden] as a sequence of length one."""
         raw = self._captured.states.raw
         hidden = vectors[:, None] if raw.dim() == 3 else vectors[:, :, None, None]
         outputs = self._run(hidden, self._one_token_inputs(len(vectors)), position=0)
@@ -74,9 +74,10 @@ class Replay:
             outputs.append(self._run(hidden, first))
         return torch.cat(outputs)
 
-    def check(self, found: Tensor, own: Tensor) -> None:
+    def check(self, replayed: Tensor, expected: Tensor) -> None:
         """Raise `UnsupportedHeadError` if an output is not the model's own, [..., outputs]."""
-        difference = gap(found, own).amax() if found.shape == own.shape else torch.inf
+        same_shape = replayed.shape == expected.shape
+        difference = gap(replayed, expected).amax() if same_shape else torch.inf
         if not difference <= self.within:
             raise UnsupportedHeadError(
                 f"the head of {self.name}, replayed on the final hidden states, does not give the "
@@ -87,14 +88,16 @@ class Replay:
     def _run(self, hidden: Tensor, inputs: dict[str, Any], position: int | None = None) -> Tensor:
         captured = self._captured
         try:
+            # Only tensors that can be recomputed from the states are returned beside them; a head
+            # that reads any other finds None and fails, rather than read those of the first pass.
             output = captured.trunk_returns(
                 last_hidden_state=hidden,
                 **{key: d(hidden, position=position) for key, d in captured.derived.items()},
             )
             choices = None if captured.choices is None else 1
             with ExitStack() as answers:
-                for module, said in (*captured.towers, (captured.trunk, output)):
-                    answers.enter_context(_answering(module, said))
+                for module, returned in (*captured.towers, (captured.trunk, output)):
+                    answers.enter_context(_answering(module, returned))
                 logits = logits_of(captured.clone.root(**inputs, return_dict=True), choices)
             if logits is None:
                 raise TypeError("it returned no logits")
@@ -108,7 +111,10 @@ class Replay:
         return logits
 
     def _one_token_inputs(self, rows: int) -> dict[str, Any]:
-        """Rows of one token. Heads look at their shape, for eos (BART) and for padding (Llama)."""
+        """Inputs for rows of one token.
+
+        Heads look at ids although they do not embed them: for eos (BART) and padding (Llama).
+        """
         captured = self._captured
         config = captured.clone.root.config.get_text_config()
         eos = getattr(config, "eos_token_id", None)
@@ -132,17 +138,18 @@ class Replay:
 
 @contextmanager
 def _answering(module: nn.Module, output: Any) -> Iterator[None]:
-    """Inside, a module of a clone returns this, whatever it is given."""
-    own = vars(module)
+    """Inside, a module of a clone returns `output`, whatever it is given."""
+    attributes = vars(module)
+    # Hooks come off too: they would see states that are not those of the traced pass.
     changed = {
         "forward": lambda *_args, **_kwargs: output,
         "_forward_hooks": {},
         "_forward_pre_hooks": {},
     }
-    before = {key: own[key] for key in changed if key in own}
-    own.update(changed)
+    before = {key: attributes[key] for key in changed if key in attributes}
+    attributes.update(changed)
     try:
         yield
     finally:
-        del own["forward"]
-        own.update(before)
+        del attributes["forward"]
+        attributes.update(before)

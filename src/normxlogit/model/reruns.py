@@ -1,6 +1,6 @@
-"""Further passes over a batch: what is explained, as a function of what the model is given.
+"""Further passes over a batch: the number that is explained, as a function of the model's inputs.
 
-For methods that one forward pass does not serve. They run on a clone of the model, so that hooks
+For methods that need more than one forward pass. They run on a clone of the model, so that hooks
 and gradients stay off the user's own.
 """
 
@@ -30,19 +30,19 @@ LOGITS_AT_ONCE = 1 << 24
 """How many logits over a vocabulary one pass may give."""
 
 Part = tuple[str, slice]
-"""What stands before `input_ids` and `attention_mask` in the names of a model's inputs ("" or
-"decoder_"), and which positions of the sequence these are."""
+"""A prefix of `input_ids` and `attention_mask` ("" or "decoder_"), and which positions of the
+sequence go by it."""
 
 
 class Reruns:
     """A model that is run again on variants of a batch's rows.
 
     Attributes:
-        ids: the tokens, int64 [rows, sequence]; of an encoder-decoder that generates, the source's
-            and then the decoder's. Of multiple choice every choice is a row.
-        mask: which of them are no padding, bool [rows, sequence].
-        objective: what is explained, as a function of the model's output.
-        targets: how many numbers are explained of each row.
+        ids: the tokens, int64 [rows, sequence]; for encoder-decoders that generate, the source's
+            and then the decoder's. In multiple choice every choice is a row.
+        mask: which of them are not padding, bool [rows, sequence].
+        objective: the number that is explained, as a function of the model's output.
+        targets: how many numbers are explained for each row.
         place: where gradients are taken.
     """
 
@@ -56,19 +56,19 @@ class Reruns:
         mask: Tensor,
         parts: Sequence[Part],
         objective: Objective,
-        known: Tensor | None,
+        expected: Tensor | None,
     ) -> None:
         """Prepare to run a model.
 
         Args:
             model: it is not changed.
-            inputs: what its forward took.
-            ids, mask: the tokens in these, see the class; of multiple choice [batch, choices,
+            inputs: the arguments of its forward.
+            ids, mask: the tokens in these, see the class; in multiple choice [batch, choices,
                 sequence].
             parts: which of `inputs` hold them.
-            objective: what is explained.
-            known: its values for the rows as they are, [rows, targets], if they are known: what the
-                passes are checked against.
+            objective: the number that is explained.
+            expected: its values for the unchanged rows, [rows, targets], if they are known: what
+                the passes are checked against.
         """
         self._model, self._parts, self.objective = model, parts, objective
         self.ids, self.mask = ids.flatten(0, -2), mask.flatten(0, -2)
@@ -81,7 +81,7 @@ class Reruns:
         }
         self._rows = len(self.ids)
         self.targets = objective.ids.shape[1]
-        self._known = known
+        self._expected = expected
 
     @property
     def all_rows(self) -> Tensor:
@@ -97,28 +97,28 @@ class Reruns:
         return max(1, many)
 
     def batches(self, variants: int) -> Iterator[slice]:
-        """Which of so many variants run together."""
+        """Slices of variants that run together."""
         return (slice(start, start + self.at_once) for start in range(0, variants, self.at_once))
 
     def values(
         self, rows: Tensor, *, ids: Tensor | None = None, mask: Tensor | None = None
     ) -> Tensor:
-        """What is explained, of variants of rows.
+        """Explain variants of rows: the objective's value for each.
 
         Args:
             rows: the row that each is a variant of, int64 [variants].
-            ids: their tokens, int64 [variants, sequence]; those of the rows if not given.
+            ids: their tokens, int64 [variants, sequence]; the rows' own if not given.
             mask: which of them the model may read, bool [variants, sequence]; likewise.
 
         Returns:
             float32 [variants, targets].
         """
-        found = []
+        parts = []
         with differentiable(False):
             for some in self.batches(len(rows)):
                 changed = (None if value is None else value[some] for value in (ids, mask))
-                found.append(self._run(rows[some], *changed))
-        values = torch.cat(found)
+                parts.append(self._run(rows[some], *changed))
+        values = torch.cat(parts)
         if not values.isfinite().all():
             raise ModelError(
                 f"{type(self._model).__name__} gave logits that are not finite numbers for a "
@@ -128,10 +128,10 @@ class Reruns:
 
     @cached_property
     def own(self) -> Tensor:
-        """What is explained, of the rows as they are, float32 [rows, targets]."""
-        found = self.values(self.all_rows)
-        self.check(found, self.all_rows)
-        return found
+        """The objective's value for the unchanged rows, float32 [rows, targets]."""
+        values = self.values(self.all_rows)
+        self.check(values, self.all_rows)
+        return values
 
     @cached_property
     def embeddings(self) -> Tensor:
@@ -140,14 +140,15 @@ class Reruns:
         Raises:
             UnsupportedHeadError: the model does not look them up one by one.
         """
-        found = []
+        parts = []
         with differentiable(False):
             for some in self.batches(self._rows):
+                # Cloned, as tensors made in inference mode cannot be saved for a backward pass.
                 rows = self.all_rows[some].clone()
                 with self._lookup(rows, None) as lookup:
                     self._run(rows)
-                found.append(torch.cat(lookup.leaves, 1))
-        return torch.cat(found)
+                parts.append(torch.cat(lookup.leaves, 1))
+        return torch.cat(parts)
 
     def embedding_of(self, token: int) -> Tensor:
         """The word embedding of a token as the model looks it up, [width].
@@ -164,7 +165,7 @@ class Reruns:
             return torch.cat(lookup.leaves, 1)[0, place]
 
     def values_of_embeddings(self, embeddings: Tensor, rows: Tensor) -> Tensor:
-        """What is explained, of rows with other word embeddings.
+        """Explain rows with other word embeddings: the objective's value for each.
 
         Args:
             embeddings: [variants, sequence, width]; gradients flow back to them where autograd is
@@ -178,7 +179,7 @@ class Reruns:
             return self._run(rows)
 
     def gradients(self, reduce: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
-        """The gradients of what is explained with respect to the vectors at `place`, reduced.
+        """The gradients of the objective with respect to the vectors at `place`, reduced.
 
         Args:
             reduce: takes gradients and vectors, both [rows, sequence, width] in float32, and
@@ -190,7 +191,7 @@ class Reruns:
         Raises:
             UnsupportedHeadError: the model has no such gradients.
         """
-        found = []
+        parts = []
         with differentiable(True):
             for some in self.batches(self._rows):
                 rows = self.all_rows[some].clone()
@@ -200,12 +201,12 @@ class Reruns:
                     reduce(self._gradient(values[:, n].sum(), leaves), embeddings)
                     for n in range(self.targets)
                 ]
-                found.append(torch.stack(reduced, 1))
-        return torch.cat(found)
+                parts.append(torch.stack(reduced, 1))  # [rows, targets, sequence]
+        return torch.cat(parts)
 
     @contextmanager
     def differentiating(self) -> Iterator[None]:
-        """Inside, errors of autograd say that the model has no gradients."""
+        """Inside, errors of autograd are reported as a model without gradients."""
         try:
             yield
         except (torch.OutOfMemoryError, NormXLogitError):
@@ -224,10 +225,10 @@ class Reruns:
             raise OptionError(f"there is no token {token}; ids go from 0 to {size - 1}.")
 
     def alone(self, row: int) -> tuple[dict[str, Any], Tensor]:
-        """What the model would take for one row without its padding, and which positions it has.
+        """One row without its padding.
 
         Returns:
-            The inputs, of a batch of one; int64 [tokens].
+            The model's inputs for a batch of one, and the positions of its tokens, int64 [tokens].
         """
         kept = self.mask[row].nonzero().flatten()
         width = self.mask.shape[1]
@@ -241,12 +242,12 @@ class Reruns:
         return inputs, kept
 
     def clone(self) -> ModelClone:
-        """A new clone of the model, that shares no module with it."""
+        """A new clone of the model that shares no module with it."""
         with differentiable(False):
             return self._prepared(ModelClone(Anatomy.of(self._model), frozen=True))
 
     def run_clone(self, clone: ModelClone, row: int, **flags: Any) -> tuple[ModelOutput, Tensor]:
-        """Run a clone, whatever was changed of it, on one row without its padding.
+        """Run a clone that may have been changed on one row without its padding.
 
         Args:
             clone: from `clone`.
@@ -257,14 +258,15 @@ class Reruns:
             Its output, and the positions of the row's tokens, int64 [tokens].
 
         Raises:
-            UnsupportedHeadError: it cannot run, or does not say what the model said; or it is an
-                encoder-decoder.
+            UnsupportedHeadError: it cannot run, or gives another output than the model; or it is
+                an encoder-decoder.
         """
         model, objective, rows = self._model, self.objective, self.all_rows[row : row + 1]
         name, (inputs, kept) = type(model).__name__, self.alone(row)
+        # Without padding a position moves down by the number of padding positions before it.
         positions, span = (
-            None if places is None else (kept < places[..., None]).sum(-1)
-            for places in (objective.positions, objective.span)
+            None if padded is None else (kept < padded[..., None]).sum(-1)
+            for padded in (objective.positions, objective.span)
         )
         vocabulary = Vocabulary.of(model, Anatomy.of(model), clone)
         try:
@@ -288,12 +290,12 @@ class Reruns:
         logits = logits_of(outputs, 1 if self._has_choices else None)
         assert logits is not None
         gathered = vocabulary is not None and positions is not None and vocabulary.called
-        found = replace(objective, positions=positions, span=span)(logits, rows, gathered=gathered)
-        expected = self.own[row] if self._known is None else self._known[row]
+        values = replace(objective, positions=positions, span=span)(logits, rows, gathered=gathered)
+        expected = self.own[row] if self._expected is None else self._expected[row]
         within = tolerance(logits.dtype) * magnitude(logits.float())
-        if not ((found[0] - expected).abs() <= within)[objective.ids[row] >= 0].all():
+        if not ((values[0] - expected).abs() <= within)[objective.ids[row] >= 0].all():
             raise UnsupportedHeadError(
-                f"{name} says {found[0, :3].tolist()} of row {row} without padding"
+                f"{name} says {values[0, :3].tolist()} of row {row} without padding"
                 f"{' or with another attention function' if not flags else ''}, and said "
                 f"{expected[:3].tolist()} of it before, so what its tokens take from each other is "
                 "not known. Give it rows without padding, or position_ids if it needs them; "
@@ -302,12 +304,12 @@ class Reruns:
         return outputs, kept
 
     @cached_property
-    def _shadow(self) -> ModelClone:
+    def _clone(self) -> ModelClone:
         return self.clone()
 
     @cached_property
     def _vocabulary(self) -> Vocabulary | None:
-        return Vocabulary.of(self._model, Anatomy.of(self._model), self._shadow)
+        return Vocabulary.of(self._model, Anatomy.of(self._model), self._clone)
 
     def _prepared(self, clone: ModelClone) -> ModelClone:
         if getattr(self._model.config.get_text_config(), "pad_token_id", None) is None:
@@ -315,24 +317,24 @@ class Reruns:
         return clone
 
     def _run(self, rows: Tensor, ids: Tensor | None = None, mask: Tensor | None = None) -> Tensor:
-        given = {
+        inputs = {
             key: value[rows]
             if isinstance(value, Tensor) and value.shape[:1] == (self._rows,)
             else value
             for key, value in self._inputs.items()
         }
         for prefix, part in self._parts:
-            own = {"input_ids": ids, "attention_mask": None if mask is None else mask.long()}
-            for name, value in own.items():
+            changed = {"input_ids": ids, "attention_mask": None if mask is None else mask.long()}
+            for name, value in changed.items():
                 if value is not None:
                     value = value[:, part]
-                    given[prefix + name] = value[:, None] if self._has_choices else value
+                    inputs[prefix + name] = value[:, None] if self._has_choices else value
         model, positions, vocabulary = self._model, self.objective.positions, self._vocabulary
         try:
             with ExitStack() as stack:
                 if vocabulary is not None and positions is not None:
                     stack.enter_context(vocabulary.reading(positions[rows].clamp_min(0)))
-                outputs = self._shadow.root(**given, return_dict=True)
+                outputs = self._clone.root(**inputs, return_dict=True)
         except (torch.OutOfMemoryError, UnsupportedHeadError):
             raise
         except Exception as error:
@@ -346,20 +348,20 @@ class Reruns:
         return self.objective(logits, rows, gathered=gathered)
 
     def _values_and_leaves(self, rows: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """What is explained of rows as they are, and the vectors at `place` that it depends on."""
+        """The objective of unchanged rows, and the vectors at `place` that it depends on."""
         with self._lookup(rows, None) as lookup:
             values = self._run(rows)
         self.check(values.detach(), rows)
         return values, lookup.leaves
 
-    def check(self, found: Tensor, rows: Tensor) -> None:
-        """Raise `UnsupportedHeadError` if the rows as they are do not give what they gave.
+    def check(self, values: Tensor, rows: Tensor) -> None:
+        """Raise `UnsupportedHeadError` if unchanged rows no longer give what they gave.
 
         Args:
-            found: what is explained, of these rows, [rows, targets].
+            values: the objective's values for these rows, [rows, targets].
             rows: int64 [rows].
         """
-        both = self._beside_known(found, rows)
+        both = self._beside_expected(values, rows)
         if both is not None and not agree(*both):
             now, before = (values[:3].tolist() for values in both)
             raise UnsupportedHeadError(
@@ -368,18 +370,19 @@ class Reruns:
                 "needs one pass only."
             )
 
-    def _beside_known(self, found: Tensor, rows: Tensor) -> tuple[Tensor, Tensor] | None:
-        """What is explained of rows, and what is known of it, both [those with a target]."""
-        if self._known is None:
+    def _beside_expected(self, values: Tensor, rows: Tensor) -> tuple[Tensor, Tensor] | None:
+        """The values of rows and the expected ones, both [those with a target]."""
+        if self._expected is None:
             return None
         taken = self.objective.ids[rows] >= 0
-        return found[taken], self._known[rows].to(found.device)[taken]
+        return values[taken], self._expected[rows].to(values.device)[taken]
 
     def _gradient(self, value: Tensor, leaves: Sequence[Tensor]) -> Tensor:
         """[rows, sequence, width] in float32."""
         with self.differentiating():
-            found = torch.autograd.grad(value, leaves, retain_graph=self.targets > 1)
-        gradient = torch.cat(found, 1).float()
+            # The graph of all targets is one, so it stays until the last of them.
+            gradients = torch.autograd.grad(value, leaves, retain_graph=self.targets > 1)
+        gradient = torch.cat(gradients, 1).float()
         check_finite(gradient)
         return gradient
 
@@ -387,11 +390,11 @@ class Reruns:
     def _lookup(
         self, rows: Tensor, embeddings: Tensor | None, ids: Tensor | None = None
     ) -> Iterator["EmbeddingHook"]:
-        """Inside, word embeddings of these rows, or of others `ids`, are replaced, or noted."""
+        """Inside, the word embeddings of rows, or of other `ids`, are replaced, or noted."""
         model, ids = self._model, self.ids[rows] if ids is None else ids
         lookup = EmbeddingHook(ids, [part for _, part in self._parts], embeddings)
         handles = [
-            self._shadow.of[module].register_forward_hook(lookup, with_kwargs=True)
+            self._clone.of[module].register_forward_hook(lookup, with_kwargs=True)
             for module in word_embeddings(model, Anatomy.of(model))
         ]
         try:
@@ -413,6 +416,6 @@ def check_finite(values: Tensor) -> None:
 
 @contextmanager
 def differentiable(gradients: bool = True) -> Iterator[None]:
-    """Out of inference mode, whose tensors take no part in gradients."""
+    """Leave inference mode, whose tensors take no part in gradients."""
     with torch.inference_mode(False), torch.set_grad_enabled(gradients):
         yield

@@ -1,4 +1,4 @@
-"""What is explained: which outputs of the model."""
+"""The outputs of a model that are explained."""
 
 import difflib
 import operator
@@ -14,7 +14,7 @@ from normxlogit.errors import ModelError, OptionError
 
 Target = str | int
 Targets = Target | Sequence[Target] | Tensor | None
-"""A label name or id, several, "all", ids [batch] (one a row), or None for what was predicted."""
+"""A label's name or id, several, "all", ids [batch] (one per row), or None for the prediction."""
 
 
 @dataclass(frozen=True)
@@ -23,8 +23,8 @@ class TargetIds:
 
     Attributes:
         ids: the outputs, int64 [batch, targets]; rows with fewer than others end in -1.
-        positions: where each is read, int64 [batch, targets], of a head that gives outputs for
-            every token; None of one that gives them for the whole row.
+        positions: where each is read, int64 [batch, targets], if the head gives outputs for every
+            token; None if it gives them for the whole row.
     """
 
     ids: Tensor
@@ -32,7 +32,7 @@ class TargetIds:
 
 
 class Problem(str, Enum):
-    """What a model's outputs mean; the first three values are transformers' own names."""
+    """The meaning of a model's outputs; the first three values are transformers' names."""
 
     SINGLE_LABEL = "single_label_classification"
     MULTI_LABEL = "multi_label_classification"
@@ -43,28 +43,35 @@ class Problem(str, Enum):
 
     @classmethod
     def of(cls, config: Any, outputs: int) -> "Problem":
-        """Of a classifier, the configuration's `problem_type`; unset, transformers' rule: one
-        output is regression.
+        """Return a classifier's problem: its configuration's `problem_type`.
+
+        If unset, transformers' rule: one output is regression.
+
+        Raises:
+            ModelError: the configuration has another `problem_type` than transformers knows.
         """
         if config.problem_type is not None:
-            known = (cls.SINGLE_LABEL, cls.MULTI_LABEL, cls.REGRESSION)
-            if config.problem_type not in [problem.value for problem in known]:
+            values = [cls.SINGLE_LABEL.value, cls.MULTI_LABEL.value, cls.REGRESSION.value]
+            if config.problem_type not in values:
                 raise ModelError(
                     f"the model's problem_type is {config.problem_type!r}; it must be one of "
-                    f"{', '.join(problem.value for problem in known)}."
+                    f"{', '.join(values)}."
                 )
             return cls(config.problem_type)
         return cls.REGRESSION if outputs == 1 else cls.SINGLE_LABEL
 
     def probabilities(self, logits: Tensor) -> Tensor:
-        """[..., outputs] -> the same in float32; a regression's values as they are."""
+        """Return probabilities, float32 [..., outputs]; for regressions, the values unchanged."""
         if self in (Problem.SINGLE_LABEL, Problem.CHOICE, Problem.TOKEN):
             return logits.float().softmax(-1)
         return logits.float().sigmoid() if self is Problem.MULTI_LABEL else logits.float()
 
 
 class TokenIds(Sequence[str]):
-    """The outputs of a language model where no tokenizer is at hand: ids without names."""
+    """Labels of a language model without its tokenizer: token ids instead of names.
+
+    A sequence that makes its labels when they are read, as a vocabulary has some 100,000.
+    """
 
     def __init__(self, size: int) -> None:
         self._size = size
@@ -80,22 +87,22 @@ class TokenIds(Sequence[str]):
 
 
 def label_names(config: Any, problem: Problem, outputs: int) -> Sequence[str]:
-    """The names of the outputs: of labels from the configuration's `id2label`."""
+    """Return the names of the outputs; for classifiers, from the configuration's `id2label`."""
     if problem is Problem.SPAN:
         return ["start", "end", "span"]
     if problem is Problem.CHOICE:
         return [f"choice {i}" for i in range(outputs)]
     if problem is Problem.TOKEN:
         return TokenIds(outputs)
-    names = config.id2label or {}
+    names = config.id2label or {}  # its keys are text if the configuration came from plain JSON
     return [str(names.get(i, names.get(str(i), f"LABEL_{i}"))) for i in range(outputs)]
 
 
 def target_id(target: Target, labels: Sequence[str]) -> int:
-    """The output that a name or id means; a name counts in any case, if only one label fits.
+    """Return the output with a name or id. A name matches any case if only one label fits.
 
     Raises:
-        OptionError: no such label.
+        OptionError: there is no such label.
     """
     if isinstance(labels, TokenIds) and isinstance(target, str) and not target.isdecimal():
         raise OptionError(
@@ -108,6 +115,7 @@ def target_id(target: Target, labels: Sequence[str]) -> int:
         alike = [i for i, label in enumerate(labels) if label.casefold() == target.casefold()]
         if len(alike) == 1:
             return alike[0]
+    # The command line gives ids as text; a label named "1" has won above.
     if isinstance(target, str):
         if target.isdecimal() and int(target) < len(labels):
             return int(target)
@@ -128,19 +136,19 @@ def target_id(target: Target, labels: Sequence[str]) -> int:
 def target_ids(
     target: Targets, logits: Tensor, labels: Sequence[str], problem: Problem, threshold: float
 ) -> Tensor:
-    """The outputs to explain for each row.
+    """Return the outputs to explain for each row.
 
     Args:
-        target: see `Targets`. Predicted is the largest logit; with several labels every label whose
-            probability is above `threshold`, the most probable first, and if there is none, the
-            most probable one; in a regression the value.
-        logits: the model's own output, [batch, classes].
+        target: see `Targets`. The prediction is the output with the largest logit; for multi-label
+            models all labels with a probability above `threshold`, the most probable first, or
+            else the most probable one; for regressions, all values.
+        logits: the model's own output, [batch, outputs].
 
     Returns:
         int64 [batch, targets]; rows with fewer targets than others end in -1.
 
     Raises:
-        OptionError: a target that does not exist.
+        OptionError: a target does not exist.
     """
     batch, outputs = logits.shape
     if isinstance(target, Tensor):
@@ -153,9 +161,11 @@ def target_ids(
             target_id(i, labels)
         return target.to(logits.device, torch.int64)[:, None]
     if target is None and problem is Problem.MULTI_LABEL:
-        order = logits.argsort(-1, descending=True)
+        order = logits.argsort(-1, descending=True)  # [batch, outputs], the most probable first
         above = problem.probabilities(logits).gather(-1, order) > threshold
         above[:, 0] = True
+        # Sorted, so what is above the threshold comes first, and columns that are -1 in all rows
+        # can be cut off.
         return order.masked_fill(~above, -1)[:, : int(above.sum(-1).max())]
     if target is None and problem is Problem.SPAN:
         return torch.full((batch, 1), labels.index("span"), device=logits.device)
@@ -176,8 +186,10 @@ def target_ids(
 
 
 def is_several(target: Targets, problem: Problem, outputs: int) -> bool:
-    """Whether the result has an axis of targets, which a caller may tell before any forward
-    pass.
+    """Return whether the result has an axis of targets.
+
+    It depends on the query and the head, never on the prediction, so that all texts of a model have
+    results of the same axes: a multi-label text with one label above the threshold has the axis.
     """
     if target is None:
         return problem is Problem.MULTI_LABEL or (problem is Problem.REGRESSION and outputs > 1)

@@ -1,10 +1,10 @@
 """What hooks on a clone see during one forward pass.
 
 Nothing here depends on an architecture. The trunk is the outermost sub-model that returned a
-`last_hidden_state` last; x^0 is the input of the first block of the trunk's main stack; how x^L
+`last_hidden_state` last; x^0 is the input of the first block of the trunk's main stack. How x^L
 came from the last block's output (a final norm), and how further outputs came from x^L (a pooler),
-is read off the calls of the modules around the blocks. Of activations only those asked for are
-kept; of the others norms, addresses and counts.
+is read off the calls of the modules outside the stacks. Only the activations asked for are kept;
+for the others their norms, addresses and counts.
 """
 
 from collections.abc import Callable, Container, Iterator, Mapping
@@ -26,12 +26,12 @@ from normxlogit.model.word_embeddings import LookedUp, word_embeddings
 
 @dataclass(frozen=True)
 class TracedOps:
-    """How modules made a tensor, one after the other, from a view of the hidden states.
+    """The modules that made a tensor, one after the other, from a view of the hidden states.
 
     Attributes:
-        modules: in the order in which they were called; none means the tensor is the view itself.
-        view: what the first module was given; None means the hidden states as they are.
-        position: the position that the view takes, where it takes one.
+        modules: in the order of their calls; none means the tensor is the view itself.
+        view: makes the first module's input; None means the hidden states as they are.
+        position: the position that the first module was given, if it was given one.
     """
 
     modules: tuple[nn.Module, ...] = ()
@@ -39,9 +39,11 @@ class TracedOps:
     position: int | None = None
 
     def __call__(self, hidden: Tensor, *, position: int | None = None) -> Tensor:
-        """Make the tensor anew from other hidden states.
+        """Recompute the tensor from other hidden states.
 
-        `position` is read in place of the recorded one, where one position is read.
+        Args:
+            hidden: [batch, sequence, hidden].
+            position: read this position instead of the recorded one, if one was recorded.
         """
         value = hidden
         if self.position is not None:
@@ -84,7 +86,7 @@ def mean_of_two(hidden: Tensor) -> Tensor:
 
 
 POOLINGS = (mean, mean_but_first, first, last, mean_of_two)
-"""What trunks pool with by plain functions, that no call of a module shows."""
+"""Poolings that trunks do with plain functions, which hooks on modules cannot see."""
 
 
 @dataclass
@@ -93,14 +95,14 @@ class Stack:
 
     Attributes:
         blocks: the list.
-        shape: of x^0, the first block's input.
+        shape: the shape of x^0, the first block's input.
         norms: ||x^0||_2 in float32, without the last dimension of `shape`.
         began, ended: when a block was first and last called.
         depth: how many calls of blocks there were.
-        trail: the norms of the input of the blocks at a quarter, half and three quarters of the
-            list, like `norms`, if they are wanted.
+        trail: the norms of the inputs of the blocks at a quarter, half and three quarters of the
+            list, like `norms`, if they were asked for.
         last: the last output of a block, if layers are kept.
-        kept: the outputs that were asked for; 1 is the first.
+        kept: the outputs of the layers asked for; 1 is the first block's.
     """
 
     blocks: nn.Module
@@ -116,7 +118,10 @@ class Stack:
 
 @dataclass(frozen=True)
 class _Call:
-    """A module's call, by the places in memory of what it took and what it gave."""
+    """A module's call, by the memory addresses of its input and its output.
+
+    Addresses, because keeping the tensors themselves would keep every activation alive.
+    """
 
     module: nn.Module
     address: int
@@ -126,10 +131,10 @@ class _Call:
 
 
 class ForwardTrace:
-    """A clone whose sub-models, blocks and modules around the blocks are watched.
+    """A clone with hooks on its sub-models, its blocks, and the modules outside the stacks.
 
     Attributes:
-        clone: `run` runs its root.
+        clone: the copy of the model that runs.
         looked_up: the last use of the word embeddings, the decoder's if there is one.
     """
 
@@ -141,6 +146,14 @@ class ForwardTrace:
         *,
         trails: bool = False,
     ) -> None:
+        """Put hooks on a new clone.
+
+        Args:
+            model: it is not changed.
+            anatomy: the model's.
+            layers: the layers whose outputs to keep, from 1.
+            trails: note the norms of states half way up; see `Stack.trail`.
+        """
         self.looked_up: LookedUp | None = None
         self._handles: list[RemovableHandle] = []
         self._layers = layers
@@ -172,7 +185,7 @@ class ForwardTrace:
             self._after(module, self._on_words)
 
     def run(self, arguments: Mapping[str, Any]) -> Any:
-        """The model's output, watched once; the hooks come off, so that nothing refers back."""
+        """Run the model once, and take the hooks off, so that nothing refers back to the trace."""
         try:
             return self.clone.root(**arguments, return_dict=True)
         finally:
@@ -199,10 +212,10 @@ class ForwardTrace:
         return self._trunks[:-1]
 
     def main_stack(self, part: nn.Module, hidden: Tensor) -> Stack | None:
-        """The blocks inside `part` that made `hidden`, [batch, sequence, hidden]: the largest stack
-        whose x^0 has its positions.
+        """The blocks inside `part` that made `hidden`, [batch, sequence, hidden].
 
-        Of stacks that ran interleaved with it the first, whose input is x^0. None if no stack fits.
+        It is the largest stack whose x^0 has the same positions; if others ran interleaved with it,
+        the first of these, as its input is x^0. None if no stack fits.
         """
         if hidden.dim() != 3:
             return None
@@ -218,10 +231,12 @@ class ForwardTrace:
         if not fitting:
             return None
         if len(fitting) > 1:
+            # Models of several modalities have a stack for each: only one is with the words.
             inner = self._around_words(part)
             fitting = {b: s for b, s in fitting.items() if b in inner} or fitting
         if len(fitting) == 1:
             return next(iter(fitting.values()))
+        # Some models keep their blocks in several lists that run in turn.
         main = fitting[max(fitting, key=_size)]
         interleaved = [
             s for s in fitting.values() if s.began <= main.ended and main.began <= s.ended
@@ -229,11 +244,14 @@ class ForwardTrace:
         return min(interleaved, key=lambda stack: stack.began)
 
     def candidate_ops(self, value: Tensor, source: Tensor) -> Iterator[TracedOps]:
-        """Ways in which `value` may have come from `source` by calls of modules, likeliest first.
+        """Ways in which modules may have made `value` from `source`, likeliest first.
 
-        Addresses of freed tensors are used anew and plain functions leave no trace, so a way is
-        only to be believed if it gives the value.
+        Freed addresses get reused and plain functions are invisible to hooks, so callers must
+        verify each candidate by running it.
         """
+        # Walk back from the value: the last call that wrote to its address made it; that call's
+        # input is the next value to look for. Only calls before it count, since the same memory may
+        # have been written again later.
         address, end, modules = value.data_ptr(), len(self._calls), list[nn.Module]()
         if address == source.data_ptr() and value.shape == source.shape:
             yield TracedOps()
@@ -257,6 +275,8 @@ class ForwardTrace:
             if address == source.data_ptr() and taken == source.mT.shape:
                 yield TracedOps(tuple(modules), transposed)
                 return
+            # The input may be a view of one position, hidden[:, i]: same memory, so its address and
+            # its stride over the batch tell i.
             offset = (address - source.data_ptr()) // source.element_size()
             if (
                 source.dim() == 3
@@ -287,6 +307,7 @@ class ForwardTrace:
         self._open.append(len(self._trunks))
 
     def _on_leave(self, module: nn.Module, _args: Any, _kwargs: Any, output: Any) -> None:
+        # A sub-model that returns states replaces those that ran inside it: the outermost stays.
         began = self._open.pop()
         if isinstance(output, ModelOutput) and output.get("last_hidden_state") is not None:
             self._trunks[began:] = [(module, output)]
@@ -298,6 +319,7 @@ class ForwardTrace:
     def _on_block_input(
         self, blocks: nn.Module, is_on_trail: bool, _block: nn.Module, args: Any, kwargs: Any
     ) -> None:
+        # Called before every block: the first call of a stack gets x^0.
         self._clock += 1
         stack = self._stacks.get(blocks)
         hidden = first_tensor((*args, *kwargs.values())) if stack is None or is_on_trail else None

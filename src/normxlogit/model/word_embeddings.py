@@ -15,7 +15,7 @@ from normxlogit.model.numerics import first_tensor, norms_of
 
 @dataclass(frozen=True)
 class LookedUp:
-    """A use of the word embeddings: the module, and the ids it was given, [batch, sequence]."""
+    """A call of the word embeddings: the module, and the ids it took, [batch, sequence]."""
 
     module: nn.Module
     ids: Tensor
@@ -26,9 +26,10 @@ class LookedUp:
 
 
 def word_embeddings(model: PreTrainedModel, anatomy: Anatomy) -> list[nn.Module]:
-    """The modules around the blocks whose weights are the word embeddings, which encoder and
-    decoder may share; where these are offloaded, and so no longer the same tensor, those that have
-    its measures.
+    """Find the modules outside the stacks whose weights are the word embeddings.
+
+    There may be several, as encoder and decoder may share the weights. Offloaded weights are no
+    longer one tensor: then modules of the same measures count.
     """
     try:
         words = model.get_input_embeddings()
@@ -51,30 +52,39 @@ def word_embeddings(model: PreTrainedModel, anatomy: Anatomy) -> list[nn.Module]
 
 
 class EmbeddingHook:
-    """A hook on word embeddings that puts others in their place, or notes them.
+    """A hook that notes the word embeddings of a sequence, or replaces them.
 
     Attributes:
-        leaves: those noted, of each part of the sequence [rows, tokens, width]; leaves of
-            autograd's graph where that is on.
+        leaves: the embeddings noted, for each part of the sequence [rows, tokens, width]; leaves
+            of autograd's graph where gradients are on.
     """
 
-    def __init__(self, ids: Tensor, parts: Sequence[slice], given: Tensor | None) -> None:
+    def __init__(self, ids: Tensor, parts: Sequence[slice], replacement: Tensor | None) -> None:
+        """Prepare to see one forward pass.
+
+        Args:
+            ids: the tokens, int64 [rows, sequence].
+            parts: which positions are an encoder's, and which its decoder's.
+            replacement: embeddings to use instead, [rows, sequence, width].
+        """
         self.leaves: list[Tensor] = []
-        self._ids, self._parts, self._given = ids, parts, given
+        self._ids, self._parts, self._replacement = ids, parts, replacement
         self._calls = 0
-        self._is_known = True
+        self._is_understood = True
 
     def check(self, name: str) -> None:
         """Raise `UnsupportedHeadError` unless all tokens were looked up, and nothing else."""
-        if not self._is_known or self._calls < len(self._parts):
+        if not self._is_understood or self._calls < len(self._parts):
             raise UnsupportedHeadError(
                 f"{name} does not look up the word embeddings of its tokens one by one, so there "
                 "is nothing to take gradients at. method='occlusion' needs none."
             )
 
     def __call__(self, _module: Any, args: Any, kwargs: Any, output: Tensor) -> Tensor | None:
-        """A call of word embeddings: of an encoder's and then a decoder's, each with its part of
-        the sequence; or with the sequence shifted to the right, which a decoder reads after it.
+        """Handle a call of the word embeddings.
+
+        An encoder looks up its part of the sequence, then its decoder the other part; or a decoder
+        looks up the encoder's part again, shifted one to the right.
         """
         looked_up = next(iter((*args, *kwargs.values())), None)
         if isinstance(looked_up, Tensor) and looked_up.is_floating_point():
@@ -85,18 +95,19 @@ class EmbeddingHook:
         length = ids.shape[1]
         if isinstance(looked_up, Tensor) and looked_up.dim() == 2:
             if torch.equal(looked_up[:, :length], ids):
+                # Models may pad the sequence to a multiple of a block; the rest stays as it is.
                 leaf = self._leaf(number, output[:, :length])
                 return torch.cat([leaf, output[:, length:]], 1)
-            if torch.equal(looked_up.mT, ids):
+            if torch.equal(looked_up.mT, ids):  # [sequence, rows]
                 return self._leaf(number, output.transpose(0, 1)).transpose(0, 1)
             if self._calls > 1 and torch.equal(looked_up[:, 1:], ids[:, :-1]):
                 return torch.cat([output[:, :1], self._leaf(number, None)[:, :-1]], 1)
-        self._is_known = False
+        self._is_understood = False
         return None
 
     def _leaf(self, number: int, output: Tensor | None) -> Tensor:
-        if self._given is not None:
-            return self._given[:, self._parts[number]]
+        if self._replacement is not None:
+            return self._replacement[:, self._parts[number]]
         if number == len(self.leaves) and output is not None:
             leaf = output.detach().clone()
             self.leaves.append(leaf.requires_grad_(torch.is_grad_enabled()))

@@ -15,7 +15,8 @@ from normxlogit.model.targets import Problem, TokenIds
 from normxlogit.query import ScoredBatch
 from normxlogit.results.base import Floats, Prediction, Provenance, Target
 from normxlogit.results.text import Attribution
-from normxlogit.text.encoder import Encoded, Encoder
+from normxlogit.text.encoded import Encoded
+from normxlogit.text.encoder import Encoder
 
 
 class VocabularyLabels(TokenIds):

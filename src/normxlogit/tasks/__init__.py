@@ -1,7 +1,7 @@
-"""From what a user gives to results, for each kind of head.
+"""From a user's inputs to results, for each kind of head.
 
-A reader knows one kind: it turns items (texts, pairs, pictures, ...) into what the model takes,
-runs them together where it can, and makes results of what was found.
+A task explainer knows one kind of head: it encodes items (texts, pairs, images, ...) as inputs of
+the model, runs them in batches where it can, and makes results of the scores.
 """
 
 from collections.abc import Mapping
@@ -30,7 +30,7 @@ class Task(str, Enum):
 
 @dataclass(frozen=True)
 class InputOptions:
-    """How items are to be read; the fields are arguments of `Explainer.explain`."""
+    """How to encode items; the fields are arguments of `Explainer.explain`."""
 
     long: str = "error"
     is_split_into_words: bool = False
@@ -41,19 +41,19 @@ class TaskExplainer(Protocol):
     """Explains items of one kind."""
 
     def encode(self, item: Any, reading: InputOptions) -> Any:
-        """What the model takes for an item, and what a result needs to know of it.
+        """Turn an item into the model's inputs, with what a result needs to know about it.
 
         Raises:
             InputError: the item cannot be explained.
-            OptionError: a reading that does not exist for this kind.
+            OptionError: an option that this kind of head does not have.
         """
 
     def explain(
         self, items: Mapping[int, Any], query: Query, batch_size: int
     ) -> Mapping[int, Result | NormXLogitError]:
-        """A result for each encoded item, or the reason why there is none.
+        """Explain encoded items: a result for each, or the reason why there is none.
 
         Raises:
-            OptionError: the question does not fit the model.
+            OptionError: the query does not fit the model.
             UnsupportedHeadError: none of the items could be explained with this model.
         """

@@ -19,7 +19,8 @@ from normxlogit.results.text import Attribution
 from normxlogit.tasks import InputOptions
 from normxlogit.tasks.padding import Padding
 from normxlogit.tasks.splitting import explain_or_split, is_out_of_memory, raise_if_unsupported
-from normxlogit.text.encoder import Encoded, Encoder, Window
+from normxlogit.text.encoded import Encoded, Window
+from normxlogit.text.encoder import Encoder
 
 Explained = Attribution | NormXLogitError
 Answer = TypeVar("Answer")

@@ -18,7 +18,8 @@ from normxlogit.results.text import Attribution
 from normxlogit.tasks import InputOptions
 from normxlogit.tasks.batches import Explained
 from normxlogit.tasks.splitting import explain_or_split
-from normxlogit.text.encoder import Encoded, Encoder
+from normxlogit.text.encoded import Encoded
+from normxlogit.text.encoder import Encoder
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from normxlogit.results.assemble import (
 from normxlogit.results.text import Attribution
 from normxlogit.tasks import InputOptions
 from normxlogit.tasks.batches import Texts, chunks
-from normxlogit.text.encoder import Encoded
+from normxlogit.text.encoded import Encoded
 
 
 class Classification(Texts):

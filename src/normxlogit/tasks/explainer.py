@@ -1,4 +1,4 @@
-"""Texts, images or sounds in, results out; `Explainer` adds corpora and evaluation on top."""
+"""Texts, images or audio in, results out; `Explainer` adds corpora and evaluation on top."""
 
 import copy
 import itertools
@@ -31,19 +31,20 @@ from normxlogit.tasks import InputOptions
 from normxlogit.tasks.generate import generate
 from normxlogit.tasks.registry import task_explainer_of, task_of
 from normxlogit.text.chat import is_chat
-from normxlogit.text.encoder import Encoder, check_long
+from normxlogit.text.encoder import Encoder
+from normxlogit.text.validation import check_long
 
 AnyExplainer = TypeVar("AnyExplainer", bound="ModelExplainer")
 
 
 class ModelExplainer:
-    """Explains what a model says of texts, pictures or sounds.
+    """Explains a model's predictions for texts, images or audio.
 
-    It may be used by several threads at once, and never changes the model or the tokenizer.
+    Several threads may use it at once. It never changes the model or the tokenizer.
 
     Attributes:
         model: the transformers model, out of its wrappers.
-        tokenizer: as it was given; the image processor or feature extractor of other models.
+        tokenizer: the tokenizer; for other models the image processor or feature extractor.
         task: the kind of the model's head, by the name of transformers' pipeline for it.
         name: what results call the model.
         task_explainer: encodes and explains inputs for this kind of head.
@@ -54,14 +55,14 @@ class ModelExplainer:
 
         Args:
             model: a transformers model with a head for classification (of texts, tokens, images or
-                sounds), answers, choices or language modelling, as it is or wrapped by PEFT or
-                torch.compile.
-            tokenizer: its tokenizer; of other models than those for text its image processor or
-                feature extractor.
+                audio), question answering, multiple choice or language modelling, as it is or
+                wrapped by PEFT or torch.compile.
+            tokenizer: its tokenizer; for models of images or audio the image processor or feature
+                extractor.
             name: what to call the model in results; its own name or path if not given.
 
         Raises:
-            ModelError: it is no such model, or the tokenizer is not its own.
+            ModelError: there is no such head, or the tokenizer belongs to another model.
         """
         self.model = unwrap(model)
         self.tokenizer = tokenizer
@@ -133,41 +134,50 @@ class ModelExplainer:
         is_split_into_words: bool = False,
         **options: Any,
     ) -> Any:
-        """Explain a text, a pair, a picture, ..., or a list of these.
+        """Explain a text, a pair, an image, ..., or a list of these.
+
+        What `target` may be depends on the head; None explains the prediction:
+
+        | head | target |
+        |---|---|
+        | classification | a label or its id, a list of these, or "all" |
+        | multi-label classification | the same; None is every label over `threshold` |
+        | question answering | the answer's text, or (first character, last + 1), "start", "end" |
+        | multiple choice | a choice's text or number |
+        | masked language model | a token's text or id |
+        | language model | the same; a continuation's text, or its ids |
 
         Args:
-            inputs: what the model takes, or a list of such: a str; a tuple of two, a pair, or a
-                question and the text with its answer; for multiple choice a tuple of a text and a
-                list of choices; a picture or a sound, or the path of one. With
-                `is_split_into_words` a list of words takes the place of a str.
-            target: what is explained: a label or id, several, "all", or None for what is predicted
-                (with several labels at once every one over `threshold`); of an answer its text, its
-                first character and last + 1, "start" or "end"; of a choice its text or number; of a
-                language model a token by its text or id.
+            inputs: an input of the model, or a list of inputs: a str; a pair as a tuple of two; for
+                question answering (question, text); for multiple choice (text, [choice, ...]); an
+                image or audio, or its path. With `is_split_into_words` a list of words takes the
+                place of a str.
+            target: the output to explain; see above.
             contrast: an output whose readout is subtracted from the target's.
-            position: of models that say something of every token, the one that is explained: a
-                word that occurs once, its first character and last + 1, or the number of a token.
-                Without it a tagger's every word with a tag, and what stands at the mask.
             method: see `normxlogit.methods.METHODS`.
             layer: put the head on the hidden states of layer 1 .. L, or of "all"; None is the last.
-            readout: see `normxlogit.model.readouts`; None is "logit", for a regression "closeness".
-            threshold: the probability over which a label counts as predicted, with several at once.
-            batch_size: how many texts run together at most; those of more than 128 tokens in
+            readout: see `normxlogit.model.readouts`; None is "logit", for regressions "closeness".
+            threshold: in multi-label classification, the probability over which a label counts as
+                predicted.
+            position: for heads that give outputs for every token, the token to explain: a word that
+                occurs once, (first character, last + 1), or a token's number. By default every word
+                with a tag, and the mask.
+            batch_size: how many texts run together at most; texts of more than 128 tokens run in
                 smaller batches.
             long: what to do with a text over the model's limit: "error"; "truncate", explain its
-                beginning; "window", explain windows that overlap by a quarter and average: logits
-                for the prediction, scores where windows overlap.
+                beginning; "window", explain windows that overlap by a quarter, and average logits
+                for the prediction and scores where windows overlap.
             is_split_into_words: texts are lists of words.
-            **options: the method's own.
+            **options: the method's own options.
 
         Returns:
-            An `Attribution`, `ImageAttribution` or `AudioAttribution`; for a list a list in its
-            order, with a `Failure` in the place of an item that could not be explained.
+            An `Attribution`, `ImageAttribution` or `AudioAttribution`; for a list of inputs a list
+            in the same order, with a `Failure` in the place of each that could not be explained.
 
         Raises:
-            InputError: a text that cannot be explained, if it is not one of a list.
-            OptionError: an option that does not exist or does not fit.
-            ModelError: logits that are not finite, if the text is not one of a list.
+            InputError: the input cannot be explained. (In a list it becomes a `Failure`.)
+            OptionError: an option does not exist or does not fit.
+            ModelError: logits are not finite. (In a list it becomes a `Failure`.)
             UnsupportedHeadError: scores of this model could not be vouched for.
         """
         alone = is_chat(inputs) or (is_split_into_words and _are_words(inputs))
@@ -209,13 +219,13 @@ class ModelExplainer:
         is_split_into_words: bool = False,
         **options: Any,
     ) -> Iterator[Any]:
-        """Explain items as they come, in bounded memory.
+        """Explain inputs as they come, in bounded memory.
 
-        The arguments are those of `explain`. After the first batch sixteen at a time are read
-        ahead, so that texts of like length run together.
+        The arguments are those of `explain`. After the first batch, sixteen batches are read ahead
+        at a time, so that texts of like length run together.
 
         Returns:
-            An iterator with a result or a `Failure` for each item, in order.
+            An iterator with a result or a `Failure` for each input, in order.
         """
         query = Query(target, contrast, method, layer, readout, threshold, options)
         if isinstance(target, Tensor) or isinstance(contrast, Tensor):
@@ -228,21 +238,21 @@ class ModelExplainer:
         check_long(long)
         reading = InputOptions(long, is_split_into_words, position)
 
-        def results() -> Iterator[Result | Failure]:
+        def explained() -> Iterator[Result | Failure]:
             for ahead in _read_ahead(inputs, batch_size):
-                found: dict[int, Result | NormXLogitError] = {}
+                results: dict[int, Result | NormXLogitError] = {}
                 items: dict[int, Any] = {}
                 for index, item in enumerate(ahead):
                     try:
                         items[index] = self.task_explainer.encode(item, reading)
                     except InputError as error:
-                        found[index] = without_traceback(error)
-                found.update(self.task_explainer.explain(items, query, batch_size))
+                        results[index] = without_traceback(error)
+                results.update(self.task_explainer.explain(items, query, batch_size))
                 for index, item in enumerate(ahead):
-                    result = found[index]
+                    result = results[index]
                     yield result if isinstance(result, Result) else Failure(item, result)
 
-        return results()
+        return explained()
 
     def generate(
         self,
@@ -256,7 +266,7 @@ class ModelExplainer:
         """Generate text, and explain every new token by all tokens before it.
 
         The scores come from the states that decoding computes anyway, at about the price of
-        generating.
+        generating alone.
 
         Args:
             prompts: a text; a chat, as a list of messages, each a dict with "role" and "content";
@@ -269,13 +279,13 @@ class ModelExplainer:
 
         Returns:
             A `GenerationAttribution`, or with `num_return_sequences` over one a list of these; for
-            a list of prompts a list in its order, with a `Failure` in the place of a prompt that
+            a list of prompts a list in the same order, with a `Failure` in the place of each that
             could not be explained. Probabilities are the model's own, before options such as the
             temperature act.
 
         Raises:
-            InputError: a prompt that cannot be continued, if it is not one of a list.
-            OptionError: an option that does not exist or does not fit.
+            InputError: a prompt cannot be continued. (In a list it becomes a `Failure`.)
+            OptionError: an option does not exist or does not fit.
             ModelError: the model does not generate.
             UnsupportedHeadError: scores of this model could not be vouched for.
         """
@@ -300,15 +310,15 @@ class ModelExplainer:
     def generate_stream(
         self, prompt: Any, *, method: str = "normxlogit", readout: str | None = None, **options: Any
     ) -> Stream:
-        """Generate text, and give every new token with its scores as soon as it is there.
+        """Generate text, and yield every new token with its scores as soon as it is generated.
 
         Args:
             prompt: a text or a chat; see `generate`.
-            method, readout, **options: as those of `generate`, without beams.
+            method, readout, **options: those of `generate`, without beams.
 
         Returns:
-            An iterator of `GenerationAttribution`, each of one new token; when it is through, its
-            `result` is that of the whole answer. Leaving it before stops the generating.
+            An iterator of `GenerationAttribution`, each of one new token. When it is exhausted, its
+            `result` is that of the whole answer. Leaving it early stops the generation.
 
         Raises as `generate`.
         """
@@ -320,8 +330,8 @@ class ModelExplainer:
         """How often each token occurs in texts, by its id: the `counts` of method "frequency".
 
         Raises:
-            InputError: one of them is no text, or blank.
-            ModelError: the model reads no texts.
+            InputError: one of them is not a text, or is blank.
+            ModelError: the model does not read texts.
         """
         return self.encoder().counts(texts)
 
@@ -363,12 +373,12 @@ class ModelExplainer:
 
 
 def _query_of(method: str, readout: str | None, options: dict[str, Any]) -> Query:
-    """The question put to generated text; the method's own options are taken out of `options`."""
-    own = find_method(method).options
+    """The query for generated text; the method's own options are taken out of `options`."""
+    names = find_method(method).options
     return Query(
         method=method,
         readout=readout,
-        options={name: options.pop(name) for name in own if name in options},
+        options={name: options.pop(name) for name in names if name in options},
     )
 
 
@@ -378,11 +388,13 @@ def _are_words(inputs: list[Any]) -> bool:
 
 
 def _read_ahead(inputs: Iterable[Any], batch_size: int) -> Iterator[list[Any]]:
-    """Items in lists: sixteen batches at a time, of what is not there yet one batch first; those
-    before an error are not lost.
+    """Items in lists of sixteen batches; the first one of an iterator is a single batch.
+
+    Items that came before an error of the iterator are not lost.
     """
     items, size = iter(inputs), batch_size * (16 if isinstance(inputs, list) else 1)
     while True:
+        # extend keeps what an iterator gave before it raised.
         ahead: list[Any] = []
         try:
             ahead.extend(itertools.islice(items, size))

@@ -11,7 +11,7 @@ from normxlogit.results.generation import GenerationAttribution
 from normxlogit.results.text import Failure
 from normxlogit.tasks import InputOptions, TaskExplainer
 from normxlogit.tasks.splitting import explain_or_split
-from normxlogit.text.encoder import Encoded
+from normxlogit.text.encoded import Encoded
 
 Generated = GenerationAttribution | list[GenerationAttribution] | Failure
 """What becomes of a prompt: its sequence, or its sequences if several were asked for."""

@@ -15,7 +15,8 @@ from normxlogit.tasks.batches import Explained
 from normxlogit.tasks.per_token import Masks, PerToken
 from normxlogit.tasks.splitting import explain_or_split
 from normxlogit.text.chat import is_chat
-from normxlogit.text.encoder import Encoded, Encoder
+from normxlogit.text.encoded import Encoded
+from normxlogit.text.encoder import Encoder
 
 
 class Causal(Masks):

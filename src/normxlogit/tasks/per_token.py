@@ -1,4 +1,4 @@
-"""Heads that give outputs for every token: tags, masked and next tokens, answers in a text."""
+"""Heads with outputs for every token: tags, masked and next tokens, question answering."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -18,10 +18,10 @@ from normxlogit.results.text import Attribution
 from normxlogit.tasks import InputOptions
 from normxlogit.tasks.batches import Texts
 from normxlogit.tasks.classification import decoder_starts
-from normxlogit.text.encoder import Encoded
+from normxlogit.text.encoded import Encoded
 
 OUTSIDE = "O"
-"""The tag of words that are none of what a tagger looks for, by the convention of its data sets."""
+"""The tag of words outside of all entities, by convention."""
 
 ALTERNATIVES = 10
 """How many of a vocabulary's most probable tokens a prediction lists."""

@@ -62,10 +62,13 @@ def task_explainer_of(model: PreTrainedModel, processor: Any, name: str) -> Task
     """
     task = task_of(model)
     if task in (Task.IMAGE, Task.AUDIO):
-        from normxlogit.tasks.media.base import Pictures, Sounds
+        from normxlogit.tasks.media.audio import AudioExplainer
+        from normxlogit.tasks.media.image import ImageExplainer
 
         part = "image_processor" if task is Task.IMAGE else "feature_extractor"
-        kind: Callable[..., TaskExplainer] = Pictures if task is Task.IMAGE else Sounds
+        kind: Callable[..., TaskExplainer] = (
+            ImageExplainer if task is Task.IMAGE else AudioExplainer
+        )
         return kind(model, getattr(processor, part, processor), name)
     return _READERS[task](model, encoder_of(model, processor), name)
 

@@ -1,4 +1,4 @@
-"""Chats through a tokenizer's template, and where the messages are in what comes out."""
+"""Chats rendered by a tokenizer's template, with the place of each message in the prompt."""
 
 import contextlib
 from collections.abc import Mapping, Sequence
@@ -10,52 +10,58 @@ from normxlogit.errors import InputError
 from normxlogit.text.message import Message
 
 _MARK = "normxlogit-message"
-"""Stands for what a message says; no template changes or holds it."""
+"""Takes the place of a message's text. It is letters and a hyphen, unlike anything in a template,
+so that none escapes it, trims it or has it elsewhere."""
 
 
-def rendered(
+def render_chat(
     tokenizer: PreTrainedTokenizerBase, messages: Sequence[Mapping[str, Any]]
 ) -> tuple[str, list[Message]]:
-    """The text that a chat becomes, up to where the assistant is to answer, and its messages.
+    """Render a chat, up to where the assistant is to answer; return the prompt and its messages.
 
     Raises:
-        InputError: there is no template, or it refuses the messages or changes what they say.
+        InputError: there is no template, or it refuses the messages or changes their text.
     """
-    _check(messages)
+    _check_messages(messages)
     if not getattr(tokenizer, "chat_template", None):
         raise InputError(
             f"{type(tokenizer).__name__} has no chat template, so a chat cannot be put to the "
             "model. Give the prompt as one text, or set tokenizer.chat_template."
         )
     if all(isinstance(message["content"], str) for message in messages):
-        return _placed(tokenizer, messages)
+        return _located(tokenizer, messages)
+    # Content in parts (the format of multimodal models): most templates want plain text.
     try:
-        return _placed(tokenizer, [{**m, "content": _text(m)} for m in messages])
-    except InputError:  # some templates take a message's parts and no text
+        return _located(tokenizer, [{**m, "content": _content_text(m)} for m in messages])
+    except InputError:  # and some want the parts
         with contextlib.suppress(InputError):
-            return _placed(tokenizer, messages)
+            return _located(tokenizer, messages)
         raise
 
 
 def is_chat(item: Any) -> bool:
-    """Whether something is a list of messages rather than of prompts."""
+    """Return whether `item` is a list of messages rather than of prompts."""
     return isinstance(item, list) and bool(item) and all(isinstance(m, Mapping) for m in item)
 
 
-def _placed(
+def _located(
     tokenizer: PreTrainedTokenizerBase, messages: Sequence[Mapping[str, Any]]
 ) -> tuple[str, list[Message]]:
-    """The text of the chat, and where in it each message is.
+    """Render the chat and locate each message in it.
 
-    What stands around a message is seen by putting a mark in its place.
+    A message's text cannot be searched for: it may occur in the template or in another message
+    ("user", "yes"). So the chat is rendered once more per message, with a mark in place of its
+    text; what stands before and after the mark must stand around the message too.
     """
-    text, spans = _template(tokenizer, messages), list[Message]()
+    text, spans = _apply_template(tokenizer, messages), list[Message]()
     for number, message in enumerate(messages):
         marked = [*messages[:number], _with_mark(message), *messages[number + 1 :]]
-        before, _, after = _template(tokenizer, marked).partition(_MARK)
+        before, _, after = _apply_template(tokenizer, marked).partition(_MARK)
         start, end = len(before), len(text) - len(after)
+        # A template may rewrite the text (drop its reasoning, say) or write something else around
+        # it depending on the text: then its place is unknown. Only white space may be stripped.
         part = text[start : max(start, end)]
-        if text != before + part + after or part.strip() != _text(message).strip():
+        if text != before + part + after or part.strip() != _content_text(message).strip():
             raise InputError(
                 f"the chat template does not give message {number + 1} ({message['role']}) as it "
                 "is, so its place in the prompt is not known. Give the prompt as one text."
@@ -66,7 +72,7 @@ def _placed(
 
 
 def _with_mark(message: Mapping[str, Any]) -> dict[str, Any]:
-    """The message with the mark in place of what it says."""
+    """Return the message with the mark in place of its text."""
     content: Any = _MARK
     if not isinstance(message["content"], str):
         first, *others = message["content"]
@@ -74,7 +80,7 @@ def _with_mark(message: Mapping[str, Any]) -> dict[str, Any]:
     return {**message, "content": content}
 
 
-def _template(
+def _apply_template(
     tokenizer: PreTrainedTokenizerBase,
     messages: Sequence[Mapping[str, Any]],
 ) -> str:
@@ -90,7 +96,7 @@ def _template(
         raise InputError(f"the chat template refuses these messages: {error}") from error
 
 
-def _check(messages: Sequence[Mapping[str, Any]]) -> None:
+def _check_messages(messages: Sequence[Mapping[str, Any]]) -> None:
     if not messages:
         raise InputError("the chat has no messages.")
     for number, message in enumerate(messages, 1):
@@ -98,12 +104,12 @@ def _check(messages: Sequence[Mapping[str, Any]]) -> None:
             raise InputError(
                 f"message {number} of the chat has no role or no content: {message!r}."
             )
-        if not _text(message).strip():
+        if not _content_text(message).strip():
             raise InputError(f"message {number} of the chat ({message['role']}) has no text.")
 
 
-def _text(message: Mapping[str, Any]) -> str:
-    """What a message says; its parts must be text."""
+def _content_text(message: Mapping[str, Any]) -> str:
+    """Return a message's text, of all its parts; they must be text."""
     content = message["content"]
     if isinstance(content, str):
         return content

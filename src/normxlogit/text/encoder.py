@@ -1,226 +1,54 @@
-"""Text to model inputs: tokens, their characters, words, and which are special."""
+"""Text to model inputs: a tokenizer, the model's limits, and the windows of long texts."""
 
 import copy
 import operator
 import threading
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from itertools import accumulate, pairwise
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import regex
 import torch
-from numpy.typing import NDArray
-from regex import Pattern
 from torch import Tensor
 from transformers import BatchEncoding, PreTrainedModel, PreTrainedTokenizerBase
 
-from normxlogit.errors import InputError, ModelError, OptionError, TooLongError
-from normxlogit.text.chat import rendered
-from normxlogit.text.message import Message
-from normxlogit.text.offsets import with_offsets
+from normxlogit.errors import InputError, OptionError, TooLongError
+from normxlogit.text.chat import render_chat
+from normxlogit.text.decoding import token_spans
+from normxlogit.text.encoded import Encoded, Window, batch_units, window_positions
+from normxlogit.text.offsets import joined_word_offsets, recover_offsets
 from normxlogit.text.token_lookup import TokenLookup
-from normxlogit.text.words import UNSPACED, Span, owners, sentence_spans, word_numbers
-
-LONG = ("error", "truncate", "window")
-"""What to do with a text over the model's limit."""
-
-
-@dataclass(frozen=True)
-class Window:
-    """What the model gets of a text.
-
-    Attributes:
-        inputs: the model's inputs by name, one number for each of the window's tokens.
-        positions: where the window's tokens stand among the text's, [window].
-    """
-
-    inputs: dict[str, list[int]]
-    positions: NDArray[np.intp]
-
-    def __len__(self) -> int:
-        return len(self.positions)
-
-
-@dataclass(frozen=True)
-class Encoded:
-    """A text, or pair, in tokens.
-
-    Attributes:
-        texts: the text, or the two of a pair.
-        tokens: as the tokenizer spells them, [tokens].
-        special: whether the tokenizer put them there, bool [tokens].
-        offsets: first character and last + 1 of each in its text, int32 [tokens, 2].
-        segments: which text each is from, int32 [tokens]; -1 for special ones.
-        words: the number of the word each belongs to, int32 [tokens]; -1 for special ones.
-        windows: one that holds all tokens, or several that overlap.
-        read: the tokens whose outputs are to be explained, if they were named.
-        messages: where the messages of a chat are in the text.
-    """
-
-    texts: tuple[str, ...]
-    tokens: tuple[str, ...]
-    special: NDArray[np.bool_]
-    offsets: NDArray[np.int32]
-    segments: NDArray[np.int32]
-    words: NDArray[np.int32]
-    windows: tuple[Window, ...]
-    read: tuple[int, ...] = ()
-    messages: tuple[Message, ...] = ()
-
-    def __len__(self) -> int:
-        return len(self.tokens)
-
-    def first_tokens(self) -> list[int]:
-        """The first token of every word."""
-        numbers, first = np.unique(self.words, return_index=True)
-        return [int(i) for number, i in zip(numbers, first, strict=True) if number >= 0]
-
-    def units(self, unit: Any) -> NDArray[np.intp]:
-        """The number of the unit that each token belongs to, [tokens]; -1 for tokens of none.
-
-        Args:
-            unit: "token", "word", "sentence", or a list of parts of the text, of a pair the first,
-                each its first character and last + 1. Special tokens belong to none.
-
-        Raises:
-            OptionError: it is none of these.
-            InputError: a part holds no token.
-        """
-        if isinstance(unit, str) and unit in ("token", "word"):
-            numbers = np.arange(len(self)) if unit == "token" else self.words.astype(np.intp)
-            return np.where(self.special, -1, numbers)
-        if isinstance(unit, str) and unit == "sentence":
-            parts = [(message.start, message.end) for message in self.messages]
-            spans = [sentence_spans(text, parts) for text in self.texts]
-        elif isinstance(unit, list) and unit and all(map(_is_span, unit)):
-            for start, end in unit:
-                self.tokens_within(start, end, 0)
-            if any(end > start for (_, end), (start, _) in pairwise(sorted(map(tuple, unit)))):
-                raise InputError(f"unit has parts that overlap, so none is left out whole: {unit}.")
-            spans = [unit]
-        else:
-            raise OptionError(
-                "unit must be 'token', 'word', 'sentence' or a list of parts of the text, each its "
-                f"first character and last + 1; got {unit!r}."
-            )
-        numbers, before = np.full(len(self), -1), 0
-        for segment, own_spans in enumerate(spans):
-            own = np.flatnonzero((self.segments == segment) & ~self.special)
-            found = owners(self.texts[segment], self.offsets[own], own_spans)
-            numbers[own] = np.where(found < 0, -1, found + before)
-            before += len(own_spans)
-        return numbers
-
-    def token_at(self, position: Any) -> int:
-        """The token that a position means.
-
-        Args:
-            position: its number; a word, or words, that occur once in the text; or the first
-                character and last + 1. Of several tokens it is the first.
-
-        Raises:
-            InputError: there is none, or several.
-        """
-        if isinstance(position, str):
-            segment, start = self._place_of(position, range(len(self.texts)))
-            return self.tokens_within(start, start + len(position), segment)[0]
-        if isinstance(position, tuple) and len(position) == 2:
-            return self.tokens_within(*position, 0)[0]
-        if isinstance(position, bool) or not hasattr(position, "__index__"):
-            raise InputError(
-                "position must be the number of a token, a word, or a tuple of its first character "
-                f"and last + 1; got {position!r}."
-            )
-        number = operator.index(position)
-        if not -len(self) <= number < len(self):
-            raise InputError(f"position {number} is not among the text's {len(self)} tokens.")
-        return number % len(self)
-
-    def tokens_of(self, part: str, segment: int) -> list[int]:
-        """The tokens of some words that occur once in a text.
-
-        Raises:
-            InputError: they do not, or several times.
-        """
-        _, start = self._place_of(part, [segment])
-        return self.tokens_within(start, start + len(part), segment)
-
-    def tokens_within(self, start: int, end: int, segment: int) -> list[int]:
-        """The tokens that hold characters from `start` up to `end`.
-
-        Raises:
-            InputError: there are none, or these are no characters of the text.
-        """
-        length = len(self.texts[segment])
-        are_numbers = all(hasattr(value, "__index__") for value in (start, end))
-        if not are_numbers or not 0 <= start < end <= length:
-            raise InputError(
-                f"({start!r}, {end!r}) are not the first character and last + 1 of a part of the "
-                f"text, which has {length} characters."
-            )
-        first, last = self.offsets.T
-        inside = (self.segments == segment) & (first < end) & (last > start) & (last > first)
-        if not inside.any():
-            raise InputError(f"characters {start} to {end} of the text hold no token.")
-        return [int(i) for i in np.flatnonzero(inside)]
-
-    def _place_of(self, part: str, segments: Sequence[int]) -> tuple[int, int]:
-        """The text and the character where some words are: whole words if there are any such."""
-        found: list[tuple[int, int]] = []
-        for pattern in _patterns(part):
-            found = [(n, m.start()) for n in segments for m in pattern.finditer(self.texts[n])]
-            if found:
-                break
-        if len(found) == 1:
-            return found[0]
-        if not found:
-            raise InputError(f"{part!r} does not occur in the text.")
-        raise InputError(
-            f"{part!r} occurs {len(found)} times in the text: give its first character and last + "
-            "1, as a tuple."
-        )
-
-    def as_decoder_inputs(self, start: str) -> "Encoded":
-        """The same, shifted to the right behind the token that a decoder starts with."""
-        return replace(
-            self,
-            tokens=(start, *self.tokens[:-1]),
-            special=_shifted(self.special, True),
-            offsets=_shifted(self.offsets, (0, 0)),
-            segments=_shifted(self.segments, -1),
-            words=_shifted(self.words, -1),
-            windows=tuple(replace(w, positions=_shifted(w.positions + 1, 0)) for w in self.windows),
-        )
+from normxlogit.text.validation import check_long, check_same_vocabulary, check_text, max_length
+from normxlogit.text.words import Span, word_numbers
 
 
 class Encoder:
-    """A tokenizer for a model.
+    """Encodes texts for a model, and decodes tokens.
 
-    The user's tokenizer is copied, for calls change its state. Several threads may use the copy.
+    The user's tokenizer is copied, because calls change its state. Several threads may share an
+    encoder.
 
     Attributes:
-        max_length: the most tokens that the model takes; None if that is not known.
-        pads: whether texts of different lengths can be put into one batch.
-        padding_side: the tokenizer's own.
+        max_length: the most tokens that the model accepts; None if unknown.
+        pads: whether texts of different lengths can be padded to one batch.
+        padding_side: the side that the tokenizer pads on.
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel) -> None:
-        """Take a tokenizer.
+        """Copy a tokenizer.
 
         Raises:
             ModelError: it is not this model's.
         """
-        _check_same_vocabulary(tokenizer, model)
+        check_same_vocabulary(tokenizer, model)
         self._tokenizer = copy.deepcopy(tokenizer)
         self._lock = threading.Lock()
         self._specials = set(tokenizer.all_special_ids)
         names = ("bos", "eos", "cls", "sep", "pad")
         self._markers = {getattr(tokenizer, f"{name}_token_id") for name in names}
         self._tokenizer.truncation_side = "right"
-        self.max_length = _max_length(tokenizer, model)
+        self.max_length = max_length(tokenizer, model)
         self.pads = tokenizer.pad_token_id is not None
         self.padding_side: str = tokenizer.padding_side
 
@@ -239,19 +67,19 @@ class Encoder:
                 these.
             is_split_into_words: whether a text is a sequence of words.
             long: what to do if it is over `max_length`: "error"; "truncate", keep the beginning;
-                "window", cut it into windows that overlap by a quarter (of a pair, the second
-                text).
-            has_windows: whether windows are of any use to who asks.
+                "window", cut it into windows that overlap by a quarter (for a pair, the second
+                text is cut).
+            has_windows: whether the caller can use windows; an error proposes them only then.
 
         Raises:
-            InputError: it is no text, or blank, or too long.
+            InputError: it is not a text, or blank, or too long.
             OptionError: `long` is none of the above.
         """
         check_long(long)
         if isinstance(item, tuple) and len(item) != 2:
             raise InputError(f"a tuple is a pair of texts; got one of {len(item)}.")
         parts = item if isinstance(item, tuple) else (item,)
-        _check_text(parts, is_split_into_words)
+        check_text(parts, is_split_into_words)
         if not self._tokenizer.is_fast and (is_split_into_words or long == "window"):
             raise InputError(
                 f"{type(self._tokenizer).__name__} is not a fast tokenizer, so it can neither take "
@@ -283,6 +111,7 @@ class Encoder:
                 f"{self.max_length} tokens that the model takes. Shorten it, or use "
                 "long='truncate'."
             )
+        # The overlap must be less than what a window has of the last text, or none advances.
         overlap = min(self.max_length // 4, room // 2)
         cut |= {"return_overflowing_tokens": True, "stride": overlap}
         if len(parts) == 2:
@@ -291,28 +120,28 @@ class Encoder:
         return self._encoded(parts, is_split_into_words, batch, windows, overlap)
 
     def token(self, number: int) -> str:
-        """The token of that id, as the tokenizer spells it."""
+        """Return the token with that id, as the tokenizer spells it."""
         return str(self._tokenizer.convert_ids_to_tokens(number))
 
     def text_of(self, ids: Sequence[int]) -> str:
-        """What tokens say, special ones too."""
+        """Decode tokens, including special ones; their spellings if they decode to nothing."""
         with self._lock:
             text = self._decode(ids)
         return text or "".join(map(self.token, ids))
 
     def id_of(self, target: Any) -> int:
-        """The token that a target of a language model means: an id, or text of one token.
+        """Return the id of a language model's target: an id, or text of one token.
 
-        Text is looked up as it stands, and else with a space before it, as words have within text.
+        Text is looked up as is, then with a space before it, which words have within a text.
 
         Raises:
-            OptionError: there is none, or the text is several.
+            OptionError: there is no such token, or the text is several.
         """
         if isinstance(target, str):
             ids = [self._ids(text) for text in (target, f" {target}")]
             if not ids[0] or any(number == self._tokenizer.unk_token_id for number in ids[0]):
                 raise OptionError(f"this model has no token for {target!r}.")
-            single = next((found for found in ids if len(found) == 1), None)
+            single = next((spelling for spelling in ids if len(spelling) == 1), None)
             if single is None:
                 parts = ", ".join(f"{self.token(number)} = {number}" for number in ids[0])
                 raise OptionError(
@@ -331,53 +160,42 @@ class Encoder:
 
     @property
     def mask_token(self) -> tuple[str, int] | None:
-        """The mask token and its id, if there is one."""
+        """The mask token and its id, if the tokenizer has one."""
         name, number = self._tokenizer.mask_token, self._tokenizer.mask_token_id
         return None if number is None else (str(name), number)
 
     @property
     def tokenizer(self) -> PreTrainedTokenizerBase:
-        """The tokenizer's copy."""
+        """The copy of the tokenizer."""
         return self._tokenizer
 
     @property
     def filler(self) -> int:
-        """An id to fill rows with that are padded, where a mask says so."""
+        """An id to pad rows with where a mask hides it: pad, else EOS, else 0."""
         for number in (self._tokenizer.pad_token_id, self._tokenizer.eos_token_id):
             if number is not None:
                 return int(number)
         return 0
 
     def counts(self, texts: Iterable[str]) -> Counter[int]:
-        """How often each token occurs in texts of any length, special ones too, by its id."""
-        found: Counter[int] = Counter()
+        """Count each token id, including special ones, in texts of any length."""
+        counts: Counter[int] = Counter()
         for text in texts:
-            _check_text((text,), False)
-            found.update(self._ids(text, specials=True))
-        return found
+            check_text((text,), False)
+            counts.update(self._ids(text, specials=True))
+        return counts
 
     def lookup(
         self, parts: Sequence[tuple[Encoded, Window]], side: str, generated: Sequence[bool] = ()
     ) -> TokenLookup:
-        """What is known of the tokens of a batch.
+        """Return what methods may ask about the tokens of a batch.
 
         Args:
             parts: for each row the text and the window of it that the row holds.
             side: where rows are padded.
-            generated: of tokens of no text that stand after those in every row, whether they are
-                units of their own, if units are not parts of the text.
+            generated: for each generated token, which stands after the text in every row, whether
+                it is a unit by itself, if units are not parts of the text.
         """
-        width = max(len(window) for _, window in parts)
-
-        def units(unit: Any) -> Tensor:
-            found = np.full((len(parts), width + len(generated)), -1)
-            new = np.flatnonzero(generated) if isinstance(unit, str) else np.array([], np.intp)
-            for row, (text, window) in zip(found, parts, strict=True):
-                start = width - len(window) if side == "left" else 0
-                row[start : start + len(window)] = text.units(unit)[window.positions]
-                row[width + new] = len(text) + new
-            return torch.from_numpy(found)
-
         special = {"mask": self._tokenizer.mask_token_id, "pad": self._tokenizer.pad_token_id}
 
         def token(name: Any) -> int:
@@ -387,64 +205,45 @@ class Encoder:
                 raise OptionError(f"the tokenizer has no {name} token. Give another token's id.")
             return int(special[name])
 
+        def units(unit: Any) -> Tensor:
+            return torch.from_numpy(batch_units(parts, side, generated, unit))
+
         return TokenLookup(units, token, special["mask"])
 
     def is_special(self, number: int) -> bool:
-        """Whether a token is one of the tokenizer's special ones."""
+        """Return whether a token id is one of the tokenizer's special tokens."""
         return number in self._specials
 
     def answer(self, ids: Sequence[int]) -> tuple[str, list[Span]]:
-        """What new tokens say without the special ones, and the characters of each.
+        """Decode new tokens without the special ones; return the text and each token's characters.
 
-        Tokens that make one character together (of an emoji, say) have that character each.
+        Tokens that only together make one character (an emoji, say) all get that character, and
+        special tokens an empty span where they stand.
         """
         spoken = [i for i in ids if not self.is_special(i)]
         with self._lock:
             text = self._decode(spoken)
-            ends = self._ends(spoken, text)
-        found, said, spans = iter(ends), 0, list[Span]()
+            decoded = iter(token_spans(spoken, text, self._decode))
+        spans, end = list[Span](), 0
         for number in ids:
-            if self.is_special(number):
-                spans.append((said, said))
-            else:
-                spans.append(next(found))
-                said = spans[-1][1]
+            spans.append((end, end) if self.is_special(number) else next(decoded))
+            end = spans[-1][1]
         return text, spans
-
-    def _ends(self, ids: Sequence[int], text: str) -> list[Span]:
-        """The characters of tokens, which say `text` together.
-
-        A token is decoded after the one before it, for tokenizers write spaces between the two; and
-        where that does not give the text, after all before it.
-        """
-        for window in (1, len(ids)):
-            spans, known, begun, said = list[Span](), 0, 0, 0
-            for end in range(1, len(ids) + 1):
-                first = max(0, known - window)
-                before, now = self._decode(ids[first:known]), self._decode(ids[first:end])
-                is_last = end == len(ids)
-                if (now.endswith("\ufffd") or len(now) <= len(before)) and not is_last:
-                    continue
-                said += len(now) - len(before)
-                spans += [(begun, said)] * (end - known)
-                known, begun = end, said
-            if said == len(text):
-                break
-        return spans
 
     def continuation(
         self, prompt: Encoded, target: str | Sequence[int], *, is_answer: bool
     ) -> list[int]:
-        """The tokens of a text that continues a prompt.
+        """Return the token ids of a text that continues a prompt.
 
         Args:
             prompt: the prompt.
-            target: text, or ids.
-            is_answer: whether it is a text of its own, as a decoder writes it, that ends as such.
+            target: the continuation as text, or its ids.
+            is_answer: whether the target is a text by itself, which ends with EOS, as a
+                sequence-to-sequence decoder writes it.
 
         Raises:
-            InputError: the tokenizer cannot read it.
-            OptionError: there is no such token.
+            InputError: the tokenizer cannot read the target.
+            OptionError: an id is not in the vocabulary.
         """
         if not isinstance(target, str):
             return [self.id_of(number) for number in target]
@@ -452,6 +251,8 @@ class Encoder:
             with self._lock:
                 return list(self._tokenizer(text_target=target, verbose=False)["input_ids"])
         before = prompt.windows[0].inputs["input_ids"]
+        # Tokenized with the prompt, a word keeps the space before it; but only if that leaves the
+        # prompt's own tokens as they are (BPE may merge across the boundary).
         if not prompt.messages:
             whole = self._ids(prompt.texts[0] + target, specials=True)
             if whole[: len(before)] == before:
@@ -459,18 +260,18 @@ class Encoder:
         return self._ids(target)
 
     def chat(self, messages: Sequence[Mapping[str, Any]]) -> Encoded:
-        """A chat in tokens, up to where the assistant is to answer.
+        """Encode a chat, up to where the assistant is to answer.
 
-        What the tokenizer's template puts around the messages is special.
+        Tokens that the tokenizer's template puts around the messages count as special.
 
         Args:
             messages: each with "role" and "content", a text.
 
         Raises:
-            InputError: they are no such messages, or the tokenizer has no template, or one that
-                changes what a message says.
+            InputError: the messages are malformed, or the tokenizer has no chat template, or one
+                that changes a message's text.
         """
-        text, spans = rendered(self._tokenizer, messages)
+        text, spans = render_chat(self._tokenizer, messages)
         batch = self._tokenize([text], False, add_special_tokens=False)
         encoded = self._encoded([text], False, batch, batch)
         if self.max_length is not None and len(encoded) > self.max_length:
@@ -478,6 +279,8 @@ class Encoder:
                 f"the chat has {len(encoded)} tokens and the model takes {self.max_length}. "
                 "Shorten it."
             )
+        # The template writes special tokens as text, so the tokenizer does not mark all of them:
+        # a token is part of a message if its first visible character is.
         within = ~encoded.special
         for i in np.flatnonzero(within):
             start, end = encoded.offsets[i]
@@ -504,8 +307,9 @@ class Encoder:
         return list(batch["input_ids"])
 
     def batch(self, windows: Sequence[Window], side: str) -> dict[str, Tensor]:
-        """Inputs of several windows as tensors [batch, sequence], padded on `side`."""
+        """Return the inputs of windows as tensors [batch, sequence], padded on `side`."""
         padded: dict[str, Any]
+        # Equal lengths need no padding, which a tokenizer without a pad token refuses.
         if len({len(window) for window in windows}) == 1:
             padded = {name: [w.inputs[name] for w in windows] for name in windows[0].inputs}
         else:
@@ -513,7 +317,7 @@ class Encoder:
         return {name: torch.tensor(values) for name, values in padded.items()}
 
     def inputs_of(self, texts: Sequence[str]) -> dict[str, list[int]]:
-        """What the model takes of a text, or of the two of a pair, which may be blank."""
+        """Return the model's inputs for a text or the two of a pair, which may be blank."""
         batch = self._tokenize(texts, False)
         names = (name for name in self._tokenizer.model_input_names if name in batch)
         return {name: list(batch[name][0]) for name in names}
@@ -530,7 +334,7 @@ class Encoder:
                 )
         except Exception as error:  # tokenizers raise errors of many kinds
             raise InputError(f"the tokenizer could not read the text: {error}") from error
-        return batch if self._tokenizer.is_fast else with_offsets(batch, parts, self._tokenizer)
+        return batch if self._tokenizer.is_fast else recover_offsets(batch, parts, self._tokenizer)
 
     def _encoded(
         self,
@@ -543,12 +347,13 @@ class Encoder:
         encoding: Any = whole[0]
         texts = tuple(" ".join(part) if is_split else part for part in parts)
         ids = zip(encoding.ids, encoding.sequence_ids, strict=True)
+        # A text may itself spell "[SEP]" or "</s>", which tokenizers read as the marker.
         segments = [-1 if s is None or i in self._markers else s for i, s in ids]
         if all(segment < 0 for segment in segments):
             raise InputError(f"the tokenizer makes no token of the text {texts[0]!r:.80}.")
         offsets, words = encoding.offsets, encoding.word_ids
         if is_split:
-            offsets, words = _in_joined_words(parts, encoding, segments)
+            offsets, words = joined_word_offsets(parts, encoding, segments)
         else:
             words = word_numbers(texts, offsets, segments, words)
         names = [name for name in self._tokenizer.model_input_names if name in windows]
@@ -562,112 +367,7 @@ class Encoder:
             windows=tuple(
                 Window({name: windows[name][n] for name in names}, positions)
                 for n, positions in enumerate(
-                    _window_positions(encoding, windows.encodings or [], overlap)
+                    window_positions(encoding, windows.encodings or [], overlap)
                 )
             ),
         )
-
-
-def _is_span(part: Any) -> bool:
-    return (
-        isinstance(part, (tuple, list))
-        and len(part) == 2
-        and all(isinstance(end, int) and not isinstance(end, bool) for end in part)
-    )
-
-
-def _patterns(part: str) -> list[Pattern[str]]:
-    """How to look for words in a text: as whole ones, then as they stand."""
-    if not part.strip():
-        return []
-    as_it_stands = regex.escape(part)
-    if UNSPACED.search(part):
-        return [regex.compile(as_it_stands)]
-    before = r"(?<!\w)" if regex.match(r"\w", part[0]) else ""
-    after = r"(?!\w)" if regex.match(r"\w", part[-1]) else ""
-    return [regex.compile(p) for p in (before + as_it_stands + after, as_it_stands)]
-
-
-def check_long(long: str) -> None:
-    """Raise `OptionError` unless it is one of `LONG`."""
-    if long not in LONG:
-        raise OptionError(f"long must be one of {', '.join(LONG)}; got {long!r}.")
-
-
-def _window_positions(whole: Any, windows: Sequence[Any], overlap: int) -> list[NDArray[np.intp]]:
-    """Where the tokens of each window stand in the whole.
-
-    What the template adds, and the first of a pair, is in every window; the last text advances by a
-    step.
-    """
-    if len(windows) == 1:
-        return [np.arange(len(whole.ids))]
-    places: dict[int | None, list[int]] = {None: [], 0: [], 1: []}
-    for position, sequence in enumerate(whole.sequence_ids):
-        places[sequence].append(position)
-    last = max(s for s in whole.sequence_ids if s is not None)
-    step = sum(sequence == last for sequence in windows[0].sequence_ids) - overlap
-    found = []
-    for number, window in enumerate(windows):
-        seen = {None: 0, 0: 0, 1: 0}
-        if number:
-            seen[last] = number * step
-        positions = []
-        for sequence in window.sequence_ids:
-            positions.append(places[sequence][seen[sequence]])
-            seen[sequence] += 1
-        assert [whole.ids[p] for p in positions] == window.ids
-        found.append(np.array(positions))
-    return found
-
-
-def _in_joined_words(
-    parts: Sequence[Sequence[str]], encoding: Any, segments: Sequence[int]
-) -> tuple[list[tuple[int, int]], list[int]]:
-    """Offsets in the words joined by spaces, and word numbers counted over the pair."""
-    starts = [[0, *accumulate(len(word) + 1 for word in words)] for words in parts]
-    offsets, numbers = list(encoding.offsets), [-1] * len(segments)
-    for i, (segment, word) in enumerate(zip(segments, encoding.word_ids, strict=True)):
-        if segment >= 0:
-            begin, end = offsets[i]
-            offsets[i] = (begin + starts[segment][word], end + starts[segment][word])
-            numbers[i] = word + (len(parts[0]) if segment else 0)
-    return offsets, numbers
-
-
-def _shifted(values: NDArray[Any], first: Any) -> NDArray[Any]:
-    return np.concatenate([np.array([first], values.dtype), values[:-1]])
-
-
-def _check_text(parts: Sequence[Any], is_split: bool) -> None:
-    for part in parts:
-        if is_split and (isinstance(part, str) or not isinstance(part, Sequence)):
-            raise InputError(
-                f"with is_split_into_words a text is a list of words; got {type(part).__name__}."
-            )
-        pieces = part if is_split else [part]
-        for piece in pieces:
-            if not isinstance(piece, str):
-                raise InputError(f"expected text, got {type(piece).__name__}: {piece!r:.80}.")
-        if not any(piece.strip() for piece in pieces):
-            raise InputError("the text is empty or blank, so there is nothing to explain.")
-
-
-def _check_same_vocabulary(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel) -> None:
-    """Every token needs an embedding; embeddings without a token are padding, and few."""
-    rows, size = model.config.get_text_config().vocab_size, len(tokenizer)
-    if size > rows or size < 0.9 * rows:
-        raise ModelError(
-            f"the tokenizer has {size} tokens and the model {rows}, so they do not belong "
-            "together. Load both from the same place, or give tensors to normxlogit.attribute."
-        )
-
-
-def _max_length(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel) -> int | None:
-    """The most tokens that both the tokenizer and the model say they take."""
-    stated = getattr(model.config.get_text_config(), "max_position_embeddings", None)
-    table = getattr(getattr(model.base_model, "embeddings", None), "position_embeddings", None)
-    rows, padding = (getattr(table, name, None) for name in ("num_embeddings", "padding_idx"))
-    usable = rows if rows is None or padding is None else rows - padding - 1
-    limits = (stated, usable, tokenizer.model_max_length)
-    return min((n for n in limits if isinstance(n, int) and 0 < n < 10**9), default=None)

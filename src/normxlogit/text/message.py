@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Message:
-    """A message of a chat: who said it, and where it stands in the text."""
+    """A message of a chat: its role, first character and last + 1 in the prompt."""
 
     role: str
     start: int

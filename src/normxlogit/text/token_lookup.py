@@ -1,4 +1,4 @@
-"""What a tokenizer knows of a batch's tokens, and tensors alone do not."""
+"""Questions about a batch's tokens that only text and tokenizer can answer."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,13 +11,13 @@ from normxlogit.errors import OptionError
 
 @dataclass(frozen=True)
 class TokenLookup:
-    """Answers what methods ask of texts.
+    """Answers the questions that methods ask about text.
 
     Attributes:
-        units: the number of the unit that each token belongs to, int64 [rows, sequence], -1 for
-            tokens of none; takes "token", "word", "sentence", or a list of parts of the text, each
-            its first character and last + 1.
-        token: the id of a token; takes "mask", "pad", or its text.
+        units: returns the number of each token's unit, int64 [rows, sequence], -1 for none, given
+            "token", "word", "sentence", or a list of parts of the text, each its first character
+            and last + 1.
+        token: returns the id of a token, given "mask", "pad", or its text.
         mask: the id of the mask token, if there is one.
     """
 
@@ -28,15 +28,15 @@ class TokenLookup:
 
 def _no_units(unit: Any) -> Tensor:
     raise OptionError(
-        f"unit {unit!r} is told by a text, and here are tensors only. Give 'token', or the number "
-        "of each token's unit, int64 [batch, sequence]; normxlogit.Explainer takes texts."
+        f"unit={unit!r} needs the text, and attribute() gets tensors only. Give 'token', or the "
+        "number of each token's unit, int64 [batch, sequence]; normxlogit.Explainer takes texts."
     )
 
 
 def _no_token(token: Any) -> int:
     raise OptionError(
-        f"{token!r} is told by a tokenizer, and here are tensors only. Give the token's id; "
-        "normxlogit.Explainer has the tokenizer."
+        f"the token {token!r} needs a tokenizer, and attribute() gets tensors only. Give the "
+        "token's id; normxlogit.Explainer has the tokenizer."
     )
 
 

@@ -1,9 +1,9 @@
 """Which tokens make a word, and where sentences are: text only, no tensors.
 
 A tokenizer's word ids alone would call a whole sentence one word (SentencePiece without a
-pre-tokenizer), tear "don't" into three (BERT) and "2024" into four, part a letter from its accent
-(byte-level BPE), and glue the full stop to the word before it. So letters that touch make a word,
-as they do for a reader, and the ids decide about the rest: which punctuation marks belong together.
+pre-tokenizer), split "don't" into three (BERT) and "2024" into four, separate a letter from its
+accent (byte-level BPE), and attach the full stop to the word before it. So adjacent letters make a
+word, as they do for a reader, and the ids decide only which punctuation marks belong together.
 """
 
 from collections.abc import Sequence
@@ -13,11 +13,17 @@ import numpy as np
 import regex
 from numpy.typing import NDArray
 
+# Combining marks count as letters: vowel signs (Hindi) and points (Arabic) stand inside words, and
+# a token may begin with one.
 _WORD_CHARACTER = regex.compile(r"[\w\p{M}]")
 _APOSTROPHES = frozenset("'’ʼ")
+# Scripts written without spaces. Only a dictionary could say where their words end, so each token
+# is a word, except that no character is split. Hangul is not among them: it is written with spaces.
 UNSPACED = regex.compile(
     r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}\p{Tibetan}]"
 )
+# ASCII marks end a sentence only before white space (not in "3.14"); the full-width marks of
+# Chinese and Japanese have none after them. Closing quotes and brackets stay with their sentence.
 _SENTENCE_END = regex.compile(r"(?:[.!?…]+[\p{Pe}\p{Pf}\"']*(?=\s)|[。！？]+[\p{Pe}\p{Pf}]*|\n)\s*")
 
 Span = tuple[int, int]
@@ -29,21 +35,24 @@ def word_numbers(
     segments: Sequence[int],
     word_ids: Sequence[int | None],
 ) -> NDArray[np.int32]:
-    """The number of the word that each token belongs to, counted over all texts; -1 for specials.
+    """Number the words over all texts and return each token's, [tokens]; -1 for special tokens.
 
-    White space belongs to the word after it, or at the end of a text, or of what stands between
-    special tokens, to the one before; if there is none it counts as a word.
+    White space belongs to the word after it; at the end of a text, or before special tokens, to the
+    word before it; where there is no word it counts as one.
 
     Args:
         texts: the text, or the two of a pair.
         offsets: each token's characters in its text.
         segments: which text each token is from, -1 for special tokens.
-        word_ids: the tokenizer's own.
+        word_ids: the tokenizer's word of each token, None if it reports none.
     """
     inner = [inside_characters(text) for text in texts]
     numbers = [-1] * len(offsets)
+    # previous: the last token of a word; pending: white space that waits for the next word.
     word, previous, pending = -1, -1, list[int]()
     for i, segment in enumerate(segments):
+        # The text ended, or a special token came: white space goes to the word right before it, or
+        # is a word if a special token stands there.
         if pending and segment != segments[pending[0]]:
             word += previous != pending[0] - 1
             for token in pending:
@@ -76,9 +85,14 @@ def word_numbers(
 
 
 def inside_characters(text: str) -> frozenset[int]:
-    """Positions inside what a reader sees as one character (an emoji with its modifiers, ...)."""
+    """Return indices inside what a reader sees as one character (an emoji with modifiers, ...).
+
+    These are the code points after the first of a grapheme cluster. Byte-level tokenizers split
+    clusters: skin tones, families joined by U+200D, runs of combining marks.
+    """
+    # The only cluster in ASCII is a carriage return with a line feed; \X is slow on long texts.
     if text.isascii() and "\r" not in text:
-        return frozenset()  # of ASCII only a carriage return and a line feed make one
+        return frozenset()
     return frozenset(
         position
         for match in regex.finditer(r"\X", text)
@@ -87,18 +101,19 @@ def inside_characters(text: str) -> frozenset[int]:
 
 
 def _joined(text: str, inner: frozenset[int], end: int, start: int, same_id: bool) -> bool:
-    """Whether a token that ends before character `end` and one that is visible from `start` on are
-    of one word.
-    """
+    """Return whether a token that ends at `end` and one visible from `start` make one word."""
+    # Tokens that share a character (bytes of one code point), or parts of a grapheme cluster.
     if start < end or start in inner:
         return True
     if start > end or start == 0 or text[start - 1].isspace():
         return False
     left, right = text[start - 1], text[start]
+    # An apostrophe joins on both of its sides: "don" + "'", and "'" + "t".
     if _is_inner_apostrophe(text, start) or _is_inner_apostrophe(text, start - 1):
         return True
     if _is_unspaced(left) or _is_unspaced(right):
         return False
+    # "2024" is one word however it was split; of "?!" and "..." only the tokenizer can say.
     letters = (_is_letter(left), _is_letter(right))
     return all(letters) or (same_id and not any(letters))
 
@@ -114,7 +129,7 @@ def _is_unspaced(character: str) -> bool:
 
 
 def _is_inner_apostrophe(text: str, at: int) -> bool:
-    """Whether the character stands between two letters and is an apostrophe."""
+    """Return whether the character at `at` is an apostrophe between two letters."""
     return (
         0 < at < len(text) - 1
         and text[at] in _APOSTROPHES
@@ -126,23 +141,23 @@ def _is_inner_apostrophe(text: str, at: int) -> bool:
 def owners(
     text: str, offsets: Sequence[Span] | NDArray[np.int32], spans: Sequence[Span]
 ) -> NDArray[np.intp]:
-    """For each token the number of the first span that holds its first visible character; -1 if
-    none does. A token without one counts by where it begins.
+    """Return for each token the first span that holds its first visible character; -1 if none.
+
+    A token of white space belongs to the span that it begins in.
     """
-    found = np.full(len(offsets), -1)
+    owner = np.full(len(offsets), -1)
     for i, (start, end) in enumerate(offsets):
         visible = text[start:end].lstrip()
         first = end - len(visible) if visible else start
-        found[i] = next((n for n, (a, b) in enumerate(spans) if a <= first < b), -1)
-    return found
+        owner[i] = next((n for n, (a, b) in enumerate(spans) if a <= first < b), -1)
+    return owner
 
 
 def sentence_spans(text: str, parts: Sequence[Span] = ()) -> list[Span]:
-    """Where sentences are: up to a full stop, question or exclamation mark, or the end of a line.
-    With parts, such as the messages of a chat, these within each of them.
+    """Return the sentences: up to a full stop, question or exclamation mark, or the end of a line.
 
-    A rule of thumb, that takes the full stop of an abbreviation for the end of a sentence. The
-    spans cover the text; white space belongs to the sentence before it.
+    A heuristic: the full stop of an abbreviation ends a sentence too. The spans cover the text, or
+    each of `parts` (the messages of a chat, say); white space belongs to the sentence before it.
     """
     if parts:
         return [
@@ -152,6 +167,7 @@ def sentence_spans(text: str, parts: Sequence[Span] = ()) -> list[Span]:
         ]
     ends = [match.end() for match in _SENTENCE_END.finditer(text)]
     starts = [0, *(end for end in ends if text[end:].strip())]
+    # Blank lines at the start of a text belong to its first sentence.
     if len(starts) > 1 and not text[: starts[1]].strip():
         del starts[1]
     return list(zip(starts, [*starts[1:], len(text)], strict=True))

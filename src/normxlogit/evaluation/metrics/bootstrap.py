@@ -1,4 +1,4 @@
-"""Figures with bootstrap intervals, over resamples of examples that all methods share."""
+"""Estimates with bootstrap intervals, over resamples of examples that all methods share."""
 
 from dataclasses import dataclass
 
@@ -13,13 +13,13 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class Estimate:
-    """A figure over some examples, and over resamples of them.
+    """A statistic of some examples and of resamples of them.
 
-    Two estimates by the same `Bootstrap` are paired: their difference is that of each resample.
+    Two estimates by the same `Bootstrap` are paired: their difference is taken in each resample.
 
     Attributes:
-        value: over the examples as they are.
-        resampled: over each resample, float64 [resamples].
+        value: the statistic of the examples as they are.
+        resampled: the statistic of each resample, float64 [resamples].
     """
 
     value: float
@@ -27,13 +27,13 @@ class Estimate:
 
     @property
     def interval(self) -> tuple[float, float]:
-        """What 95 % of the resamples are in, by percentiles (Efron & Tibshirani 1993, ch. 13)."""
+        """The 95 % percentile interval (Efron & Tibshirani 1993, ch. 13)."""
         low, high = np.quantile(self.resampled, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
         return float(low), float(high)
 
     @property
     def differs_from_zero(self) -> bool:
-        """Whether zero is outside of the interval."""
+        """Whether the interval excludes zero."""
         low, high = self.interval
         return low > 0 or high < 0
 
@@ -45,37 +45,43 @@ class Bootstrap:
     """Resamples of examples, drawn once."""
 
     def __init__(self, examples: int, seed: int, resamples: int = RESAMPLES) -> None:
-        """Draw as many examples as there are, with replacement, so many times."""
+        """Draw `resamples` times as many examples as there are, with replacement."""
         generator = np.random.default_rng(seed)
+        # How often each example is drawn is all that a mean needs, so a resample is a row of
+        # weights, and all resamples of a statistic are one product. Row 0 is the examples as they
+        # are: [1 + resamples, examples].
         drawn = generator.multinomial(examples, np.full(examples, 1 / examples), resamples)
         self._weights: Floats = np.concatenate([np.ones((1, examples)), drawn]) / examples
 
     def mean(self, values: Floats) -> Estimate:
-        """The mean of values, [examples]."""
+        """Estimate the mean of values, [examples]."""
         return _estimate(self._weights @ values)
 
-    def correlation(self, found: Floats, given: Floats) -> Estimate:
-        """The mean over rows of Pearson's correlation with what is given; 0 where one is constant.
+    def correlation(self, predictions: Floats, labels: Floats) -> Estimate:
+        """Estimate the mean over rows of Pearson's correlation; 0 where one side is constant.
 
         Args:
-            found: [rows, examples].
-            given: [examples].
+            predictions: [rows, examples].
+            labels: [examples].
         """
         weights = self._weights
-        of_rows = np.stack([_correlation(row, given, weights) for row in found])
-        return _estimate(of_rows.mean(0))
+        correlations = np.stack([_correlation(row, labels, weights) for row in predictions])
+        return _estimate(correlations.mean(0))  # [rows, 1 + resamples] -> [1 + resamples]
 
 
-def _estimate(figures: Floats) -> Estimate:
-    """Of the examples as they are, which come first, and of the resamples."""
-    return Estimate(float(figures[0]), figures[1:])
+def _estimate(statistics: Floats) -> Estimate:
+    """Split off the statistic of the examples as they are, which comes first."""
+    return Estimate(float(statistics[0]), statistics[1:])
 
 
 def _correlation(x: Floats, y: Floats, weights: Floats) -> Floats:
     """Pearson's correlation of weighted examples, [resamples]."""
+    # E[xy] - E[x] E[y] cancels badly where means are large beside the spread. Centring on the
+    # means of all examples first leaves only the small means of resamples to cancel.
     x, y = x - x.mean(), y - y.mean()
-    mean_x, mean_y = weights @ x, weights @ y
+    mean_x, mean_y = weights @ x, weights @ y  # [resamples]
     covariance = weights @ (x * y) - mean_x * mean_y
+    # Rounding may put a variance just below zero, where a resample drew a single example only.
     spread = np.sqrt((weights @ x**2 - mean_x**2).clip(0) * (weights @ y**2 - mean_y**2).clip(0))
     is_defined = spread > 1e-12
     return np.where(is_defined, covariance / np.where(is_defined, spread, 1), 0.0)

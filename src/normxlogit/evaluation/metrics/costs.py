@@ -1,4 +1,4 @@
-"""What explaining a text by each method costs, beside classifying it."""
+"""The cost of explaining a text by each method, relative to classifying it."""
 
 import statistics
 import time
@@ -14,10 +14,10 @@ from normxlogit.tasks.explainer import ModelExplainer
 EXAMPLES = 16
 
 
-def costs_of(
+def measure_costs(
     explainer: ModelExplainer, arguments: Mapping[str, Mapping[str, Any]], samples: Sequence[Sample]
 ) -> dict[str, Any]:
-    """Median seconds of a text by itself, and as a multiple of the model's own forward pass on it.
+    """Measure median seconds per text, also as a multiple of a plain forward pass.
 
     Args:
         explainer: explains the texts.
@@ -25,27 +25,30 @@ def costs_of(
         samples: texts, of which the first `EXAMPLES` are timed.
 
     Returns:
-        "examples", how many texts were timed; "forward_seconds"; and for each of "methods" its
-        "seconds" and "forwards". They differ from run to run.
+        "examples", the number of texts timed; "forward_seconds"; and for each of "methods" its
+        "seconds" and "forwards". They vary from run to run.
     """
     timed = samples[:EXAMPLES]
-    ways: dict[str, Callable[[Sample], Any]] = {"": partial(_forward, explainer)}
-    for name, own in arguments.items():
-        ways[name] = partial(_explain, explainer, own)
-    seconds: dict[str, list[float]] = {name: [] for name in ways}
+    runs: dict[str, Callable[[Sample], Any]] = {"": partial(_forward, explainer)}
+    for name, options in arguments.items():
+        runs[name] = partial(_explain, explainer, options)
+    seconds: dict[str, list[float]] = {name: [] for name in runs}
+    # The first text runs twice, to warm up. All methods take turns on each text, so that a machine
+    # that slows down meanwhile slows them down alike.
     for number, sample in enumerate([timed[0], *timed]):
-        for name, way in ways.items():
+        for name, run in runs.items():
             start = time.perf_counter()
-            way(sample)
+            run(sample)
             if number:
                 seconds[name].append(time.perf_counter() - start)
-    medians = {name: statistics.median(each) for name, each in seconds.items()}
+    medians = {name: statistics.median(times) for name, times in seconds.items()}
     forward = medians.pop("")
     return {
         "examples": len(timed),
         "forward_seconds": forward,
         "methods": {
-            name: {"seconds": each, "forwards": each / forward} for name, each in medians.items()
+            name: {"seconds": median, "forwards": median / forward}
+            for name, median in medians.items()
         },
     }
 

@@ -1,7 +1,7 @@
-"""Does a ranking of a text's parts tell what the model's output rests on?
+"""Faithfulness: does a ranking of a text's parts show what the model's output rests on?
 
-All of it is about f(x), the probability of the class that the model predicts for the whole text, or
-the value of a regression; x without some units is that text with these hidden (see `operators`).
+f(x) is the probability of the class that the model predicts for the whole text, or the value of a
+regression. A variant x' is the text with some units hidden (see `perturb.operators`).
 """
 
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import kendalltau
 
-from normxlogit.evaluation.perturb.predictions import Answers, Outputs
+from normxlogit.evaluation.perturb.predictions import Outputs, PredictionCache
 from normxlogit.evaluation.perturb.rankings import Order, hidden_sets
 from normxlogit.evaluation.perturb.samples import Sample
 
@@ -20,12 +20,12 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class Ranked:
-    """A text, and its units in an order.
+    """A text and a ranking of its units.
 
     Attributes:
         sample: the text.
         order: its units, the most important first.
-        counts: how many units the ratios are.
+        counts: the number of units for each ratio.
     """
 
     sample: Sample
@@ -35,7 +35,7 @@ class Ranked:
 
 @dataclass(frozen=True, eq=False)
 class Erased:
-    """What a model says with the most important units hidden, and with all others hidden.
+    """The model's outputs with the most important units hidden, and with all others hidden.
 
     Attributes:
         without_top: float64 [ratios, outputs].
@@ -46,50 +46,51 @@ class Erased:
     top_alone: Outputs
 
 
-def erase(answers: Answers, rankings: Sequence[Ranked]) -> list[Erased]:
-    """Hide the first units of each order, and then the others."""
+def erase(cache: PredictionCache, rankings: Sequence[Ranked]) -> list[Erased]:
+    """Hide the first units of each order, and all but these."""
     tops = [hidden_sets(ranked.order, ranked.counts) for ranked in rankings]
-    asked = [
+    requests = [
         (ranked.sample, np.concatenate([top, ~top]))
         for ranked, top in zip(rankings, tops, strict=True)
     ]
-    return [Erased(*np.split(found, 2)) for found in answers.of(asked)]
+    # Each is [2 * ratios, outputs].
+    return [Erased(*np.split(outputs, 2)) for outputs in cache.predict(requests)]
 
 
 def drop(sample: Sample, outputs: Outputs) -> Floats:
-    """How much of f(x) is lost: of comprehensiveness and sufficiency (DeYoung et al. 2020).
+    """The loss in comprehensiveness and sufficiency (DeYoung et al. 2020).
 
-    f(x) - f(x'), the confidence drop, and for a regression |f(x) - f(x')|.
+    f(x) - f(x'), the drop in confidence; for regressions |f(x) - f(x')|.
 
     Args:
         sample: x, whole.
-        outputs: what the model says of variants x', [variants, outputs].
+        outputs: the model's outputs for variants x', [variants, outputs].
 
     Returns:
         float64 [variants].
     """
-    return loss(sample, outputs[:, sample.said])
+    return loss(sample, outputs[:, sample.target])
 
 
 def loss(sample: Sample, values: Floats) -> Floats:
-    """The same for values f(x'), [variants]."""
-    lost: Floats = sample.output[sample.said] - values
+    """As `drop`, from values f(x'), [variants]."""
+    lost: Floats = sample.output[sample.target] - values
     return np.abs(lost) if len(sample.output) == 1 else lost
 
 
-def said(outputs: Outputs) -> Floats:
-    """The class that the model says, by its id, or its value, float64 [variants]."""
+def predicted(outputs: Outputs) -> Floats:
+    """The id of the predicted class, or the value, float64 [variants]."""
     return outputs[:, 0] if outputs.shape[1] == 1 else outputs.argmax(1).astype(np.float64)
 
 
 @dataclass(frozen=True, eq=False)
 class Curves:
-    """f(x) less what is lost, as one unit after the other is hidden, or shown.
+    """f(x) minus the loss, as units are hidden one by one, or shown one by one.
 
     Attributes:
         deletion: with none hidden, the first of the order, the first two, ..., all: float64 [units
             + 1].
-        insertion: with all hidden, all but the first, ..., none.
+        insertion: with all hidden, all but the first, ..., none: float64 [units + 1].
     """
 
     deletion: Floats
@@ -97,60 +98,61 @@ class Curves:
 
     @property
     def areas(self) -> tuple[float, float]:
-        """The areas under both, over the share of units from 0 to 1 (Petsiuk et al. 2018): that of
-        deletion is the smaller the better, that of insertion the larger.
+        """The areas under both, over the share of units from 0 to 1 (Petsiuk et al. 2018).
+
+        Lower is better for deletion, higher for insertion.
         """
         return area(self.deletion), area(self.insertion)
 
     @property
     def stepwise(self) -> tuple[float, float]:
-        """What is lost on average over all steps: as the most important units are hidden one by
-        one, and as the least important are.
-        """
+        """The mean loss over all steps, hiding the most and the least important units first."""
         return stepwise(self.deletion), stepwise(self.insertion[::-1])
 
 
-def curves(answers: Answers, rankings: Sequence[Ranked]) -> list[Curves]:
-    """Both curves of each ranking."""
-    asked = []
+def curves(cache: PredictionCache, rankings: Sequence[Ranked]) -> list[Curves]:
+    """Compute both curves of each ranking."""
+    requests = []
     for ranked in rankings:
         steps = range(ranked.sample.count + 1)
         first = hidden_sets(ranked.order, steps)
-        asked.append((ranked.sample, np.concatenate([first, ~first])))
-    found = []
-    for ranked, outputs in zip(rankings, answers.of(asked), strict=True):
-        kept = ranked.sample.output[ranked.sample.said] - drop(ranked.sample, outputs)
-        found.append(Curves(*np.split(kept, 2)))
-    return found
+        requests.append((ranked.sample, np.concatenate([first, ~first])))
+    results = []
+    for ranked, outputs in zip(rankings, cache.predict(requests), strict=True):
+        # f(x') itself for probabilities. For regressions the loss has no sign, so this falls as
+        # the value moves in either direction.
+        kept = ranked.sample.output[ranked.sample.target] - drop(ranked.sample, outputs)
+        results.append(Curves(*np.split(kept, 2)))  # kept: [2 * (units + 1)]
+    return results
 
 
 def area(values: Floats) -> float:
-    """The area under values at even steps from 0 to 1, by trapezoids; of one value itself."""
+    """The area under evenly spaced values from 0 to 1, by trapezoids; a single value is its own."""
     if len(values) == 1:
         return float(values[0])
     return float((values[1:] + values[:-1]).mean() / 2)
 
 
 def stepwise(curve: Floats) -> float:
-    """The mean of f(x) - f(x') over all steps but the first, of x itself: AOPC, a unit a step.
+    """AOPC with one unit per step: the mean of f(x) - f(x') over all steps after x itself.
 
-    Samek et al. 2017, and with L = the number of units Edin et al. 2025, equation 1.
+    Samek et al. 2017; Edin et al. 2025, equation 1, with L the number of units.
     """
     return float((curve[0] - curve[1:]).mean()) if len(curve) > 1 else 0.0
 
 
-def leave_one_out(answers: Answers, samples: Sequence[Sample]) -> list[Floats]:
-    """What hiding each unit alone loses, see `drop`, for each text float64 [units]."""
-    asked = [(sample, np.eye(sample.count, dtype=np.bool_)) for sample in samples]
-    found = answers.of(asked)
-    return [drop(sample, outputs) for sample, outputs in zip(samples, found, strict=True)]
+def leave_one_out(cache: PredictionCache, samples: Sequence[Sample]) -> list[Floats]:
+    """The loss of hiding each unit alone, see `drop`: float64 [units] for each text."""
+    requests = [(sample, np.eye(sample.count, dtype=np.bool_)) for sample in samples]
+    predictions = cache.predict(requests)
+    return [drop(sample, outputs) for sample, outputs in zip(samples, predictions, strict=True)]
 
 
 def tau(scores: Floats, lost: Floats) -> float:
-    """Kendall's rank correlation tau-b of scores with what leaving each unit out loses, [units].
+    """Kendall's rank correlation tau-b of scores with the losses of single units, [units].
 
-    Units without a score (nan) count as those of the lowest. Scores that are all alike tell
-    nothing: 0. Where all losses are alike there is nothing to tell: nan.
+    Units without a score (nan) rank lowest. Constant scores say nothing: 0. Constant losses leave
+    nothing to rank: nan.
     """
     if len(lost) < 2 or (lost == lost[0]).all():
         return float("nan")

@@ -1,4 +1,4 @@
-"""Does a ranking of a prompt's words tell what an answer rests on?"""
+"""Faithfulness of generation: does a ranking of a prompt's words show what an answer rests on?"""
 
 import math
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from normxlogit.errors import InputError, ModelError, OptionError
 from normxlogit.evaluation.perturb.operators import without
 from normxlogit.evaluation.perturb.presets import RATIOS
-from normxlogit.evaluation.perturb.rankings import hidden_sets, order_of
+from normxlogit.evaluation.perturb.rankings import hidden_sets, rank_units
 from normxlogit.results.generation import GenerationAttribution
 from normxlogit.results.text import Failure
 from normxlogit.tasks.explainer import ModelExplainer
@@ -20,15 +20,15 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class AnswerDrops:
-    """What an answer's log-probability loses as words of its prompt are cut out.
+    """The loss in an answer's log-probability as words of its prompt are cut out.
 
     Attributes:
         words: the prompt's words, the most important first.
         log_probability: log p(answer | prompt), in nats.
-        counts: how many words the top are, for each share or number that was asked for.
+        counts: the number of top words, for each share or number requested.
         without_top: log p(answer | prompt) - log p(answer | prompt without the top words), float64
-            [counts]; the higher the better.
-        top_alone: the same with all other words cut out; the lower the better.
+            [counts]; higher is better.
+        top_alone: the same with all other words cut out; lower is better.
     """
 
     words: tuple[str, ...]
@@ -50,61 +50,62 @@ class AnswerDrops:
 
 def answer_drops(
     explainer: ModelExplainer,
-    found: GenerationAttribution,
+    generation: GenerationAttribution,
     ratios: Sequence[float] | None = None,
     *,
     counts: Sequence[int] | None = None,
 ) -> AnswerDrops:
-    """Cut the words out of a prompt that an answer is said to rest on most, and then all others.
+    """Cut the top-ranked words out of a prompt, and all others, and score the answer again.
 
-    Words are ranked by their scores for the answer as a whole. A share k of n words is the whole
-    number next to k n, the larger of two; the last word stays if no other would. The answer is
-    given to the model as text after each prompt, so that what it would generate instead plays no
-    part.
+    Words are ranked by their scores for the answer as a whole. A share k of n words is k n rounded,
+    halves up; at least one word always stays. The answer is passed to the model as text after each
+    prompt, so what it would generate instead plays no part.
 
     Args:
-        explainer: of the model that answered.
-        found: the answer, by any method, from a prompt that is no chat.
-        ratios: the shares, `RATIOS` if there are no counts either.
-        counts: numbers of words, in place of shares.
+        explainer: the explainer of the model that answered.
+        generation: the answer, explained by any method, to a prompt that is not a chat.
+        ratios: shares of the words; `RATIOS` by default.
+        counts: numbers of words, instead of shares.
 
     Raises:
-        OptionError: both ratios and counts, or some that are no shares or numbers of words.
+        OptionError: both ratios and counts are set, or one of them is out of range.
         InputError: the prompt is a chat, or has fewer than two words.
-        ModelError: an answer's probability is 0 in float32, so that there is no logarithm.
+        ModelError: an answer's probability is 0 in float32, so it has no logarithm.
     """
-    if found.messages:
+    if generation.messages:
         raise InputError("the words of a chat stand in its template. Give a prompt that is a text.")
-    ranked = found.whole().words()
-    own = np.flatnonzero((ranked.segments == 0) & ~ranked.special)
-    if len(own) < 2:
-        raise InputError(f"the prompt {found.prompt!r:.60} has fewer than two words to rank.")
-    order = order_of(ranked.scores[own].astype(np.float64))
-    cut_out = _counts(ratios, counts, len(own))
-    top = hidden_sets(order, cut_out)
+    answer = generation.whole().words()
+    words = np.flatnonzero((answer.segments == 0) & ~answer.special)  # those of the prompt
+    if len(words) < 2:
+        raise InputError(f"the prompt {generation.prompt!r:.60} has fewer than two words to rank.")
+    order = rank_units(answer.scores[words].astype(np.float64))
+    cut_out = _counts(ratios, counts, len(words))
+    top = hidden_sets(order, cut_out)  # bool [counts, words]
     others = ~hidden_sets(order, [max(count, 1) for count in cut_out])
-    spans = [(0, int(start), int(end)) for start, end in ranked.offsets[own]]
+    spans = [(0, int(start), int(end)) for start, end in answer.offsets[words]]
     prompts = [
-        without([found.prompt], [spans[n] for n in np.flatnonzero(hidden)])[0]
-        for hidden in (np.zeros(len(own), np.bool_), *top, *others)
+        without([generation.prompt], [spans[n] for n in np.flatnonzero(hidden)])[0]
+        for hidden in (np.zeros(len(words), np.bool_), *top, *others)
     ]
-    whole, *cut = _log_probabilities(explainer, prompts, found.answer)
-    lost = whole - np.array(cut)
-    words = tuple(ranked.tokens[own[n]] for n in order)
-    return AnswerDrops(words, whole, cut_out, *np.split(lost, 2))
+    whole, *cut = _log_probabilities(explainer, prompts, generation.answer)
+    lost = whole - np.array(cut)  # [2 * counts]
+    ranked = tuple(answer.tokens[words[n]] for n in order)
+    return AnswerDrops(ranked, whole, cut_out, *np.split(lost, 2))
 
 
 def _counts(
     ratios: Sequence[float] | None, counts: Sequence[int] | None, words: int
 ) -> tuple[int, ...]:
-    """How many words are cut out: the shares of so many, or the counts; one word is left."""
+    """Turn shares or counts into numbers of words to cut out, of which one is always left."""
     if counts is None:
         shares = RATIOS if ratios is None else ratios
         if not len(shares) or not all(0 <= share <= 1 for share in shares):
             raise OptionError(f"ratios must be a list of shares from 0 to 1, got {shares!r}.")
         counts = [int(share * words + 0.5 + 1e-9) for share in shares]
     elif ratios is not None:
-        raise OptionError("ratios and counts say both how many words are cut out. Give one.")
+        raise OptionError(
+            "ratios and counts both set how many words are cut out. Give one of them."
+        )
     elif not counts or not all(type(count) is int and count > 0 for count in counts):
         raise OptionError(f"counts must be a list of whole numbers from 1, got {counts!r}.")
     return tuple(min(count, words - 1) for count in counts)
@@ -113,14 +114,14 @@ def _counts(
 def _log_probabilities(
     explainer: ModelExplainer, prompts: Sequence[str], answer: str
 ) -> list[float]:
-    """log p(answer | prompt) of each prompt."""
-    alike = list(dict.fromkeys(prompts))
-    found = {}
-    for prompt, result in zip(alike, explainer.explain(alike, target=answer), strict=True):
+    """log p(answer | prompt) for each prompt."""
+    distinct = list(dict.fromkeys(prompts))
+    by_prompt = {}
+    for prompt, result in zip(distinct, explainer.explain(distinct, target=answer), strict=True):
         if isinstance(result, Failure):
             raise result.error
         probabilities = [target.probability for target in result.targets]
         if not all(probabilities):
             raise ModelError(f"the answer {answer!r:.60} has probability 0 after {prompt!r:.60}.")
-        found[prompt] = math.fsum(map(math.log, probabilities))
-    return [found[prompt] for prompt in prompts]
+        by_prompt[prompt] = math.fsum(map(math.log, probabilities))
+    return [by_prompt[prompt] for prompt in prompts]

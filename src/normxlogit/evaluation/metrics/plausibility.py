@@ -1,9 +1,9 @@
-"""Plausibility: how far scores agree with evidence that is known, or with people's rationales.
+"""Plausibility: agreement of scores with known evidence, or with people's rationales.
 
-It says whether an explanation points to where a reader would look, and not whether the model looks
+It measures whether an explanation points to where a reader would look, not whether the model looks
 there: report it beside faithfulness, never as a part of it.
 
-Evidence, or a rationale, is a bool for each token; below, E is the set of tokens where it holds.
+Evidence, or a rationale, is a bool per token; below, E is the set of tokens where it is true.
 """
 
 from collections.abc import Iterable, Sequence
@@ -22,24 +22,24 @@ Mask = NDArray[np.bool_]
 
 
 def dot_product(scores: ArrayLike, evidence: ArrayLike, normalise: str = "softmax") -> float:
-    """sum of p_i over i in E: the share of the scores' mass that the evidence has.
+    """sum of p_i over i in E: the share of the scores' mass on the evidence.
 
-    Abbasi et al. 2025, section on evidence alignment: p is softmax(s) for scores with a sign, such
-    as logits and what is made from them, and s / sum(s) for the others. Scores that are zero
-    everywhere tell no token from another, and count as equal.
+    Abbasi et al. 2025, section on evidence alignment: p is softmax(s) for signed scores, such as
+    logits and scores derived from them, and s / sum(s) for others. Scores that are zero everywhere
+    count as equal.
 
     Args:
-        scores: s, one number for each token, [tokens].
-        evidence: E, bool [tokens]; some tokens, and not all.
+        scores: s, [tokens].
+        evidence: E, bool [tokens]; some tokens, but not all.
         normalise: "softmax" or "sum".
 
     Returns:
         From 0 to 1; |E| / tokens if all scores are equal.
 
     Raises:
-        InputError: lengths differ, no token or every one is evidence, a score is no finite number,
-            or for "sum" below zero.
-        OptionError: there is no such `normalise`.
+        InputError: lengths differ, no token or every token is evidence, or a score is not finite,
+            or negative with "sum".
+        OptionError: `normalise` is neither.
     """
     scores, evidence = _checked(scores, evidence)
     if normalise == "softmax":
@@ -50,7 +50,7 @@ def dot_product(scores: ArrayLike, evidence: ArrayLike, normalise: str = "softma
                 f"scores below zero ({scores.min():.4g}) are no shares of their sum: "
                 "take normalise='softmax'."
             )
-        top = scores.max()
+        top = scores.max()  # dividing by it keeps the sum of large scores finite
         mass = scores / top if top > 0 else np.ones(len(scores))
     else:
         raise OptionError(f"normalise must be one of softmax, sum; got {normalise!r}.")
@@ -58,14 +58,14 @@ def dot_product(scores: ArrayLike, evidence: ArrayLike, normalise: str = "softma
 
 
 def average_precision(scores: ArrayLike, evidence: ArrayLike) -> float:
-    """sum over n of (R_n - R_(n-1)) P_n, where R_n and P_n are recall and precision of the tokens
-    that score at least as high as the n-th highest score that there is.
+    """sum over n of (R_n - R_(n-1)) P_n: average precision.
 
-    The step-wise area under the curve of precision and recall, as in Abbasi et al. 2025 and
-    scikit-learn's `average_precision_score`. Tokens with the same score come in together, so their
-    order does not matter; if all are equal it is |E| / tokens.
+    R_n and P_n are recall and precision of the tokens whose score is at least the n-th highest
+    distinct score. This is the step-wise area under the precision-recall curve, as in Abbasi et al.
+    2025 and scikit-learn's `average_precision_score`. Tokens with the same score enter together, so
+    their order does not matter; if all are equal the result is |E| / tokens.
 
-    Args, raises: as `dot_product`, but that scores may have any sign.
+    Args, raises: as `dot_product`, but scores may have any sign.
     """
     precision, recall = _curve(*_checked(scores, evidence))
     return float(np.sum(np.diff(recall, prepend=0) * precision))
@@ -74,8 +74,8 @@ def average_precision(scores: ArrayLike, evidence: ArrayLike) -> float:
 def auprc(scores: ArrayLike, evidence: ArrayLike) -> float:
     """sum over n of (R_n - R_(n-1)) (P_n + P_(n-1)) / 2, with R_0 = 0 and P_0 = 1.
 
-    The area under the same curve with straight lines between its points, which flatters somewhat;
-    it is what ERASER reports for scores (DeYoung et al. 2020, section 4).
+    The area under the same curve with linear interpolation, which is somewhat optimistic; ERASER
+    reports it for scores (DeYoung et al. 2020, section 4).
 
     Args, raises: as `average_precision`.
     """
@@ -87,50 +87,50 @@ def auprc(scores: ArrayLike, evidence: ArrayLike) -> float:
 def token_f1(scores: ArrayLike, rationale: ArrayLike, top: int) -> float:
     """2 |S & E| / (|S| + |E|), S being the tokens with the `top` highest scores.
 
-    DeYoung et al. 2020, ERASER, section 4. They take for `top` the mean length of the data set's
-    rationales, as `agreement` does; |E| of the text itself tells the method what it cannot know.
-    Of tokens with the same score those that come first are taken.
+    DeYoung et al. 2020, ERASER, section 4. There `top` is the mean length of the data set's
+    rationales, as in `agreement`; |E| of the text itself would leak what a method cannot know.
+    Among equal scores the first tokens are selected.
 
     Args:
         scores: [tokens].
-        rationale: E, bool [tokens]; some tokens, and not all.
-        top: how many tokens to select, from 1 to all.
+        rationale: E, bool [tokens]; some tokens, but not all.
+        top: the number of tokens to select, from 1 to all.
 
     Raises:
-        InputError: as of `average_precision`.
-        OptionError: there are fewer tokens than `top`, or it is no number from 1.
+        InputError: as in `average_precision`.
+        OptionError: `top` is not a whole number from 1 to the number of tokens.
     """
     selected, rationale = _selected(scores, rationale, top)
     return float(2 * (selected & rationale).sum() / (selected.sum() + rationale.sum()))
 
 
 def iou(scores: ArrayLike, rationale: ArrayLike, top: int) -> float:
-    """|S & E| / |S | E|, intersection over union of tokens, with S, args and errors of `token_f1`.
+    """|S & E| / |S | E|: intersection over union; S, args and errors as in `token_f1`.
 
-    ERASER computes it of spans, and counts those over one half; scores select tokens rather than
-    spans, so here it is of tokens.
+    ERASER computes it for spans and counts those above one half. Scores select tokens rather than
+    spans, so this is for tokens.
     """
     selected, rationale = _selected(scores, rationale, top)
     return float((selected & rationale).sum() / (selected | rationale).sum())
 
 
 def rationale_mask(attribution: Attribution, spans: Sequence[Sequence[Span]]) -> Mask:
-    """Which tokens, or words, of an attribution stand in spans of its texts.
+    """Mark the tokens, or words, of an attribution that lie in spans of its texts.
 
-    A token is in a span if they share a character that is no space. Special tokens are in none;
-    attention sinks, which count as special and are of the text, may be.
+    A token is in a span if they share a character other than white space. Special tokens are in no
+    span; attention sinks, which count as special but are part of the text, may be.
 
     Args:
-        attribution: of tokens, words, sentences or lines.
-        spans: for each text its spans, each the first character and last + 1.
+        attribution: scores of tokens, words, sentences or lines.
+        spans: the spans of each text, each the first character and last + 1.
 
     Returns:
         bool [tokens].
 
     Raises:
-        InputError: there are spans for more or fewer texts than there are; a span is empty or
-            outside of its text, or holds no token, as of a text that was truncated.
-        OptionError: the attribution is of parts that need not be in one piece.
+        InputError: the numbers of texts differ; a span is empty, outside of its text, or holds no
+            token, for instance because the text was truncated.
+        OptionError: the attribution is of parts that need not be contiguous.
     """
     if attribution.unit not in ("token", "word", "sentence", "line"):
         raise OptionError(
@@ -143,10 +143,10 @@ def rationale_mask(attribution: Attribution, spans: Sequence[Sequence[Span]]) ->
             "give a list of spans for each text, [] for one without."
         )
     mask = np.zeros(len(attribution), np.bool_)
-    for segment, (text, own) in enumerate(zip(attribution.texts, spans, strict=True)):
+    for segment, (text, text_spans) in enumerate(zip(attribution.texts, spans, strict=True)):
         visible = np.array([not character.isspace() for character in text], np.bool_)
         tokens = np.flatnonzero(attribution.segments == segment)
-        for start, end in own:
+        for start, end in text_spans:
             if not 0 <= start < end <= len(text):
                 raise InputError(f"span ({start}, {end}) is not inside a text of {len(text)}.")
             inside = np.zeros(len(text), np.bool_)
@@ -163,11 +163,11 @@ def rationale_mask(attribution: Attribution, spans: Sequence[Sequence[Span]]) ->
 
 @dataclass(frozen=True, eq=False)
 class Agreement:
-    """How far explanations of texts agree with rationales; each figure float64 [texts].
+    """Agreement of explanations with rationales, each metric float64 [texts].
 
     Attributes:
         token_f1, iou, auprc, average_precision: see the functions of these names.
-        top: how many tokens `token_f1` and `iou` selected, or all of a text that has fewer.
+        top: the number of tokens that `token_f1` and `iou` selected, or all of a shorter text.
     """
 
     token_f1: Floats
@@ -182,51 +182,51 @@ def agreement(
     rationales: Iterable[Sequence[Sequence[Span]]],
     top: int | None = None,
 ) -> Agreement:
-    """How far explanations agree with the rationales of people, of any data set that has spans.
+    """Compare explanations with people's rationales, from any data set that has spans.
 
-    Special tokens, sinks among them, are left out.
+    Special tokens, attention sinks included, are left out.
 
     Args:
         attributions: of one target and layer each.
-        rationales: for each attribution its rationale, as `rationale_mask` takes it.
-        top: how many tokens to select for `token_f1` and `iou`. None is the mean length of these
-            rationales, rounded, as in ERASER (DeYoung et al. 2020).
+        rationales: one for each attribution, as `rationale_mask` takes it.
+        top: the number of tokens to select for `token_f1` and `iou`. None is the rounded mean
+            length of these rationales, as in ERASER (DeYoung et al. 2020).
 
     Raises:
-        InputError: there are no texts, or not as many rationales; or one of them cannot be
-            compared, as in `rationale_mask` and `average_precision`. The error says which.
+        InputError: there are no texts, or the number of rationales differs; or a text cannot be
+            compared, as in `rationale_mask` and `average_precision`. The error names the text.
         OptionError: as in `rationale_mask` and `token_f1`.
     """
-    known, scored = list(rationales), list[tuple[Floats, Mask]]()
+    spans, scored = list(rationales), list[tuple[Floats, Mask]]()
     for number, attribution in enumerate(attributions):
-        if number == len(known):
-            raise InputError(f"there are {len(known)} rationales, and more attributions.")
+        if number == len(spans):
+            raise InputError(f"there are {len(spans)} rationales, and more attributions.")
         try:
-            mask, kept = rationale_mask(attribution, known[number]), ~attribution.special
+            mask, kept = rationale_mask(attribution, spans[number]), ~attribution.special
             scored.append(_checked(attribution.only().scores[kept], mask[kept]))
         except InputError as error:
             raise InputError(f"text {number}: {error}") from error
-    if not scored or len(scored) < len(known):
-        raise InputError(f"there are {len(scored)} attributions, and {len(known)} rationales.")
+    if not scored or len(scored) < len(spans):
+        raise InputError(f"there are {len(scored)} attributions, and {len(spans)} rationales.")
     if top is None:
         top = max(1, round(float(np.mean([mask.sum() for _, mask in scored]))))
-    selecting = [(scores, mask, min(top, len(scores))) for scores, mask in scored]
+    selections = [(scores, mask, min(top, len(scores))) for scores, mask in scored]
     return Agreement(
-        token_f1=np.array([token_f1(*one) for one in selecting]),
-        iou=np.array([iou(*one) for one in selecting]),
-        auprc=np.array([auprc(*one) for one in scored]),
-        average_precision=np.array([average_precision(*one) for one in scored]),
+        token_f1=np.array([token_f1(*selection) for selection in selections]),
+        iou=np.array([iou(*selection) for selection in selections]),
+        auprc=np.array([auprc(*text) for text in scored]),
+        average_precision=np.array([average_precision(*text) for text in scored]),
         top=top,
     )
 
 
 def _checked(scores: ArrayLike, evidence: ArrayLike) -> tuple[Floats, Mask]:
-    """Both as arrays, if figures of them mean anything."""
+    """Convert both to arrays, if they can be compared."""
     values, mask = np.asarray(scores, np.float64), np.asarray(evidence)
     if mask.dtype != np.bool_:
         raise InputError(
-            f"evidence is a bool for each token, and this is {mask.dtype}. If these are the "
-            "numbers of tokens, make it np.isin(range(len(scores)), numbers)."
+            f"evidence must be a bool for each token, got {mask.dtype}. If these are the numbers "
+            "of tokens, pass np.isin(range(len(scores)), numbers)."
         )
     if values.ndim != 1 or values.shape != mask.shape:
         raise InputError(
@@ -247,15 +247,17 @@ def _checked(scores: ArrayLike, evidence: ArrayLike) -> tuple[Floats, Mask]:
 
 
 def _curve(scores: Floats, evidence: Mask) -> tuple[Floats, Floats]:
-    """Precision and recall of the tokens down to each score that there is, from the highest."""
+    """Precision and recall of the tokens down to each distinct score, from the highest."""
     order = np.argsort(-scores, kind="stable")
+    # `last` is the place in the order of the last token of each distinct score, where all tokens
+    # of that score have entered.
     last = np.append(np.flatnonzero(np.diff(scores[order])), len(scores) - 1)
     hits = np.cumsum(evidence[order])[last]
     return hits / (last + 1), hits / evidence.sum()
 
 
 def _selected(scores: ArrayLike, rationale: ArrayLike, top: Any) -> tuple[Mask, Mask]:
-    """The tokens with the highest scores, and the rationale."""
+    """Select the tokens with the highest scores; return them and the rationale."""
     values, mask = _checked(scores, rationale)
     if isinstance(top, bool) or not isinstance(top, (int, np.integer)):
         raise OptionError(f"top must be a number of tokens, got {top!r}.")

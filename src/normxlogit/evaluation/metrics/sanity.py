@@ -1,9 +1,9 @@
-"""Checks that a method can fail whatever its faithfulness figures are.
+"""Sanity checks, which a method can fail whatever its faithfulness.
 
-Scores that stay as they are when the model's weights are shuffled do not tell of the model (Adebayo
-et al. 2018, Sanity Checks for Saliency Maps); scores that are the same for two classes do not tell
-of the class; scores that change with what else is in a batch tell of the batch; and scores that
-bfloat16 turns round are no better than its rounding.
+Scores that survive shuffling the model's weights are not about the model (Adebayo et al. 2018,
+Sanity Checks for Saliency Maps); scores that are the same for two classes are not about the class;
+scores that depend on the rest of the batch are about the batch; and scores that bfloat16 reorders
+are no better than its rounding.
 """
 
 import copy
@@ -28,96 +28,108 @@ from normxlogit.tasks.explainer import ModelExplainer
 EXAMPLES = 32
 
 Floats = NDArray[np.float64]
-Scores = Callable[[ModelExplainer, Sample, int], Floats]
+Scorer = Callable[[ModelExplainer, Sample, int], Floats]
+"""Takes an explainer, a text and a target; returns the scores of units, [units]."""
 
 
-def sanity_of(
+def check_sanity(
     explainer: ModelExplainer,
     arguments: Mapping[str, Mapping[str, Any]],
     samples: Sequence[Sample],
     token_scores: Callable[[Attribution], NDArray[np.float32]],
     seed: int,
 ) -> dict[str, Any]:
-    """The checks of each method.
+    """Run all checks for each method.
 
     Args:
-        explainer: of the model as it is, which is not changed.
+        explainer: the explainer of the model as it is; the model is not changed.
         arguments: what `Explainer.explain` takes for each method, by name.
         samples: texts, of which the first `EXAMPLES` are used.
-        token_scores: the scores of an attribution that count.
+        token_scores: extracts the scores to rank from an attribution.
         seed: of the shuffling.
 
     Returns:
-        "examples", how many texts; "steps", what is shuffled one after the other; and for each of
-        "methods" mean Spearman correlations with the scores as they are: "shuffled", after each
-        step; "other_class", of the scores for the least probable class, None of a regression; and
-        "bfloat16", of the model in float32 and in bfloat16, whichever it is in; and "in_a_batch",
-        the largest difference from a text's scores by itself where it stands in a batch that
-        `Explainer.explain` makes of these texts, as a share of its largest score. A figure is None
-        where the method cannot serve the changed model, or one of the texts in a batch.
+        "examples", the number of texts; "steps", what is shuffled, one after the other; and for
+        each of "methods" mean Spearman correlations with the original scores: "shuffled", after
+        each step; "other_class", for the least probable class, None for regressions; "bfloat16",
+        between float32 and bfloat16, whichever the model is in. "in_a_batch" is the largest
+        difference between a text's scores alone and in a batch of these texts, as a share of its
+        largest score. A value is None where the method fails on the changed model, or on a text of
+        the batch.
     """
-    used = samples[:EXAMPLES]
+    texts = samples[:EXAMPLES]
 
-    def check(name: str) -> Scores:
-        def scores(of: ModelExplainer, sample: Sample, target: int) -> Floats:
-            found = of.explain(sample.item, target=target, **arguments[name])
-            return _units(found, sample, token_scores)
+    def scorer(name: str) -> Scorer:
+        def score(changed: ModelExplainer, sample: Sample, target: int) -> Floats:
+            attribution = changed.explain(sample.item, target=target, **arguments[name])
+            return _scores(attribution, sample, token_scores)
 
-        return scores
+        return score
 
-    ways = {name: check(name) for name in arguments}
-    whole = {name: [way(explainer, s, s.said) for s in used] for name, way in ways.items()}
+    scorers = {name: scorer(name) for name in arguments}
+    original = {
+        name: [score(explainer, text, text.target) for text in texts]
+        for name, score in scorers.items()
+    }
     steps: list[str] = []
-    shuffled: dict[str, list[float | None]] = {name: [] for name in ways}
+    shuffled: dict[str, list[float | None]] = {name: [] for name in scorers}
     for step, changed in _shuffled(explainer, seed):
         steps.append(step)
-        for name, way in ways.items():
-            shuffled[name].append(_alike(way, changed, used, whole[name]))
+        for name, score in scorers.items():
+            shuffled[name].append(_similarity(score, changed, texts, original[name]))
     exact, rounded = (_in(explainer, dtype) for dtype in (torch.float32, torch.bfloat16))
-    found = {}
-    for name, way in ways.items():
-        unrounded = whole[name] if exact is explainer else (way(exact, s, s.said) for s in used)
-        found[name] = {
+    checks = {}
+    for name, score in scorers.items():
+        # A generator, so that a method that fails in float32 does so within `_similarity`, too.
+        unrounded = (
+            original[name] if exact is explainer else (score(exact, s, s.target) for s in texts)
+        )
+        checks[name] = {
             "shuffled": shuffled[name],
-            "other_class": _of_other_class(way, explainer, used, whole[name]),
-            "bfloat16": _alike(way, rounded, used, unrounded),
-            "in_a_batch": _in_a_batch(explainer, used, whole[name], arguments[name], token_scores),
+            "other_class": _other_class(score, explainer, texts, original[name]),
+            "bfloat16": _similarity(score, rounded, texts, unrounded),
+            "in_a_batch": _in_a_batch(
+                explainer, texts, original[name], arguments[name], token_scores
+            ),
         }
-    return {"examples": len(used), "steps": steps, "methods": found}
+    return {"examples": len(texts), "steps": steps, "methods": checks}
 
 
-def _units(
-    found: Attribution,
+def _scores(
+    attribution: Attribution,
     sample: Sample,
     token_scores: Callable[[Attribution], NDArray[np.float32]],
 ) -> Floats:
-    return unit_scores(token_scores(found), sample.units_in(found.tokens), sample.count)
+    """The scores of a text's units, [units]."""
+    units = sample.units_in(attribution.tokens)
+    return unit_scores(token_scores(attribution), units, sample.count)
 
 
-def _alike(
-    way: Scores, changed: ModelExplainer, samples: Sequence[Sample], whole: Iterable[Floats]
+def _similarity(
+    score: Scorer, changed: ModelExplainer, samples: Sequence[Sample], original: Iterable[Floats]
 ) -> float | None:
-    """The mean correlation of a changed model's scores with those that it is compared with."""
+    """The mean correlation of a changed model's scores with the original ones."""
     try:
         return _mean(
             [
-                _correlation(way(changed, s, s.said), own)
-                for s, own in zip(samples, whole, strict=True)
+                _correlation(score(changed, sample, sample.target), scores)
+                for sample, scores in zip(samples, original, strict=True)
             ]
         )
     except NormXLogitError:
         return None
 
 
-def _of_other_class(
-    way: Scores, explainer: ModelExplainer, samples: Sequence[Sample], whole: Sequence[Floats]
+def _other_class(
+    score: Scorer, explainer: ModelExplainer, samples: Sequence[Sample], original: Sequence[Floats]
 ) -> float | None:
+    """The mean correlation with the scores for the least probable class."""
     if len(samples[0].output) == 1:
         return None
     return _mean(
         [
-            _correlation(way(explainer, sample, int(sample.output.argmin())), own)
-            for sample, own in zip(samples, whole, strict=True)
+            _correlation(score(explainer, sample, int(sample.output.argmin())), scores)
+            for sample, scores in zip(samples, original, strict=True)
         ]
     )
 
@@ -125,45 +137,46 @@ def _of_other_class(
 def _in_a_batch(
     explainer: ModelExplainer,
     samples: Sequence[Sample],
-    whole: Sequence[Floats],
+    original: Sequence[Floats],
     arguments: Mapping[str, Any],
     token_scores: Callable[[Attribution], NDArray[np.float32]],
 ) -> float | None:
-    """How far scores are from those of a text by itself; None if a text failed."""
+    """The largest relative difference between scores alone and in a batch; None if a text fails."""
     items = [sample.item for sample in samples]
     try:
-        together = explainer.explain(items, **{**arguments, "batch_size": len(items)})
+        results = explainer.explain(items, **{**arguments, "batch_size": len(items)})
     except NormXLogitError:
         return None
-    furthest = 0.0
-    for sample, found, own in zip(samples, together, whole, strict=True):
-        if not isinstance(found, Attribution):
+    largest = 0.0
+    for sample, result, alone in zip(samples, results, original, strict=True):
+        if not isinstance(result, Attribution):
             return None
-        apart = np.abs(_units(found, sample, token_scores) - own)
-        scale = np.nanmax(np.abs(own), initial=0)
-        furthest = max(furthest, float(np.nanmax(apart, initial=0) / (scale or 1)))
-    return furthest
+        difference = np.abs(_scores(result, sample, token_scores) - alone)
+        scale = np.nanmax(np.abs(alone), initial=0)
+        largest = max(largest, float(np.nanmax(difference, initial=0) / (scale or 1)))
+    return largest
 
 
-def _correlation(one: Floats, other: Floats) -> float | None:
-    """Spearman's, of the units that have both scores; None where one of them does not vary."""
-    known = ~(np.isnan(one) | np.isnan(other))
-    one, other = one[known], other[known]
-    if len(one) < 3 or np.ptp(one) == 0 or np.ptp(other) == 0:
+def _correlation(scores: Floats, others: Floats) -> float | None:
+    """Spearman's correlation over units with both scores; None where one side is constant."""
+    both = ~(np.isnan(scores) | np.isnan(others))
+    scores, others = scores[both], others[both]
+    if len(scores) < 3 or np.ptp(scores) == 0 or np.ptp(others) == 0:
         return None
-    return float(spearmanr(one, other).statistic)
+    return float(spearmanr(scores, others).statistic)
 
 
 def _mean(values: Sequence[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return statistics.fmean(known) if known else None
+    """The mean of values without None; None if none are left."""
+    numbers = [value for value in values if value is not None]
+    return statistics.fmean(numbers) if numbers else None
 
 
 def _shuffled(explainer: ModelExplainer, seed: int) -> Iterator[tuple[str, ModelExplainer]]:
-    """The model with the values of its weights shuffled, each tensor's among themselves: those of
-    the head, then of one layer more each time, from the top, and of the embeddings at last.
+    """Shuffle the model's weights step by step, each tensor's values among themselves.
 
-    Models with other than one stack of layers are shuffled as a whole.
+    The head comes first, then one layer after the other from the top, and the embeddings last.
+    Models with no or several stacks of layers are shuffled in a single step.
     """
     model = copy.deepcopy(explainer.model)
     generator = torch.Generator().manual_seed(seed)
@@ -175,11 +188,14 @@ def _shuffled(explainer: ModelExplainer, seed: int) -> Iterator[tuple[str, Model
 
 
 def _parts(model: PreTrainedModel) -> list[tuple[str, list[nn.Parameter]]]:
-    """The weights of the head, of the layers from the top, and of the embeddings: the largest
-    module that holds those of words and no layer. The head is what is left.
+    """Split the weights into head, layers from the top, and embeddings.
+
+    The embeddings are the largest module that holds the word embeddings and no layer; the head is
+    everything else.
     """
     base: Any = model.base_model
     stacks = [module for module in base.modules() if isinstance(module, nn.ModuleList)]
+    # A layer may hold lists of its own, such as experts: only outermost lists are stacks.
     stacks = [
         stack for stack in stacks if not any(stack is not s and _holds(s, stack) for s in stacks)
     ]
@@ -188,12 +204,13 @@ def _parts(model: PreTrainedModel) -> list[tuple[str, list[nn.Parameter]]]:
     (stack,) = stacks
     layers = [list(layer.parameters()) for layer in stack]
     words = base.get_input_embeddings()
-    looked_up = next(m for m in base.modules() if _holds(m, words) and not _holds(m, stack))
-    embeddings = list(looked_up.parameters())
-    taken = {id(weight) for part in (*layers, embeddings) for weight in part}
-    head = [weight for weight in model.parameters() if id(weight) not in taken]
-    named = [(f"layer {n}", layers[n - 1]) for n in range(len(layers), 0, -1)]
-    return [("head", head), *named, ("embeddings", embeddings)]
+    # `modules` yields a module before those inside it, so the first match is the largest.
+    lookup = next(m for m in base.modules() if _holds(m, words) and not _holds(m, stack))
+    embeddings = list(lookup.parameters())
+    below_head = {id(weight) for part in (*layers, embeddings) for weight in part}
+    head = [weight for weight in model.parameters() if id(weight) not in below_head]
+    from_top = [(f"layer {n}", layers[n - 1]) for n in range(len(layers), 0, -1)]
+    return [("head", head), *from_top, ("embeddings", embeddings)]
 
 
 def _holds(outer: nn.Module, inner: nn.Module) -> bool:
@@ -201,8 +218,10 @@ def _holds(outer: nn.Module, inner: nn.Module) -> bool:
 
 
 def _in(explainer: ModelExplainer, dtype: torch.dtype) -> ModelExplainer:
-    """An explainer of the model with all that a checkpoint holds in that dtype. Other buffers stay
-    as they are: loading, too, has the frequencies of rotary positions in float32.
+    """Convert everything that a checkpoint holds to a dtype, in a copy of the model.
+
+    Other buffers stay as they are: loading in bfloat16 keeps the frequencies of rotary positions in
+    float32, too.
     """
     if all(weight.dtype == dtype for weight in explainer.model.parameters()):
         return explainer
@@ -214,7 +233,7 @@ def _in(explainer: ModelExplainer, dtype: torch.dtype) -> ModelExplainer:
 
 
 def _explainer(explainer: ModelExplainer, model: PreTrainedModel) -> ModelExplainer:
-    """An explainer of a changed model, without a warning that its head looks untrained."""
+    """Wrap a changed model, without the warning that its head looks untrained."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return type(explainer)(model, explainer.tokenizer)

@@ -1,21 +1,21 @@
-"""π-Soft-NC and π-Soft-NS: rankings by which as much of a text is hidden as by any other.
+"""π-Soft-NC and π-Soft-NS: soft perturbation of word embeddings, with an equal budget per method.
 
-Zhao & Aletras 2023, Soft-NS and Soft-NC: numbers of a word's embedding are kept at random, the more
-of them the more important the word is (sufficiency), or the fewer (comprehensiveness). Huang & Chan
-2026, π-Soft-NS and π-Soft-NC: a method whose scores are larger on average keeps more, and so looks
-better; so all methods are to keep the same expected share. How scores become chances of that mean
-is not said in their abstract, which is all that was at hand, so `chances` is this package's own.
+Zhao & Aletras 2023, Soft-NS and Soft-NC: dimensions of a word's embedding are kept at random, more
+of them for more important words (sufficiency), or fewer (comprehensiveness). Huang & Chan 2026,
+π-Soft-NS and π-Soft-NC: a method with larger scores on average keeps more and so looks better;
+hence all methods must keep the same expected share. Only their abstract was available, which does
+not say how scores become probabilities of that mean, so `keep_probabilities` is this package's own.
 
-Of a text x, let x0 have zeros in place of all its words' embeddings. With p = `chances` for a share
-k, every number j of the embedding of each token of word i gets B_ij = 1 with chance p_i, else 0.
-Then with d(x') what is lost of f(x), and c(r) = min(max(r, 0), 1), means over the shares are taken
-of
+For a text x, let x0 have zeros in place of all word embeddings. With p = `keep_probabilities` for a
+share k, each dimension j of the embedding of each token of word i gets B_ij = 1 with probability
+p_i, else 0. Let d(x') be the loss in f(x), and c(r) = min(max(r, 0), 1). The metrics are the means
+over all shares of
 
     NS_k = 1 - c(d(B x) / d(x0))           which keeps k,
     NC_k = c(d((1 - B) x) / d(x0))         which keeps 1 - k.
 
-The first is (Suff(x, x') - Suff(x, 0)) / (1 - Suff(x, 0)) of Zhao & Aletras, where Suff(x, x') is
-1 - max(0, d(x')), the second Comp(x, x') / (1 - Suff(x, 0)). Tokens of no word stay whole.
+The first equals (Suff(x, x') - Suff(x, 0)) / (1 - Suff(x, 0)) in Zhao & Aletras, where Suff(x, x')
+is 1 - max(0, d(x')), the second Comp(x, x') / (1 - Suff(x, 0)). Tokens of no word stay whole.
 """
 
 from collections.abc import Iterable, Sequence
@@ -36,95 +36,97 @@ from normxlogit.model.readouts import logit
 from normxlogit.model.reruns import Reruns, differentiable
 from normxlogit.model.targets import Problem
 
-ROOM = 1e-6
-"""Where zeros in place of all words lose no more than so much of f(x), or of 1 if that is more,
-there is nothing to tell.
-"""
+LEAST_LOSS = 1e-6
+"""A text whose words all zeroed lose no more than this share of max(1, |f(x)|) is left out."""
 
 Masks = Iterable[NDArray[np.bool_]]
-"""Which numbers of a text's word embeddings are kept, each bool [tokens, width]."""
+"""Which dimensions of each word embedding are kept, each bool [tokens, width]."""
 
 
-def chances(scores: Floats, shares: Sequence[float]) -> Floats:
-    """The chance of each unit, the larger the higher its score, whose mean is the share.
+def keep_probabilities(scores: Floats, shares: Sequence[float]) -> Floats:
+    """Turn scores into probabilities that rise with the score and whose mean is the share.
 
-    Scores are put between 0, the lowest, and 1, the highest, and these on a straight line towards 0
-    if their mean is above the share, or else towards 1: p = a k / mean(a), or 1 - p = (1 - a)
-    (1 - k) / (1 - mean(a)). So neither a factor of all scores nor a constant changes anything.
+    Scores are scaled to a from 0 (lowest) to 1 (highest), and then linearly towards 0 if their mean
+    is above the share k, or towards 1: p = a k / mean(a), or 1 - p = (1 - a) (1 - k) / (1 -
+    mean(a)). Scaling or shifting all scores therefore changes nothing.
 
     Args:
-        scores: of units, nan, which counts as the lowest, for those without one, [units].
+        scores: of units, [units]; nan, for units without a score, counts as the lowest.
         shares: from 0 to 1.
 
     Returns:
-        float64 [shares, units]; of scores that are all alike the share itself.
+        float64 [shares, units]; the share itself if all scores are equal.
     """
-    given = np.array(shares, np.float64)[:, None]
-    known = scores[~np.isnan(scores)]
-    spread = np.ptp(known) if len(known) else 0.0
+    share = np.array(shares, np.float64)[:, None]  # [shares, 1]
+    finite = scores[~np.isnan(scores)]
+    spread = np.ptp(finite) if len(finite) else 0.0
     if spread == 0:
-        return given.repeat(len(scores), 1)
-    importance = np.nan_to_num((scores - known.min()) / spread)
+        return share.repeat(len(scores), 1)
+    importance = np.nan_to_num((scores - finite.min()) / spread)  # [units], a above
     mean = importance.mean()
-    towards_one = 1 - (1 - importance) * (1 - given) / (1 - mean)
-    found: Floats = np.where(given <= mean, importance * (given / mean), towards_one)
-    return found
+    # Of the two lines only one stays within 0 and 1 for a given share.
+    towards_one = 1 - (1 - importance) * (1 - share) / (1 - mean)
+    probabilities: Floats = np.where(share <= mean, importance * (share / mean), towards_one)
+    return probabilities
 
 
-class Soft:
-    """Asks a classifier about texts of whose word embeddings some numbers are zero.
+class SoftMetrics:
+    """Runs a classifier on texts with parts of their word embeddings zeroed.
 
     Attributes:
-        asked: how many variants it was asked about.
-        forwards: how often it was run.
-        tokens: how many tokens that were.
+        asked: the number of variants requested.
+        forwards: the number of forward passes.
+        tokens: the number of tokens in these.
     """
 
     def __init__(
         self, model: PreTrainedModel, problem: Problem, shares: Sequence[float], seed: int
     ) -> None:
-        """Take a classifier, which is not changed, the shares, and what draws depend on."""
+        """Take a classifier, which is not changed, the shares, and the seed of all draws."""
         self._model, self._problem = model, problem
         self._shares, self._seed = shares, seed
         self.asked = self.forwards = self.tokens = 0
 
-    def of(self, sample: Sample, rankings: Sequence[Floats]) -> list[tuple[float, float]]:
-        """π-Soft-NC and π-Soft-NS of each ranking; nan where x0 loses nothing.
+    def measure(self, sample: Sample, rankings: Sequence[Floats]) -> list[tuple[float, float]]:
+        """Compute π-Soft-NC and π-Soft-NS of each ranking; nan where x0 loses nothing.
 
-        Every ranking is held against the same uniform numbers, so their differences are paired.
+        Every ranking is compared with the same uniform numbers, so their differences are paired.
 
         Args:
             sample: the text.
             rankings: scores of its units, each [units].
 
         Raises:
-            ModelError: the model does not look up word embeddings one by one, or says what is no
-                number.
+            ModelError: the model does not look up word embeddings one by one, or its output is not
+                finite.
         """
-        reruns = self._passes(sample)
+        reruns = self._reruns(sample)
+        # Put the unchanged embeddings in place first: a model that also uses the ids in another
+        # way would give other values, and nothing below would mean what it says.
         try:
             with differentiable(False):
                 embeddings = reruns.embeddings
-                same = reruns.values_of_embeddings(embeddings, reruns.all_rows)
-                whole = reruns.own
+                replayed = reruns.values_of_embeddings(embeddings, reruns.all_rows)
+                expected = reruns.own
         except UnsupportedHeadError as error:
             raise self._unfit("does not look them up one by one") from error
-        if not agree(same, whole):
-            said = f"says {same.tolist()} and not {whole.tolist()}"
-            raise self._unfit(f"with its own put in their place, {said}")
+        if not agree(replayed, expected):
+            outcome = f"gives {replayed.tolist()} instead of {expected.tolist()}"
+            raise self._unfit(f"with its own embeddings put in place {outcome}")
         uniform = self._uniform(sample, embeddings.shape[-1])
-        drawn = [chances(scores, self._shares) for scores in rankings]
-        values = self._values(reruns, embeddings, _masks(sample, drawn, uniform))
+        probabilities = [keep_probabilities(scores, self._shares) for scores in rankings]
+        values = self._values(reruns, embeddings, _masks(sample, probabilities, uniform))
         self._count(sample, len(values))
-        lost = loss(sample, values)
-        room = lost[0]
-        if room <= ROOM * max(1.0, abs(float(sample.output[sample.said]))):
+        lost = loss(sample, values)  # [1 + rankings * shares * 2], in the order of `_masks`
+        most = lost[0]
+        if most <= LEAST_LOSS * max(1.0, abs(float(sample.output[sample.target]))):
             return [(float("nan"), float("nan"))] * len(rankings)
-        ratios = (lost[1:] / room).clip(0, 1).reshape(len(rankings), len(self._shares), 2)
-        return [(float(own[:, 1].mean()), float(1 - own[:, 0].mean())) for own in ratios]
+        ratios = (lost[1:] / most).clip(0, 1).reshape(len(rankings), len(self._shares), 2)
+        # Each ranking's [shares, 2]: first for B x, which is sufficiency, then for (1 - B) x.
+        return [(float(pair[:, 1].mean()), float(1 - pair[:, 0].mean())) for pair in ratios]
 
-    def _passes(self, sample: Sample) -> Reruns:
-        """The model on a text, explaining what it says of it."""
+    def _reruns(self, sample: Sample) -> Reruns:
+        """Set up forward passes of a text that read the probability of its predicted class."""
         inputs = {
             name: torch.tensor([values], device=self._model.device)
             for name, values in sample.inputs.items()
@@ -134,26 +136,29 @@ class Soft:
         def readout(outputs: Tensor, targets: Tensor) -> Tensor:
             return logit(self._problem.probabilities(outputs), targets)
 
-        objective = Objective(readout, torch.full_like(ids[:, :1], sample.said))
+        objective = Objective(readout, torch.full_like(ids[:, :1], sample.target))
         mask = torch.ones_like(ids, dtype=torch.bool)
         return Reruns(self._model, inputs, ids, mask, [("", slice(None))], objective, None)
 
     def _uniform(self, sample: Sample, width: int) -> NDArray[np.float32]:
-        """The numbers of a text that chances are held against, [shares, tokens, width]."""
+        """Draw the uniform numbers of a text, float32 [shares, tokens, width]."""
+        # A text's numbers depend on its row only, not on which texts come before it, so that a
+        # resumed run gives the same scores.
         seeds = np.random.SeedSequence([self._seed, sample.number], spawn_key=(0,))
         shape = (len(self._shares), len(sample.units), width)
         return np.random.default_rng(seeds).random(shape, np.float32)
 
     def _values(self, reruns: Reruns, embeddings: Tensor, masks: Masks) -> Floats:
-        """f of the text with each mask put on its word embeddings, float64 [masks]."""
-        found, going = [], iter(masks)
+        """Compute f of the text with each mask on its word embeddings, float64 [masks]."""
+        batches, remaining = list[Tensor](), iter(masks)
         with differentiable(False):
-            while some := list(islice(going, reruns.at_once)):
-                kept = torch.from_numpy(np.stack(some)).to(embeddings.device)
-                rows = torch.zeros(len(some), dtype=torch.int64, device=embeddings.device)
-                given = torch.where(kept, embeddings, torch.zeros_like(embeddings))
-                found.append(reruns.values_of_embeddings(given, rows)[:, 0])
-        values = torch.cat(found)
+            while batch := list(islice(remaining, reruns.at_once)):
+                kept = torch.from_numpy(np.stack(batch)).to(embeddings.device)
+                rows = torch.zeros(len(batch), dtype=torch.int64, device=embeddings.device)
+                # kept [batch, tokens, width], embeddings [1, tokens, width]
+                masked = torch.where(kept, embeddings, torch.zeros_like(embeddings))
+                batches.append(reruns.values_of_embeddings(masked, rows)[:, 0])
+        values = torch.cat(batches)
         if not values.isfinite().all():
             raise ModelError(
                 f"{type(self._model).__name__} gave logits that are not finite numbers with parts "
@@ -163,7 +168,7 @@ class Soft:
         return values.double().cpu().numpy()
 
     def _count(self, sample: Sample, variants: int) -> None:
-        """A text's variants, and that it was run three times itself."""
+        """Count a text's variants, and the three passes of the text itself."""
         self.asked += variants
         self.forwards += variants + 3
         self.tokens += (variants + 3) * len(sample.units)
@@ -175,14 +180,17 @@ class Soft:
         )
 
 
-def _masks(sample: Sample, drawn: Sequence[Floats], uniform: NDArray[np.float32]) -> Masks:
-    """x0, and then for each ranking and share what is kept for sufficiency, and what for
-    comprehensiveness.
+def _masks(sample: Sample, probabilities: Sequence[Floats], uniform: NDArray[np.float32]) -> Masks:
+    """Yield the mask of x0, then for each ranking and share those of B x and (1 - B) x.
+
+    Masks are made one at a time: all of a long text's would fill the memory.
     """
     always = np.broadcast_to((sample.units < 0)[:, None], uniform.shape[1:])
     yield always
-    for own in drawn:
-        for by_unit, numbers in zip(own, uniform, strict=True):
-            top = numbers < np.append(by_unit, 0)[sample.units][:, None]
+    for of_ranking in probabilities:  # [shares, units]
+        for of_share, numbers in zip(of_ranking, uniform, strict=True):
+            # Tokens of no unit, numbered -1, pick the 0 appended here: never in `top`, and so
+            # always in its complement. [units + 1] -> [tokens, 1], against [tokens, width]
+            top = numbers < np.append(of_share, 0)[sample.units][:, None]
             yield always | top
-            yield ~top  # tokens of no unit have chance 0 here
+            yield ~top

@@ -1,7 +1,7 @@
-"""Ways to hide parts of a text from a model.
+"""Perturbation operators: ways to hide parts of a text from a model.
 
-Each makes what the model takes of a text, some of whose units are hidden. None of them is neutral:
-the model was hardly trained on any such text, and what it says may be due to that.
+Each builds the model's inputs for a text with some of its units hidden. None of them is neutral:
+the model was hardly trained on such texts, so its output may be an artefact of the operator.
 """
 
 from collections.abc import Callable, Sequence
@@ -11,14 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from normxlogit.errors import InputError, OptionError
-from normxlogit.evaluation.perturb.samples import Sample, tokens_hidden
+from normxlogit.evaluation.perturb.samples import Sample, hidden_tokens
 from normxlogit.text.encoder import Encoder
 
 Inputs = dict[str, NDArray[np.int64]]
-"""What a model takes of a text, by name, int64 [tokens]."""
+"""The model's inputs for one text, by name, int64 [tokens]."""
 
 Operator = Callable[[Sample, NDArray[np.bool_]], list[Inputs]]
-"""Takes a text and which of its units are hidden, bool [variants, units]; gives each variant."""
+"""Take a text and which of its units are hidden, bool [variants, units]; build each variant."""
 
 EFFECTS = {
     "mask": "the mask token in place of each token, which the model knows from pretraining",
@@ -29,16 +29,17 @@ EFFECTS = {
     "unk": "the token for the unknown, which byte-level tokenizers never produce",
     "eos": "the end-of-text token, after which a causal model may take the text for another",
 }
-"""Names of operators, and what each does; any other name is a token that comes in place of those
-that are hidden.
-"""
+"""Names of operators and what each does; any other name is a token to replace hidden ones with."""
 
 
 def find_operator(name: str | None, encoder: Encoder) -> tuple[str, Operator]:
-    """The operator of that name, and its name; without one the mask token, if there is one.
+    """Find an operator by name; None takes the mask token.
+
+    Returns:
+        Its name and the operator.
 
     Raises:
-        OptionError: there is no such token; or none is named, and there is no mask token.
+        OptionError: the tokenizer has no such token, or no mask token if no name is given.
     """
     if name is None:
         if encoder.mask_token is None:
@@ -60,45 +61,47 @@ def find_operator(name: str | None, encoder: Encoder) -> tuple[str, Operator]:
     return name, replacement(special[name] if name in special else encoder.id_of(name))
 
 
-def effect_of(name: str) -> str:
-    """What the operator of that name does."""
+def describe_operator(name: str) -> str:
+    """Describe what the operator of this name does to a text."""
     return EFFECTS.get(name, "that token in place of each")
 
 
 def replacement(token: int) -> Operator:
-    """A token comes in place of each that is hidden."""
+    """Replace each hidden token with `token`."""
 
     def replace(sample: Sample, hidden: NDArray[np.bool_]) -> list[Inputs]:
-        own = arrays(sample)
-        ids = np.where(tokens_hidden(sample, hidden), token, own["input_ids"])
-        return [{**own, "input_ids": row} for row in ids]
+        inputs = arrays(sample)
+        ids = np.where(hidden_tokens(sample, hidden), token, inputs["input_ids"])
+        return [{**inputs, "input_ids": row} for row in ids]  # ids: [variants, tokens]
 
     return replace
 
 
 def remove(sample: Sample, hidden: NDArray[np.bool_]) -> list[Inputs]:
-    """Hidden tokens stay where they are, and the attention mask tells the model not to read them.
+    """Hide tokens by the attention mask; the others keep their positions.
 
     Raises:
         InputError: no token would be left.
     """
-    own = arrays(sample)
-    masks = np.where(tokens_hidden(sample, hidden), 0, own["attention_mask"])
-    if not masks.any(1).all():
+    inputs = arrays(sample)
+    masks = np.where(hidden_tokens(sample, hidden), 0, inputs["attention_mask"])
+    if not masks.any(1).all():  # a softmax over nothing is nan, or uniform over hidden tokens
         raise InputError(
             f"row {sample.number}: hiding every token leaves the model nothing to read. Put a "
             "token in their place instead."
         )
-    return [{**own, "attention_mask": row} for row in masks]
+    return [{**inputs, "attention_mask": row} for row in masks]
 
 
 def deletion(encoder: Encoder) -> Operator:
-    """Hidden units are cut out of the text, which is tokenised anew."""
+    """Cut hidden units out of the text and tokenize the rest again."""
 
     def delete(sample: Sample, hidden: NDArray[np.bool_]) -> list[Inputs]:
+        # Cut from the texts as far as they were read: tokens that were truncated away would
+        # otherwise move up into the window as others are cut out.
         whole = sample.texts_read()
         spans = [sample.span(np.flatnonzero(sample.units == n)) for n in range(sample.count)]
-        found = []
+        variants = []
         for row in hidden:
             texts = without(whole, [spans[n] for n in np.flatnonzero(row)])
             inputs = encoder.inputs_of(texts)
@@ -107,28 +110,31 @@ def deletion(encoder: Encoder) -> Operator:
                     f"row {sample.number}: deleting every word leaves the model nothing to read. "
                     "Put a token in their place instead."
                 )
-            found.append({name: np.array(values, np.int64) for name, values in inputs.items()})
-        return found
+            variants.append({name: np.array(values, np.int64) for name, values in inputs.items()})
+        return variants
 
     return delete
 
 
 def without(texts: Sequence[str], spans: Sequence[tuple[int, int, int]]) -> list[str]:
-    """Texts without some characters, which several spans may hold, and without the double spaces
-    that this leaves.
+    """Cut spans (number of the text, first character, last + 1) out of texts.
+
+    Spans may overlap. Where a cut leaves two spaces side by side, one of them goes too.
     """
-    found = []
+    results = []
     for number, text in enumerate(texts):
+        # From the last span to the first, so that the offsets of those to come still hold. `cut`
+        # is where the previous cut began: an overlapping span must not reach beyond it again.
         cut = len(text)
         for _, start, end in sorted((s for s in spans if s[0] == number), reverse=True):
             before, after = text[:start], text[min(end, cut) :]
             space = " " * (before.endswith(" ") or after.startswith(" "))
             text, cut = before.rstrip(" ") + space + after.lstrip(" "), start
-        found.append(text.strip(" "))
-    return found
+        results.append(text.strip(" "))
+    return results
 
 
 def arrays(sample: Sample) -> Inputs:
-    """What the model takes of a text as it is."""
+    """The model's inputs for the whole text, as arrays."""
     inputs: dict[str, Any] = sample.inputs
     return {name: np.array(values, np.int64) for name, values in inputs.items()}

@@ -1,4 +1,4 @@
-"""What a classifier says of texts with parts hidden: each variant once, in batches of a length."""
+"""Predict texts with parts hidden: each variant once, in batches of similar length."""
 
 import math
 from collections import defaultdict
@@ -19,91 +19,100 @@ from normxlogit.model.clone import Anatomy, ModelClone
 from normxlogit.model.targets import Problem
 from normxlogit.tasks.batches import MemoryBudget, by_halves, by_length
 from normxlogit.tasks.padding import Padding
-from normxlogit.text.encoder import Encoder, Window
+from normxlogit.text.encoded import Window
+from normxlogit.text.encoder import Encoder
 
-AT_ONCE = 4096
-"""How many tokens run together, as long as there is memory for them."""
+MAX_BATCH_TOKENS = 4096
+"""The most tokens in a batch; fewer where memory runs out."""
 
 Request = tuple[Sample, NDArray[np.bool_]]
-"""A text, and which of its units are hidden in each variant, bool [variants, units]."""
+"""A text and the units that are hidden in each of its variants, bool [variants, units]."""
 
 Outputs = NDArray[np.float64]
+"""Probabilities, or the value of a regression, float64 [..., outputs]."""
 
 
-class Answers:
-    """Asks a classifier, and remembers what it said.
+class PredictionCache:
+    """A classifier with a memory of its predictions.
 
     Attributes:
-        asked: how many variants it was asked about.
-        forwards: how many of them it was run on; of the others it was asked before, or nothing is
-            hidden in them.
-        tokens: how many tokens those had that it was run on.
+        asked: the number of variants requested.
+        forwards: the number of them that the model was run on; the others had been predicted
+            before, or hide nothing.
+        tokens: the number of tokens in these forward passes.
     """
 
     def __init__(
         self, model: PreTrainedModel, encoder: Encoder, problem: Problem, operator: Operator
     ) -> None:
-        """Take a classifier, which is not changed, and the way to hide words from it."""
+        """Wrap a classifier, which is not changed, and the operator that hides units."""
         self._model, self._encoder = model, encoder
         self._problem, self._operator = problem, operator
         self._padding, self._room = Padding(model, encoder), MemoryBudget()
-        self._shadow = ModelClone(Anatomy.of(model), frozen=True)
+        self._clone = ModelClone(Anatomy.of(model), frozen=True)
+        # A decoder that classifies refuses batches unless it has a pad token, and then looks for
+        # the last token before padding. No text contains -1, so this is a text's last token.
         if getattr(model.config.get_text_config(), "pad_token_id", None) is None:
-            self._shadow.set_pad_token_id(-1)
-        self._known: defaultdict[int, dict[bytes, Outputs]] = defaultdict(dict)
+            self._clone.set_pad_token_id(-1)
+        self._outputs_by_row: defaultdict[int, dict[bytes, Outputs]] = defaultdict(dict)
         self.asked = self.forwards = self.tokens = 0
 
     def forget(self) -> None:
-        """Forget what was said, to free memory; the counts stay."""
-        self._known.clear()
+        """Drop all predictions to free memory; the counts stay."""
+        self._outputs_by_row.clear()
 
-    def of(self, requests: Sequence[Request]) -> list[Outputs]:
-        """What the model says of each variant, float64 [variants, outputs] for each request.
+    def predict(self, requests: Sequence[Request]) -> list[Outputs]:
+        """Predict each variant, running the model only on those that are new.
+
+        Returns:
+            float64 [variants, outputs] for each request.
 
         Raises:
             InputError: a variant would have no token left.
-            ModelError: it cannot run on one, or says what is no number.
+            ModelError: the model cannot run on one, or its output is not finite.
         """
-        new: dict[tuple[int, bytes], Inputs] = {}
-        asked: list[tuple[Sample, list[bytes]]] = []
+        missing: dict[tuple[int, bytes], Inputs] = {}
+        requested: list[tuple[Sample, list[bytes]]] = []
         for sample, hidden in requests:
             keys = [np.packbits(row).tobytes() for row in hidden]
-            known = self._known[sample.number]
-            known.update(
+            cached = self._outputs_by_row[sample.number]
+            # The whole text was predicted when the sample was read.
+            cached.update(
                 {key: sample.output for key, row in zip(keys, hidden, strict=True) if not row.any()}
             )
             fresh = {
                 key: n
                 for n, key in enumerate(keys)
-                if key not in known and (sample.number, key) not in new
+                if key not in cached and (sample.number, key) not in missing
             }
             if fresh:
                 variants = self._operator(sample, hidden[list(fresh.values())])
-                new.update(zip(((sample.number, key) for key in fresh), variants, strict=True))
-            asked.append((sample, keys))
+                missing.update(zip(((sample.number, key) for key in fresh), variants, strict=True))
+            requested.append((sample, keys))
             self.asked += len(keys)
-        for (number, key), outputs in zip(new, self._run(list(new.values())), strict=True):
-            self._known[number][key] = outputs
+        for (number, key), outputs in zip(missing, self._run(list(missing.values())), strict=True):
+            self._outputs_by_row[number][key] = outputs
         return [
-            np.array([self._known[sample.number][key] for key in keys]).reshape(
-                len(keys), len(sample.output)
+            np.array([self._outputs_by_row[sample.number][key] for key in keys]).reshape(
+                len(keys),
+                len(sample.output),  # a request may have no variants
             )
-            for sample, keys in asked
+            for sample, keys in requested
         ]
 
     def _run(self, variants: Sequence[Inputs]) -> list[Outputs]:
-        """What the model says of each, float64 [outputs]: probabilities, or values."""
-        found: dict[int, Outputs] = {}
+        """Run the model on each variant: float64 [outputs] each."""
+        by_number: dict[int, Outputs] = {}
         for numbers, side in self._batches(variants):
             windows = [_window(variants[n]) for n in numbers]
             outputs = by_halves(windows, partial(self._outputs, side=side), self._room)
-            found.update(zip(numbers, outputs, strict=True))
+            by_number.update(zip(numbers, outputs, strict=True))
             self.forwards += len(windows)
             self.tokens += sum(map(len, windows))
-        return [found[n] for n in range(len(variants))]
+        return [by_number[n] for n in range(len(variants))]
 
     def _batches(self, variants: Sequence[Inputs]) -> Iterator[tuple[list[int], str]]:
-        """The numbers of variants that run together, and the side to pad them on."""
+        """Group the numbers of variants into batches, each with the side to pad it on."""
 
         def length(number: int) -> int:
             return _length(variants[number])
@@ -112,20 +121,21 @@ class Answers:
         side: str | None = "right"
         if order:
             side = self._padding.side(*(_window(variants[order[n]]) for n in (0, -1)))
+        # No side is safe for some models: then only variants of the same length run together.
         padded = 0 if side is None else math.inf
         for batch in by_length(order, length, self._fits, padded=padded):
             yield batch, side or "right"
 
     def _fits(self, rows: int, longest: int) -> bool:
-        return self._room.fits(rows, longest, AT_ONCE)
+        return self._room.fits(rows, longest, MAX_BATCH_TOKENS)
 
     @torch.inference_mode()
     def _outputs(self, windows: Sequence[Window], side: str) -> Outputs:
-        """[rows, outputs]"""
+        """Run one batch: float64 [rows, outputs]."""
         inputs = self._encoder.batch(windows, side)
         try:
             moved = {name: values.to(self._model.device) for name, values in inputs.items()}
-            logits = logits_of(self._shadow.root(**moved, return_dict=True), None)
+            logits = logits_of(self._clone.root(**moved, return_dict=True), None)
         except Exception as error:
             raise ModelError(
                 f"{type(self._model).__name__} does not take texts with words hidden in this way: "
@@ -145,5 +155,5 @@ def _length(inputs: Inputs) -> int:
 
 
 def _window(inputs: Inputs) -> Window:
-    given: dict[str, Any] = {name: values.tolist() for name, values in inputs.items()}
-    return Window(given, np.arange(_length(inputs)))
+    lists: dict[str, Any] = {name: values.tolist() for name, values in inputs.items()}
+    return Window(lists, np.arange(_length(inputs)))

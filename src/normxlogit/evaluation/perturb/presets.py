@@ -1,7 +1,7 @@
-"""The two ways to hold a ranking against a classifier: as it should be, and as the paper did it.
+"""Two protocols to test a ranking on a classifier: a corrected one, and the paper's.
 
 Abbasi et al. 2025 count [CLS] and [SEP] among a text's tokens, hide [SEP] like any other token,
-rank tokens rather than words, and take gradients of twice embedded texts without their sign.
+rank tokens rather than words, and take unsigned gradients of texts that were embedded twice.
 """
 
 import random
@@ -12,57 +12,55 @@ import numpy as np
 from numpy.typing import NDArray
 
 from normxlogit.evaluation.perturb.rankings import Order
-from normxlogit.evaluation.perturb.samples import Sample, numbered
+from normxlogit.evaluation.perturb.samples import Sample, renumbered
 from normxlogit.results.text import Attribution
-from normxlogit.text.encoder import Encoded
+from normxlogit.text.encoded import Encoded
 
 RATIOS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 _SHUFFLED_WITH = 12
 
 
 class Preset(Protocol):
-    """What there is to decide."""
+    """The decisions of an evaluation protocol."""
 
     name: str
     draws: int
 
     def item(self, item: Any) -> Any:
-        """The text or pair as it is evaluated."""
+        """Prepare a text or pair."""
 
     def units(self, encoded: Encoded, read: int) -> NDArray[np.intp]:
-        """The unit of every token, -1 for tokens that are never hidden, intp [tokens].
+        """Assign each token its unit, -1 for tokens that are never hidden: intp [tokens].
 
         Args:
             encoded: the text.
-            read: the position that the head reads, which stays; -1 where it reads several.
+            read: the position that the head reads, which is never hidden; -1 if it reads several.
         """
 
     def counts(self, sample: Sample, ratios: Sequence[float]) -> list[int]:
-        """How many units each ratio of a text is."""
+        """Turn each ratio into a number of units."""
 
     def scores(self, attribution: Attribution) -> NDArray[np.float32]:
-        """The scores that are ranked, nan for tokens that are not, [tokens]."""
+        """The token scores to rank, [tokens]; nan for tokens that are left out."""
 
     def options(self, method: str) -> Mapping[str, Any]:
-        """The options of a method, where none are given."""
+        """Default options of a method."""
 
     def draw(self, sample: Sample, seed: int, draw: int) -> Order:
-        """A random order of a text's units."""
+        """Draw a random order of a text's units."""
 
 
 class Corrected:
-    """Words, or tokens; special tokens are neither hidden nor counted; many random orders.
+    """Rank words, tokens or sentences, without special tokens, and draw many random orders.
 
-    A share k of n words is the whole number next to k n, the larger of two: of k n up to 1e-9, for
+    A share k of n units is k n rounded, halves up. The 1e-9 makes up for floating point, in which
     0.7 * 45 is less than 31.5.
     """
 
     name = "corrected"
 
     def __init__(self, unit: str = "word", draws: int = 20) -> None:
-        """Take what is ranked, "word", "token" or "sentence", and how many random orders there
-        are.
-        """
+        """Set what is ranked, "word", "token" or "sentence", and the number of random orders."""
         self._unit, self.draws = unit, draws
 
     def item(self, item: Any) -> Any:
@@ -71,17 +69,18 @@ class Corrected:
     def units(self, encoded: Encoded, read: int) -> NDArray[np.intp]:
         units = encoded.units(self._unit)
         if read >= 0 and units[read] >= 0:
+            # The rest of the word that the head reads stays with it: a word is hidden whole or not.
             units = np.where(units == units[read], -1, units)
-        return numbered(units)
+        return renumbered(units)
 
     def counts(self, sample: Sample, ratios: Sequence[float]) -> list[int]:
         return [int(ratio * sample.count + 0.5 + 1e-9) for ratio in ratios]
 
     def scores(self, attribution: Attribution) -> NDArray[np.float32]:
-        found: NDArray[np.float32] = np.where(
+        scores: NDArray[np.float32] = np.where(
             attribution.special, np.float32(np.nan), attribution.scores
         )
-        return found
+        return scores
 
     def options(self, method: str) -> Mapping[str, Any]:  # noqa: ARG002
         return {}
@@ -91,11 +90,11 @@ class Corrected:
 
 
 class Paper:
-    """The notebook of Abbasi et al. 2025, experiment 1, to the letter.
+    """Reproduce the notebook of Abbasi et al. 2025, experiment 1, exactly.
 
-    White space of texts is collapsed; every token but the one that the head reads is ranked and may
-    be hidden; a share k of a text of n tokens, [CLS] and [SEP] among them, is int(n k) of them; the
-    random order is one shuffle, the same for all texts of a length.
+    White space is collapsed. Every token except the one that the head reads is ranked and may be
+    hidden. A share k of a text of n tokens, [CLS] and [SEP] included, is int(n k) tokens. The
+    random order is a single shuffle, the same for all texts of a length.
     """
 
     name = "paper"
@@ -108,7 +107,7 @@ class Paper:
 
     def units(self, encoded: Encoded, read: int) -> NDArray[np.intp]:
         units = np.arange(len(encoded))
-        return numbered(np.where(units == read, -1, units))
+        return renumbered(np.where(units == read, -1, units))
 
     def counts(self, sample: Sample, ratios: Sequence[float]) -> list[int]:
         return [int(len(sample.encoded) * ratio) for ratio in ratios]

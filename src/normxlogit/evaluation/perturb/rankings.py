@@ -1,4 +1,4 @@
-"""From scores of tokens to what is hidden: units by importance, and how many of them."""
+"""From token scores to what is hidden: units by importance, and how many of them."""
 
 from collections.abc import Sequence
 
@@ -12,30 +12,31 @@ Order = NDArray[np.intp]
 def unit_scores(
     scores: NDArray[np.floating], units: NDArray[np.intp], count: int
 ) -> NDArray[np.float64]:
-    """The sum over each unit's tokens of what is a number; nan for units without any.
+    """Sum the scores of each unit's tokens, nan left out; nan for units without any score.
 
     Args:
         scores: of tokens, [tokens].
         units: the unit that each token belongs to, -1 for none, [tokens].
-        count: how many units there are.
+        count: the number of units.
 
     Returns:
         float64 [units].
     """
-    counted = (units >= 0) & ~np.isnan(scores)
-    own = units[counted]
-    total = np.bincount(own, scores[counted].astype(np.float64), count)
-    found: NDArray[np.float64] = np.where(np.bincount(own, minlength=count) > 0, total, np.nan)
-    return found
+    scored = (units >= 0) & ~np.isnan(scores)
+    unit = units[scored]
+    total = np.bincount(unit, scores[scored].astype(np.float64), count)
+    # A sum of 0 and the lack of any score look alike in `total`; the number of terms tells.
+    sums: NDArray[np.float64] = np.where(np.bincount(unit, minlength=count) > 0, total, np.nan)
+    return sums
 
 
-def order_of(scores: NDArray[np.float64]) -> Order:
-    """Units by score, the highest first; of like scores the first in the text first; nan last."""
+def rank_units(scores: NDArray[np.float64]) -> Order:
+    """Rank units from the highest score; ties in the order of the text, nan last."""
     return np.argsort(-scores, kind="stable")
 
 
 def hidden_sets(order: Order, counts: Sequence[int]) -> NDArray[np.bool_]:
-    """Which units are hidden if the first so many of an order are, bool [counts, units]."""
+    """For each count the first so many units of an order, as bool [counts, units]."""
     rank = np.empty(len(order), np.intp)
     rank[order] = np.arange(len(order))
     return rank < np.array(counts, np.intp)[:, None]

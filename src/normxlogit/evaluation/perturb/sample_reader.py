@@ -1,4 +1,4 @@
-"""From the rows of a source to samples: texts that the model has read, with their labels."""
+"""Turn the rows of a source into samples: texts with the model's predictions and labels."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -10,49 +10,50 @@ from transformers import PreTrainedModel
 
 from normxlogit.data.rows import Bad, Row
 from normxlogit.errors import InputError, ModelError, OptionError, UnsupportedHeadError
-from normxlogit.evaluation.perturb.predictions import AT_ONCE, Outputs
+from normxlogit.evaluation.perturb.predictions import MAX_BATCH_TOKENS, Outputs
 from normxlogit.evaluation.perturb.presets import Preset
 from normxlogit.evaluation.perturb.samples import Sample
 from normxlogit.model.forward import ForwardPass
 from normxlogit.model.targets import Problem, label_names, target_id
 from normxlogit.query import TensorAttribution, attribute
 from normxlogit.tasks.batches import MemoryBudget, by_halves, by_length
-from normxlogit.text.encoder import Encoded, Encoder, Window
+from normxlogit.text.encoded import Encoded, Window
+from normxlogit.text.encoder import Encoder
 
 
 @dataclass
-class Left:
+class Skipped:
     """Rows that are left out.
 
     Attributes:
-        errors: how many, by kind.
-        first: what was wrong with the first of them.
+        errors: their numbers, by kind.
+        first: the errors of the first five.
     """
 
     errors: dict[str, int] = field(default_factory=dict)
     first: list[str] = field(default_factory=list)
 
     def add(self, row: object, kind: str, why: str) -> None:
-        """Leave out a row."""
+        """Count a row that is left out."""
         self.errors[kind] = self.errors.get(kind, 0) + 1
         if len(self.first) < 5:
             self.first.append(f"{row}: {why.rstrip('.')}")
 
 
-class Reader:
+class SampleReader:
     """Reads rows for a classifier.
 
     Attributes:
-        problem: what the classifier's outputs mean.
+        problem: the kind of the classifier's outputs.
         labels: their names.
         has_mask: whether the tokenizer has a mask token.
     """
 
     def __init__(self, model: PreTrainedModel, encoder: Encoder, preset: Preset, long: str) -> None:
-        """Take a classifier.
+        """Run the classifier once to see its outputs.
 
         Raises:
-            ModelError: its outputs are of another kind than one class or one value.
+            ModelError: they are neither those of a single class nor one value.
         """
         self._model, self._encoder, self._preset, self._long = model, encoder, preset, long
         self._room, self.has_mask = MemoryBudget(), encoder.mask_token is not None
@@ -69,8 +70,8 @@ class Reader:
                 f"{self.problem.value} of {outputs} outputs."
             )
 
-    def samples(self, rows: Sequence[Row], left: Left) -> list[Sample]:
-        """The samples of rows that can be evaluated; the others are noted in `left`."""
+    def samples(self, rows: Sequence[Row], skipped: Skipped) -> list[Sample]:
+        """Read the rows that can be evaluated; count the others in `skipped`."""
         read: dict[int, tuple[Row, Encoded, float | None]] = {}
         for row in rows:
             try:
@@ -78,14 +79,16 @@ class Reader:
                     raise _Unusable(row.bad.kind.value, row.bad.why)
                 read[row.number] = row, self._encoded(row), self._label(row)
             except _Unusable as error:
-                left.add(row, error.kind, str(error))
-        whole = self._whole({number: encoded for number, (_, encoded, _) in read.items()})
+                skipped.add(row, error.kind, str(error))
+        predictions = self._predictions(
+            {number: encoded for number, (_, encoded, _) in read.items()}
+        )
         samples = []
         for number, (row, encoded, label) in read.items():
-            output, position = whole[number]
+            output, position = predictions[number]
             units = self._preset.units(encoded, position)
             if units.max(initial=-1) < 0:
-                left.add(row, "input", "there is nothing in it that could be hidden")
+                skipped.add(row, "input", "there is nothing in it that could be hidden")
                 continue
             item = self._preset.item(row.item)
             samples.append(Sample(number, item, encoded, units, output, label))
@@ -101,7 +104,7 @@ class Reader:
             raise _Unusable(bad.kind.value, bad.why) from error
 
     def _label(self, row: Row) -> float | None:
-        """The class by its id, or the value."""
+        """The id of the class, or the value."""
         if row.label is None:
             return None
         if self.problem is Problem.REGRESSION:
@@ -114,37 +117,41 @@ class Reader:
             return value
         try:
             number = row.label.removesuffix(".0")
-            named = row.label in self.labels or not number.isdecimal()
-            return float(target_id(row.label if named else int(number), self.labels))
+            # A label may be called "1": names go before numbers. Tables with gaps say "1.0" for 1.
+            is_name = row.label in self.labels or not number.isdecimal()
+            return float(target_id(row.label if is_name else int(number), self.labels))
         except OptionError as error:
             raise _Unusable("label", str(error)) from error
 
-    def _whole(self, texts: dict[int, Encoded]) -> dict[int, tuple[Outputs, int]]:
-        """What the model says of each text, and the position that it reads, -1 for several."""
-        found: dict[int, tuple[Outputs, int]] = {}
+    def _predictions(self, texts: dict[int, Encoded]) -> dict[int, tuple[Outputs, int]]:
+        """Each whole text's output, and the position that the head reads, -1 for several."""
+        predictions: dict[int, tuple[Outputs, int]] = {}
 
         def length(number: int) -> int:
             return len(texts[number])
 
         for numbers in by_length(sorted(texts, key=length), length, self._fits, padded=0):
             windows = [texts[number].windows[0] for number in numbers]
-            found.update(zip(numbers, by_halves(windows, self._read, self._room), strict=True))
-        return found
+            outputs = by_halves(windows, self._read, self._room)
+            predictions.update(zip(numbers, outputs, strict=True))
+        return predictions
 
     def _fits(self, rows: int, longest: int) -> bool:
-        return self._room.fits(rows, longest, AT_ONCE)
+        return self._room.fits(rows, longest, MAX_BATCH_TOKENS)
 
     @torch.inference_mode()
     def _read(self, windows: Sequence[Window]) -> list[tuple[Outputs, int]]:
-        """The same of texts of one length."""
-        answer = self._attribution(self._encoder.batch(windows, "right"))
-        outputs = self.problem.probabilities(answer.prediction).double().cpu().numpy()
+        """Predict texts of the same length."""
+        scored = self._attribution(self._encoder.batch(windows, "right"))
+        outputs = self.problem.probabilities(scored.prediction).double().cpu().numpy()
         positions = np.full(len(windows), -1)
-        if answer.read_position is not None and not answer.reads_decoder:
-            positions = answer.read_position.cpu().numpy()
+        # In an encoder-decoder this is a position of the decoder; the encoder reads all tokens.
+        if scored.read_position is not None and not scored.reads_decoder:
+            positions = scored.read_position.cpu().numpy()
         return list(zip(outputs, positions.tolist(), strict=True))
 
     def _attribution(self, inputs: Any) -> TensorAttribution:
+        # logat finds the position that the head reads; random serves any head, and finds none.
         try:
             return attribute(self._model, inputs, target=0, method="logat")
         except UnsupportedHeadError:
@@ -152,7 +159,7 @@ class Reader:
 
 
 class _Unusable(Exception):  # noqa: N818
-    """A row cannot be evaluated."""
+    """A row that cannot be evaluated, and the kind of its error."""
 
     def __init__(self, kind: str, why: str) -> None:
         super().__init__(why)

@@ -8,22 +8,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from normxlogit.errors import ModelError
-from normxlogit.text.encoder import Encoded
+from normxlogit.text.encoded import Encoded
 
 
 @dataclass(frozen=True, eq=False)
 class Sample:
-    """A text or pair that a model has been asked about.
+    """A text or pair with the model's prediction for it.
 
     Attributes:
         number: its row in the source.
-        item: the text, or the tuple of a pair.
-        encoded: it in tokens, of one window.
-        units: the number of the unit that each token belongs to, intp [tokens]; -1 for tokens that
-            are never hidden.
-        output: what the model says of it, float64 [outputs]: probabilities, or the values of a
+        item: the text, or a pair as a tuple.
+        encoded: its tokens, in a single window.
+        units: the number of each token's unit, intp [tokens]; -1 for tokens that are never hidden.
+        output: the model's output for it, float64 [outputs]: probabilities, or the value of a
             regression.
-        label: what the user says of it: the id of a class, or a value; None if nothing.
+        label: the user's label: the id of a class, or a value; None if it has none.
     """
 
     number: int
@@ -34,22 +33,22 @@ class Sample:
     label: float | None
 
     @property
-    def said(self) -> int:
+    def target(self) -> int:
         """The output that is explained: the class with the largest probability."""
         return int(self.output.argmax())
 
     @property
     def count(self) -> int:
-        """How many units there are."""
+        """The number of units."""
         return int(self.units.max(initial=-1)) + 1
 
     @property
     def inputs(self) -> dict[str, list[int]]:
-        """What the model takes."""
+        """The model's inputs, by name."""
         return self.encoded.windows[0].inputs
 
     def texts_read(self) -> list[str]:
-        """The text, or the two of a pair, as far as there are tokens of it."""
+        """The text, or both texts of a pair, cut where their last token ends."""
         ends = [
             self.encoded.offsets[self.encoded.segments == n, 1].max(initial=0)
             for n in range(len(self.encoded.texts))
@@ -57,49 +56,51 @@ class Sample:
         return [text[:end] for text, end in zip(self.encoded.texts, ends, strict=True)]
 
     def units_in(self, tokens: Sequence[str]) -> NDArray[np.intp]:
-        """The unit of each token of an explanation, which may be of what a decoder read: the text
-        shifted to the right by one.
+        """The unit of each token of an explanation.
+
+        The explanation may be of a decoder's tokens: the text's, shifted to the right by one.
 
         Raises:
-            ModelError: it is of other tokens.
+            ModelError: its tokens are others.
         """
-        own = self.encoded.tokens
-        if tuple(tokens) == own:
+        text_tokens = self.encoded.tokens
+        if tuple(tokens) == text_tokens:
             return self.units
-        if tuple(tokens[1:]) == own[:-1]:
+        if tuple(tokens[1:]) == text_tokens[:-1]:
             return np.concatenate([[-1], self.units[:-1]])
         raise ModelError(f"row {self.number} was explained in other tokens than it was read in.")
 
     def names(self) -> list[str]:
-        """What the units say."""
-        found = []
+        """The text of each unit, or its tokens where they have no text."""
+        names = []
         for unit in range(self.count):
-            own = np.flatnonzero(self.units == unit)
-            text = self.text_of(own)
-            found.append(text or " ".join(self.encoded.tokens[i] for i in own))
-        return found
+            tokens = np.flatnonzero(self.units == unit)
+            text = self.text_of(tokens)
+            names.append(text or " ".join(self.encoded.tokens[i] for i in tokens))
+        return names
 
     def span(self, tokens: NDArray[np.intp]) -> tuple[int, int, int]:
-        """The text that tokens are of, and their first character and last + 1 in it."""
+        """The number of the text that tokens are in, their first character and last + 1."""
         offsets = self.encoded.offsets[tokens]
         return int(self.encoded.segments[tokens[0]]), int(offsets[:, 0].min()), int(offsets.max())
 
     def text_of(self, tokens: NDArray[np.intp]) -> str:
-        """What tokens say; nothing of special ones."""
+        """The text from the first to the last of some tokens; "" for special tokens."""
         segment, start, end = self.span(tokens)
         return "" if segment < 0 else self.encoded.texts[segment][start:end].strip()
 
 
-def numbered(units: NDArray[Any]) -> NDArray[np.intp]:
-    """The same units, those that there are numbered from 0 in their order; -1 stays."""
-    found = np.full(len(units), -1, np.intp)
+def renumbered(units: NDArray[Any]) -> NDArray[np.intp]:
+    """The same units, numbered from 0 without gaps in the same order; -1 stays."""
+    numbers = np.full(len(units), -1, np.intp)
     kept = units >= 0
-    found[kept] = np.unique(units[kept], return_inverse=True)[1]
-    return found
+    numbers[kept] = np.unique(units[kept], return_inverse=True)[1]
+    return numbers
 
 
-def tokens_hidden(sample: Sample, hidden: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Which tokens of a text are hidden, if these units are: [..., units] -> [..., tokens]."""
+def hidden_tokens(sample: Sample, hidden: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Which tokens are hidden with the given units: bool [..., units] -> [..., tokens]."""
+    # Tokens without a unit have the number -1, which picks this last column: they are never hidden.
     never = np.zeros((*hidden.shape[:-1], 1), np.bool_)
-    found: NDArray[np.bool_] = np.concatenate([hidden, never], -1)[..., sample.units]
-    return found
+    by_token: NDArray[np.bool_] = np.concatenate([hidden, never], -1)[..., sample.units]
+    return by_token

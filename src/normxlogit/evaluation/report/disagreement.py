@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 LEAST = 5
-"""Of how many words texts are compared at least."""
+"""Texts of fewer words are left out."""
 TEXTS = 10
 
 Floats = NDArray[np.float64]
@@ -22,19 +22,19 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class Disputed:
-    """A text with what methods say of its words.
+    """A text on which methods disagree.
 
     Attributes:
         row: its row in the source.
-        texts: the text, or both of a pair.
-        label: what the user says of it, if anything.
-        prediction: what the model says.
-        confidence: the probability of that, or the value.
-        units: its words.
-        scores: those of each method, float64 [words], nan for words without one.
-        agreement: the mean of the correlations of all pairs of methods.
-        farthest: the two methods with the lowest.
-        lowest: that.
+        texts: the text, or both texts of a pair.
+        label: the user's label, if it has one.
+        prediction: the model's prediction.
+        confidence: its probability, or the value.
+        units: the words of the text.
+        scores: the scores of each method, float64 [words], nan for words without one.
+        agreement: the mean correlation over all pairs of methods.
+        farthest: the pair with the lowest correlation.
+        lowest: that correlation.
     """
 
     row: int
@@ -50,41 +50,41 @@ class Disputed:
 
 
 def disputed(scores: "pa.Table", methods: Sequence[str], count: int = TEXTS) -> list[Disputed]:
-    """The `count` texts with the lowest mean of Spearman's rank correlations, the lowest first.
+    """Find the `count` texts with the lowest mean rank correlation, lowest first.
 
-    The mean is over all pairs of methods whose scores of the text's words are not all alike; words
-    without a score (nan) count as those of the lowest. Only texts of `LEAST` words or more that
-    every method has scored count.
+    The mean is of Spearman's correlations over all pairs of methods whose scores vary within the
+    text; words without a score (nan) rank lowest. Texts of fewer than `LEAST` words, or not scored
+    by every method, are left out.
 
     Args:
         scores: the rows of scores.parquet.
-        methods: the names of those to compare; the first draw of each is taken.
-        count: how many texts.
+        methods: the names of the methods to compare, each by its first draw.
+        count: the number of texts.
     """
-    places = _places(scores, methods)
+    places_by_row = _places(scores, methods)
     column = scores["scores"]
     ranked: list[tuple[float, int, tuple[str, str], float]] = []
-    for row, own in places.items():
-        values = [_floats(column[own[name]]) for name in methods if name in own]
-        if len(values) < len(methods) or len({len(one) for one in values}) > 1:
+    for row, places in places_by_row.items():
+        values = [_floats(column[places[name]]) for name in methods if name in places]
+        if len(values) < len(methods) or len(set(map(len, values))) > 1:
             continue
-        if len(values[0]) >= LEAST and (found := agreement(np.array(values))) is not None:
-            mean, (one, other), lowest = found
-            ranked.append((mean, row, (methods[one], methods[other]), lowest))
+        if len(values[0]) >= LEAST and (correlations := agreement(np.array(values))) is not None:
+            mean, (first, second), lowest = correlations
+            ranked.append((mean, row, (methods[first], methods[second]), lowest))
     chosen = []
     for mean, row, farthest, lowest in sorted(ranked)[:count]:
-        own = places[row]
-        (first,) = scores.slice(own[methods[0]], 1).to_pylist()
-        texts = (first["text"], first["pair"])
+        places = places_by_row[row]
+        (record,) = scores.slice(places[methods[0]], 1).to_pylist()
+        texts = (record["text"], record["pair"])
         chosen.append(
             Disputed(
                 row=row,
                 texts=tuple(text for text in texts if text is not None),
-                label=first["label"],
-                prediction=first["prediction"],
-                confidence=first["confidence"],
-                units=first["units"],
-                scores={name: _floats(column[own[name]]) for name in methods},
+                label=record["label"],
+                prediction=record["prediction"],
+                confidence=record["confidence"],
+                units=record["units"],
+                scores={name: _floats(column[places[name]]) for name in methods},
                 agreement=mean,
                 farthest=farthest,
                 lowest=lowest,
@@ -94,15 +94,16 @@ def disputed(scores: "pa.Table", methods: Sequence[str], count: int = TEXTS) -> 
 
 
 def agreement(scores: Floats) -> tuple[float, tuple[int, int], float] | None:
-    """How far methods rank a text's words alike.
+    """Measure how similarly methods rank a text's words.
 
     Args:
         scores: [methods, words].
 
     Returns:
-        The mean of Spearman's correlations over all pairs of methods, the pair with the lowest and
-        that; None if there is no pair whose scores are not all alike.
+        The mean of Spearman's correlations over all pairs of methods, the pair with the lowest, and
+        the lowest; None if fewer than two methods have scores that vary.
     """
+    # Spearman's correlation is Pearson's of the ranks. [methods, words]
     ranks = np.array([rankdata(np.where(np.isnan(row), -np.inf, row)) for row in scores])
     varied = [int(n) for n in np.flatnonzero(np.ptp(ranks, axis=1) > 0)]
     if len(varied) < 2:
@@ -117,14 +118,14 @@ def agreement(scores: Floats) -> tuple[float, tuple[int, int], float] | None:
 
 
 def _places(scores: "pa.Table", methods: Sequence[str]) -> dict[int, dict[str, int]]:
-    """Of each row of the source where in the table a method's first draw stands."""
+    """By row of the source and method, the place of the first draw in the table."""
     names, rows = scores["method"].to_pylist(), scores["row"].to_pylist()
-    found: defaultdict[int, dict[str, int]] = defaultdict(dict)
+    places: defaultdict[int, dict[str, int]] = defaultdict(dict)
     wanted = set(methods)
     for place, draw in enumerate(scores["draw"].to_pylist()):
         if draw == 0 and names[place] in wanted:
-            found[rows[place]][names[place]] = place
-    return found
+            places[rows[place]][names[place]] = place
+    return places
 
 
 def _floats(scores: "pa.ListScalar") -> Floats:

@@ -1,33 +1,33 @@
-"""Whether methods rank better than a random order does."""
+"""Comparison of methods with random order."""
 
 from collections.abc import Mapping
 
 from normxlogit.evaluation.metrics.bootstrap import Estimate
-from normxlogit.evaluation.report.findings import MAIN, Findings
-from normxlogit.evaluation.report.paired_bootstrap import Paired
+from normxlogit.evaluation.report.paired_bootstrap import PairedBootstrap
+from normxlogit.evaluation.report.view import MAIN, EvaluationView
 
-BesideRandom = Mapping[tuple[str, str], str]
-"""Of a method's name and a metric: "same" if it is not told apart from random order, or "worse"."""
+VsRandom = Mapping[tuple[str, str], str]
+"""By method and metric: "same" if indistinguishable from random order, or "worse"."""
 
 
-def beside_random(found: Findings, paired: Paired) -> BesideRandom:
-    """The methods that are not shown to be better than random order, if that was measured."""
-    if found.random is None:
+def compare_with_random(view: EvaluationView, paired: PairedBootstrap) -> VsRandom:
+    """Find the methods not shown to be better than random order, if that was measured."""
+    if view.random is None:
         return {}
-    placed = {}
-    for metric in (metric for metric in MAIN if metric in found.metrics):
-        for name in found.ranking(metric):
-            difference = paired.difference(metric, name, found.random)
-            if name == found.random or difference is None:
+    outcomes = {}
+    for metric in (metric for metric in MAIN if metric in view.metrics):
+        for name in view.ranking(metric):
+            difference = paired.difference(metric, name, view.random)
+            if name == view.random or difference is None:
                 continue
-            place = gain(found, metric, difference)
-            if place != "better":
-                placed[name, metric] = place
-    return placed
+            outcome = gain(view, metric, difference)
+            if outcome != "better":
+                outcomes[name, metric] = outcome
+    return outcomes
 
 
-def gain(found: Findings, metric: str, difference: Estimate) -> str:
-    """What the difference of one method to another says of the one: "better", "same", "worse"."""
+def gain(view: EvaluationView, metric: str, difference: Estimate) -> str:
+    """Judge a method by its difference from another: "better", "same" or "worse"."""
     if not difference.differs_from_zero:
         return "same"
-    return "better" if found.is_gain(metric, difference.value) else "worse"
+    return "better" if view.is_gain(metric, difference.value) else "worse"

@@ -8,7 +8,7 @@ from html import escape
 import numpy as np
 
 from normxlogit.evaluation.report.disagreement import Disputed, Floats
-from normxlogit.evaluation.report.findings import Findings
+from normxlogit.evaluation.report.view import EvaluationView
 from normxlogit.show import phrases
 from normxlogit.show.markup import look
 
@@ -17,9 +17,9 @@ _FAINT = 0.04
 """The share of the largest score below which words stay without colour."""
 
 
-def text_of(found: Findings, methods: Sequence[str], number: int, text: Disputed) -> str:
+def text_of(found: EvaluationView, methods: Sequence[str], number: int, text: Disputed) -> str:
     """A disputed text: the two methods that agree least, NormXLogit and the best, then the rest."""
-    first = [*text.farthest, *(name for name in found.own if name in methods), methods[0]]
+    first = [*text.farthest, *(name for name in found.variants if name in methods), methods[0]]
     shown = list(dict.fromkeys(first))[:4]
     rest = [name for name in methods if name not in shown]
     said = f"{text.prediction} " if not found.regression else ""

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 from normxlogit.evaluation.report.advice import Paragraph
 from normxlogit.evaluation.report.disagreement import LEAST, disputed
-from normxlogit.evaluation.report.findings import Findings
 from normxlogit.evaluation.report.pages import tables
 from normxlogit.evaluation.report.pages.disputed import breakable, text_of
 from normxlogit.evaluation.report.plots.style import Figure
-from normxlogit.evaluation.report.vs_random import BesideRandom
+from normxlogit.evaluation.report.view import EvaluationView
+from normxlogit.evaluation.report.vs_random import VsRandom
 from normxlogit.show import phrases
 from normxlogit.show.html import asset, document
 
@@ -26,9 +26,9 @@ CURVES = (
 
 
 def page(
-    found: Findings,
+    found: EvaluationView,
     paragraphs: Sequence[Paragraph],
-    random: BesideRandom,
+    random: VsRandom,
     drawn: Sequence[Figure],
     scores: "pa.Table",
 ) -> str:
@@ -64,7 +64,7 @@ def _section(heading: str, content: str) -> str:
     )
 
 
-def _opening(found: Findings, name: str, paragraphs: Sequence[Paragraph]) -> str:
+def _opening(found: EvaluationView, name: str, paragraphs: Sequence[Paragraph]) -> str:
     notes = "".join(f"<li>{_text(tables.sentence(note))}</li>\n" for note in found.results["notes"])
     words = "".join(
         f"<h3>{_text(one.heading)}</h3>\n<p>{_text(one.text)}</p>\n" for one in paragraphs
@@ -80,7 +80,7 @@ def _opening(found: Findings, name: str, paragraphs: Sequence[Paragraph]) -> str
     )
 
 
-def _ranking(found: Findings, random: BesideRandom) -> str:
+def _ranking(found: EvaluationView, random: VsRandom) -> str:
     parts = [f"<p>{_text(tables.HOW_TO_READ)}</p>\n"]
     for number, metrics in enumerate(tables.groups(found)):
         parts.append(_table(found, metrics, random, with_cost=number == 0))
@@ -100,7 +100,7 @@ def _ranking(found: Findings, random: BesideRandom) -> str:
     return _section("Ranking", "".join(parts))
 
 
-def _sanity(found: Findings) -> str:
+def _sanity(found: EvaluationView) -> str:
     checked = tables.sanity(found)
     if checked is None:
         return ""
@@ -124,7 +124,7 @@ def _sanity(found: Findings) -> str:
     )
 
 
-def _table(found: Findings, metrics: list[str], random: BesideRandom, with_cost: bool) -> str:
+def _table(found: EvaluationView, metrics: list[str], random: VsRandom, with_cost: bool) -> str:
     names = [_text(tables.heading(found, metric)) for metric in metrics]
     last = [_text(tables.cost_heading(found))] * with_cost
     head = "".join(f'<th scope="col" role="columnheader">{name}</th>' for name in [*names, *last])
@@ -171,7 +171,7 @@ def _figures(heading: str, drawn: Sequence[Figure], about: str = "") -> str:
     return _section(heading, f'{said}<div class="nx-figures">\n{shown}</div>\n') if shown else ""
 
 
-def _disputed(found: Findings, scores: "pa.Table") -> str:
+def _disputed(found: EvaluationView, scores: "pa.Table") -> str:
     methods = [name for name in found.representatives() if not found.is_baseline(name)]
     heading = "Where methods disagree most"
     if len(methods) < 2:
@@ -196,7 +196,7 @@ def _disputed(found: Findings, scores: "pa.Table") -> str:
     return _section(heading, f"<p>{_text(about)}</p>\n{key}{shown}")
 
 
-def _measured(found: Findings) -> str:
+def _measured(found: EvaluationView) -> str:
     rows = "".join(
         f"<dt>{name}</dt><dd>{_text(value)}</dd>\n" for name, value in tables.facts(found)
     )

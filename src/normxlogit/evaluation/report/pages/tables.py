@@ -1,49 +1,48 @@
-"""What tables, page and Markdown say alike."""
+"""Tables and texts that the page and the Markdown report share."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from normxlogit.evaluation.perturb.operators import effect_of
-from normxlogit.evaluation.report.findings import MAIN, Findings, times, title
-from normxlogit.evaluation.report.vs_random import BesideRandom
+from normxlogit.evaluation.perturb.operators import describe_operator
+from normxlogit.evaluation.report.view import MAIN, EvaluationView, times, title
+from normxlogit.evaluation.report.vs_random import VsRandom
 from normxlogit.show.phrases import percent
 
 DISAGREEMENT = (
     "Agreement is the mean of Spearman's rank correlations between the scores that two methods "
-    "give to a text's {units}, over all pairs of these methods: {methods}. 1 says that all rank "
-    "alike, 0 that they have nothing in common. Baselines are left out, and texts of fewer than "
-    "{least} {units}."
+    "give to a text's {units}, over all pairs of these methods: {methods}. 1 means that all rank "
+    "alike, 0 that they have nothing in common. Baselines and texts of fewer than {least} {units} "
+    "are left out."
 )
 HOW_TO_READ = (
-    "Each figure comes with the interval that 95 % of resamples of the examples are in, and below "
-    "it with its difference to the best method in that column. “No difference to the best” says "
-    "that the interval of this difference, over the same examples, includes zero: these examples "
-    "do not tell the two apart."
+    "Each figure comes with its 95 % interval over resamples of the examples, and below it with "
+    "its difference from the best method in that column. “Indistinguishable from the best” means "
+    "that the interval of this difference, over the same examples, includes zero."
 )
 SANITY = (
-    "Spearman's rank correlation of a method's scores with what it gives when something is "
-    "changed, the mean over {examples} texts. With the weights of the head shuffled, and then of "
-    "one layer more each time, a method that tells of the model falls towards 0; for the least "
-    "probable class scores that tell of the class turn round, towards −1; from float32 to "
-    "bfloat16 they should stay, near 1. Last, how far scores move when a text stands in a batch, "
-    "as a share of its largest. A dash is what could not be measured."
+    "Spearman's rank correlation of a method's scores with its scores after a change, the mean "
+    "over {examples} texts. As the weights of the head and then of one more layer at a time are "
+    "shuffled, scores that depend on the model fall towards 0; for the least probable class, "
+    "scores that depend on the class reverse, towards −1; from float32 to bfloat16 they should "
+    "stay, near 1. The last column is the largest difference in a batch, as a share of the text's "
+    "largest score. A dash marks what could not be measured."
 )
 BESIDE = {
     "best": "the best",
-    "same": "no difference to the best",
+    "same": "indistinguishable from the best",
     "ahead": "ahead of the best method",
 }
 
 
 @dataclass(frozen=True)
 class Cell:
-    """A method's figure.
+    """A method's estimate of a metric.
 
     Attributes:
-        value: the figure; a dash where there is none.
+        value: the estimate; a dash where there is none.
         interval: its 95 % interval.
-        beside: how it compares with the best, and with random order if not better.
+        beside: how it compares with the best, and with random order unless it is better.
     """
 
     value: str
@@ -52,75 +51,76 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class Row:
-    """A method: its name, its cells in the order of metrics, and what it costs."""
+class TableRow:
+    """A method: its name, its cells in the order of metrics, and its cost."""
 
     name: str
     cells: tuple[Cell, ...]
     cost: str
 
 
-def groups(found: Findings) -> list[list[str]]:
-    """The metrics by table: the main ones with what labels tell, and the others."""
-    first = [metric for metric in found.metrics if metric.startswith(MAIN)]
-    others = [metric for metric in found.metrics if metric not in first]
+def groups(view: EvaluationView) -> list[list[str]]:
+    """Group the metrics by table: the main ones with those that need labels, and the others."""
+    first = [metric for metric in view.metrics if metric.startswith(MAIN)]
+    others = [metric for metric in view.metrics if metric not in first]
     return [group for group in (first, others) if group]
 
 
-def rows(found: Findings, metrics: list[str], random: BesideRandom) -> list[Row]:
-    """The methods, the best in comprehensiveness first."""
+def rows(view: EvaluationView, metrics: list[str], random: VsRandom) -> list[TableRow]:
+    """Make a row for each method, the best in comprehensiveness first."""
     return [
-        Row(
-            name, tuple(_cell(found, name, metric, random) for metric in metrics), cost(found, name)
+        TableRow(
+            name, tuple(_cell(view, name, metric, random) for metric in metrics), cost(view, name)
         )
-        for name in found.methods
+        for name in view.methods
     ]
 
 
-def heading(found: Findings, metric: str) -> str:
-    """A column's, with the direction that is better."""
-    arrow = "↑" if found.metrics[metric]["higher_is_better"] else "↓"
+def heading(view: EvaluationView, metric: str) -> str:
+    """The heading of a column, with an arrow in the direction that is better."""
+    arrow = "↑" if view.metrics[metric]["higher_is_better"] else "↓"
     return f"{title(metric)}\N{NO-BREAK SPACE}{arrow}"
 
 
-def about(found: Findings, metric: str) -> str:
-    """What a metric is, and of how many examples where that is not all of them."""
-    said = sentence(found.metrics[metric]["about"])
-    own, evaluated = found.examples(metric), found.results["examples"]["evaluated"]
-    if own == evaluated:
-        return said
+def about(view: EvaluationView, metric: str) -> str:
+    """Describe a metric, with the number of examples if it is not all of them."""
+    description = sentence(view.metrics[metric]["about"])
+    examples, evaluated = view.examples(metric), view.results["examples"]["evaluated"]
+    if examples == evaluated:
+        return description
     return (
-        f"{said} Of {own:,} of the {evaluated:,} examples: for the others not every method has one."
+        f"{description} Over {examples:,} of the {evaluated:,} examples: for the others not every "
+        "method has a value."
     )
 
 
-def cost(found: Findings, name: str) -> str:
-    """The measured cost of a method, or else what it does."""
-    forwards = found.forwards(name)
-    stated = str(found.methods[name]["cost"])
+def cost(view: EvaluationView, name: str) -> str:
+    """The measured cost of a method, with the cost it states."""
+    forwards = view.forwards(name)
+    stated = str(view.methods[name]["cost"])
     return stated if forwards is None else f"{times(forwards)} × ({stated})"
 
 
-def cost_heading(found: Findings) -> str:
-    """What the column of costs shows."""
-    if found.costs is None:
+def cost_heading(view: EvaluationView) -> str:
+    """The heading of the column of costs."""
+    if view.costs is None:
         return "Cost, not measured"
     return "Cost, × classifying"
 
 
-def sanity(found: Findings) -> tuple[list[str], list[list[str]]] | None:
-    """The names of the columns, and a row for each method, if sanity was checked."""
-    checked = found.results.get("sanity")
+def sanity(view: EvaluationView) -> tuple[list[str], list[list[str]]] | None:
+    """The names of the columns, and a row for each method; None if sanity was not checked."""
+    checked = view.results.get("sanity")
     if checked is None:
         return None
     names = ["Method", *checked["steps"], "other class", "bfloat16", "in a batch"]
     rows = [
         [
             name,
-            *map(_correlation, (*one["shuffled"], one["other_class"], one["bfloat16"])),
-            _apart(one["in_a_batch"]),
+            *map(_correlation, (*checks["shuffled"], checks["other_class"], checks["bfloat16"])),
+            _difference(checks["in_a_batch"]),
         ]
-        for name, one in checked["methods"].items()
+        for name, checks in checked["methods"].items()
     ]
     return names, rows
 
@@ -129,18 +129,18 @@ def _correlation(value: float | None) -> str:
     return "–" if value is None else f"{value:.2f}".replace("-", "−")
 
 
-def _apart(value: float | None) -> str:
+def _difference(value: float | None) -> str:
     if value is None:
         return "–"
     return f"{value:.0e}".replace("-", "−") if value else "0"
 
 
-def facts(found: Findings) -> list[tuple[str, str]]:
-    """How it was measured: names and what they are."""
-    settings, results = found.settings, found.results
+def facts(view: EvaluationView) -> list[tuple[str, str]]:
+    """How it was measured: names and values."""
+    settings, results = view.settings, view.results
     examples, forwards = results["examples"], results["forwards"]
     operator = settings["operator"]
-    named = {
+    values = {
         **of_model(settings["model"]),
         "Data": of_data(settings["data"]),
         "Columns": ", ".join(
@@ -151,65 +151,65 @@ def facts(found: Findings) -> list[tuple[str, str]]:
         "Labels": _labels(examples),
         "The model's own": _quality(examples),
         "Preset": settings["preset"],
-        "What is ranked": found.units,
-        "Hidden by": f"{operator}: {effect_of(operator)}",
+        "What is ranked": view.units,
+        "Hidden by": f"{operator}: {describe_operator(operator)}",
         "Shares": ", ".join(f"{ratio:g}" for ratio in settings["ratios"]),
         "Random orders": f"{settings['draws']} for each example",
         "Seed": str(settings["seed"]),
         "Limit of tokens": None if settings["max_length"] is None else str(settings["max_length"]),
         "Limit of rows": None if settings["limit"] is None else str(settings["limit"]),
         "Too long a text": "truncated" if settings["long"] == "truncate" else "an error",
-        "Forward passes": f"{forwards['run']:,} run on {forwards['tokens']:,} tokens, to answer "
-        f"{forwards['asked']:,} questions; those of the methods not counted",
+        "Forward passes": f"{forwards['run']:,} run on {forwards['tokens']:,} tokens, for "
+        f"{forwards['asked']:,} requests; without those of the methods",
         "Costs measured on": None
-        if found.costs is None
-        else f"{found.costs['examples']} examples, "
-        f"{1000 * found.costs['forward_seconds']:.3g} ms to classify one",
+        if view.costs is None
+        else f"{view.costs['examples']} examples, "
+        f"{1000 * view.costs['forward_seconds']:.3g} ms to classify one",
         "Versions": of_versions(results["versions"]),
     }
-    return [(name, value) for name, value in named.items() if value]
+    return [(name, value) for name, value in values.items() if value]
 
 
 def of_versions(versions: Mapping[str, str]) -> str:
-    """Packages with their versions, on a line."""
+    """List packages with their versions on one line."""
     return ", ".join(f"{name} {version}" for name, version in versions.items())
 
 
-def summary(found: Findings) -> str:
-    """What was evaluated, in a line."""
-    examples = found.results["examples"]
-    methods = f"{len(found.methods)} method{'s' * (len(found.methods) != 1)}"
+def summary(view: EvaluationView) -> str:
+    """Summarise what was evaluated in one line."""
+    examples = view.results["examples"]
+    methods = f"{len(view.methods)} method{'s' * (len(view.methods) != 1)}"
     quality = _quality(examples)
-    said = f"{methods} on {examples['evaluated']:,} examples"
-    return f"{said}; the model's own {quality}" if quality else said
+    scope = f"{methods} on {examples['evaluated']:,} examples"
+    return f"{scope}; the model's own {quality}" if quality else scope
 
 
 def sentence(text: str) -> str:
-    """The text as a sentence."""
+    """Make a sentence of a text: a capital letter and a full stop."""
     return f"{text[:1].upper()}{text[1:].rstrip('.')}."
 
 
-def _cell(found: Findings, name: str, metric: str, random: BesideRandom) -> Cell:
-    figure = found.figure(name, metric)
-    if figure is None:
+def _cell(view: EvaluationView, name: str, metric: str, random: VsRandom) -> Cell:
+    estimate = view.estimate(name, metric)
+    if estimate is None:
         return Cell("–", "", ())
-    place = found.beside_best(name, metric)
+    place = view.beside_best(name, metric)
     if place == "behind":
-        gap = figure["beside_best"]
-        beside = f"{found.signed(metric, gap['value'])} {found.interval(metric, gap)} to the best"
+        gap = estimate["beside_best"]
+        beside = f"{view.signed(metric, gap['value'])} {view.interval(metric, gap)} to the best"
     else:
         beside = BESIDE[place]
-    chance = {"same": "no difference to random", "worse": "worse than random"}
-    more = random.get((name, metric))
+    phrases = {"same": "indistinguishable from random", "worse": "worse than random"}
+    chance = random.get((name, metric))
     return Cell(
-        found.amount(metric, figure["value"]),
-        found.interval(metric, figure),
-        (beside,) if more is None else (beside, chance[more]),
+        view.amount(metric, estimate["value"]),
+        view.interval(metric, estimate),
+        (beside,) if chance is None else (beside, phrases[chance]),
     )
 
 
 def of_model(model: Mapping[str, Any]) -> dict[str, str | None]:
-    """What a model is: names and what they are, some of which may not be known."""
+    """Facts about a model: names and values, which may be None."""
     return {
         "Model": str(model["name"]),
         "Revision": model.get("revision"),
@@ -219,7 +219,7 @@ def of_model(model: Mapping[str, Any]) -> dict[str, str | None]:
 
 
 def of_data(data: Mapping[str, Any]) -> str:
-    """What tells data from other data, on a line."""
+    """Identify the data on one line."""
     if "files" not in data:
         return ", ".join(f"{name} {value}" for name, value in data.items() if value is not None)
     return "; ".join(
@@ -250,5 +250,5 @@ def _quality(examples: Mapping[str, Any]) -> str:
     if examples.get("accuracy") is not None:
         return f"accuracy {percent(examples['accuracy'])}"
     if examples.get("pearson") is not None:
-        return f"correlation with the given values {examples['pearson']:.3f}"
+        return f"correlation with the labels {examples['pearson']:.3f}"
     return ""

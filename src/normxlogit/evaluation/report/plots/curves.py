@@ -1,20 +1,20 @@
-"""Faithfulness curves: a metric over the share of words."""
+"""Faithfulness curves: a metric over the share of hidden words."""
 
 from typing import TYPE_CHECKING
 
-from normxlogit.evaluation.report.findings import Findings, title
-from normxlogit.evaluation.report.plots.label_placement import spread
+from normxlogit.evaluation.report.plots.label_placement import spread_labels
 from normxlogit.evaluation.report.plots.style import (
     SIZE,
     Figure,
     families,
     family_key,
-    looks,
+    method_looks,
     panel,
     rows_of,
     saved,
     text_width,
 )
+from normxlogit.evaluation.report.view import EvaluationView, title
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -22,24 +22,24 @@ if TYPE_CHECKING:
 _WIDTH, _LEFT, _TOP, _LINE = 2.3, 0.55, 0.3, 0.17
 
 
-def curve(found: Findings, metric: str, names: list[str]) -> Figure | None:
-    """A metric's figure, a line for each method; None if nothing is known by share."""
+def draw_curve(view: EvaluationView, metric: str, names: list[str]) -> Figure | None:
+    """Draw a metric with a line for each method; None if no method has values by share."""
     lines = {
-        name: figure["by_ratio"]
+        name: estimate["by_ratio"]
         for name in names
-        if (figure := found.figure(name, metric)) is not None and figure["by_ratio"]
+        if (estimate := view.estimate(name, metric)) is not None and estimate["by_ratio"]
     }
     if not lines:
         return None
-    drawn = looks(found, list(names))
-    key = families(found, list(lines))
-    right = 0.47 + max(text_width(drawn[name].label, strong=drawn[name].strong) for name in lines)
+    looks = method_looks(view, list(names))
+    key = families(view, list(lines))
+    right = 0.47 + max(text_width(looks[name].label, strong=looks[name].strong) for name in lines)
     bottom = 0.62 + 0.16 * rows_of(key, _LEFT + _WIDTH + right - 0.1)
     height = max(2.6, _LINE * len(lines))
     drawing, axes = panel(_WIDTH, height, _LEFT, right, bottom, _TOP)
-    shares = [100 * ratio for ratio in found.settings["ratios"]]
+    shares = [100 * ratio for ratio in view.settings["ratios"]]
     for name in reversed(lines):
-        look = drawn[name]
+        look = looks[name]
         (line,) = axes.plot(
             shares,
             lines[name],
@@ -51,34 +51,34 @@ def curve(found: Findings, metric: str, names: list[str]) -> Figure | None:
         if look.dashes:
             line.set_dashes(look.dashes)
     axes.grid(visible=True)
-    axes.set_xlabel(_share(found, metric))
-    better = "higher" if found.metrics[metric]["higher_is_better"] else "lower"
+    axes.set_xlabel(_share(view, metric))
+    better = "higher" if view.metrics[metric]["higher_is_better"] else "lower"
     axes.set_title(f"{title(metric)}: {better} is better", loc="left")
-    _name(axes, {drawn[name].label: values[-1] for name, values in lines.items()}, height)
+    _label(axes, {looks[name].label: values[-1] for name, values in lines.items()}, height)
     for name, text in zip(lines, axes.texts, strict=True):
-        look = drawn[name]
+        look = looks[name]
         text.set_fontweight("bold" if look.strong else "normal")
         x, y = text.get_position()
         last = _fraction(axes, lines[name][-1])
-        own = [(_end(axes, shares[-1]), last), (x - 0.02, y)]
+        leader = [(_end(axes, shares[-1]), last), (x - 0.02, y)]  # from the line to its label
         axes.plot(
-            *zip(*own, strict=True),
+            *zip(*leader, strict=True),
             color=look.color,
             linewidth=0.7,
             transform=axes.transAxes,
             clip_on=False,
         )
     family_key(drawing, key, 0.1)
-    return saved(drawing, metric, _caption(found, metric))
+    return saved(drawing, metric, _caption(view, metric))
 
 
-def _name(axes: "Axes", ends: dict[str, float], height: float) -> None:
-    """Put names to the right of where lines end."""
+def _label(axes: "Axes", ends: dict[str, float], height: float) -> None:
+    """Put names to the right of the ends of lines."""
     axes.set_xlim(axes.get_xlim())
     axes.set_ylim(axes.get_ylim())
     places = [_fraction(axes, value) for value in ends.values()]
     line = _LINE / height
-    for label, place in zip(ends, spread(places, line, 0.0, 1 - line / 2), strict=True):
+    for label, place in zip(ends, spread_labels(places, line, 0.0, 1 - line / 2), strict=True):
         axes.text(
             1 + 0.3 / _WIDTH, place, label, transform=axes.transAxes, va="center", fontsize=SIZE
         )
@@ -94,10 +94,10 @@ def _end(axes: "Axes", share: float) -> float:
     return (share - low) / (high - low)
 
 
-def _share(found: Findings, metric: str) -> str:
-    done = "kept" if metric.startswith("sufficiency") else "hidden"
-    return f"{found.units} {done}, the highest-ranked first (%)"
+def _share(view: EvaluationView, metric: str) -> str:
+    action = "kept" if metric.startswith("sufficiency") else "hidden"
+    return f"{view.units} {action}, the highest-ranked first (%)"
 
 
-def _caption(found: Findings, metric: str) -> str:
-    return f"{title(metric)}: {found.metrics[metric]['about'].rstrip('.')}."
+def _caption(view: EvaluationView, metric: str) -> str:
+    return f"{title(metric)}: {view.metrics[metric]['about'].rstrip('.')}."

@@ -1,8 +1,7 @@
-"""Maps of a metric by layer and method."""
+"""Heatmaps of a metric by layer and method."""
 
 import numpy as np
 
-from normxlogit.evaluation.report.findings import Findings, title
 from normxlogit.evaluation.report.plots.style import (
     SIZE,
     Figure,
@@ -11,31 +10,32 @@ from normxlogit.evaluation.report.plots.style import (
     shortened,
     text_width,
 )
+from normxlogit.evaluation.report.view import EvaluationView, title
 
 _CELL = 0.52, 0.27
 _WIDEST = 3.6
-"""Up to which width of all names together they are written across, in inches."""
+"""The total width in inches up to which names are written horizontally."""
 _DARK_UP_TO = 0.47
 
 
-def heat(found: Findings, metric: str) -> Figure | None:
-    """A metric's map, layers by methods; None if no method was taken at several layers."""
-    groups = found.by_layer()
-    if metric not in found.metrics or not groups:
+def draw_heatmap(view: EvaluationView, metric: str) -> Figure | None:
+    """Draw a metric, layers by methods; None if no method was evaluated at several layers."""
+    groups = view.by_layer()
+    if metric not in view.metrics or not groups:
         return None
-    layers = sorted({layer for one in groups.values() for layer in one})
+    layers = sorted({layer for names in groups.values() for layer in names})
     values = np.full((len(layers), len(groups)), np.nan)
-    for column, one in enumerate(groups.values()):
-        for layer, name in one.items():
-            if (figure := found.figure(name, metric)) is not None:
-                values[layers.index(layer), column] = figure["value"]
+    for column, names in enumerate(groups.values()):
+        for layer, name in names.items():
+            if (estimate := view.estimate(name, metric)) is not None:
+                values[layers.index(layer), column] = estimate["value"]
     if np.isnan(values).all():
         return None
     labels = [shortened(name) for name in groups]
     longest = max(map(text_width, labels))
     is_across = (longest + 0.15) * len(labels) <= _WIDEST
     width = max(_CELL[0], longest + 0.15 if is_across else 0) * len(labels)
-    better = "higher" if found.metrics[metric]["higher_is_better"] else "lower"
+    better = "higher" if view.metrics[metric]["higher_is_better"] else "lower"
     heading = f"{title(metric)}: {better} is better"
     right = max(0.15, text_width(heading, SIZE + 1) + 0.2 - 0.55 - width)
     top = 0.55 if is_across else 0.4 + longest
@@ -50,7 +50,7 @@ def heat(found: Findings, metric: str) -> Figure | None:
         axes.text(
             column,
             row,
-            found.amount(metric, value),
+            view.amount(metric, value),
             ha="center",
             va="center",
             color="#ffffff" if is_dark else "#000000",
@@ -64,5 +64,5 @@ def heat(found: Findings, metric: str) -> Figure | None:
     axes.set_ylabel("layer")
     inches = drawing.get_size_inches()
     drawing.text(0.1 / inches[0], 1 - 0.07 / inches[1], heading, va="top", fontsize=SIZE + 1)
-    caption = f"{title(metric)} of methods by the layer that they read, brighter being better."
+    caption = f"{title(metric)} of methods by the layer that they read; brighter is better."
     return saved(drawing, f"layers_{metric}", caption)

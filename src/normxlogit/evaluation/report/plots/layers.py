@@ -1,10 +1,10 @@
-"""Evidence alignment over the layers of a model, drawn as the paper draws it."""
+"""The figure of evidence alignment over the layers of a model, as in the paper."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from normxlogit.evaluation.report.findings import SELF
 from normxlogit.evaluation.report.plots.style import SETTINGS, Figure, saved
+from normxlogit.evaluation.report.view import SELF
 from normxlogit.show.plot import new_figure
 
 if TYPE_CHECKING:
@@ -26,13 +26,13 @@ STYLES: Mapping[str, LineStyle] = {
 }
 
 
-def by_layer(name: str, title: str, found: Mapping[str, Any]) -> Figure:
-    """Dot product and average precision over layers, of the readings in `STYLES`.
+def draw_by_layer(name: str, title: str, results: Mapping[str, Any]) -> Figure:
+    """Draw dot product and average precision over layers, for the readings in `STYLES`.
 
     Args:
-        name: of the figure's files.
-        title: what is written over it.
-        found: the figures of a set of tokens, see `blimp.scores.results_of`.
+        name: the name of the figure's files.
+        title: the title of the figure.
+        results: the results for a set of tokens, see `benchmark.scores.build_results`.
 
     Raises:
         MissingExtraError: matplotlib is not installed.
@@ -44,9 +44,9 @@ def by_layer(name: str, title: str, found: Mapping[str, Any]) -> Figure:
     with rc_context(SETTINGS):
         drawing = new_figure(8.4, 3.6)
         panels = drawing.subplots(1, 2)
-        names = [name for name in STYLES if name in found["dot_product"]]
+        names = [name for name in STYLES if name in results["dot_product"]]
         for axes, metric in zip(panels, ("dot_product", "average_precision"), strict=True):
-            lines = {name: found[metric][name]["mean"] for name in names}
+            lines = {name: results[metric][name]["mean"] for name in names}
             draw_lines(axes, range(1, 1 + len(lines[SELF])), lines, STYLES)
             axes.set_title(metric.replace("_", " "), loc="left")
             axes.set_xlabel("layer")
@@ -61,7 +61,7 @@ def draw_lines(
     lines: Mapping[str, Sequence[float]],
     styles: Mapping[str, LineStyle],
 ) -> None:
-    """A line with markers for each name, NormXLogit's so that it is found first."""
+    """Draw a line with markers for each name, and emphasise NormXLogit's."""
     for name, values in lines.items():
         label, color, marker = styles[name]
         is_ours = name == SELF
@@ -79,7 +79,7 @@ def draw_lines(
 
 
 def finish(drawing: "Drawing", axes: "Axes", title: str) -> None:
-    """The title over a figure, and below it what the lines of its panels are."""
+    """Add the title above a figure, and the legend of its panels below."""
     drawing.suptitle(title, x=0.01, ha="left", fontweight="bold")
     drawing.legend(
         *axes.get_legend_handles_labels(),

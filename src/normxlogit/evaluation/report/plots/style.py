@@ -1,4 +1,4 @@
-"""The look of a report's figures, on paper white and, within a page, on light and dark."""
+"""The style of a report's figures, on white in files, and on light or dark within a page."""
 
 import io
 import re
@@ -8,7 +8,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from normxlogit.evaluation.method_specs import RANDOM
-from normxlogit.evaluation.report.findings import BASELINE, SELF, Findings
+from normxlogit.evaluation.report.view import BASELINE, SELF, EvaluationView
 from normxlogit.show import phrases
 from normxlogit.show.plot import new_figure
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure as Drawing
 
 SIZE = 9.0
-"""Of letters, in points."""
+"""The font size in points."""
 INK, GROUND, GRID = "#1b1f24", "#fffffe", "#8c959e"
 _FAMILIES = {
     "head on top": "#2a78d6",
@@ -62,10 +62,10 @@ class Figure:
     """A drawn figure.
 
     Attributes:
-        name: of its files, without the ending.
-        caption: what it shows, as plain text.
-        svg: on white.
-        png: the same, 150 dots an inch.
+        name: the name of its files, without suffix.
+        caption: its description, as plain text.
+        svg: the SVG file, on white.
+        png: the PNG file, at 150 dots per inch.
     """
 
     name: str
@@ -74,10 +74,12 @@ class Figure:
     png: bytes
 
     def inline(self) -> str:
-        """The SVG's element for a page: without ground, and with ink of the page's colour.
+        """The SVG element for a page: transparent, and drawn in the page's text colour.
 
-        What its parts are called is preceded by the figure's name, for others are on that page.
+        Ids are prefixed with the figure's name, as other figures on the page have the same ones.
         """
+        # Strings suffice: matplotlib writes this file, `INK` and `GROUND` are colours that nothing
+        # else in it has, and letters are paths, so that labels stand in comments only.
         start = self.svg.index("<svg")
         svg = self.svg[start:].replace(INK, "currentColor").replace(GROUND, "none")
         svg = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{self.name}-", svg)
@@ -89,14 +91,14 @@ class Figure:
 
 @dataclass(frozen=True)
 class Look:
-    """How a method is drawn, alike in all figures.
+    """How a method is drawn in all figures.
 
     Attributes:
         label: its name, shortened.
-        color: that of its family.
-        dashes: of its line, lengths in widths; () for none.
-        marker: its sign.
-        strong: whether it is drawn so that it is found first.
+        color: the colour of its family.
+        dashes: the dash pattern of its line, in line widths; () for a solid line.
+        marker: its marker.
+        strong: whether it is emphasised.
     """
 
     label: str
@@ -107,49 +109,49 @@ class Look:
 
     @property
     def width(self) -> float:
-        """Of its line, in points."""
+        """The width of its line in points."""
         return 2.2 if self.strong else 1.2
 
 
-def looks(found: Findings, names: list[str]) -> Mapping[str, Look]:
-    """How each method is drawn: colours tell families, lines and signs the methods of one."""
+def method_looks(view: EvaluationView, names: list[str]) -> Mapping[str, Look]:
+    """Choose the look of each method: a colour per family, lines and markers within it."""
     seen: dict[str, int] = {}
     labels: dict[str, str] = {}
-    given = {}
+    looks_of = {}
     for name in names:
-        method, family = found.methods[name]["method"], found.methods[name]["family"]
+        method, family = view.methods[name]["method"], view.methods[name]["family"]
         number = seen[family] = seen.get(family, -1) + 1
         label = shortened(name)
         while label in labels.values():
             label = f"{label[: _LONGEST - 4]}… {len(labels) + 1}"
         labels[name] = label
         dashes = _DASHES[number % len(_DASHES)]
-        given[name] = Look(
+        looks_of[name] = Look(
             label=label,
             color=_FAMILIES.get(family, _OTHER),
             dashes=_DASHES[1] if method == RANDOM else dashes,
             marker=_MARKERS[number % len(_MARKERS)],
             strong=method == SELF,
         )
-    return given
+    return looks_of
 
 
 def shortened(name: str) -> str:
-    """A name that is not too long, of characters that the figures' font has."""
+    """Shorten a name, and escape characters that the figures' font may lack."""
     plain = phrases.one_line(name).encode("ascii", "backslashreplace").decode()
     return phrases.shortened(plain, _LONGEST)
 
 
-def families(found: Findings, names: list[str]) -> list[tuple[str, str]]:
-    """The families of methods and their colours."""
-    present = [found.methods[name]["family"] for name in names]
-    known = [(name, color) for name, color in _FAMILIES.items() if name in present]
+def families(view: EvaluationView, names: list[str]) -> list[tuple[str, str]]:
+    """The families of these methods with their colours."""
+    present = [view.methods[name]["family"] for name in names]
+    listed = [(name, color) for name, color in _FAMILIES.items() if name in present]
     others = [name for name in dict.fromkeys(present) if name not in _FAMILIES]
-    return known + [(name, _OTHER) for name in others]
+    return listed + [(name, _OTHER) for name in others]
 
 
 def family_key(drawing: "Drawing", entries: list[tuple[str, str]], left: float) -> None:
-    """The families' colours in a row or two at the foot of a figure, from `left` inches on."""
+    """Draw the legend of families at the bottom of a figure, from `left` inches on."""
     width, height = drawing.get_size_inches()
     x, y = left, 0.08 + 0.16 * (rows_of(entries, width - left) - 1)
     for name, color in entries:
@@ -164,7 +166,7 @@ def family_key(drawing: "Drawing", entries: list[tuple[str, str]], left: float) 
 
 
 def rows_of(entries: list[tuple[str, str]], width: float) -> int:
-    """How many rows the families' names take."""
+    """The number of rows that the legend of families takes in a width in inches."""
     rows, x = 1, 0.0
     for name, _ in entries:
         if x > 0 and x + _entry(name) > width:
@@ -179,7 +181,7 @@ def _entry(name: str) -> float:
 
 @cache
 def text_width(text: str, size: float = SIZE, strong: bool = False) -> float:
-    """How wide a text is, in inches."""
+    """The width of a text in inches."""
     from matplotlib.font_manager import FontProperties
     from matplotlib.textpath import TextPath
 
@@ -190,9 +192,9 @@ def text_width(text: str, size: float = SIZE, strong: bool = False) -> float:
 def panel(
     width: float, height: float, left: float, right: float, bottom: float, top: float
 ) -> tuple["Drawing", "Axes"]:
-    """A figure with one panel of that size, and so much room around it, all in inches."""
+    """Make a figure with one panel of this size and these margins, all in inches."""
     drawing = new_figure(left + width + right, bottom + height + top)
-    drawing.set_layout_engine("none")
+    drawing.set_layout_engine("none")  # sizes are computed, so that labels fit in the margins
     whole = drawing.get_size_inches()
     axes = drawing.add_axes(
         (left / whole[0], bottom / whole[1], width / whole[0], height / whole[1])
@@ -201,7 +203,7 @@ def panel(
 
 
 def saved(drawing: "Drawing", name: str, caption: str) -> Figure:
-    """A figure in both formats, the same bytes for the same figure."""
+    """Save a figure in both formats, deterministically."""
     svg, png = io.StringIO(), io.BytesIO()
     drawing.savefig(svg, format="svg", metadata={"Date": None})
     drawing.savefig(png, format="png", dpi=150)

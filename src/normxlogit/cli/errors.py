@@ -1,0 +1,72 @@
+"""How commands fail: one line on standard error, and an exit code."""
+
+import contextlib
+import logging
+import os
+import sys
+import warnings
+from collections.abc import Iterator
+
+import typer
+
+from normxlogit.errors import NormXLogitError
+
+
+@contextlib.contextmanager
+def reporting(debug: bool) -> Iterator[None]:
+    """Turn every error into one line and an exit code; with `debug`, let unexpected ones through.
+
+    Exit codes: 1 for errors and broken pipes, 2 for wrong usage (by typer), 130 for an interrupt.
+    """
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise typer.Exit(130) from None
+    except BrokenPipeError:
+        # Python flushes standard output once more at exit, and would complain of the pipe again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise typer.Exit(1) from None
+    except (typer.Exit, typer.BadParameter):
+        raise
+    except Exception as error:
+        if debug:
+            raise
+        if isinstance(error, NormXLogitError):
+            complain(str(error))
+        else:
+            complain(f"{type(error).__name__}: {error} (--debug shows where)")
+        raise typer.Exit(1) from None
+
+
+@contextlib.contextmanager
+def quiet(debug: bool) -> Iterator[None]:
+    """Silence the libraries' logs, warnings and progress bars; print our own warnings in a line.
+
+    With `debug`, change nothing. All settings are restored on exit.
+    """
+    if debug:
+        yield
+        return
+    disabled = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            warnings.filterwarnings("always", module=r"normxlogit\.")
+            warnings.showwarning = lambda message, *_: complain(f"warning: {message}")
+            from transformers.utils import logging as progress
+
+            had_bars = progress.is_progress_bar_enabled()
+            progress.disable_progress_bar()  # type: ignore[no-untyped-call]
+            try:
+                yield
+            finally:
+                if had_bars:
+                    progress.enable_progress_bar()  # type: ignore[no-untyped-call]
+    finally:
+        logging.disable(disabled)
+
+
+def complain(message: str) -> None:
+    """Print a message on standard error, as one line."""
+    typer.echo(f"normxlogit: {' '.join(message.split())}", err=True)

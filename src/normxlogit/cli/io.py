@@ -1,0 +1,187 @@
+"""Texts in, results out: what commands read and write."""
+
+import io
+import json
+import os
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from normxlogit.cli.errors import complain
+from normxlogit.cli.options import Format
+from normxlogit.data.files import write_whole
+from normxlogit.errors import InputError
+
+if TYPE_CHECKING:
+    from normxlogit.results.base import Result
+    from normxlogit.results.text import Failure
+
+FAILURE_SCHEMA = "normxlogit/failure/1"
+
+
+def read_texts(texts: list[str], file: Path | None, example: str) -> list[str]:
+    """Return the texts on the command line, else the text in `file`, else standard input.
+
+    Raises:
+        typer.BadParameter: `texts` and `file` are both there, or neither on a terminal; then the
+            message shows `example`.
+        InputError: a text is not valid UTF-8.
+    """
+    if file is not None and texts:
+        raise typer.BadParameter("give either TEXT or --file, not both.")
+    if file is not None:
+        texts = [read_text(file)]
+    elif not texts and sys.stdin.isatty():
+        raise typer.BadParameter(f"no TEXT. Try: {example}")
+    elif texts in ([], ["-"]):
+        texts = [_decode(sys.stdin.buffer.read(), "standard input")]
+    check_utf8(texts)
+    return list(texts)
+
+
+def check_utf8(texts: Iterable[str]) -> None:
+    """Raise `InputError` if any text was not valid UTF-8."""
+    if not all(map(is_utf8, texts)):
+        raise InputError("TEXT is not valid UTF-8.")
+
+
+def is_utf8(text: str) -> bool:
+    """Whether a text has no lone surrogates, which Python puts for bytes that are not UTF-8."""
+    return not any("\ud800" <= character <= "\udfff" for character in text)
+
+
+def read_text(file: Path) -> str:
+    """Return the text in a UTF-8 file without its final line break.
+
+    Raises:
+        InputError: it cannot be read, or is not text.
+    """
+    try:
+        content = file.read_bytes()
+    except OSError as error:
+        raise InputError(f"cannot read {file}: {error.strerror or error}.") from error
+    return _decode(content, str(file))
+
+
+def _decode(content: bytes, name: str) -> str:
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"{name} is not UTF-8 text (byte {error.start} is {content[error.start]:#04x})."
+        ) from error
+    if "\0" in text:
+        raise InputError(f"{name} is not text: it contains NUL characters.")
+    return text.removesuffix("\n").removesuffix("\r")
+
+
+def check_output(output: Path | None) -> None:
+    """Raise `InputError` if `output` cannot be written, before any work is done for it."""
+    if output is None:
+        if sys.stdout is None:
+            raise InputError("standard output is closed. Name a file with --output.")
+        return
+    if output.is_symlink() or (output.exists() and not output.is_file()):
+        raise InputError(f"cannot write {output}: it is not a plain file.")
+    folder = output.absolute().parent
+    if not folder.is_dir():
+        raise InputError(f"cannot write {output}: there is no folder {folder}.")
+    if not os.access(folder, os.W_OK):
+        raise InputError(f"cannot write {output}: the folder {folder} cannot be written to.")
+
+
+def write_results(
+    results: Iterable["Result | Failure"],
+    output_format: Format,
+    output: Path | None,
+    *,
+    words: bool,
+    special: bool,
+    count: int,
+) -> list["Failure"]:
+    """Print results, or write them to `output`; report failures on standard error.
+
+    Text and JSON are printed as they come; pages and files are written at the end, in one piece.
+
+    Returns:
+        The failures among `results`.
+    """
+    from normxlogit.results.text import Attribution, Failure
+
+    failures: list[Failure] = []
+    kept: list[Result | Failure] = []
+    for position, result in enumerate(results, 1):
+        if isinstance(result, Failure):
+            failures.append(result)
+            complain(f"text {position}: {result.error}" if count > 1 else str(result.error))
+        elif words and isinstance(result, Attribution):
+            result = result.words()
+        if output is None and output_format is not Format.HTML:
+            _print(result, output_format, special, f"{position} of {count}" if count > 1 else None)
+        else:
+            kept.append(result)
+    if kept and (output_format is Format.JSON or len(failures) < len(kept)):
+        write_text(_join(kept, output_format, special), output)
+    elif output is None:
+        sys.stdout.flush()
+    return failures
+
+
+def write_text(text: str, output: Path | None) -> None:
+    """Write `text` to a file, or print it."""
+    if output is None:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    else:
+        write_whole(output, text)
+
+
+def _print(
+    result: "Result | Failure", output_format: Format, special: bool, heading: str | None
+) -> None:
+    from rich.console import Console
+
+    from normxlogit.results.text import Failure
+    from normxlogit.show.terminal import render
+
+    if output_format is Format.JSON:
+        sys.stdout.write(_json(result))
+        sys.stdout.flush()
+    elif not isinstance(result, Failure):
+        console = Console()
+        if heading:
+            console.rule(heading, align="left", style="dim")
+        console.print(render(result, special=special))
+
+
+def _join(results: list["Result | Failure"], output_format: Format, special: bool) -> str:
+    from normxlogit.results.text import Failure
+    from normxlogit.show.html import page
+    from normxlogit.show.terminal import plain
+
+    if output_format is Format.HTML:
+        return page(results, special=special)
+    if output_format is Format.JSON:
+        return "".join(_json(result) for result in results)
+    explained = [result for result in results if not isinstance(result, Failure)]
+    return "\n".join(plain(result, special=special) + "\n" for result in explained)
+
+
+def _json(result: "Result | Failure") -> str:
+    from normxlogit.results.text import Failure
+
+    if isinstance(result, Failure):
+        data = {"schema": FAILURE_SCHEMA, "item": result.item, "error": str(result.error)}
+    else:
+        data = result.to_dict()
+    return json.dumps(data, ensure_ascii=False) + "\n"
+
+
+def use_utf8() -> None:
+    """Write UTF-8 to pipes and files, and "?" for what a terminal cannot show."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(encoding=None if stream.isatty() else "utf-8", errors="replace")

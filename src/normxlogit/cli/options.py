@@ -1,0 +1,102 @@
+"""The options that several commands share, as typer declares them, and how they are parsed."""
+
+from enum import Enum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from normxlogit.data.option_values import parse_option
+
+
+class Format(str, Enum):
+    """How results are written."""
+
+    TEXT = "text"
+    JSON = "json"
+    HTML = "html"
+
+
+class Long(str, Enum):
+    """How a text over the model's limit is handled."""
+
+    ERROR = "error"
+    TRUNCATE = "truncate"
+    WINDOW = "window"
+
+
+Method = Annotated[
+    str, typer.Option(help="normxlogit, or one to compare it with: see 'normxlogit methods'.")
+]
+Model = Annotated[
+    str,
+    typer.Option(
+        "--model",
+        "-m",
+        help="A model on the Hugging Face Hub, or a folder; 'demo' comes with this package.",
+    ),
+]
+Contrast = Annotated[
+    str | None,
+    typer.Option(metavar="LABEL", help="Explain the target rather than this label."),
+]
+Readout = Annotated[
+    str | None,
+    typer.Option(
+        help="The number read from the head: logit, margin, logprob, centered; for a regression "
+        "closeness, distance."
+    ),
+]
+Threshold = Annotated[
+    float,
+    typer.Option(
+        min=0.0,
+        max=1.0,
+        help="For multi-label models: the probability from which a label is predicted.",
+    ),
+]
+Words = Annotated[
+    bool, typer.Option("--words/--tokens", help="Score words, or the model's tokens.")
+]
+Revision = Annotated[str | None, typer.Option(help="The model's branch, tag or commit on the Hub.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
+Dtype = Annotated[str, typer.Option(help="Of the weights: auto, float32, bfloat16 or float16.")]
+GgufFile = Annotated[
+    str | None,
+    typer.Option("--gguf-file", metavar="NAME", help="Which of the model's GGUF files to load."),
+]
+TrustRemoteCode = Annotated[
+    bool, typer.Option("--trust-remote-code", help="Run code that comes with the model.")
+]
+Output = Annotated[
+    Path | None,
+    typer.Option("--output", "-o", help="Write to this file, completely or not at all."),
+]
+OutputFormat = Annotated[
+    Format, typer.Option("--format", help="json writes one object per line; html writes a page.")
+]
+Debug = Annotated[
+    bool, typer.Option("--debug", help="Show tracebacks, and what the libraries log.")
+]
+
+
+def one_or_several(targets: list[str] | None) -> str | list[str] | None:
+    """Return a single target bare, so that the result has no target axis."""
+    if not targets:
+        return None
+    return targets[0] if len(targets) == 1 else targets
+
+
+def parse_options(assignments: list[str]) -> dict[str, Any]:
+    """Parse NAME=VALUE assignments into options by name, see `parse_option`."""
+    options = {}
+    for assignment in assignments:
+        name, equals, value = assignment.partition("=")
+        if not equals or not name.isidentifier():
+            raise typer.BadParameter(
+                f"--option takes NAME=VALUE, such as norm=word; got {assignment!r}."
+            )
+        if name in options:
+            raise typer.BadParameter(f"--option {name} is given twice.")
+        options[name] = parse_option(value)
+    return options

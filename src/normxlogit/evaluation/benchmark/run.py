@@ -1,0 +1,194 @@
+"""Run a benchmark, from its data to a folder of results, or resume it."""
+
+import json
+import platform
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from normxlogit.data.files import write_whole
+from normxlogit.data.location import here
+from normxlogit.data.progress import Meter
+from normxlogit.errors import OptionError
+from normxlogit.evaluation.benchmark.cases import RULES, Case, halves, read_cases
+from normxlogit.evaluation.benchmark.readings import (
+    Item,
+    check_model,
+    group_by_words,
+    make_items,
+    read,
+    supported_methods,
+)
+from normxlogit.evaluation.plan import check_number
+from normxlogit.extras import require, versions
+from normxlogit.tasks.explainer import ModelExplainer
+from normxlogit.tasks.fingerprint import model_of
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from normxlogit.evaluation.checkpoint import Checkpoint
+
+BENCHMARK = "blimp"
+OPTIONS = ("limit", "seed")
+"""The options of a benchmark, beside the model, the data and the folder."""
+SCHEMA, RESULTS, SCORES = "normxlogit/blimp/1", "results.json", "scores.parquet"
+_FURTHER = ("numpy", "tokenizers")
+
+
+def check_benchmark(name: object, options: Mapping[str, object]) -> None:
+    """Check the name of a benchmark and its options.
+
+    Raises:
+        OptionError: there is no such benchmark or option, or an option is out of range.
+    """
+    if name != BENCHMARK:
+        raise OptionError(f"benchmark must be {BENCHMARK}, got {name!r}.")
+    further = [option for option in options if option not in OPTIONS]
+    if further:
+        raise OptionError(
+            f"benchmark {name!r} takes {' and '.join(OPTIONS)} beside model and data. Leave out "
+            f"{', '.join(further)}."
+        )
+    _check_numbers(**options)
+
+
+def blimp(
+    explainer: ModelExplainer,
+    source: str | Path,
+    output: str | Path | None = None,
+    *,
+    limit: int | None = None,
+    seed: int = 0,
+    name: str | None = None,
+    progress: bool = False,
+) -> dict[str, Any]:
+    """Compare scores with the evidence of BLiMP: experiment 2 of Abbasi et al. 2025.
+
+    The cases are those of the test half of each paradigm, see `halves`, whatever `seed` is. A run
+    into a folder resumes one that was stopped there, and returns the results of one that finished.
+
+    Args:
+        explainer: the explainer of a masked or a causal language model.
+        source: BLiMP's folder, local or in a store, or the id of the data set on the Hub, such as
+            "nyu-mll/blimp"; see `read_cases`.
+        output: the folder on this machine for results.json, scores.parquet, report.md and figures/.
+            Without it nothing is written.
+        limit: the number of cases of each paradigm; all by default.
+        seed: of random scores and the bootstrap.
+        name: the name of the model; the explainer's name by default.
+        progress: show progress if standard error is a terminal.
+
+    Returns:
+        The content of results.json, as plain data for JSON: see docs/evaluate.md.
+
+    Raises:
+        InputError: the data cannot be read or a row is no pair; no case can be asked, or all hold
+            nothing but evidence; a text is too long for the model; the folder belongs to another
+            run, is in use, or cannot be written to.
+        OptionError: limit or seed is out of range.
+        ModelError: the model is neither a masked nor a causal language model, or its layers cannot
+            be read; the tokenizer has no mask token, ends texts with a special one, or has no
+            character offsets.
+        MissingExtraError: the extra `evaluate` is not installed.
+    """
+    for module in ("pyarrow", "filelock", "scipy", "matplotlib"):
+        require(module, "evaluate")
+    from normxlogit.evaluation.benchmark.scores import build_results
+    from normxlogit.evaluation.checkpoint import Checkpoint, parquet
+    from normxlogit.evaluation.report import write_evidence
+
+    _check_numbers(limit, seed)
+    check_model(explainer)
+    folder = None if output is None else here(output)
+    cases, data = _cases(source, limit)
+    items = make_items(cases, explainer)
+    methods, failed = supported_methods(explainer, items[0])
+    settings = {
+        "benchmark": BENCHMARK,
+        "model": model_of(explainer) | {"name": name or explainer.name},
+        "data": data,
+        "limit": limit,
+        "seed": seed,
+    }
+    used = {**versions(*_FURTHER), "python": platform.python_version()}
+    with ExitStack() as stack:
+        checkpoint = None
+        if folder is not None:
+            checkpoint = stack.enter_context(Checkpoint(folder, {**settings, "versions": used}))
+            if (folder / RESULTS).exists():
+                checkpoint.finish()
+                finished: dict[str, Any] = json.loads((folder / RESULTS).read_text("utf-8"))
+                return finished
+        scores = _scores(explainer, items, methods, seed, checkpoint, progress=progress)
+        results = {
+            "schema": SCHEMA,
+            "settings": settings,
+            "versions": used,
+            "task": explainer.task.value,
+            "test_cases": _by_paradigm(cases),
+            "asked": _by_paradigm([item.case for item in items]),
+            "failed": failed,
+            **build_results(scores, seed),
+        }
+        if folder is not None and checkpoint is not None:
+            write_whole(folder / SCORES, parquet(scores))
+            write_evidence(folder, results)
+            write_whole(folder / RESULTS, json.dumps(results, indent=2) + "\n")
+            checkpoint.finish()
+    return results
+
+
+def _scores(
+    explainer: ModelExplainer,
+    items: Sequence[Item],
+    methods: Sequence[str],
+    seed: int,
+    checkpoint: "Checkpoint | None",
+    *,
+    progress: bool,
+) -> "pa.Table":
+    """Make the records of all items, in their order, except those in a checkpoint."""
+    import pyarrow as pa
+
+    from normxlogit.evaluation.benchmark.scores import score_items
+
+    groups = group_by_words(items)
+    parts = [table for table, _ in checkpoint.parts()] if checkpoint else []
+    done, tokens = sum(len(numbers) for numbers in groups[: len(parts)]), 0
+    with Meter(len(items), done, tokens, shown=progress) as meter:
+        for numbers in groups[len(parts) :]:
+            reads = read(explainer, [items[n] for n in numbers], methods)
+            part = score_items(items, numbers, reads, seed)
+            if checkpoint:
+                checkpoint.save(len(parts), part, {})
+            parts.append(part)
+            done += len(numbers)
+            tokens += sum(len(readings.evidence) for readings in reads)
+            meter.show(done, tokens)
+    scores = pa.concat_tables(parts)
+    return scores.take(np.argsort(scores["case"].to_numpy(), kind="stable"))
+
+
+def _check_numbers(limit: object = None, seed: object = 0) -> None:
+    check_number("limit", limit, optional=True)
+    check_number("seed", seed, least=0)
+
+
+def _by_paradigm(cases: Sequence[Case]) -> dict[str, int]:
+    counts = Counter(case.paradigm for case in cases)
+    return {paradigm: counts[paradigm] for paradigm in RULES}
+
+
+def _cases(source: str | Path, limit: int | None) -> tuple[list[Case], dict[str, Any]]:
+    """Read the first cases of each paradigm's test half, and what identifies the data."""
+    cases, data = list[Case](), dict[str, Any]()
+    for paradigm in RULES:
+        pairs, data[paradigm] = read_cases(source, paradigm)
+        _, test = halves(pairs)
+        cases += test[:limit]
+    return cases, data

@@ -1,0 +1,58 @@
+"""Checks of texts and tokenizers before anything is encoded."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from normxlogit.errors import InputError, ModelError, OptionError
+
+LONG = ("error", "truncate", "window")
+"""What to do with a text that is over the model's limit."""
+
+
+def check_long(long: str) -> None:
+    """Raise `OptionError` unless `long` is one of `LONG`."""
+    if long not in LONG:
+        raise OptionError(f"long must be one of {', '.join(LONG)}; got {long!r}.")
+
+
+def check_text(parts: Sequence[Any], is_split: bool) -> None:
+    """Raise `InputError` unless the parts are texts (or lists of words) that are not blank."""
+    for part in parts:
+        if is_split and (isinstance(part, str) or not isinstance(part, Sequence)):
+            raise InputError(
+                f"with is_split_into_words a text is a list of words; got {type(part).__name__}."
+            )
+        pieces = part if is_split else [part]
+        for piece in pieces:
+            if not isinstance(piece, str):
+                raise InputError(f"expected text, got {type(piece).__name__}: {piece!r:.80}.")
+        if not any(piece.strip() for piece in pieces):
+            raise InputError("the text is empty or blank, so there is nothing to explain.")
+
+
+def check_same_vocabulary(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel) -> None:
+    """Raise `ModelError` unless tokenizer and model have vocabularies of about the same size.
+
+    Every token needs an embedding. Embeddings without a token are padding, up to a multiple that
+    is fast to multiply by, and so must be few.
+    """
+    rows, size = model.config.get_text_config().vocab_size, len(tokenizer)
+    if size > rows or size < 0.9 * rows:
+        raise ModelError(
+            f"the tokenizer has {size} tokens and the model {rows}, so they do not belong "
+            "together. Load both from the same place, or give tensors to normxlogit.attribute."
+        )
+
+
+def max_length(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel) -> int | None:
+    """Return the most tokens that tokenizer and model both accept; None if neither has a limit."""
+    stated = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    table = getattr(getattr(model.base_model, "embeddings", None), "position_embeddings", None)
+    rows, padding = (getattr(table, name, None) for name in ("num_embeddings", "padding_idx"))
+    # RoBERTa counts positions from padding_idx + 1, so the table's first rows are never used.
+    usable = rows if rows is None or padding is None else rows - padding - 1
+    limits = (stated, usable, tokenizer.model_max_length)
+    # Tokenizers without a limit say 10**30.
+    return min((n for n in limits if isinstance(n, int) and 0 < n < 10**9), default=None)
