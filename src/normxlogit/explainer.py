@@ -97,30 +97,30 @@ class Explainer(ModelExplainer):
             NormXLogitError: Ray cannot go on.
         """
         from normxlogit.corpus.explain import Question
-        from normxlogit.corpus.job import job_of
-        from normxlogit.corpus.run import each, workers_of, write
+        from normxlogit.corpus.job import make_job
+        from normxlogit.corpus.run import explain_each, find_workers, write_shards
         from normxlogit.data.rows import Columns
 
-        job = job_of(
+        job = make_job(
             Columns(text, pair, id, label),
             Question(
-                target, contrast, method, layer, readout, threshold, long, batch_size, options
+                target, contrast, method, layer, readout, threshold, options, long, batch_size
             ),
             hashed=hash,
             float16=float16,
             strict=strict,
         )
-        cluster = workers_of(engine, workers, gpus_per_worker)
+        ray_workers = find_workers(engine, workers, gpus_per_worker)
         if output is None:
-            if cluster is not None:
+            if ray_workers is not None:
                 raise OptionError('engine="ray" writes files. Name an output folder.')
-            return each(self, source, job, subset=subset, split=split)
+            return explain_each(self, source, job, subset=subset, split=split)
         if not isinstance(source, (str, Path)):
             raise OptionError(
                 "rows that are not in a file or data set cannot be found again when a run goes on. "
                 "Write them to a file first, or leave out output for an iterator."
             )
-        return write(
+        return write_shards(
             self,
             source,
             output,
@@ -128,7 +128,7 @@ class Explainer(ModelExplainer):
             subset=subset,
             split=split,
             progress=progress,
-            cluster=cluster,
+            workers=ray_workers,
         )
 
     def evaluate(
@@ -196,7 +196,7 @@ class Explainer(ModelExplainer):
             ModelError: the model is not a classifier or regression of texts.
             MissingExtraError: a package of the extra `evaluate` is not installed.
         """
-        from normxlogit.data.location import here
+        from normxlogit.data.location import local_folder
         from normxlogit.data.rows import Columns
         from normxlogit.extras import require
 
@@ -231,7 +231,7 @@ class Explainer(ModelExplainer):
             source,
             Columns(text, pair, None, label),
             plan,
-            output=None if output is None else here(output),
+            output=None if output is None else local_folder(output),
             subset=subset,
             split=split,
             progress=progress,

@@ -10,9 +10,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from normxlogit import Explainer, InputError
+from normxlogit import (
+    Explainer,
+    InputError,
+    NormXLogitError,
+    OptionError,
+    UnsupportedHeadError,
+)
 from normxlogit.corpus import shards
+from normxlogit.corpus.ray import pack_error, unpack_error
 from normxlogit.data.formats import FORMATS
+from normxlogit.data.rows import BrokenFileError
 from tests.helpers.corpora import (
     TEXTS,
     WRITERS,
@@ -204,3 +212,16 @@ def open_source_rows(folder: Path) -> list[str | None]:
     found = [row.text for row in source.rows(Columns(), strict=False)]
     assert "after 2000 rows" in source.broken["a.parquet"]
     return found
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (BrokenFileError("cannot read a.csv: it is UTF-16"), InputError),
+        (OptionError("there is no layer 9"), OptionError),
+        (UnsupportedHeadError("not of one token"), UnsupportedHeadError),
+    ],
+)
+def test_a_worker_sends_its_error(error: NormXLogitError, kind: type[NormXLogitError]) -> None:
+    received = unpack_error(json.loads(json.dumps(pack_error(error))))
+    assert (type(received), str(received)) == (kind, str(error))

@@ -26,7 +26,7 @@ from normxlogit import Explainer, InputError, MissingExtraError, cli
 from normxlogit.corpus import shards, summary
 from normxlogit.corpus.folder import Folder
 from normxlogit.data.formats import FORMATS
-from normxlogit.data.location import Remote, location, shown
+from normxlogit.data.location import Remote, locate, redacted
 from tests.helpers.corpora import (
     SLOW_WRITING,
     TEXTS,
@@ -156,7 +156,10 @@ def test_every_format(end: str, explainer: Explainer, bucket: Bucket, tmp_path: 
     explainer.corpus(source, tmp_path / "out")
     found = explainer.corpus(uri, bucket.uri("some/where/out"))
     assert str(found) == f"14 rows, 0 errors; in s3://{bucket.name}/some/where/out"
-    assert bucket.list("some/where/out") == ["manifest.json", *(shards.name_of(n) for n in (0, 1))]
+    assert bucket.list("some/where/out") == [
+        "manifest.json",
+        *(shards.file_name(n) for n in (0, 1)),
+    ]
     assert_same_output(bucket.download("some/where/out", tmp_path / "got"), tmp_path / "out")
     assert bucket.get(f"in/{source.name}") == source.read_bytes()
     one, other = list(explainer.corpus(source)), list(explainer.corpus(uri))
@@ -201,7 +204,7 @@ def test_a_run_goes_on_where_it_was(
     close = shards.Writer.close
     for stopped_at in (0, 3, 8):
 
-        def closed(self: Any, note: Any, stop: str = shards.name_of(stopped_at)) -> None:
+        def closed(self: Any, note: Any, stop: str = shards.file_name(stopped_at)) -> None:
             if self.path.name == stop:
                 raise StopError
             close(self, note)
@@ -209,7 +212,7 @@ def test_a_run_goes_on_where_it_was(
         monkeypatch.setattr(shards.Writer, "close", closed)
         with pytest.raises(StopError):
             explainer.corpus(uri, out)
-        expected = ["manifest.json", *map(shards.name_of, range(stopped_at))]
+        expected = ["manifest.json", *map(shards.file_name, range(stopped_at))]
         assert bucket.list("out") == expected
         assert json.loads(bucket.get("out/manifest.json"))["state"] == "unfinished"
     monkeypatch.setattr(shards.Writer, "close", close)
@@ -398,7 +401,7 @@ def test_a_connection_that_breaks_off(
 
 def test_large_files_are_whole(bucket: Bucket) -> None:
     content = random.Random(1).randbytes(25_000_000)
-    location(bucket.uri("large")).write(content)  # type: ignore[union-attr]
+    locate(bucket.uri("large")).write(content)  # type: ignore[union-attr]
     assert bucket.get("large") == content
     assert bucket.unfinished() == 0
 
@@ -427,14 +430,16 @@ def test_where_half_a_file_could_be_seen(tmp_path: Path) -> None:
 
 
 def test_uris() -> None:
-    assert shown("s3://me:pass@bucket/a b?region=x") == "s3://me@bucket/a b"
-    assert shown("s3://me:pa/ss@bucket/a@b") == "s3://me@bucket/a@b"
-    assert shown("hdfs://there:8020/a@b") == "hdfs://there:8020/a@b"
-    assert shown("abfss://box@me.dfs.core.windows.net/a") == "abfss://box@me.dfs.core.windows.net/a"
-    assert shown("a?b") == "a?b"
-    assert location("file:///tmp/a%20b") == Path("/tmp/a b")
-    assert location("a/b.csv") == Path("a/b.csv")
-    inside = location("gs://anonymous@bucket/a/?scheme=https") / "b c.csv"
+    assert redacted("s3://me:pass@bucket/a b?region=x") == "s3://me@bucket/a b"
+    assert redacted("s3://me:pa/ss@bucket/a@b") == "s3://me@bucket/a@b"
+    assert redacted("hdfs://there:8020/a@b") == "hdfs://there:8020/a@b"
+    assert (
+        redacted("abfss://box@me.dfs.core.windows.net/a") == "abfss://box@me.dfs.core.windows.net/a"
+    )
+    assert redacted("a?b") == "a?b"
+    assert locate("file:///tmp/a%20b") == Path("/tmp/a b")
+    assert locate("a/b.csv") == Path("a/b.csv")
+    inside = locate("gs://anonymous@bucket/a/?scheme=https") / "b c.csv"
     assert isinstance(inside, Remote)
     assert (inside.path, inside.name, inside.suffix) == ("bucket/a/b c.csv", "b c.csv", ".csv")
     assert inside.uri == "gs://anonymous@bucket/a/b%20c.csv?scheme=https"
@@ -478,7 +483,7 @@ def test_ray(
     explainer.corpus(uri, tmp_path / "whole", id="id")
     explainer.corpus(uri, out, id="id")
     for number in (0, 3, 4, 7, 8):
-        bucket.delete(f"out/{shards.name_of(number)}")
+        bucket.delete(f"out/{shards.file_name(number)}")
     manifest = json.loads(bucket.get("out/manifest.json")) | {"state": "unfinished"}
     bucket.put("out/manifest.json", json.dumps(manifest).encode())
     monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")

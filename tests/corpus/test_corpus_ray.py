@@ -17,7 +17,8 @@ from typer.testing import CliRunner
 
 from normxlogit import Explainer, InputError, ModelError, OptionError, cli
 from normxlogit.corpus import shards
-from normxlogit.corpus.folder import Folder, Progress
+from normxlogit.corpus.folder import Folder
+from normxlogit.corpus.progress import Progress
 from tests.helpers.corpora import (
     TEXTS,
     StopError,
@@ -68,7 +69,7 @@ def test_the_shards_are_those_of_the_local_engine(
     local = explainer.corpus(data, tmp_path / "local", **options)
     ours = explainer.corpus(data, tmp_path / "ray", **options, **RAY)
     assert_same_output(tmp_path / "ray", tmp_path / "local")
-    assert [Path(path).name for path in ours.shards] == [shards.name_of(n) for n in range(9)]
+    assert [Path(path).name for path in ours.shards] == [shards.file_name(n) for n in range(9)]
     assert (ours.rows, ours.errors, ours.records) == (86, local.errors, local.records)
     assert ours.errors == local.errors
     assert ours.errors.keys() > {"null", "broken_row", "too_long", "undecodable"}
@@ -182,7 +183,7 @@ def test_what_a_worker_cannot_write_is_one_line(explainer: Explainer, tmp_path: 
     cannot_close = tmp_path / "out" / "shard-00000.parquet"
 
     class Blocked(Folder):
-        def __enter__(self) -> Folder:
+        def __enter__(self) -> "Blocked":
             super().__enter__()
             cannot_close.mkdir()
             return self

@@ -104,14 +104,14 @@ def test_other_settings_are_refused(explainer: Explainer, tmp_path: Path) -> Non
 
 
 def test_one_weight_makes_another_model(explainer: Explainer, model: Path) -> None:
-    from normxlogit.tasks.fingerprint import model_of
+    from normxlogit.tasks.fingerprint import model_fingerprint
 
     same = Explainer.from_pretrained(str(model))
     same.explain(["one", "one two three"])
-    assert model_of(same)["sha256"] == model_of(explainer)["sha256"]
+    assert model_fingerprint(same)["sha256"] == model_fingerprint(explainer)["sha256"]
     parameter: Any = next(same.model.parameters())
     parameter.data[0, 0] += 1
-    assert model_of(same)["sha256"] != model_of(explainer)["sha256"]
+    assert model_fingerprint(same)["sha256"] != model_fingerprint(explainer)["sha256"]
 
 
 def test_folders_of_something_else_are_refused(explainer: Explainer, tmp_path: Path) -> None:
@@ -156,7 +156,7 @@ def test_a_run_goes_on_where_it_was(
     out = tmp_path / "out"
     for stopped_at in range(6):
 
-        def closed(self: Any, note: Any, stop: str = shards.name_of(stopped_at)) -> None:
+        def closed(self: Any, note: Any, stop: str = shards.file_name(stopped_at)) -> None:
             if self.path.name == stop:
                 raise StopError
             close(self, note)

@@ -59,7 +59,7 @@ def run_of(
     note = json.dumps({"run": "it", "progress": progress, "next": after})
     schema = schema.with_metadata({**schema.metadata, "normxlogit.shard": note})
     columns = {name: [record.get(name) for record in records] for name in schema.names}
-    pq.write_table(pa.table(columns, schema), folder / shards.name_of(0))
+    pq.write_table(pa.table(columns, schema), folder / shards.file_name(0))
     data = {
         "schema": "normxlogit/corpus/1",
         "shard_schema": shards.SCHEMA,
@@ -192,7 +192,7 @@ def test_the_least_count_grows_with_the_records(tmp_path: Path) -> None:
 
 def test_records_are_read_in_pieces(tmp_path: Path) -> None:
     folder = run_of(tmp_path / "out", [record(n) for n in range(3000)])
-    sizes = [len(batch) for batch in tally.batches(shards.paths_in(folder))]
+    sizes = [len(batch) for batch in tally.read_batches(shards.list_paths(folder))]
     assert sum(sizes) == 3000
     assert max(sizes) <= tally.BATCH
 
@@ -393,7 +393,7 @@ def test_what_is_no_run(tmp_path: Path) -> None:
     for options in ({"top": -1}, {"min_count": 0}, {"top": True}):
         with pytest.raises(OptionError, match="must be a number from"):
             summary(folder, **options)
-    path = folder / shards.name_of(0)
+    path = folder / shards.file_name(0)
     whole = path.read_bytes()
     path.unlink()
     with pytest.raises(InputError, match="lost 1 of its shards"):

@@ -56,7 +56,7 @@ def tokenizer(
         pair="<s> $A </s> $B </s>",
         special_tokens=[("<s>", 0), ("</s>", 2)],
     )
-    named = {
+    defaults = {
         "bos_token": "<s>",
         "pad_token": "<pad>",
         "eos_token": "</s>",
@@ -66,16 +66,16 @@ def tokenizer(
         "model_max_length": 64,
     }
     fast: Any = PreTrainedTokenizerFast
-    made: PreTrainedTokenizerBase = fast(
+    trained: PreTrainedTokenizerBase = fast(
         tokenizer_object=inner,
         model_input_names=["input_ids", "attention_mask"],
-        **(named | options),
+        **(defaults | options),
     )
-    return made
+    return trained
 
 
 def _wordpiece() -> Tokenizer:
-    """Short words of the corpus, and all its characters for the others."""
+    """A vocabulary of the short words of the corpus, and of all its characters for the others."""
     normalizer, splitter = normalizers.BertNormalizer(), pre_tokenizers.BertPreTokenizer()
     words = [
         word

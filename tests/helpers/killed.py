@@ -1,4 +1,4 @@
-"""The command, killed again and again."""
+"""A command that is killed again and again."""
 
 import os
 import subprocess
@@ -46,22 +46,22 @@ print(parts())
 def run_killed(
     arguments: Sequence[object], pattern: Path, *, times: int, seed: int, patch: str = ""
 ) -> int:
-    """Begin a command and kill it, so many times; if none, run it to its end.
+    """Start a command and kill it, `times` times; with 0, run it to its end.
 
     Args:
-        arguments: the command's.
-        pattern: of the paths of what it writes one by one. Each time it writes one or two, and is
-            killed at some moment within 50 ms.
-        times: how often.
-        seed: of these moments.
-        patch: code to run before.
+        arguments: the command's arguments.
+        pattern: matches the paths that it writes one by one. Each time it writes one or two, and
+            is killed at a random moment within 50 ms.
+        times: how often to kill it.
+        seed: of the random moments.
+        patch: Python code to run before the command.
 
     Returns:
-        How many paths of that pattern there are after that.
+        How many paths match the pattern at the end.
     """
-    given = (times, seed, pattern, *arguments)
+    script_arguments = (times, seed, pattern, *arguments)
     done = subprocess.run(
-        [sys.executable, "-c", _SCRIPT.format(patch=patch), *map(str, given)],
+        [sys.executable, "-c", _SCRIPT.format(patch=patch), *map(str, script_arguments)],
         env={**os.environ, "PYTHONHASHSEED": str(seed)},
         capture_output=True,
         text=True,

@@ -71,8 +71,8 @@ def test_progressive_inference_ends_where_the_head_reads() -> None:
     ids = torch.tensor([[1, 30, 31, 32, 2]])  # the last one counts as padding
     result = nxl.attribute(model, {"input_ids": ids}, method="progressive_inference")
     assert result.scores[0].isnan().tolist() == [False] * 4 + [True]
-    output = result.prediction[0, int(result.targets[0, 0])]
-    assert float(result.scores[0].nansum()) == pytest.approx(float(output), rel=1e-4)
+    own = result.prediction[0, int(result.targets[0, 0])]
+    assert float(result.scores[0].nansum()) == pytest.approx(float(own), rel=1e-4)
 
 
 def test_progressive_inference_of_a_regression_adds_up_to_its_value() -> None:

@@ -38,12 +38,10 @@ def test_gradient_x_input_is_what_scaling_an_embedding_does(model_type: str) -> 
     inputs = row_of_distinct_tokens(model)
     scores = nxl.attribute(model, inputs, target="all", method="gradient_x_input").scores[0]
     for target in range(3):
-        expected, compared = derivatives(model, inputs, None, target), slice(None)
+        expected, own = derivatives(model, inputs, None, target), slice(None)
         if model_type in ("bart", "t5"):
-            compared = slice(1, -1)  # the decoder begins with the id of one of the others, too
-        np.testing.assert_allclose(
-            scores[target, compared], expected[compared], rtol=1e-3, atol=1e-6
-        )
+            own = slice(1, -1)  # the decoder begins with the id of one of the others, too
+        np.testing.assert_allclose(scores[target, own], expected[own], rtol=1e-3, atol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -103,15 +101,15 @@ class _Only(nn.Module):
         if self.output is None:
             ids = {key: value[None] for key, value in inputs.items()}
             return SequenceClassifierOutput(logits=self.model(**ids).logits)
-        output = self.model(**inputs)
-        logits = output.end_logits if self.output else output.start_logits
+        found = self.model(**inputs)
+        logits = found.end_logits if self.output else found.start_logits
         return SequenceClassifierOutput(logits=logits[..., None])
 
 
 def _span(model: PreTrainedModel, inputs: dict[str, Tensor]) -> tuple[int, int]:
     with torch.no_grad():
-        outputs = model(**inputs)
-    sums: Tensor = (outputs.start_logits[0][:, None] + outputs.end_logits[0]).triu()
+        found = model(**inputs)
+    sums: Tensor = (found.start_logits[0][:, None] + found.end_logits[0]).triu()
     sums = sums.masked_fill(~torch.ones_like(sums, dtype=torch.bool).triu(), -torch.inf)
     best = int(sums.argmax())
     return best // len(sums), best % len(sums)
@@ -153,8 +151,8 @@ def test_readouts_are_of_the_models_own_output(readout: str) -> None:
         "centered": lambda: logits[0] - logits.mean(),
     }[readout]()
     (gradient,) = torch.autograd.grad(value, embeds)
-    result = nxl.attribute(model, inputs, target=0, readout=readout, method="gradient_x_input")
-    torch.testing.assert_close(result.scores, (gradient * embeds).sum(-1).detach())
+    found = nxl.attribute(model, inputs, target=0, readout=readout, method="gradient_x_input")
+    torch.testing.assert_close(found.scores, (gradient * embeds).sum(-1).detach())
 
 
 @pytest.mark.parametrize("model_type", ["bert", "roberta", "llama"])

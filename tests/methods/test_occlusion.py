@@ -32,8 +32,8 @@ def test_occlusion_is_a_loop(model_type: str, replacement: Any) -> None:
             else:
                 changed["input_ids"][0, token] = replacement
             with torch.no_grad():
-                whole = model(**{key: value[row : row + 1] for key, value in inputs.items()}).logits
-                lost = (whole - model(**changed).logits)[0]
+                own = model(**{key: value[row : row + 1] for key, value in inputs.items()}).logits
+                lost = (own - model(**changed).logits)[0]
             torch.testing.assert_close(result.scores[row, :, token], lost, rtol=1e-4, atol=1e-5)
     assert result.scores[~mask[:, None].expand_as(result.scores)].isnan().all()
 
@@ -44,9 +44,9 @@ def test_occlusion_of_units_that_are_given() -> None:
     unit = torch.tensor([[-1, 0, 0, 1, 1, 1, -1]])
     scores = nxl.attribute(model, inputs, method="occlusion", unit=unit, replacement=4).scores[0]
     with torch.no_grad():
-        whole = model(**inputs).logits[0]
+        own = model(**inputs).logits[0]
         changed = inputs["input_ids"].masked_fill(unit == 1, 4)
-        lost = (whole - model(input_ids=changed).logits[0])[whole.argmax()]
+        lost = (own - model(input_ids=changed).logits[0])[own.argmax()]
     torch.testing.assert_close(scores[3:6], (lost / 3).expand(3), rtol=1e-4, atol=1e-6)
     assert scores[1] == scores[2]
     assert scores.isnan().tolist() == [True] + [False] * 5 + [True]
@@ -131,6 +131,6 @@ def test_sentences_of_a_chat_stay_within_messages() -> None:
         {"role": "assistant", "content": "Yes"},
         {"role": "user", "content": "Good"},
     ]
-    result = llm.explain(chat, method="occlusion", unit="sentence", replacement=5).sentences()
-    shown = [t.strip() for t, s in zip(result.tokens, result.special, strict=True) if not s]
+    found = llm.explain(chat, method="occlusion", unit="sentence", replacement=5).sentences()
+    shown = [t.strip() for t, s in zip(found.tokens, found.special, strict=True) if not s]
     assert shown == ["It is bad.", "Is it?", "Yes", "Good"]

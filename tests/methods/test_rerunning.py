@@ -104,10 +104,10 @@ def test_the_users_model_is_the_same_after_a_call_and_a_failure(method: str) -> 
     assert all(module.training for module in model.modules())
     assert keys == [sorted(vars(module)) for module in model.modules()]
     assert hooks == [len(m._forward_hooks) + len(m._forward_pre_hooks) for m in model.modules()]
-    for (name, number, wants, value), (name_after, p) in zip(
+    for (name, number, wants, value), (own, p) in zip(
         before, model.named_parameters(), strict=True
     ):
-        assert (name, number, wants) == (name_after, id(p), p.requires_grad)
+        assert (name, number, wants) == (own, id(p), p.requires_grad)
         assert torch.equal(value, p)
         assert p.grad is None
 
@@ -119,11 +119,11 @@ def test_generated_text_is_explained_as_a_given_one_is(method: str) -> None:
     llm = nxl.Explainer(model, words)
     generated = llm.generate("A great movie", max_new_tokens=3, do_sample=False, method=method)
     ids = [target.id for target in generated.targets]
-    explained = llm.explain("A great movie", target=ids, method=method)
-    np.testing.assert_allclose(generated.scores, explained.scores, rtol=1e-3, atol=1e-5)
+    given = llm.explain("A great movie", target=ids, method=method)
+    np.testing.assert_allclose(generated.scores, given.scores, rtol=1e-3, atol=1e-5)
     with_gradient = llm.explain("A great movie", method=method)
     np.testing.assert_allclose(
-        explained.scores[0, : len(with_gradient)], with_gradient.scores, rtol=1e-3, atol=1e-5
+        given.scores[0, : len(with_gradient)], with_gradient.scores, rtol=1e-3, atol=1e-5
     )
 
 
@@ -238,8 +238,8 @@ def test_batches_as_long_as_wide() -> None:
     inputs = tiny_inputs(model, batch=7, padding=None)
     scores = nxl.attribute(model, inputs, method="gradient_x_input").scores
     for row in range(7):
-        inputs_of_row = {key: value[row : row + 1] for key, value in inputs.items()}
-        alone = nxl.attribute(model, inputs_of_row, method="gradient_x_input").scores[0]
+        own = {key: value[row : row + 1] for key, value in inputs.items()}
+        alone = nxl.attribute(model, own, method="gradient_x_input").scores[0]
         torch.testing.assert_close(scores[row], alone, rtol=1e-4, atol=1e-6)
 
 
@@ -263,8 +263,8 @@ def test_parameters_of_other_classes_stay_what_they_are() -> None:
     inputs = tiny_inputs(model)
     for method in RERUNNING:
         expected = nxl.attribute(plain, inputs, method=method).scores
-        scores = nxl.attribute(model, inputs, method=method).scores
-        torch.testing.assert_close(scores, expected, equal_nan=True, rtol=1e-4, atol=1e-5)
+        found = nxl.attribute(model, inputs, method=method).scores
+        torch.testing.assert_close(found, expected, equal_nan=True, rtol=1e-4, atol=1e-5)
 
 
 def test_decoder_positions_are_named_only_where_they_are_scored() -> None:

@@ -96,8 +96,8 @@ def test_adapters_of_a_bert(mapping: str) -> None:
     saved = ["classifier"] if mapping == "sequence-classification" else ["decoder"]
     with_adapter = adapted(model, lora("query", modules_to_save=saved))
     expected = scores_by_hand(with_adapter.get_base_model(), inputs, mapping)
-    found = nxl.attribute(with_adapter, inputs, **required_options(mapping)).scores
-    torch.testing.assert_close(found, expected, equal_nan=True)
+    scores = nxl.attribute(with_adapter, inputs, **required_options(mapping)).scores
+    torch.testing.assert_close(scores, expected, equal_nan=True)
 
 
 @pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")

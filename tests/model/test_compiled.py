@@ -54,8 +54,8 @@ def test_compiled_models(model_type: str, mapping: str, way: Callable[..., Any])
     before = offloaded_state(compiled)
     for mode in (False, True):
         compiled.train(mode)
-        found = nxl.attribute(compiled, inputs, **required_options(mapping))
-        torch.testing.assert_close(found.scores, expected, equal_nan=True)
+        result = nxl.attribute(compiled, inputs, **required_options(mapping))
+        torch.testing.assert_close(result.scores, expected, equal_nan=True)
     compiled.eval()
     assert_unchanged(before, compiled)
 
@@ -65,8 +65,8 @@ def test_compiled_models_generate(way: Callable[..., Any]) -> None:
     model = random_model("llama")
     bare = nxl.Explainer(copy.deepcopy(model), WORDS).generate(PROMPT, max_new_tokens=3)
     explainer = nxl.Explainer(way(model), WORDS)
-    found = explainer.generate(PROMPT, max_new_tokens=3)
-    np.testing.assert_allclose(found.scores, bare.scores, rtol=1e-4, atol=1e-5)
+    result = explainer.generate(PROMPT, max_new_tokens=3)
+    np.testing.assert_allclose(result.scores, bare.scores, rtol=1e-4, atol=1e-5)
     stream = explainer.generate_stream(PROMPT, max_new_tokens=3)
     assert [token.targets[0].id for token in stream] == [target.id for target in bare.targets]
 
@@ -75,8 +75,8 @@ def test_compiled_models_generate(way: Callable[..., Any]) -> None:
 def test_a_static_cache(model_type: str) -> None:
     explainer = nxl.Explainer(random_model(model_type), WORDS)
     expected = explainer.generate(PROMPT, max_new_tokens=4)
-    found = explainer.generate(PROMPT, max_new_tokens=4, cache_implementation="static")
-    np.testing.assert_allclose(found.scores, expected.scores, rtol=1e-4, atol=1e-5)
+    result = explainer.generate(PROMPT, max_new_tokens=4, cache_implementation="static")
+    np.testing.assert_allclose(result.scores, expected.scores, rtol=1e-4, atol=1e-5)
 
 
 def test_generating_is_not_compiled() -> None:
@@ -85,7 +85,7 @@ def test_generating_is_not_compiled() -> None:
     expected = explainer.generate(PROMPT, max_new_tokens=4)
     told: Any = CompileConfig(backend="aot_eager", fullgraph=True)
     told._compile_all_devices = True
-    found = explainer.generate(
+    result = explainer.generate(
         PROMPT, max_new_tokens=4, cache_implementation="static", compile_config=told
     )
-    np.testing.assert_allclose(found.scores, expected.scores, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(result.scores, expected.scores, rtol=1e-4, atol=1e-5)

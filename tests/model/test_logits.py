@@ -179,8 +179,8 @@ def test_odd_heads_are_explained_as_they_are(
         target = said.logits[:, -1].argmax(-1) if likeliest else torch.tensor([30, 30])
         index = target[:, None, None].expand(-1, said.logits.shape[1], 1)
         expected = said.hidden_states[0].norm(dim=-1) * said.logits.gather(-1, index)[..., 0]
-        found = nxl.attribute(model, inputs, target=target).scores
-        torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-3)
+        scores = nxl.attribute(model, inputs, target=target).scores
+        torch.testing.assert_close(scores, expected, rtol=1e-3, atol=1e-3)
 
 
 def test_a_wrong_head_is_caught_beside_logits_that_are_masked(
@@ -207,10 +207,10 @@ def test_half_precision_whose_logits_are_made_float32() -> None:
         model: Any = odd(widened, seed=seed, vocab_size=1200)
         inputs = tiny_inputs(model, length=40, seed=seed, padding=None)
         expected = scores_by_hand(model.bfloat16(), inputs, "causal-lm")
-        found = nxl.attribute(model, inputs).scores
-        difference = (found - expected).abs().amax(-1) / expected.abs().amax(-1)
+        scores = nxl.attribute(model, inputs).scores
+        difference = (scores - expected).abs().amax(-1) / expected.abs().amax(-1)
         assert difference.max() < 0.03
-        for target in (nxl.attribute(model, inputs, readout="logprob").scores, found):
+        for target in (nxl.attribute(model, inputs, readout="logprob").scores, scores):
             assert target.isfinite().all()
 
 

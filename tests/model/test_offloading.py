@@ -137,8 +137,8 @@ def test_offloaded_models_give_the_scores_of_bare_ones(
     assert any(p.is_meta for p in offloaded.parameters()) is (way is not hooked)
     before = offloaded_state(offloaded)
     for _ in range(2):
-        found = nxl.attribute(offloaded, inputs, **required_options(mapping))
-        torch.testing.assert_close(found.scores, expected, equal_nan=True)
+        result = nxl.attribute(offloaded, inputs, **required_options(mapping))
+        torch.testing.assert_close(result.scores, expected, equal_nan=True)
         assert_unchanged(before, offloaded)
     with pytest.raises(nxl.OptionError):
         nxl.attribute(offloaded, inputs, target=10**6, **required_options(mapping))
@@ -160,9 +160,9 @@ def test_offloaded_models_generate_with_the_scores_of_bare_ones(
     offloaded = way(model, tmp_path)
     before = offloaded_state(offloaded)
     explainer = nxl.Explainer(offloaded, WORDS)
-    found = explainer.generate(PROMPT, max_new_tokens=4)
-    assert found.tokens == bare.tokens
-    np.testing.assert_allclose(found.scores, bare.scores, rtol=1e-4, atol=1e-5)
+    result = explainer.generate(PROMPT, max_new_tokens=4)
+    assert result.tokens == bare.tokens
+    np.testing.assert_allclose(result.scores, bare.scores, rtol=1e-4, atol=1e-5)
     stream = explainer.generate_stream(PROMPT, max_new_tokens=4)
     assert len(list(stream)) == 4
     assert stream.result is not None
@@ -186,8 +186,8 @@ def test_offloaded_classifiers_explain_texts(
 ) -> None:
     model = random_model(model_type, "sequence-classification")
     expected = nxl.Explainer(copy.deepcopy(model), WORDS).explain(PROMPT, norm="word")
-    found = nxl.Explainer(way(model, tmp_path), WORDS).explain(PROMPT, norm="word")
-    np.testing.assert_allclose(found.scores, expected.scores, rtol=1e-4, atol=1e-6)
+    result = nxl.Explainer(way(model, tmp_path), WORDS).explain(PROMPT, norm="word")
+    np.testing.assert_allclose(result.scores, expected.scores, rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize("model_type", ["bert", "llama"])
@@ -195,8 +195,8 @@ def test_layers_of_an_offloaded_model(model_type: str, tmp_path: Path) -> None:
     model = random_model(model_type, "sequence-classification")
     inputs = inputs_for(model, "sequence-classification")
     expected = nxl.attribute(model, inputs, layer="all", target="all").scores
-    found = nxl.attribute(in_parts(model, tmp_path), inputs, layer="all", target="all").scores
-    torch.testing.assert_close(found, expected, equal_nan=True)
+    scores = nxl.attribute(in_parts(model, tmp_path), inputs, layer="all", target="all").scores
+    torch.testing.assert_close(scores, expected, equal_nan=True)
 
 
 @pytest.mark.parametrize("way", [on_cpu, on_disk])

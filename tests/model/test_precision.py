@@ -50,12 +50,12 @@ def test_int8_weights(model_type: str, head: bool, monkeypatch: pytest.MonkeyPat
     quantised = int8(model, head=head)
     expected = scores_by_hand(quantised, inputs, "causal-lm")
     before = offloaded_state(quantised)
-    found = nxl.attribute(quantised, inputs).scores
+    scores = nxl.attribute(quantised, inputs).scores
     assert used == {"whole" if head else "sliced"}
     assert_unchanged(before, quantised)
-    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(scores, expected, rtol=1e-4, atol=1e-4)
     if head or model_type == "llama":  # GPT-2's other layers are no nn.Linear
-        assert (found - bare).abs().max() > 1e-3
+        assert (scores - bare).abs().max() > 1e-3
     result = nxl.Explainer(quantised, WORDS).generate(PROMPT, max_new_tokens=3)
     ids: Any = WORDS.convert_tokens_to_ids(list(result.tokens))
     by_oracle = generated_scores_by_hand(quantised, ids, 3).numpy()
@@ -68,8 +68,8 @@ def test_int8_weights_of_a_bert(mapping: str) -> None:
     inputs = inputs_for(model, mapping)
     quantised = int8(model, head=True)
     expected = scores_by_hand(quantised, inputs, mapping)
-    found = nxl.attribute(quantised, inputs, **required_options(mapping)).scores
-    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4, equal_nan=True)
+    scores = nxl.attribute(quantised, inputs, **required_options(mapping)).scores
+    torch.testing.assert_close(scores, expected, rtol=1e-4, atol=1e-4, equal_nan=True)
 
 
 # --- weights of 16 bits ------------------------------------------------------------------------

@@ -22,27 +22,27 @@ from tests.helpers.texts import CONTINUATION, PROMPT, TEXTS
 @pytest.mark.parametrize("model_type", ["gpt2", "llama", "gpt_neox", "bloom"])
 def test_the_next_token(model_type: str) -> None:
     explainer = causal_lm(model_type)
-    said = model_outputs(explainer, TEXTS[0])
-    best = int(said.logits[-1].argmax())
-    found = explainer.explain(TEXTS[0])
-    assert (found.target.id, found.target.position) == (best, len(said.ids) - 1)
-    assert found.target.probability == pytest.approx(
-        float(said.logits[-1].softmax(-1)[best]), rel=1e-4
+    outputs = model_outputs(explainer, TEXTS[0])
+    best = int(outputs.logits[-1].argmax())
+    result = explainer.explain(TEXTS[0])
+    assert (result.target.id, result.target.position) == (best, len(outputs.ids) - 1)
+    assert result.target.probability == pytest.approx(
+        float(outputs.logits[-1].softmax(-1)[best]), rel=1e-4
     )
-    assert_close(found.scores, said.norms * said.logits[:, best])
-    assert_close(explainer.explain(TEXTS[0], target=7).scores, said.norms * said.logits[:, 7])
+    assert_close(result.scores, outputs.norms * outputs.logits[:, best])
+    assert_close(explainer.explain(TEXTS[0], target=7).scores, outputs.norms * outputs.logits[:, 7])
     apart = explainer.explain(TEXTS[0], target=7, contrast=9)
-    assert_close(apart.scores, said.norms * (said.logits[:, 7] - said.logits[:, 9]))
+    assert_close(apart.scores, outputs.norms * (outputs.logits[:, 7] - outputs.logits[:, 9]))
     for readout in ("margin", "logprob", "centered"):
-        others = said.logits.clone()
+        others = outputs.logits.clone()
         others[:, 7] = -torch.inf
         expected = {
-            "margin": said.logits[:, 7] - others.amax(-1),
-            "logprob": said.logits.log_softmax(-1)[:, 7],
-            "centered": said.logits[:, 7] - said.logits.mean(-1),
+            "margin": outputs.logits[:, 7] - others.amax(-1),
+            "logprob": outputs.logits.log_softmax(-1)[:, 7],
+            "centered": outputs.logits[:, 7] - outputs.logits.mean(-1),
         }[readout]
         assert_close(
-            explainer.explain(TEXTS[0], target=7, readout=readout).scores, said.norms * expected
+            explainer.explain(TEXTS[0], target=7, readout=readout).scores, outputs.norms * expected
         )
 
 
@@ -75,14 +75,14 @@ def test_next_tokens_in_a_batch(model_type: str, side: str) -> None:
 def test_the_next_token_of_tensors_is_that_after_the_last_of_each_row(side: str) -> None:
     explainer = causal_lm("llama", padding_side=side)
     inputs = dict(explainer.tokenizer(TEXTS, return_tensors="pt", padding=True))
-    found = nxl.attribute(explainer.model, inputs)
+    result = nxl.attribute(explainer.model, inputs)
     for row, text in enumerate(TEXTS):
-        said = model_outputs(explainer, text)
-        best = int(said.logits[-1].argmax())
+        outputs = model_outputs(explainer, text)
+        best = int(outputs.logits[-1].argmax())
         kept = inputs["attention_mask"][row].bool()
-        assert found.targets[row].tolist() == [best]
-        assert_close(found.scores[row][kept], said.norms * said.logits[:, best])
-        assert bool(found.scores[row][~kept].isnan().all())
+        assert result.targets[row].tolist() == [best]
+        assert_close(result.scores[row][kept], outputs.norms * outputs.logits[:, best])
+        assert bool(result.scores[row][~kept].isnan().all())
 
 
 def continuation() -> tuple[Explainer, list[int], list[int], NDArray[np.float32], list[float]]:
@@ -93,28 +93,30 @@ def continuation() -> tuple[Explainer, list[int], list[int], NDArray[np.float32]
     scores = np.full((len(ids), len(before) + len(ids)), np.nan, np.float32)
     chances = []
     for n, number in enumerate(ids):
-        said = model_outputs(explainer, ids=[*before, *ids[:n]])
-        scores[n, : len(before) + n] = said.norms * said.logits[:, number]
-        chances.append(float(said.logits[-1].softmax(-1)[number]))
+        outputs = model_outputs(explainer, ids=[*before, *ids[:n]])
+        scores[n, : len(before) + n] = outputs.norms * outputs.logits[:, number]
+        chances.append(float(outputs.logits[-1].softmax(-1)[number]))
     return explainer, before, ids, scores, chances
 
 
 def test_a_given_continuation_token_by_token() -> None:
     explainer, before, ids, scores, chances = continuation()
     for target in (CONTINUATION, ids):
-        found = explainer.explain(PROMPT, target=target)
-        assert isinstance(found, GenerationAttribution)
-        assert_close(found.scores, scores)
+        result = explainer.explain(PROMPT, target=target)
+        assert isinstance(result, GenerationAttribution)
+        assert_close(result.scores, scores)
         np.testing.assert_allclose(
-            np.array([t.probability for t in found.targets], float), np.array(chances), rtol=1e-4
+            np.array([t.probability for t in result.targets], float), np.array(chances), rtol=1e-4
         )
-        assert [t.id for t in found.targets] == ids
-        assert [t.position for t in found.targets] == [len(before) - 1 + n for n in range(len(ids))]
-        assert (found.prompt, found.answer) == (PROMPT, CONTINUATION)
+        assert [t.id for t in result.targets] == ids
+        assert [t.position for t in result.targets] == [
+            len(before) - 1 + n for n in range(len(ids))
+        ]
+        assert (result.prompt, result.answer) == (PROMPT, CONTINUATION)
     for n, number in enumerate(ids):
         prefix = torch.tensor([[*before, *ids[:n]]])
         alone = nxl.attribute(explainer.model, {"input_ids": prefix}, target=number)
-        assert_close(found.scores[n, : prefix.shape[1]], alone.scores[0])
+        assert_close(result.scores[n, : prefix.shape[1]], alone.scores[0])
     apart = explainer.explain(PROMPT, target=CONTINUATION, contrast=9)
     layers = explainer.explain(PROMPT, target=ids, layer="all")
     assert layers.scores.shape == (len(ids), 2, scores.shape[1])
@@ -128,55 +130,55 @@ def test_a_given_continuation_token_by_token() -> None:
 
 def test_parts_of_a_continuation() -> None:
     explainer, before, ids, scores, chances = continuation()
-    found = explainer.explain(PROMPT, target=CONTINUATION)
-    whole = found.whole()
+    result = explainer.explain(PROMPT, target=CONTINUATION)
+    whole = result.whole()
     assert_close(whole.scores, np.nansum(scores, 0)[:-1])
     assert whole.target.label == CONTINUATION
     assert whole.target.probability == pytest.approx(np.prod(chances), rel=1e-3)
     text = explainer.tokenizer.decode
     first = next(n for n in range(len(ids)) if text(ids[: n + 1]).endswith(" not"))
     start = next(n for n in range(len(ids)) if text(ids[: n + 1]) > " is")
-    part = found.span("not")
-    same_part = found.span((CONTINUATION.index("not"), CONTINUATION.index("not") + 3))
+    part = result.span("not")
+    same_part = result.span((CONTINUATION.index("not"), CONTINUATION.index("not") + 3))
     assert_close(part.scores, same_part.scores)
     rows = range(start if text(ids[start : start + 1]).strip() else start + 1, first + 1)
     assert_close(part.scores, np.nansum(scores[list(rows)], 0)[: len(before) + rows[-1]])
     (dot,) = [n for n, number in enumerate(ids) if text([number]) == "."]
-    assert_close(found.span(".").scores, scores[dot, : len(before) + dot])
-    words = found.by("word")
-    np.testing.assert_allclose(np.nansum(words.scores, -1), np.nansum(found.scores, -1), rtol=1e-4)
+    assert_close(result.span(".").scores, scores[dot, : len(before) + dot])
+    words = result.by("word")
+    np.testing.assert_allclose(np.nansum(words.scores, -1), np.nansum(result.scores, -1), rtol=1e-4)
     answer = words.segments == 1
     assert [words.tokens[i] for i in np.flatnonzero(answer)] == [
         "is", "not", "bad", ".", "Good", "!", "Don't", "watch", "it", "👍🏽",
     ]  # fmt: skip
     assert_close(words.whole().scores.sum(), whole.scores.sum())
-    assert found.by("sentence").tokens[1:] == (
+    assert result.by("sentence").tokens[1:] == (
         "A great movie.", "But the plot", "is not bad.", "Good!", "Don't watch it 👍🏽",
     )  # fmt: skip
-    assert found.by("line").tokens[1:] == (
+    assert result.by("line").tokens[1:] == (
         "A great movie.", "But the plot", "is not bad. Good!", "Don't watch it 👍🏽",
     )  # fmt: skip
-    one = found.select(target=ids[2])
+    one = result.select(target=ids[2])
     assert_close(one.scores, scores[2])
 
 
 def test_a_continuation_survives_a_file(tmp_path: Path) -> None:
     explainer, *_ = continuation()
     for options in ({}, {"layer": "all"}):
-        found = explainer.explain(PROMPT, target=CONTINUATION, **options)
-        found.save(tmp_path / "why.json")
+        result = explainer.explain(PROMPT, target=CONTINUATION, **options)
+        result.save(tmp_path / "why.json")
         loaded = nxl.Attribution.load(tmp_path / "why.json")
         assert isinstance(loaded, GenerationAttribution)
-        assert loaded.to_dict() == found.to_dict()
-        np.testing.assert_array_equal(loaded.scores, found.scores)
-        assert_close(loaded.whole().scores, found.whole().scores)
-        assert_close(loaded.by("word").scores, found.by("word").scores)
+        assert loaded.to_dict() == result.to_dict()
+        np.testing.assert_array_equal(loaded.scores, result.scores)
+        assert_close(loaded.whole().scores, result.whole().scores)
+        assert_close(loaded.by("word").scores, result.by("word").scores)
 
 
 def test_the_tokens_of_a_prompt_stay_when_a_continuation_would_join_them() -> None:
     explainer = causal_lm()
     before = explainer.tokenizer("A great mov")["input_ids"]
-    found = explainer.explain("A great mov", target="ie with")
-    ids = [t.id for t in found.targets]
-    assert found.tokens[: len(before)] == tuple(explainer.tokenizer.convert_ids_to_tokens(before))
+    result = explainer.explain("A great mov", target="ie with")
+    ids = [t.id for t in result.targets]
+    assert result.tokens[: len(before)] == tuple(explainer.tokenizer.convert_ids_to_tokens(before))
     assert explainer.tokenizer.decode(ids) == "ie with"

@@ -15,38 +15,40 @@ from tests.helpers.texts import MASKED
 def test_what_stands_at_the_mask() -> None:
     explainer = explainer_with_head("bert", "masked-lm")
     words = explainer.tokenizer
-    said = model_outputs(explainer, MASKED[0])
-    place = said.ids.index(words.mask_token_id)
-    best = int(said.logits[place].argmax())
-    found = explainer.explain(MASKED[0])
-    assert (found.target.id, found.target.position) == (best, place)
-    assert found.target.label == words.decode([best])
-    chances = said.logits[place].softmax(-1)
-    assert found.target.probability == pytest.approx(float(chances[best]), rel=1e-4)
-    assert [o.id for o in found.prediction.outputs] == chances.topk(10).indices.tolist()
-    assert_close(found.scores, said.norms * said.logits[:, best])
+    outputs = model_outputs(explainer, MASKED[0])
+    place = outputs.ids.index(words.mask_token_id)
+    best = int(outputs.logits[place].argmax())
+    result = explainer.explain(MASKED[0])
+    assert (result.target.id, result.target.position) == (best, place)
+    assert result.target.label == words.decode([best])
+    chances = outputs.logits[place].softmax(-1)
+    assert result.target.probability == pytest.approx(float(chances[best]), rel=1e-4)
+    assert [o.id for o in result.prediction.outputs] == chances.topk(10).indices.tolist()
+    assert_close(result.scores, outputs.norms * outputs.logits[:, best])
     number = words.convert_tokens_to_ids("movie")
     for target in ("movie", "Movie", number):
         assert_close(
             explainer.explain(MASKED[0], target=target).scores,
-            said.norms * said.logits[:, number],
+            outputs.norms * outputs.logits[:, number],
         )
     other = words.convert_tokens_to_ids("plot")
     two = explainer.explain(MASKED[0], target=["movie", other])
     assert [t.label for t in two.targets] == ["movie", "plot"]
-    assert_close(two.scores, said.norms * said.logits.T[[number, other]])
+    assert_close(two.scores, outputs.norms * outputs.logits.T[[number, other]])
     apart = explainer.explain(MASKED[0], target="movie", contrast="plot")
-    assert_close(apart.scores, said.norms * (said.logits[:, number] - said.logits[:, other]))
+    assert_close(
+        apart.scores, outputs.norms * (outputs.logits[:, number] - outputs.logits[:, other])
+    )
     assert apart.provenance.contrast == "plot"
 
 
 def test_readouts_over_the_whole_vocabulary() -> None:
     explainer = explainer_with_head("bert", "masked-lm")
-    said = model_outputs(explainer, MASKED[0])
+    outputs = model_outputs(explainer, MASKED[0])
     for target in ("movie", None):
         for readout in ("margin", "logprob", "centered"):
-            found = explainer.explain(MASKED[0], target=target, readout=readout)
-            number, logits = found.target.id, said.logits
+            result = explainer.explain(MASKED[0], target=target, readout=readout)
+            number, logits = result.target.id, outputs.logits
             others = logits.clone()
             others[:, number] = -torch.inf
             expected = {
@@ -54,15 +56,15 @@ def test_readouts_over_the_whole_vocabulary() -> None:
                 "logprob": logits.log_softmax(-1)[:, number],
                 "centered": logits[:, number] - logits.mean(-1),
             }[readout]
-            assert_close(found.scores, said.norms * expected)
+            assert_close(result.scores, outputs.norms * expected)
 
 
 def test_which_token_is_explained() -> None:
     explainer = explainer_with_head("bert", "masked-lm")
-    said = model_outputs(explainer, "a <mask> ! <mask>")
+    outputs = model_outputs(explainer, "a <mask> ! <mask>")
     for place in (2, 4):
-        found = explainer.explain("a <mask> ! <mask>", position=place)
-        assert found.target.id == int(said.logits[place].argmax())
+        result = explainer.explain("a <mask> ! <mask>", position=place)
+        assert result.target.id == int(outputs.logits[place].argmax())
     with pytest.raises(InputError, match=r"2 times.*position=2 or position=4"):
         explainer.explain("a <mask> ! <mask>")
     with pytest.raises(InputError, match=r"the text has no <mask>"):

@@ -38,34 +38,34 @@ def test_choices(layer: Any) -> None:
         norms.append(output.hidden_states[0][0].norm(dim=-1))
     best = int(np.argmax(logits))
     for target, number in ((None, best), ("good", 0), (1, 1), ("not great", 2)):
-        found = explainer.explain((text, choices), target=target, layer=layer)
-        assert (found.target.label, found.target.id) == (choices[number], number)
-        assert found.texts == (text, choices[number])
-        assert found.prediction.label == choices[best]
-        assert [o.label for o in found.prediction.outputs] == choices
-        np.testing.assert_allclose([o.logit for o in found.prediction.outputs], logits, rtol=1e-4)
+        result = explainer.explain((text, choices), target=target, layer=layer)
+        assert (result.target.label, result.target.id) == (choices[number], number)
+        assert result.texts == (text, choices[number])
+        assert result.prediction.label == choices[best]
+        assert [o.label for o in result.prediction.outputs] == choices
+        np.testing.assert_allclose([o.logit for o in result.prediction.outputs], logits, rtol=1e-4)
         np.testing.assert_allclose(
-            [o.probability for o in found.prediction.outputs],
+            [o.probability for o in result.prediction.outputs],
             torch.tensor(logits).softmax(-1),
             rtol=1e-4,
         )
         expected = norms[number] * hot[number]
-        assert_close(found.scores, expected if layer else expected[-1])
-        assert found.norms is not None
-        assert_close(found.norms, norms[number])
+        assert_close(result.scores, expected if layer else expected[-1])
+        assert result.norms is not None
+        assert_close(result.norms, norms[number])
 
 
 def test_a_choice_rather_than_another() -> None:
     explainer = explainer_with_head("bert", "multiple-choice")
     item = ("The movie is", ["good", "a mess, and bad"])
     ours, theirs = (explainer.explain(item, target=number) for number in (1, 0))
-    found = explainer.explain(item, target=1, contrast="good")
-    shared = int(np.flatnonzero(found.segments == 1)[0])
-    assert found.tokens[:shared] == theirs.tokens[:shared]
+    result = explainer.explain(item, target=1, contrast="good")
+    shared = int(np.flatnonzero(result.segments == 1)[0])
+    assert result.tokens[:shared] == theirs.tokens[:shared]
     difference = ours.scores[:shared] - theirs.scores[:shared]
-    np.testing.assert_allclose(found.scores[:shared], difference, rtol=1e-4, atol=1e-5)
-    np.testing.assert_array_equal(found.scores[shared:], ours.scores[shared:])
-    assert found.provenance.contrast == "good"
+    np.testing.assert_allclose(result.scores[:shared], difference, rtol=1e-4, atol=1e-5)
+    np.testing.assert_array_equal(result.scores[shared:], ours.scores[shared:])
+    assert result.provenance.contrast == "good"
 
 
 def test_choices_in_a_list() -> None:

@@ -32,48 +32,50 @@ def test_the_predicted_answer_is_the_best_one_within_the_context(
     words = tokenizer_with_mask()
     model = tiny_model(model_type, mapping="question-answering", vocab_size=len(words), seed=seed)
     explainer = Explainer(model, words)
-    said = model_outputs(explainer, QUESTION, CONTEXT)
+    outputs = model_outputs(explainer, QUESTION, CONTEXT)
     may = in_context(explainer, QUESTION, CONTEXT)
-    start, end = best_span(said.logits, may)
+    start, end = best_span(outputs.logits, may)
     characters = explainer.tokenizer(QUESTION, CONTEXT)
     begin, stop = characters.token_to_chars(start).start, characters.token_to_chars(end).end
-    found = explainer.explain((QUESTION, CONTEXT))
-    assert found.target.label == CONTEXT[begin:stop].strip()
-    assert (found.target.position, found.target.id) == (start, 2)
-    assert found.prediction.predicted == (found.target,)
-    first, last, whole = found.prediction.outputs
+    result = explainer.explain((QUESTION, CONTEXT))
+    assert result.target.label == CONTEXT[begin:stop].strip()
+    assert (result.target.position, result.target.id) == (start, 2)
+    assert result.prediction.predicted == (result.target,)
+    first, last, whole = result.prediction.outputs
     assert (first.position, last.position) == (start, end)
-    chances = said.logits.softmax(0)
+    chances = outputs.logits.softmax(0)
     assert first.probability == pytest.approx(float(chances[start, 0]), rel=1e-4)
     assert last.probability == pytest.approx(float(chances[end, 1]), rel=1e-4)
     assert whole.probability == pytest.approx(float(chances[start, 0] * chances[end, 1]), rel=1e-4)
     assert whole.logit == pytest.approx(
-        float(said.logits[start, 0] + said.logits[end, 1]), abs=1e-4
+        float(outputs.logits[start, 0] + outputs.logits[end, 1]), abs=1e-4
     )
-    assert_close(found.scores, said.norms * said.logits.sum(-1))
+    assert_close(result.scores, outputs.norms * outputs.logits.sum(-1))
     for output, which in (("start", 0), ("end", 1)):
         part = explainer.explain((QUESTION, CONTEXT), target=output)
-        assert_close(part.scores, said.norms * said.logits[:, which])
+        assert_close(part.scores, outputs.norms * outputs.logits[:, which])
         assert part.target.position == (start, end)[which]
     every = explainer.explain((QUESTION, CONTEXT), target="all")
-    assert_close(every.scores, said.norms * torch.stack([*said.logits.T, said.logits.sum(-1)]))
+    assert_close(
+        every.scores, outputs.norms * torch.stack([*outputs.logits.T, outputs.logits.sum(-1)])
+    )
     apart = explainer.explain((QUESTION, CONTEXT), target="start", contrast="end")
-    assert_close(apart.scores, said.norms * (said.logits[:, 0] - said.logits[:, 1]))
+    assert_close(apart.scores, outputs.norms * (outputs.logits[:, 0] - outputs.logits[:, 1]))
 
 
 def test_an_answer_by_its_text_or_characters() -> None:
     explainer = explainer_with_head("bert", "question-answering")
-    said = model_outputs(explainer, QUESTION, CONTEXT)
+    outputs = model_outputs(explainer, QUESTION, CONTEXT)
     encoding = explainer.tokenizer(QUESTION, CONTEXT)
     for answer in ("poor performers", (19, 34)):
-        found = explainer.explain((QUESTION, CONTEXT), target=answer)
+        result = explainer.explain((QUESTION, CONTEXT), target=answer)
         start, end = (encoding.char_to_token(c, sequence_index=1) for c in (19, 33))
-        assert found.target.label == "poor performers"
-        assert found.target.position == start
-        assert [o.position for o in found.prediction.outputs] == [start, end, start]
-        logit = float(said.logits[start, 0] + said.logits[end, 1])
-        assert found.target.logit == pytest.approx(logit, abs=1e-4)
-        assert_close(found.scores, said.norms * said.logits.sum(-1))
+        assert result.target.label == "poor performers"
+        assert result.target.position == start
+        assert [o.position for o in result.prediction.outputs] == [start, end, start]
+        logit = float(outputs.logits[start, 0] + outputs.logits[end, 1])
+        assert result.target.logit == pytest.approx(logit, abs=1e-4)
+        assert_close(result.scores, outputs.norms * outputs.logits.sum(-1))
     second = explainer.explain((QUESTION, CONTEXT), target=(38, 43))
     assert second.target.label == "great"
     assert second.target.position == encoding.char_to_token(38, sequence_index=1)
@@ -82,15 +84,15 @@ def test_an_answer_by_its_text_or_characters() -> None:
 def test_the_positions_of_a_decoder_that_answers() -> None:
     """Position i of BART has read the token before, whose score it is; the answer is not moved."""
     explainer = explainer_with_head("bart", "question-answering")
-    said = model_outputs(explainer, QUESTION, CONTEXT)
+    outputs = model_outputs(explainer, QUESTION, CONTEXT)
     ids = explainer.tokenizer(QUESTION, CONTEXT)["input_ids"]
     tokens = explainer.tokenizer.convert_ids_to_tokens(ids)
-    found = explainer.explain((QUESTION, CONTEXT), target="poor")
+    result = explainer.explain((QUESTION, CONTEXT), target="poor")
     start = tokens.index("poor")
-    assert found.target.label == "poor"
-    assert found.target.position == start
-    assert found.tokens[1:] == tuple(tokens[:-1])
-    assert found.target.logit == pytest.approx(float(said.logits[start].sum()), abs=1e-4)
+    assert result.target.label == "poor"
+    assert result.target.position == start
+    assert result.tokens[1:] == tuple(tokens[:-1])
+    assert result.target.logit == pytest.approx(float(outputs.logits[start].sum()), abs=1e-4)
 
 
 @pytest.mark.parametrize("side", ["left", "right"])

@@ -48,43 +48,43 @@ def test_an_encoder_decoder(model_type: str, is_given: bool) -> None:
     source = explainer.tokenizer(TEXTS[0], return_tensors="pt")
     first = [model.generation_config.decoder_start_token_id]
     if is_given:
-        found = explainer.explain(TEXTS[0], target="good plot")
+        result = explainer.explain(TEXTS[0], target="good plot")
         ids = explainer.tokenizer("good plot")["input_ids"]
-        assert found.answer == "good plot"
+        assert result.answer == "good plot"
     else:
-        found = explainer.explain(TEXTS[0])
+        result = explainer.explain(TEXTS[0])
         ids = model.generate(**source)[0].tolist()
         assert first == ids[:1]
         ids = ids[1:]
         assert len(ids) >= 7
-    assert [t.id for t in found.targets] == ids
+    assert [t.id for t in result.targets] == ids
     count = source["input_ids"].shape[1]
-    assert found.tokens == tuple(
+    assert result.tokens == tuple(
         explainer.tokenizer.convert_ids_to_tokens([*source["input_ids"][0], *first, *ids])
     )
     for n, number in enumerate(ids):
         said = Source(explainer, TEXTS[0], [*first, *ids[:n]])
         known = count + 1 + n
-        assert_close(found.scores[n, :known], said.norms * said.logits[:, number])
-        assert np.isnan(found.scores[n, known:]).all()
+        assert_close(result.scores[n, :known], said.norms * said.logits[:, number])
+        assert np.isnan(result.scores[n, known:]).all()
         chance = float(said.next.softmax(-1)[number])
-        assert found.targets[n].probability == pytest.approx(chance, rel=1e-3)
-        assert found.targets[n].position == known - 1
-        assert found.norms is not None
-        assert_close(found.norms[:known], said.norms)
-    assert found.prompt == TEXTS[0]
-    whole = found.whole()
+        assert result.targets[n].probability == pytest.approx(chance, rel=1e-3)
+        assert result.targets[n].position == known - 1
+        assert result.norms is not None
+        assert_close(result.norms[:known], said.norms)
+    assert result.prompt == TEXTS[0]
+    whole = result.whole()
     assert len(whole) == count + len(ids) - (1 if is_given else 0)
     rows = [n for n in range(len(ids)) if ids[n] > 4] or list(range(len(ids)))
-    assert_close(whole.scores, np.nansum(found.scores[rows], 0)[: len(whole)])
+    assert_close(whole.scores, np.nansum(result.scores[rows], 0)[: len(whole)])
 
 
 def test_encoder_decoders_in_a_list() -> None:
     explainer = explainer_with_head("t5", "seq2seq-lm")
-    found = explainer.explain([TEXTS[0], "", TEXTS[1]], target="good")
-    assert_same_explanation(found[0], explainer.explain(TEXTS[0], target="good"))
-    assert isinstance(found[1], Failure)
-    assert_same_explanation(found[2], explainer.explain(TEXTS[1], target="good"))
+    results = explainer.explain([TEXTS[0], "", TEXTS[1]], target="good")
+    assert_same_explanation(results[0], explainer.explain(TEXTS[0], target="good"))
+    assert isinstance(results[1], Failure)
+    assert_same_explanation(results[2], explainer.explain(TEXTS[1], target="good"))
     with pytest.raises(OptionError, match="layer is not defined"):
         explainer.explain(TEXTS[0], layer="all")
     with pytest.raises(OptionError, match="layer is not defined"):

@@ -21,45 +21,45 @@ from tests.helpers.texts import CONTEXT, TEXTS
 
 def test_the_tag_of_a_word_by_its_text_its_characters_and_its_number() -> None:
     explainer = token_classifier()
-    said = model_outputs(explainer, TEXTS[0])
+    outputs = model_outputs(explainer, TEXTS[0])
     encoding = explainer.tokenizer(TEXTS[0])
     start = TEXTS[0].index("performers")
     number = encoding.char_to_token(start)
-    for position in ("performers", (start, start + 10), number, number - len(said.ids)):
-        found = explainer.explain(TEXTS[0], position=position)
-        tag = int(said.logits[number].argmax())
-        assert (found.target.label, found.target.position) == (TAGS[tag], number)
-        assert_close(found.scores, said.norms * said.logits[:, tag])
-        assert found.norms is not None
-        assert_close(found.norms, said.norms)
-        chances = said.logits[number].softmax(-1)
-        assert found.target.probability == pytest.approx(float(chances[tag]), rel=1e-4)
-        assert [o.label for o in found.prediction.outputs] == list(TAGS.values())
+    for position in ("performers", (start, start + 10), number, number - len(outputs.ids)):
+        result = explainer.explain(TEXTS[0], position=position)
+        tag = int(outputs.logits[number].argmax())
+        assert (result.target.label, result.target.position) == (TAGS[tag], number)
+        assert_close(result.scores, outputs.norms * outputs.logits[:, tag])
+        assert result.norms is not None
+        assert_close(result.norms, outputs.norms)
+        chances = outputs.logits[number].softmax(-1)
+        assert result.target.probability == pytest.approx(float(chances[tag]), rel=1e-4)
+        assert [o.label for o in result.prediction.outputs] == list(TAGS.values())
         np.testing.assert_allclose(
-            [o.probability for o in found.prediction.outputs], chances, rtol=1e-4
+            [o.probability for o in result.prediction.outputs], chances, rtol=1e-4
         )
 
 
 def test_tags_as_target_and_contrast() -> None:
     explainer = token_classifier()
-    said = model_outputs(explainer, TEXTS[0])
+    outputs = model_outputs(explainer, TEXTS[0])
     for tag in (0, 1, 2):
-        found = explainer.explain(TEXTS[0], position="great", target=TAGS[tag])
-        assert_close(found.scores, said.norms * said.logits[:, tag])
-        assert found.target.logit == pytest.approx(float(said.logits[2, tag]), rel=1e-4)
-    found = explainer.explain(TEXTS[0], position="great", target="PER", contrast="O")
-    assert_close(found.scores, said.norms * (said.logits[:, 1] - said.logits[:, 0]))
-    assert found.provenance.contrast == "O"
-    found = explainer.explain(TEXTS[0], position="great", target="all")
-    assert_close(found.scores, said.norms * said.logits.T)
-    found = explainer.explain(TEXTS[0], position="great", target=["LOC", "O"])
-    assert_close(found.scores, said.norms * said.logits.T[[2, 0]])
+        result = explainer.explain(TEXTS[0], position="great", target=TAGS[tag])
+        assert_close(result.scores, outputs.norms * outputs.logits[:, tag])
+        assert result.target.logit == pytest.approx(float(outputs.logits[2, tag]), rel=1e-4)
+    result = explainer.explain(TEXTS[0], position="great", target="PER", contrast="O")
+    assert_close(result.scores, outputs.norms * (outputs.logits[:, 1] - outputs.logits[:, 0]))
+    assert result.provenance.contrast == "O"
+    result = explainer.explain(TEXTS[0], position="great", target="all")
+    assert_close(result.scores, outputs.norms * outputs.logits.T)
+    result = explainer.explain(TEXTS[0], position="great", target=["LOC", "O"])
+    assert_close(result.scores, outputs.norms * outputs.logits.T[[2, 0]])
 
 
 def test_without_a_position_every_word_with_a_tag_is_explained() -> None:
     explainer = token_classifier()
     for text in (TEXTS[0], TEXTS[2]):
-        said = model_outputs(explainer, text)
+        outputs = model_outputs(explainer, text)
         encoding = explainer.tokenizer(text)
         firsts = [
             encoding.word_to_tokens(word).start
@@ -68,14 +68,14 @@ def test_without_a_position_every_word_with_a_tag_is_explained() -> None:
         if text == TEXTS[2]:
             firsts = [i for i in firsts if text[slice(*encoding.token_to_chars(i))] != "'"]
             firsts.remove(encoding.char_to_token(text.index("t like")))  # of "didn't"
-        tags = said.logits.argmax(-1).tolist()
+        tags = outputs.logits.argmax(-1).tolist()
         expected = [i for i in firsts if tags[i] != 0]
-        assert 0 < len(expected) < len(said.ids)
-        found = explainer.explain(text)
-        assert [t.position for t in found.targets] == expected
-        assert [t.id for t in found.targets] == [tags[i] for i in expected]
-        assert found.prediction.predicted == found.targets
-        assert_close(found.scores, said.norms * said.logits.T[[tags[i] for i in expected]])
+        assert 0 < len(expected) < len(outputs.ids)
+        result = explainer.explain(text)
+        assert [t.position for t in result.targets] == expected
+        assert [t.id for t in result.targets] == [tags[i] for i in expected]
+        assert result.prediction.predicted == result.targets
+        assert_close(result.scores, outputs.norms * outputs.logits.T[[tags[i] for i in expected]])
 
 
 def test_a_text_without_a_tag_says_so_and_does_not_lose_the_others() -> None:
@@ -118,9 +118,9 @@ def test_words_with_a_tag_in_a_batch(side: str) -> None:
 
 def test_a_single_word_with_a_tag_has_an_axis_too() -> None:
     explainer = raise_logit(token_classifier(), 0, -100.0)
-    found = explainer.explain("Good")
-    assert found.axes == ("target",)
-    assert found.scores.shape == (1, len(found))
+    result = explainer.explain("Good")
+    assert result.axes == ("target",)
+    assert result.scores.shape == (1, len(result))
     assert explainer.explain("Good", layer="all").axes == ("target", "layer")
     assert explainer.explain("Good", position="Good").axes == ()
 
@@ -155,12 +155,12 @@ def test_texts_of_different_lengths_run_together(mapping: str, items: list[Any],
 def test_positions_are_of_the_words_they_name() -> None:
     explainer = token_classifier()
     pair = ("A great movie", "A person in an annual play, Ann")
-    found = explainer.explain(pair, position="Ann")
+    result = explainer.explain(pair, position="Ann")
     begin = pair[1].index("Ann")
-    assert tuple(found.offsets[found.target.position]) == (begin, begin + 1)
-    assert found.segments[found.target.position] == 1
+    assert tuple(result.offsets[result.target.position]) == (begin, begin + 1)
+    assert result.segments[result.target.position] == 1
     inside = explainer.explain(pair, position="movi")
-    assert found.texts == pair
+    assert result.texts == pair
     assert inside.offsets[inside.target.position, 0] == 8
     assert explainer.explain(pair, position=(2, 7)).target.position == 2
     words: Any = ["A", "great", "movie"]

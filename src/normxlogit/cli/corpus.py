@@ -163,9 +163,9 @@ def corpus(
         check_utf8([source, text, pair or "", row_id or "", label or "", *(target or [])])
         prefer_cached_data(source)
         with quiet(debug):
-            from normxlogit.corpus.run import workers_of
+            from normxlogit.corpus.run import find_workers
 
-            workers_of(engine.value, workers, gpus_per_worker)
+            find_workers(engine.value, workers, gpus_per_worker)
             if engine is Engine.RAY and device == "auto":
                 device = "cpu"
             if dtype == "auto" and not gpus_per_worker:

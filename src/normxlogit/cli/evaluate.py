@@ -169,9 +169,9 @@ def evaluate(
         source = options.pop("data", None)
         if source is None:
             raise typer.BadParameter("no data. Give --data FILE, or a --config that names it.")
-        from normxlogit.data.location import here
+        from normxlogit.data.location import local_folder
 
-        folder = here(output)
+        folder = local_folder(output)
         model, revision = options.pop("model", "demo"), options.pop("revision", None)
         benchmark = options.pop("benchmark", None)
         if benchmark is not None:

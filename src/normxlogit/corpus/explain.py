@@ -2,13 +2,13 @@
 
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Executor, Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
 
 import torch
 
-from normxlogit.corpus.threads import working
+from normxlogit.corpus.threads import worker_threads
 from normxlogit.data.rows import Bad, Kind, Row
 from normxlogit.errors import (
     InputError,
@@ -18,7 +18,7 @@ from normxlogit.errors import (
     UnsupportedHeadError,
     without_traceback,
 )
-from normxlogit.model.targets import Target, Targets
+from normxlogit.model.targets import Target
 from normxlogit.query import Query
 from normxlogit.results.text import Attribution
 from normxlogit.tasks import InputOptions, Task, TaskExplainer
@@ -26,46 +26,47 @@ from normxlogit.tasks.batches import chunks
 from normxlogit.tasks.explainer import ModelExplainer
 
 AHEAD = 32
-"""How many batches of rows are read at a time, so that texts of like length run together."""
+"""How many batches make a window. Its rows are sorted by length, so that similar ones share a
+batch and little is computed on padding."""
 
 _TASKS = (Task.TEXT, Task.TOKENS, Task.ANSWER, Task.MASK, Task.CAUSAL)
 
 
 @dataclass(frozen=True)
-class Question:
-    """What is asked of every row; the fields are arguments of `Explainer.explain`."""
+class Question(Query):
+    """A query that is put to every row.
 
-    target: Targets = None
-    contrast: Target | None = None
-    method: str = "normxlogit"
-    layer: int | None = None
-    readout: str | None = None
-    threshold: float = 0.5
+    Attributes:
+        long: what to do with texts over the model's limit, as in `Explainer.explain`.
+        batch_size: how many rows run together at most.
+
+    Raises:
+        OptionError: there is no such method, option of it, or layer.
+    """
+
     long: str = "error"
     batch_size: int = 64
-    options: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        # "all" layers are fine elsewhere, but the columns of a shard hold those of one.
+        if not (self.layer is None or type(self.layer) is int):
+            raise OptionError(f"layer must be a number from 1 or None, got {self.layer!r}.")
+        super().__post_init__()
 
     def arguments(self) -> dict[str, Any]:
-        """Them by name."""
-        own = {name: value for name, value in vars(self).items() if name != "options"}
-        return own | self.options
+        """Return the fields as arguments of `Explainer.explain`."""
+        arguments = dict(vars(self))
+        options = arguments.pop("options")
+        return {**arguments, **options}
 
-    def query(self, target: Target | None) -> Query:
-        """It as the explainer's tasks take it; a row's own target takes the place of `target`."""
-        return Query(
-            self.target if target is None else target,
-            self.contrast,
-            self.method,
-            self.layer,
-            self.readout,
-            self.threshold,
-            self.options,
-        )
+    def for_target(self, target: Target | None) -> "Question":
+        """Return the question for rows with a target of their own, or itself for those without."""
+        return self if target is None else replace(self, target=target)
 
 
 @dataclass(frozen=True)
 class Explained:
-    """A row, and what was found.
+    """A row and its explanation.
 
     Attributes:
         row: the row.
@@ -83,8 +84,8 @@ class Explained:
         return f"{self.row}: {self.bad.why if self.bad else ''}"
 
 
-def check(explainer: ModelExplainer, question: Question, *, pairs: bool) -> None:
-    """Find out with one short text whether the model can be asked this.
+def check_question(explainer: ModelExplainer, question: Question, *, pairs: bool) -> None:
+    """Try a question on one short text, before anything is read or written.
 
     Raises:
         OptionError: an option that does not exist or does not fit.
@@ -96,62 +97,67 @@ def check(explainer: ModelExplainer, question: Question, *, pairs: bool) -> None
             f"corpus is for models that read a text or a pair of texts; "
             f"{type(explainer.model).__name__} is for {explainer.task.value}."
         )
-    if not (question.layer is None or type(question.layer) is int):
-        raise OptionError(f"layer must be a number from 1 or None, got {question.layer!r}.")
     text = "a text"
     try:
         explainer.explain((text, text) if pairs else text, **question.arguments())
     except (OptionError, UnsupportedHeadError):
         raise
-    except (InputError, ModelError):
+    except (InputError, ModelError):  # about this text, and none of the corpus
         return
 
 
 def explain_rows(
-    reader: TaskExplainer,
+    task_explainer: TaskExplainer,
     device: torch.device,
     rows: Iterator[Row],
     question: Question,
     cut: int | None = None,
 ) -> Generator[list[Explained], None, None]:
-    """Lists of explained rows, in order; those before an error of the source are not lost.
+    """Yield lists of explained rows, in order.
 
-    While threads explain a list, the next is read and tokenised, and the caller may do what it
-    wants with the last.
+    If the source raises, the rows before that are yielded first.
 
     Args:
-        reader: reads and explains texts.
-        device: where the model is.
+        task_explainer: encodes and explains texts.
+        device: the model's device.
         rows: the rows.
-        question: what is asked of them.
-        cut: no list goes over a multiple of so many rows.
+        question: what is asked of each.
+        cut: yield no list that crosses a multiple of this many rows.
     """
-    with working(device) as pool:
-        coming: Callable[[], list[Explained]] | None = None
+    # Reading and tokenising, explaining, and writing overlap. While threads explain window n, this
+    # thread reads, tokenises and queues window n + 1, and only then waits for n. So the threads
+    # have work while the caller, at `yield`, writes window n. Two windows are in memory at most.
+    with worker_threads(device) as pool:
+        pending: Callable[[], list[Explained]] | None = None
         windows = _windows(rows, AHEAD * question.batch_size, cut)
         while True:
-            problem: Exception | None = None
+            source_error: Exception | None = None
             try:
                 window = next(windows, None)
             except Exception as error:
-                window, problem = None, error
-            following = None if window is None else _begun(pool, reader, window, question)
-            if coming is not None:
-                yield coming()
-            if problem is not None:
-                raise problem
-            if following is None:
+                window, source_error = None, error
+            queued = None if window is None else _submit(pool, task_explainer, window, question)
+            if pending is not None:
+                yield pending()
+            if source_error is not None:
+                raise source_error
+            if queued is None:
                 return
-            coming = following
+            pending = queued
 
 
 def _windows(rows: Iterator[Row], size: int, cut: int | None) -> Iterator[list[Row]]:
-    """Rows in lists; those before an error of the source are not lost."""
-    room = cut
+    """Split rows into lists of at most `size`, each within one multiple of `cut`.
+
+    A shard ends at such a multiple, and its note names the row that comes after; a list that
+    reached into the next shard would have to be split. Rows before an error of the source are
+    yielded before it is raised.
+    """
+    left = cut
     while True:
         window: list[Row] = []
         try:
-            window.extend(islice(rows, size if room is None else min(size, room)))
+            window.extend(islice(rows, size if left is None else min(size, left)))
         except Exception:
             if window:
                 yield window
@@ -159,60 +165,68 @@ def _windows(rows: Iterator[Row], size: int, cut: int | None) -> Iterator[list[R
         if not window:
             return
         yield window
-        if cut is not None and room is not None:
-            room = room - len(window) or cut
+        if cut is not None and left is not None:
+            left = left - len(window) or cut
 
 
-def _begun(
-    pool: Executor, reader: TaskExplainer, rows: Sequence[Row], question: Question
+def _submit(
+    pool: Executor, task_explainer: TaskExplainer, rows: Sequence[Row], question: Question
 ) -> Callable[[], list[Explained]]:
-    """Tokenise rows and begin to explain them, together with those of the same target and like
-    length; gives what waits for it.
+    """Tokenise rows and queue them in batches of the same target and similar length.
+
+    Returns:
+        A function that waits for the explanations.
     """
-    found = [Explained(row, bad=row.bad) for row in rows]
+    explained = [Explained(row, bad=row.bad) for row in rows]
     encoded: dict[int, Any] = {}
-    groups: dict[Any, list[int]] = {}
+    groups: dict[Target | None, list[int]] = {}
     reading = InputOptions(question.long)
     for index, row in enumerate(rows):
         if row.bad is None:
             try:
-                encoded[index] = reader.encode(row.item, reading)
+                encoded[index] = task_explainer.encode(row.item, reading)
             except InputError as error:
-                found[index] = Explained(row, bad=Bad.of(error))
+                explained[index] = Explained(row, bad=Bad.of(error))
             else:
-                groups.setdefault((type(row.target), row.target), []).append(index)
-    begun: list[tuple[list[int], Future[list[Any]]]] = []
-    for (_, target), group in groups.items():
-        group.sort(key=lambda index: len(encoded[index]), reverse=True)  # short ones fill the end
+                groups.setdefault(row.target, []).append(index)
+    batches: list[tuple[list[int], Future[list[Any]]]] = []
+    for target, group in groups.items():
+        # Longest first: the short batches at the end keep all threads busy to the last.
+        group.sort(key=lambda index: len(encoded[index]), reverse=True)
         for batch in chunks(group, question.batch_size):
             items = [encoded[index] for index in batch]
-            begun.append((batch, pool.submit(_explained, reader, items, question, target)))
+            batches.append(
+                (batch, pool.submit(_explain_batch, task_explainer, items, question, target))
+            )
 
-    def done() -> list[Explained]:
-        for batch, results in begun:
+    def wait() -> list[Explained]:
+        for batch, results in batches:
             for index, result in zip(batch, results.result(), strict=True):
                 if isinstance(result, Attribution):
-                    found[index] = Explained(rows[index], result)
+                    explained[index] = Explained(rows[index], result)
                 else:
-                    found[index] = Explained(rows[index], bad=_bad(result))
-        return found
+                    explained[index] = Explained(rows[index], bad=_bad(result))
+        return explained
 
-    return done
+    return wait
 
 
-def _explained(
-    reader: TaskExplainer, items: Sequence[Any], question: Question, target: Target | None
+def _explain_batch(
+    task_explainer: TaskExplainer, items: Sequence[Any], question: Question, target: Target | None
 ) -> list[Any]:
-    """A result for each encoded item, or why there is none; `target` is that of these rows, if they
-    have one of their own.
+    """Explain encoded items; `target` is their own, if the source has a column of targets.
+
+    Returns:
+        For each item its attribution, or why there is none.
     """
     try:
-        query = question.query(target)
-        found = reader.explain(dict(enumerate(items)), query, question.batch_size)
-        return [found[number] for number in range(len(items))]
+        query = question.for_target(target)
+        results = task_explainer.explain(dict(enumerate(items)), query, question.batch_size)
+        return [results[number] for number in range(len(items))]
     except UnsupportedHeadError as error:
         return [without_traceback(error)] * len(items)
     except OptionError as error:
+        # The question itself passed `check_question`, so only a row's own target can be at fault.
         if target is None:
             raise
         return [Bad(Kind.TARGET, str(error))] * len(items)

@@ -1,4 +1,4 @@
-"""What a corpus run does with each row, whichever engine runs it."""
+"""The job of a corpus run, and its steps for each row, whichever engine runs it."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -12,7 +12,7 @@ from normxlogit.data.source import Source
 from normxlogit.errors import InputError, OptionError
 
 if TYPE_CHECKING:  # these need pyarrow, which explaining without writing does not
-    from normxlogit.corpus.folder import Gap, Progress
+    from normxlogit.corpus.progress import MissingShards, Progress
     from normxlogit.corpus.shards import Writer
 
 _FROM_COLUMN = "column:"
@@ -20,14 +20,14 @@ _FROM_COLUMN = "column:"
 
 @dataclass(frozen=True)
 class Job:
-    """What is to be done with a source.
+    """The columns of a source to read, the question to ask, and how to write the answers.
 
     Attributes:
-        columns: those to read.
+        columns: the columns to read.
         question: what is asked of every row.
-        hashed: whether hashes take the place of texts.
-        float16: whether the scores of tokens are float16.
-        strict: whether the first row or file that cannot be explained ends the run.
+        hashed: write hashes in place of texts.
+        float16: write the scores of tokens as float16.
+        strict: stop at the first row or file that cannot be explained.
     """
 
     columns: Columns
@@ -37,18 +37,26 @@ class Job:
     strict: bool = False
 
     def options(self) -> dict[str, Any]:
-        """What rows and scores depend on, as plain data for JSON.
+        """Return the options that rows and scores depend on, as plain data for JSON.
 
         Raises:
-            OptionError: it is not.
+            OptionError: they are not.
         """
-        asked = vars(self.question) | vars(self.columns)
-        if self.columns.target is not None:
-            asked["target"] = _FROM_COLUMN + self.columns.target
-        else:
-            asked["target"] = self.question.target
-        del asked["batch_size"]
-        options = {**asked, "hash": self.hashed, "float16": self.float16}
+        question = dict(vars(self.question))
+        del question["batch_size"]  # a run may be resumed with another
+        method_options = question.pop("options")
+        columns = dict(vars(self.columns))
+        target_column = columns.pop("target")
+        if target_column is not None:
+            question["target"] = _FROM_COLUMN + target_column
+        # In this order they stand in the manifest.
+        options = {
+            **question,
+            "options": method_options,
+            **columns,
+            "hash": self.hashed,
+            "float16": self.float16,
+        }
         try:
             return dict(json.loads(json.dumps(options)))
         except (TypeError, ValueError) as error:
@@ -57,10 +65,10 @@ class Job:
             ) from error
 
 
-def job_of(
+def make_job(
     columns: Columns, question: Question, *, hashed: bool, float16: bool, strict: bool
 ) -> Job:
-    """The job, where a target "column:NAME" names the column that holds each row's target."""
+    """Return the job, with the column that a target "column:NAME" names among its columns."""
     target = question.target
     if isinstance(target, str) and target.startswith(_FROM_COLUMN):
         columns = replace(columns, target=target.removeprefix(_FROM_COLUMN))
@@ -70,28 +78,29 @@ def job_of(
     return Job(columns, question, hashed, float16, strict)
 
 
-def missing_rows(source: Source, job: Job, gap: "Gap", size: int) -> Iterator[Row]:
-    """The rows that are missing; a shard holds `size`."""
-    start = gap.start
+def missing_rows(source: Source, job: Job, missing: "MissingShards", size: int) -> Iterator[Row]:
+    """Read the rows of missing shards; a shard holds `size`."""
+    start = missing.start
     rows = source.rows(
         job.columns, part=start.part, place=start.place, number=start.row, strict=job.strict
     )
-    return islice(rows, gap.rows(size))
+    return islice(rows, missing.rows(size))
 
 
-def fill(shard: "Writer", window: Sequence[Explained], job: Job, done: "Progress") -> None:
+def fill(shard: "Writer", window: Sequence[Explained], job: Job, progress: "Progress") -> None:
     """Write rows to a shard, and count them.
 
     Raises:
-        InputError: the job is strict, and one could not be explained.
+        InputError: the job is strict, and a row could not be explained.
     """
     for explained in shard.write(window):
         if job.strict:
             check_explained(explained)
-        done.count(explained)
-    done.records = shard.records
+        progress.count(explained)
+    progress.records = shard.records
 
 
 def check_explained(explained: Explained) -> None:
+    """Raise an InputError if a row could not be explained."""
     if explained.bad is not None:
         raise InputError(explained.complaint)

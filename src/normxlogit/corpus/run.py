@@ -6,32 +6,32 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from normxlogit.corpus.explain import Explained, check, explain_rows
+from normxlogit.corpus.explain import Explained, check_question, explain_rows
 from normxlogit.corpus.job import Job, check_explained, fill, missing_rows
-from normxlogit.data.location import address, location, shown
+from normxlogit.data.location import address, locate, redacted
 from normxlogit.data.progress import Meter
-from normxlogit.data.source import Source, open_source, rows_of
+from normxlogit.data.source import Source, open_source, read_rows
 from normxlogit.errors import InputError, OptionError
 from normxlogit.extras import require
 from normxlogit.tasks.explainer import ModelExplainer
 
 if TYPE_CHECKING:
     from normxlogit.corpus.folder import Folder
-    from normxlogit.corpus.ray import Workers
+    from normxlogit.corpus.ray import RayWorkers
 
 
 @dataclass(frozen=True)
 class Summary:
-    """What a run has written.
+    """The files and counts of a run.
 
     Attributes:
-        folder: where; a URI of a store is text, with all its options.
+        folder: the folder; for a store its URI as text, with all options.
         rows: how many rows of the source were read.
         errors: how many of them could not be explained, by kind.
         broken: files that could not be read, or not to their end, and why.
-        ignored: what is in the source's folder and is none of the files that are read.
-        records: how many rows the shards have: one for each target of each row.
-        shards: their paths or URIs, in order.
+        ignored: files in the source's folder that were skipped.
+        records: the rows of the shards: one for each target of each row.
+        shards: the paths or URIs of the shards, in order.
         was_finished: whether an earlier run had done it all.
     """
 
@@ -53,25 +53,25 @@ class Summary:
             parts.append(f"files that could not be read: {', '.join(self.broken)}")
         if self.ignored:
             parts.append(f"not looked at: {', '.join(self.ignored)}")
-        return f"{', '.join(parts)}; in {shown(self.folder)}"
+        return f"{', '.join(parts)}; in {redacted(self.folder)}"
 
 
-def _counted(number: int, what: str) -> str:
-    return f"{number:,} {what}{'s' * (number != 1)}"
+def _counted(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'s' * (number != 1)}"
 
 
-def workers_of(engine: str, count: int | None, gpus: float) -> "Workers | None":
-    """The workers of an engine, "local" or "ray"; None if it is this process.
+def find_workers(engine: str, count: int | None, gpus: float) -> "RayWorkers | None":
+    """Return the workers of an engine, "local" or "ray"; None if this process does the work.
 
     Raises:
         OptionError: there is no such engine, or it has no workers to be counted.
-        MissingExtraError: it is not installed.
+        MissingExtraError: Ray is not installed.
     """
     if engine == "ray":
         require("ray.data", "ray")
-        from normxlogit.corpus.ray import Workers
+        from normxlogit.corpus.ray import RayWorkers
 
-        return Workers(count, gpus)
+        return RayWorkers(count, gpus)
     if engine != "local":
         raise OptionError(f"engine must be 'local' or 'ray', got {engine!r}.")
     if count is not None or gpus:
@@ -79,7 +79,7 @@ def workers_of(engine: str, count: int | None, gpus: float) -> "Workers | None":
     return None
 
 
-def each(
+def explain_each(
     explainer: ModelExplainer,
     source: str | Path | Iterable[Any],
     job: Job,
@@ -93,9 +93,11 @@ def each(
     """
     if job.hashed or job.float16:
         raise OptionError("hash and float16 are about files. Name an output folder.")
-    check(explainer, job.question, pairs=job.columns.pair is not None)
-    rows, _ = rows_of(source, job.columns, subset=subset, split=split, strict=job.strict)
+    check_question(explainer, job.question, pairs=job.columns.pair is not None)
+    rows, _ = read_rows(source, job.columns, subset=subset, split=split, strict=job.strict)
 
+    # A generator of its own, so that errors in the arguments are raised by the call, and not when
+    # the first row is asked for.
     def results() -> Iterator[Explained]:
         for window in explain_rows(
             explainer.task_explainer, explainer.model.device, rows, job.question
@@ -108,7 +110,7 @@ def each(
     return results()
 
 
-def write(
+def write_shards(
     explainer: ModelExplainer,
     source: str | Path,
     output: str | Path,
@@ -117,84 +119,86 @@ def write(
     subset: str | None,
     split: str | None,
     progress: bool,
-    cluster: "Workers | None" = None,
+    workers: "RayWorkers | None" = None,
 ) -> Summary:
-    """Explain the rows of a source into shards, by the workers of a `cluster` if there is one.
+    """Explain the rows of a source into shards, in this process or by `workers`.
 
     Raises as `Explainer.corpus`.
     """
     require("pyarrow")
-    if cluster is not None:
-        cluster.check(explainer)
+    if workers is not None:
+        workers.check(explainer)
     from normxlogit.corpus import shards
     from normxlogit.corpus.folder import Folder
     from normxlogit.extras import versions
-    from normxlogit.tasks.fingerprint import model_of
+    from normxlogit.tasks.fingerprint import model_fingerprint
 
-    check(explainer, job.question, pairs=job.columns.pair is not None)
-    place = location(output)
-    found = open_source(source, subset=subset, split=split)
-    found.check(job.columns, strict=job.strict)
+    check_question(explainer, job.question, pairs=job.columns.pair is not None)
+    place = locate(output)
+    opened = open_source(source, subset=subset, split=split)
+    opened.check(job.columns, strict=job.strict)
     settings = {
         "options": job.options(),
-        "model": model_of(explainer),
-        "data": found.fingerprint,
+        "model": model_fingerprint(explainer),
+        "data": opened.fingerprint,
     }
-    about = {"ignored": found.ignored, "versions": versions()}
+    about = {"ignored": opened.ignored, "versions": versions()}
     with Folder(place, settings, about) as folder:
-        was_finished, at = folder.finished, folder.progress
-        if job.strict and (problem := at.first_error or next(iter(at.broken.values()), None)):
+        was_finished, done = folder.finished, folder.progress
+        if job.strict and (problem := done.first_error or next(iter(done.broken.values()), None)):
             raise InputError(problem)
         if not was_finished:
-            found.broken.update(at.broken)
-            with Meter(found.count(), at.rows, at.tokens, shown=progress) as meter:
-                if cluster is None:
-                    _write(explainer, found, folder, job, meter)
+            opened.broken.update(done.broken)
+            with Meter(opened.count(), done.rows, done.tokens, shown=progress) as meter:
+                if workers is None:
+                    _write_here(explainer, opened, folder, job, meter)
                 else:
-                    cluster.write(explainer, found, folder, job, meter)
+                    workers.write(explainer, opened, folder, job, meter)
         return Summary(
             folder=address(place),
-            rows=at.rows,
-            errors=dict(sorted(at.errors.items())),
-            broken=dict(at.broken),
-            ignored=tuple(found.ignored),
-            records=at.records,
-            shards=tuple(map(address, shards.paths_in(place))),
+            rows=done.rows,
+            errors=dict(sorted(done.errors.items())),
+            broken=dict(done.broken),
+            ignored=tuple(opened.ignored),
+            records=done.records,
+            shards=tuple(map(address, shards.list_paths(place))),
             was_finished=was_finished,
         )
 
 
-def _write(
+def _write_here(
     explainer: ModelExplainer,
     source: Source,
     folder: "Folder",
     job: Job,
     meter: Meter,
 ) -> None:
-    """Write the shards that are missing; at least one, so that readers find the columns."""
+    """Write the missing shards in this process; at least one, so that readers find the columns."""
     from normxlogit.corpus import shards
-    from normxlogit.corpus.folder import Progress, note
+    from normxlogit.corpus.progress import Progress, note
 
-    at = folder.progress
-    for gap in folder.missing:
-        rows = missing_rows(source, job, gap, shards.ROWS)
+    done = folder.progress
+    for missing in folder.missing:
+        rows = missing_rows(source, job, missing, shards.ROWS)
         windows = explain_rows(
             explainer.task_explainer, explainer.model.device, rows, job.question, shards.ROWS
         )
-        number, after = gap.first, gap.start
+        number, after = missing.first, missing.start
         with contextlib.closing(windows):
             window = next(windows, None)
-            while window is not None or not at.shards:
-                path, done = folder.path / shards.name_of(number), Progress(shards=1)
+            while window is not None or not done.shards:
+                path, progress = folder.path / shards.file_name(number), Progress(shards=1)
                 with shards.Writer(path, hashed=job.hashed, float16=job.float16) as shard:
                     while window is not None:
-                        fill(shard, window, job, done)
-                        after = source.after(window[-1].row)
-                        meter.show(at.rows + done.rows, at.tokens + done.tokens)
-                        window = next(windows, None) if done.rows < shards.ROWS else None
-                    done.broken = dict(source.broken)
-                    shard.close(note(folder.run, done, after))
-                folder.add(done)
+                        fill(shard, window, job, progress)
+                        after = source.place_after(window[-1].row)
+                        meter.show(done.rows + progress.rows, done.tokens + progress.tokens)
+                        # No window crosses the end of a shard, so none is ever split. A full shard
+                        # is published before the next window is waited for, as that may fail.
+                        window = next(windows, None) if progress.rows < shards.ROWS else None
+                    progress.broken = dict(source.broken)
+                    shard.close(note(folder.run, progress, after))
+                folder.add(progress)
                 number += 1
                 window = next(windows, None)
     folder.finish(source.broken)

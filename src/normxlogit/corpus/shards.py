@@ -1,4 +1,4 @@
-"""Parquet files of explanations; docs/corpus.md says what is in them."""
+"""Parquet files of explanations; docs/corpus.md has the columns."""
 
 import contextlib
 import hashlib
@@ -13,7 +13,8 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from normxlogit.corpus.explain import Explained
-from normxlogit.data.location import Location, draft, parquet
+from normxlogit.data.files import open_pending
+from normxlogit.data.location import Location, open_parquet
 from normxlogit.data.rows import Bad, Kind, Row
 from normxlogit.errors import InputError
 from normxlogit.results.text import Attribution
@@ -28,7 +29,7 @@ _LARGEST = float(np.finfo(np.float16).max)
 
 
 def schema(*, float16: bool) -> Any:
-    """The Arrow schema of a shard."""
+    """Return the Arrow schema of a shard."""
     scores = pa.float16() if float16 else pa.float32()
     fields = [
         pa.field("row", pa.int64(), nullable=False),
@@ -57,49 +58,50 @@ def schema(*, float16: bool) -> Any:
     return pa.schema(fields, metadata={"normxlogit.schema": SCHEMA})
 
 
-def name_of(number: int) -> str:
-    """The name of a shard's file."""
+def file_name(number: int) -> str:
+    """Return the name of a shard's file."""
     return f"shard-{number:05d}.parquet"
 
 
-def number_of(path: Location) -> int | None:
-    """The number of the shard of that name, if it is that of one."""
-    found = re.fullmatch(r"shard-(\d+)\.parquet", path.name)
-    number = int(found[1]) if found else None
-    return number if number is not None and path.name == name_of(number) else None
+def shard_number(path: Location) -> int | None:
+    """Return the number of a shard from the name of its file; None if that is no shard's name."""
+    match = re.fullmatch(r"shard-(\d+)\.parquet", path.name)
+    number = int(match[1]) if match else None
+    return number if number is not None and path.name == file_name(number) else None
 
 
-def paths_in(folder: Location) -> list[Location]:
-    """The shards in a folder, in order."""
-    found = [path for path in folder.iterdir() if re.fullmatch(r"shard-.*\.parquet", path.name)]
-    return sorted(found, key=lambda p: (len(p.name), p.name))
+def list_paths(folder: Location) -> list[Location]:
+    """List the shards in a folder, in order."""
+    paths = [path for path in folder.iterdir() if re.fullmatch(r"shard-.*\.parquet", path.name)]
+    # From shard 100000 on the names have a digit more, so their length goes before the alphabet.
+    return sorted(paths, key=lambda path: (len(path.name), path.name))
 
 
-def note_in(path: Location) -> dict[str, Any]:
-    """What `Writer.close` noted in a shard.
+def read_note(path: Location) -> dict[str, Any]:
+    """Read the note that `Writer.close` left in a shard.
 
     Raises:
         InputError: it is no shard, or not whole, or cannot be read.
     """
     try:
-        with parquet(path) as file:
-            note = (file.metadata.metadata or {})[_NOTE]
-        found: dict[str, Any] = json.loads(note)
+        with open_parquet(path) as file:
+            text = (file.metadata.metadata or {})[_NOTE]
+        note: dict[str, Any] = json.loads(text)
     except InputError:
         raise
     except (OSError, ValueError, KeyError) as error:
         raise InputError(f"{path} is not a whole shard of normxlogit.") from error
-    return found
+    return note
 
 
 class Writer:
-    """Writes a shard, which is there when it is closed.
+    """A shard being written; `close` publishes it.
 
-    Used as a context manager: left without `close`, it leaves nothing behind.
+    A context manager: left without `close`, it leaves nothing behind.
 
     Attributes:
-        path: the shard's own name.
-        records: how many rows it has.
+        path: the path of the shard.
+        records: the number of its rows.
 
     Raises:
         InputError: the folder cannot be written to, or the disk is full.
@@ -113,60 +115,69 @@ class Writer:
 
     def __enter__(self) -> "Writer":
         with self._reported():
-            self._draft = draft(self.path)
+            self._pending = open_pending(self.path)
             try:
-                self._writer = pq.ParquetWriter(self._draft.file, self._schema, compression="zstd")
+                self._writer = pq.ParquetWriter(
+                    self._pending.file, self._schema, compression="zstd"
+                )
             except BaseException:
-                self._draft.drop()
+                self._pending.discard()
                 raise
         return self
 
     def __exit__(self, *_: object) -> None:
         with contextlib.suppress(OSError, ValueError):
             self._writer.close()
-        self._draft.drop()
+        self._pending.discard()
 
     def write(self, window: Sequence[Explained]) -> list[Explained]:
-        """Append rows, and return them; those whose scores do not fit are errors now."""
-        kept = [self._fitting(explained) for explained in window]
-        records = [record for e in kept for record in self._records(e)]
-        columns = {field.name: [r.get(field.name) for r in records] for field in self._schema}
+        """Append rows, and return them; rows whose scores do not fit the dtype become errors."""
+        window = [self._check_range(explained) for explained in window]
+        records = [record for explained in window for record in self._records(explained)]
+        columns = {
+            field.name: [record.get(field.name) for record in records] for field in self._schema
+        }
         self.records += len(records)
         with self._reported():
             self._writer.write_table(pa.table(columns, self._schema))
-        return kept
+        return window
 
     def close(self, note: dict[str, Any]) -> None:
-        """Finish the shard, with a note for whoever goes on after it."""
+        """Publish the shard with a note, which a run is resumed from.
+
+        The note is inside the file, in the footer that Parquet writes last. So whoever sees a shard
+        sees that all of it is there, which run it is of, and where to go on.
+        """
         with self._reported():
             self._writer.add_key_value_metadata({_NOTE: json.dumps(note)})
             self._writer.close()
-            self._draft.keep()
+            self._pending.commit()
 
     def _records(self, explained: Explained) -> Iterator[dict[str, Any]]:
-        """A record for each target of a row; one if there is none."""
-        of_row = self._of_row(explained.row)
+        """Yield a record for each target of a row; one if it could not be explained."""
+        row = self._row_record(explained.row)
         if explained.attribution is None:
             assert explained.bad is not None
             bad = explained.bad
-            yield of_row | {"error_kind": bad.kind.value, "error": _utf8(bad.why)}
+            yield row | {"error_kind": bad.kind.value, "error": _utf8(bad.why)}
             return
-        yield from (of_row | record for record in _of_targets(explained.attribution, self._dtype))
+        for target in _target_records(explained.attribution, self._dtype):
+            yield row | target
 
-    def _of_row(self, row: Row) -> dict[str, Any]:
-        found = {"row": row.number, "file": _utf8(row.file), "id": row.id, "label": row.label}
+    def _row_record(self, row: Row) -> dict[str, Any]:
+        record = {"row": row.number, "file": _utf8(row.file), "id": row.id, "label": row.label}
         for name, text in (("text", row.text), ("pair", row.pair)):
             if self._hashed and text is not None:
-                found[f"{name}_sha256"] = hashlib.sha256(text.encode()).hexdigest()
+                record[f"{name}_sha256"] = hashlib.sha256(text.encode()).hexdigest()
             else:
-                found[name] = text
-        return found
+                record[name] = text
+        return record
 
-    def _fitting(self, explained: Explained) -> Explained:
-        a = explained.attribution
-        if a is None or not self._float16:
+    def _check_range(self, explained: Explained) -> Explained:
+        attribution = explained.attribution
+        if attribution is None or not self._float16:
             return explained
-        if np.abs(np.nan_to_num(a.scores)).max(initial=0) <= _LARGEST:
+        if np.abs(np.nan_to_num(attribution.scores)).max(initial=0) <= _LARGEST:
             return explained
         why = f"a score over {_LARGEST:.0f} does not fit into float16; write float32"
         return Explained(explained.row, bad=Bad(Kind.OVERFLOW, why))
@@ -184,36 +195,37 @@ class Writer:
             raise InputError(f"cannot write {self.path}: {reason}.") from error
 
 
-def _of_targets(a: Attribution, dtype: Any) -> Iterator[dict[str, Any]]:
-    """What a record has of an attribution, for each of its targets."""
-    by_word = a.words()
+def _target_records(attribution: Attribution, dtype: Any) -> Iterator[dict[str, Any]]:
+    """Yield the columns that an attribution fills, for each of its targets."""
+    by_word = attribution.words()
     is_word = ~by_word.special
-    said = a.prediction.top
+    top = attribution.prediction.top
+    spans = attribution.offsets.tolist()
     shared = {
-        "prediction": said.label,
-        "prediction_value": said.value,
-        "tokens": a.tokens,
-        "offsets": [{"start": start, "end": end} for start, end in a.offsets.tolist()],
-        "segments": a.segments,
-        "special": a.special,
+        "prediction": top.label,
+        "prediction_value": top.value,
+        "tokens": attribution.tokens,
+        "offsets": [{"start": start, "end": end} for start, end in spans],
+        "segments": attribution.segments,
+        "special": attribution.special,
         "words": [word for word, is_in in zip(by_word.tokens, is_word, strict=True) if is_in],
     }
-    scores, of_words = _by_target(a), _by_target(by_word)
-    for number, target in enumerate(a.targets):
+    token_scores, word_scores = _target_scores(attribution), _target_scores(by_word)
+    for number, target in enumerate(attribution.targets):
         yield shared | {
             "target": target.label,
             "target_value": target.value,
             "target_position": target.position,
-            "token_scores": scores[number].astype(dtype),
-            "word_scores": of_words[number][is_word],
+            "token_scores": token_scores[number].astype(dtype),
+            "word_scores": word_scores[number][is_word],
         }
 
 
-def _by_target(a: Attribution) -> NDArray[np.float32]:
-    """The scores, [targets, positions]."""
-    return a.scores.reshape(len(a.targets), -1)
+def _target_scores(attribution: Attribution) -> NDArray[np.float32]:
+    """Return the scores with an axis of targets, [targets, positions]."""
+    return attribution.scores.reshape(len(attribution.targets), -1)
 
 
 def _utf8(text: str | None) -> str | None:
-    """What can be written: bytes that are not UTF-8 come as halves of characters."""
+    """Return text that can be encoded: bytes that are not UTF-8 came as lone surrogates."""
     return None if text is None else text.encode("utf-8", "replace").decode("utf-8")

@@ -1,169 +1,20 @@
-"""What a run over a corpus found, read back from its folder."""
+"""Reads the findings of a run back from its folder."""
 
 import math
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from normxlogit.data.location import Location, location
+from normxlogit.corpus.findings import ClassWords, Difference, Findings, Label, Values, Word
+from normxlogit.data.location import Location, locate
 from normxlogit.errors import InputError, OptionError
 from normxlogit.extras import require
-from normxlogit.results.display import Displayed
 
 if TYPE_CHECKING:
-    from normxlogit.corpus.folder import Run
+    from normxlogit.corpus.progress import Run
     from normxlogit.corpus.tally import Tally, WordTally
 
-SCHEMA = "normxlogit/summary/1"
-
 STRONGEST = 5
-"""How many words of a row are told."""
-
-
-@dataclass(frozen=True)
-class Label:
-    """A label, and on how many rows it is.
-
-    Attributes:
-        label: its name.
-        predicted: rows that the model says it of; of a tagger, words.
-        given: rows whose own label it is.
-    """
-
-    label: str
-    predicted: int
-    given: int
-
-
-@dataclass(frozen=True)
-class Values:
-    """What a regression said.
-
-    Attributes:
-        label: the name of the output.
-        count: how many values.
-        mean, low, high: of these values.
-        edges: where `bins` begin and end.
-        bins: how many values are in each of 20 equal parts between the edges.
-    """
-
-    label: str
-    count: int
-    mean: float
-    low: float
-    high: float
-    edges: tuple[float, float]
-    bins: tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class Word:
-    """A word in lower case, the mean of its scores, and how many these are."""
-
-    word: str
-    mean: float
-    count: int
-
-
-@dataclass(frozen=True)
-class ClassWords:
-    """The words with the highest mean attribution to a target.
-
-    Attributes:
-        target: the label; None for all together.
-        records: how often it was explained.
-        min_count: how often a word must occur to be among them.
-        eligible: how many words do.
-        words: the highest first.
-    """
-
-    target: str | None
-    records: int
-    min_count: int
-    eligible: int
-    words: tuple[Word, ...]
-
-
-@dataclass(frozen=True)
-class Difference:
-    """A row whose prediction is not its label.
-
-    Attributes:
-        row, file, id, text, text_sha256, pair, pair_sha256: as in the shards.
-        label: the row's own, by the model's name for it.
-        prediction, value: what the model says, and its probability or value.
-        target: what the scores speak for: the prediction if it was explained.
-        words: those with the largest scores by size, as they are in the text.
-    """
-
-    row: int
-    file: str | None
-    id: str | None
-    text: str | None
-    text_sha256: str | None
-    pair: str | None
-    pair_sha256: str | None
-    label: str
-    prediction: str
-    value: float
-    target: str
-    words: tuple[tuple[str, float], ...]
-
-
-@dataclass(frozen=True)
-class Findings(Displayed):
-    """What a run over a corpus found; docs/summary.md says how it is counted.
-
-    Attributes:
-        folder: where it is.
-        finished: whether the run had come to its end.
-        model, task, problem: the model's name, its task, and what its outputs mean.
-        options: what was asked.
-        rows, explained: rows of the source, and those of them that were explained.
-        errors: how many were not, by kind.
-        records, tokens, shards: what was written.
-        broken: files that could not be read, and why.
-        labels: the most frequent first; None of a regression, or if there are too many.
-        values: of a regression, by output; else None.
-        compared: rows with a label that the model knows.
-        differing: those whose prediction is another.
-        mean_difference: of a regression the mean of |prediction - label|; else None.
-        unknown: labels that the model does not know, up to ten.
-        unknown_rows: how many rows have such.
-        words: by target, the most frequent first.
-        differences: of rows that differ, those of which the model is surest; of a regression
-            those that are farthest off.
-    """
-
-    display_name = "corpus"
-
-    folder: str
-    finished: bool
-    model: str
-    task: str
-    problem: str
-    options: Mapping[str, Any]
-    rows: int
-    explained: int
-    errors: Mapping[str, int]
-    records: int
-    tokens: int
-    shards: int
-    broken: Mapping[str, str]
-    labels: tuple[Label, ...] | None
-    values: tuple[Values, ...] | None
-    compared: int
-    differing: int
-    mean_difference: float | None
-    unknown: tuple[str, ...]
-    unknown_rows: int
-    words: tuple[ClassWords, ...]
-    differences: tuple[Difference, ...]
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain data for JSON."""
-        return {"schema": SCHEMA, **asdict(self)}
+"""How many words of a row are listed."""
 
 
 def summary(folder: str | Path, *, top: int = 20, min_count: int | None = None) -> Findings:
@@ -173,8 +24,8 @@ def summary(folder: str | Path, *, top: int = 20, min_count: int | None = None) 
 
     Args:
         folder: the run's output, a folder or its URI; it may be unfinished.
-        top: how many words of each target, and how many rows that differ, are told at most.
-        min_count: how often a word must occur with a target to be told. Without it 5, or once for
+        top: how many words of each target, and how many rows that differ, are listed at most.
+        min_count: how often a word must occur with a target to be listed. Without it 5, or once for
             every 1000 records of the target, if that is more.
 
     Raises:
@@ -186,19 +37,20 @@ def summary(folder: str | Path, *, top: int = 20, min_count: int | None = None) 
         if number is not None and (type(number) is not int or number < least):
             raise OptionError(f"{name} must be a number from {least}, got {number!r}.")
     require("pyarrow")
-    from normxlogit.corpus.folder import MANIFEST, run_in
-    from normxlogit.corpus.tally import Tally, batches, span_of
+    from normxlogit.corpus.progress import MANIFEST, read_manifest, read_run
+    from normxlogit.corpus.tally import Tally, read_batches, value_range
 
-    place = location(folder)
+    place = locate(folder)
     if not (place / MANIFEST).is_file():
         raise InputError(
             f"{place} holds no run of normxlogit corpus: it has no {MANIFEST}. Give the folder "
             "that was its --output."
         )
-    run = run_in(place)
-    span = span_of(run.shards) if run.manifest["model"]["problem"] == "regression" else None
+    run = read_run(place, read_manifest(place))
+    is_regression = run.manifest["model"]["problem"] == "regression"
+    span = value_range(run.shards) if is_regression else None
     tally = Tally(run.manifest["model"], top, span)
-    for batch in batches(run.shards):
+    for batch in read_batches(run.shards):
         tally.add(batch)
     return _findings(place, run, tally, min_count, span)
 
@@ -210,7 +62,7 @@ def _findings(
     min_count: int | None,
     span: tuple[float, float] | None,
 ) -> Findings:
-    model, at, rows = run.manifest["model"], run.progress, tally.rows
+    model, progress, rows = run.manifest["model"], run.progress, tally.rows
     is_regression = model["problem"] == "regression"
     return Findings(
         folder=str(folder),
@@ -219,13 +71,13 @@ def _findings(
         task=model["task"],
         problem=model["problem"],
         options=run.manifest["options"],
-        rows=at.rows,
+        rows=progress.rows,
         explained=tally.explained,
-        errors=dict(sorted(at.errors.items())),
-        records=at.records,
-        tokens=at.tokens,
+        errors=dict(sorted(progress.errors.items())),
+        records=progress.records,
+        tokens=progress.tokens,
         shards=len(run.shards),
-        broken=dict(at.broken),
+        broken=dict(progress.broken),
         labels=None if is_regression else _labels(tally, model["labels"] or []),
         values=_values(tally, span) if is_regression else None,
         compared=rows.compared,
@@ -238,32 +90,32 @@ def _findings(
     )
 
 
-def _labels(tally: "Tally", known: list[str]) -> tuple[Label, ...] | None:
-    predicted, given = tally.labels.predicted, tally.labels.given
-    if predicted is None or given is None:
+def _labels(tally: "Tally", model_labels: list[str]) -> tuple[Label, ...] | None:
+    predicted, actual = tally.labels.predicted, tally.labels.actual
+    if predicted is None or actual is None:
         return None
-    named = dict.fromkeys([*known, *predicted, *given])
-    found = [Label(name, predicted[name], given[name]) for name in named]
-    return tuple(sorted(found, key=lambda label: (-label.predicted, -label.given)))
+    names = dict.fromkeys([*model_labels, *predicted, *actual])
+    labels = [Label(name, predicted[name], actual[name]) for name in names]
+    return tuple(sorted(labels, key=lambda label: (-label.predicted, -label.given)))
 
 
 def _values(tally: "Tally", span: tuple[float, float] | None) -> tuple[Values, ...]:
     return tuple(
         Values(
             label,
-            made.count,
-            made.total / made.count,
-            float(made.low),
-            float(made.high),
-            span or (float(made.low), float(made.high)),
-            tuple(made.bins.tolist()),
+            values.count,
+            values.total / values.count,
+            float(values.low),
+            float(values.high),
+            span or (float(values.low), float(values.high)),
+            tuple(values.bins.tolist()),
         )
-        for label, made in tally.values.items()
+        for label, values in tally.values.items()
     )
 
 
 def _words(tally: "WordTally", top: int, min_count: int | None) -> tuple[ClassWords, ...]:
-    found = []
+    targets = []
     for target, records in tally.records.most_common():
         least = min_count or max(5, math.ceil(records / 1000))
         words = [
@@ -272,25 +124,25 @@ def _words(tally: "WordTally", top: int, min_count: int | None) -> tuple[ClassWo
             if count >= least
         ]
         words.sort(key=lambda word: (-word.mean, -word.count, word.word))
-        found.append(ClassWords(target, records, least, len(words), tuple(words[:top])))
-    return tuple(found)
+        targets.append(ClassWords(target, records, least, len(words), tuple(words[:top])))
+    return tuple(targets)
 
 
 def _differences(tally: "Tally") -> tuple[Difference, ...]:
-    kept = sorted(tally.rows.kept.items(), key=lambda item: (-item[1][0], item[0]))
-    found = []
-    for _, (_, record) in kept:
+    by_distance = sorted(tally.rows.kept.items(), key=lambda item: (-item[1][0], item[0]))
+    copied = ("row", "file", "id", "text", "text_sha256", "pair", "pair_sha256")
+    differences = []
+    for _, (_, record) in by_distance:
         scored = zip(record["words"], record["word_scores"], strict=True)
         words = sorted((w for w in scored if math.isfinite(w[1])), key=lambda w: -abs(w[1]))
-        as_they_are = ("row", "file", "id", "text", "text_sha256", "pair", "pair_sha256")
-        found.append(
+        differences.append(
             Difference(
-                **{name: record[name] for name in as_they_are},
-                label=tally.name_of(record["label"]),
+                **{name: record[name] for name in copied},
+                label=tally.label_name(record["label"]),
                 prediction=record["prediction"],
                 value=record["prediction_value"],
                 target=record["target"],
                 words=tuple(words[:STRONGEST]),
             )
         )
-    return tuple(found)
+    return tuple(differences)

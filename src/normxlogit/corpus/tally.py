@@ -1,6 +1,6 @@
-"""What is counted while the shards of a run are read, a batch of records at a time.
+"""Counts over the shards of a run, a batch of records at a time.
 
-Nothing here grows with the number of rows: only with that of different words.
+Memory does not grow with the number of rows, only with the number of different words.
 """
 
 import math
@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from normxlogit.data.location import Location, parquet
+from normxlogit.data.location import Location, open_parquet
 from normxlogit.errors import InputError, OptionError
 from normxlogit.model.targets import Problem, target_id
 from normxlogit.tasks import Task
@@ -23,7 +23,7 @@ BATCH = 1024
 """How many records are in memory at a time."""
 
 LABELS = 1000
-"""How many different labels are counted one by one."""
+"""How many different labels are counted one by one; with more, they are pooled or not counted."""
 
 BINS = 20
 
@@ -34,42 +34,47 @@ _COLUMNS = (
 )
 
 
-def batches(paths: Sequence[Location]) -> Iterator[Any]:
-    """The records of shards that were explained, as Arrow record batches of at most `BATCH`.
+def read_batches(paths: Sequence[Location]) -> Iterator[Any]:
+    """Read the explained records of shards, as Arrow record batches of at most `BATCH`.
 
     Raises:
         InputError: a shard cannot be read.
     """
     for path in paths:
         try:
-            with parquet(path) as file:
+            with open_parquet(path) as file:
                 for batch in file.iter_batches(BATCH, columns=list(_COLUMNS)):
                     yield batch.filter(pc.is_null(batch["error_kind"]))
         except (OSError, pa.ArrowException) as error:
             raise InputError(f"cannot read {path}: {error}.") from error
 
 
-def span_of(paths: Sequence[Location]) -> tuple[float, float] | None:
-    """The smallest and the largest value that was explained, by the footers of the shards."""
-    found: list[float] = []
+def value_range(paths: Sequence[Location]) -> tuple[float, float] | None:
+    """Return the smallest and the largest explained value; None if there is none.
+
+    They come from the footers of the shards, which hold statistics of each column. So the edges of
+    the histograms are known before the first record is read, and one pass is enough.
+    """
+    extremes: list[float] = []
     for path in paths:
-        with parquet(path) as file:
+        with open_parquet(path) as file:
             meta = file.metadata
         for group in map(meta.row_group, range(meta.num_row_groups)):
             for column in map(group.column, range(group.num_columns)):
-                known = column.statistics
-                if column.path_in_schema == "target_value" and known and known.has_min_max:
-                    found += [known.min, known.max]
-    return (min(found), max(found)) if found else None
+                limits = column.statistics
+                if column.path_in_schema == "target_value" and limits and limits.has_min_max:
+                    extremes += [limits.min, limits.max]
+    return (min(extremes), max(extremes)) if extremes else None
 
 
 class WordTally:
     """Sums of scores by target and word.
 
     Attributes:
-        records: how many records each target has; of None all, once there were too many targets.
-        words: of each target and word, in lower case, how often it occurs with a score and the sum
-            of these scores.
+        records: the number of records by target; once there are too many targets, all of them
+            under None.
+        words: by target and word, in lower case, how often it occurs with a score and the sum of
+            these scores.
     """
 
     def __init__(self) -> None:
@@ -79,18 +84,21 @@ class WordTally:
     def add(self, batch: Any) -> None:
         """Count a batch."""
         self.records.update(batch["target"].to_pylist())
-        words = batch["words"]
-        spelled = words.flatten().dictionary_encode()
-        folded = pa.array([w.casefold() for w in spelled.dictionary.to_pylist()], pa.string())
+        words = batch["words"]  # a list of words for each record
+        # Arrow cannot fold case. With a dictionary, Python does it once for each different word.
+        encoded = words.flatten().dictionary_encode()
+        folded = pa.array([w.casefold() for w in encoded.dictionary.to_pylist()], pa.string())
         scores = batch["word_scores"].flatten()
-        flat = pa.table(
+        occurrences = pa.table(  # a row for each occurrence of a word
             {
                 "target": batch["target"].take(pc.list_parent_indices(words)),
-                "word": folded.take(spelled.indices),
+                "word": folded.take(encoded.indices),
                 "score": scores,
             }
         ).filter(pc.is_finite(scores))
-        sums = flat.group_by(["target", "word"]).aggregate([("score", "count"), ("score", "sum")])
+        sums = occurrences.group_by(["target", "word"]).aggregate(
+            [("score", "count"), ("score", "sum")]
+        )
         for record in sums.to_pylist():
             self._count(
                 record["target"], record["word"], record["score_count"], record["score_sum"]
@@ -99,51 +107,51 @@ class WordTally:
             self._pool()
 
     def _count(self, target: str | None, word: str, count: int, total: float) -> None:
-        of_target = self.words.setdefault(target, {})
-        before = of_target.get(word, (0, 0.0))
-        of_target[word] = (before[0] + count, before[1] + total)
+        words = self.words.setdefault(target, {})
+        count_before, total_before = words.get(word, (0, 0.0))
+        words[word] = (count_before + count, total_before + total)
 
     def _pool(self) -> None:
         """Put all targets together."""
         self.records = Counter({None: self.records.total()})
-        holders = [(t, words) for t, words in self.words.items() if t is not None]
-        for target, words in holders:
+        pooled = [(t, words) for t, words in self.words.items() if t is not None]
+        for target, words in pooled:
             del self.words[target]
             for word, (count, total) in words.items():
                 self._count(None, word, count, total)
 
 
 class LabelTally:
-    """How often each label was predicted, and how often it is what the rows say.
+    """How often each label is predicted, and how often it is the rows' own label.
 
     Attributes:
-        predicted, given: these counts; None once there were too many labels.
+        predicted, actual: these counts; None once there were too many labels.
     """
 
     def __init__(self) -> None:
         self.predicted: Counter[str] | None = Counter()
-        self.given: Counter[str] | None = Counter()
+        self.actual: Counter[str] | None = Counter()
 
-    def add(self, predicted: str, given: str | None) -> None:
+    def add(self, predicted: str, actual: str | None) -> None:
         """Count a row."""
-        if self.predicted is None or self.given is None:
+        if self.predicted is None or self.actual is None:
             return
         self.predicted[predicted] += 1
-        if given is not None:
-            self.given[given] += 1
-        if max(len(self.predicted), len(self.given)) > LABELS:
-            self.predicted = self.given = None
+        if actual is not None:
+            self.actual[actual] += 1
+        if max(len(self.predicted), len(self.actual)) > LABELS:
+            self.predicted = self.actual = None
 
 
 @dataclass
 class ValueTally:
-    """The values that a regression gave for one of its outputs.
+    """The values that a regression predicted for one of its outputs.
 
     Attributes:
-        count: how many.
+        count: the number of values.
         total: their sum.
         low, high: the smallest and the largest.
-        bins: how many are in each of the equal parts of the span of all outputs' values.
+        bins: a histogram over the range of all outputs' values, int64 [BINS].
     """
 
     count: int = 0
@@ -153,7 +161,7 @@ class ValueTally:
     bins: Any = field(default_factory=lambda: np.zeros(BINS, np.int64))
 
     def add(self, values: Any, span: tuple[float, float] | None) -> None:
-        """Count values, float64 [values]."""
+        """Count values, float64 [values]; `span` is the range of the histogram."""
         self.count += len(values)
         self.total += float(values.sum())
         self.low, self.high = min(self.low, values.min()), max(self.high, values.max())
@@ -162,48 +170,51 @@ class ValueTally:
 
 
 class Comparer:
-    """Says what a row's own label means, and how far the prediction is from it."""
+    """Compares the predictions of a model with the rows' own labels."""
 
     def __init__(self, problem: str, labels: Sequence[str] | None) -> None:
         self._is_number = problem == Problem.REGRESSION.value
         self._labels = labels
-        self.known = lru_cache(maxsize=4 * LABELS)(self._known)
+        # Rows are many and labels few, and some lookups go through all of the model's labels.
+        self.resolve = lru_cache(maxsize=4 * LABELS)(self._resolve)
 
-    def _known(self, given: str) -> str | float | None:
-        """The model's own name of a label, or a regression's value; None if it has no such."""
+    def _resolve(self, text: str) -> str | float | None:
+        """Return the model's name for a row's label, or for a regression its value; None if the
+        model knows no such label.
+        """
         if self._is_number:
             try:
-                value = float(given)
+                value = float(text)
             except ValueError:
                 return None
             return value if math.isfinite(value) else None
         if self._labels is None:
-            return given.strip()
+            return text.strip()
         try:
-            return self._labels[target_id(given.strip(), self._labels)]
+            return self._labels[target_id(text.strip(), self._labels)]
         except OptionError:
             return None
 
-    def distance(self, given: str | float, value: float) -> float:
-        """How much a prediction differs from a label, or would: of a regression by how far, of
-        other models by how sure they are.
+    def distance(self, label: str | float, value: float) -> float:
+        """Return how far a regression is from a label; for other models, whose labels have no
+        distance, how sure they are of the prediction.
         """
-        return abs(value - given) if isinstance(given, float) else value
+        return abs(value - label) if isinstance(label, float) else value
 
 
 @dataclass
 class RowTally:
-    """Rows with labels, and those of them that differ most from theirs.
+    """Counts of rows with labels, and the rows whose predictions differ most from theirs.
 
     Attributes:
-        top: how many are kept.
-        compared: how many rows have a label that the model knows.
+        top: how many of these rows are kept.
+        compared: the number of rows with a label that the model knows.
         differing: how many of these have another prediction.
         distance: the sum of the distances.
         unknown: labels that the model does not know, up to ten.
-        unknown_rows: how many rows have such.
-        kept: of each kept row its number, its distance, and the record of the target that was
-            predicted, or else of the one that the model says most of.
+        unknown_rows: how many rows have such a label.
+        kept: by row number, the distance and one record of the row: that of the predicted target,
+            or if that was not explained, of the target with the highest value.
     """
 
     top: int
@@ -227,7 +238,7 @@ class RowTally:
             self.unknown.append(label)
 
     def offer(self, distance: float, batch: Any, index: int) -> None:
-        """Keep a record of a row that differs if it is one of those that differ most."""
+        """Keep a record of a row that differs, if it is among those that differ most."""
         if not self.top:
             return
         row = batch["row"][index].as_py()
@@ -237,6 +248,7 @@ class RowTally:
                 self.kept[row] = (distance, record)
             return
         if len(self.kept) == self.top:
+            # Among equals the later row gives way, so the result does not depend on the batches.
             least = min(self.kept, key=lambda number: (self.kept[number][0], -number))
             if self.kept[least][0] >= distance:
                 return
@@ -254,18 +266,24 @@ def _rank(record: Mapping[str, Any]) -> tuple[bool, float]:
 
 
 class Tally:
-    """All that is counted.
+    """All counts over a run.
 
     Attributes:
         words, labels, rows: see these classes.
-        values: of a regression, by output.
-        explained: how many rows were explained.
+        values: the values of a regression, by output.
+        explained: the number of rows that were explained.
     """
 
     def __init__(
         self, model: Mapping[str, Any], top: int, span: tuple[float, float] | None
     ) -> None:
-        """Take what the manifest says of the model, and the span of a regression's values."""
+        """Prepare the counts.
+
+        Args:
+            model: the model's entry in the manifest.
+            top: how many rows that differ to keep.
+            span: the range of a regression's values.
+        """
         self.words, self.labels, self.rows = WordTally(), LabelTally(), RowTally(top)
         self.values: dict[str, ValueTally] = {}
         self.explained = 0
@@ -286,31 +304,32 @@ class Tally:
         names = ("row", "label", "prediction", "prediction_value", "target")
         records = zip(*(batch[name].to_pylist() for name in names), strict=True)
         for index, (row, label, prediction, value, target) in enumerate(records):
+            # The records of a row follow one another, but may be split between two batches.
             is_new, self._row = row != self._row, row
             self.explained += is_new
             if self._is_tagger:
                 self.labels.add(target, None)
                 continue
-            known = None
+            actual = None
             if label is not None and self._compares:
-                known = self._comparer.known(label)
-                if known is not None:
-                    self._compare(batch, index, known, prediction, value, is_new)
+                actual = self._comparer.resolve(label)
+                if actual is not None:
+                    self._compare(batch, index, actual, prediction, value, is_new)
                 elif is_new:
                     self.rows.count_unknown(label)
             if is_new and not self._is_regression:
-                self.labels.add(prediction, known if isinstance(known, str) else None)
+                self.labels.add(prediction, actual if isinstance(actual, str) else None)
 
-    def name_of(self, label: str) -> str:
-        """A row's own label by the model's name for it."""
-        known = self._comparer.known(label)
-        return known if isinstance(known, str) else label
+    def label_name(self, label: str) -> str:
+        """Return the model's name for a row's own label; the label itself if it has none."""
+        name = self._comparer.resolve(label)
+        return name if isinstance(name, str) else label
 
     def _compare(
-        self, batch: Any, index: int, known: Any, prediction: str, value: float, is_new: bool
+        self, batch: Any, index: int, actual: Any, prediction: str, value: float, is_new: bool
     ) -> None:
-        distance = self._comparer.distance(known, value)
-        differs = distance > 0 if self._is_regression else known != prediction.strip()
+        distance = self._comparer.distance(actual, value)
+        differs = distance > 0 if self._is_regression else actual != prediction.strip()
         if is_new:
             self.rows.count(differs, distance)
         if differs:
@@ -320,5 +339,5 @@ class Tally:
         targets = np.array(batch["target"].to_pylist())
         values = batch["target_value"].to_numpy().astype(np.float64)
         for target in np.unique(targets):
-            of_target = self.values.setdefault(str(target), ValueTally())
-            of_target.add(values[targets == target], self._span)
+            tally = self.values.setdefault(str(target), ValueTally())
+            tally.add(values[targets == target], self._span)

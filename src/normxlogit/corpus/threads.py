@@ -8,25 +8,29 @@ from contextlib import contextmanager
 import torch
 
 COUNT = 2
-"""While one of them makes results, the other keeps the processor or the GPU busy."""
+"""While one thread assembles results, the other keeps the processor or the GPU busy."""
 
 
 @contextmanager
-def working(device: torch.device) -> Iterator[ThreadPoolExecutor]:
-    """Threads for a model on this device, which end with the context.
+def worker_threads(device: torch.device) -> Iterator[ThreadPoolExecutor]:
+    """Start threads for a model on `device`, which end with the context.
 
-    On a processor they share what torch may use of it: operations on short texts are too small to
-    be split well. Where torch has one thread there is one.
+    On a processor they divide torch's threads among themselves: operations on short texts are too
+    small to be spread over many. If torch has one thread, there is one.
     """
-    own = torch.get_num_threads()
+    torch_threads = torch.get_num_threads()
     on_cpu = device.type == "cpu"
-    count = min(COUNT, own) if on_cpu else COUNT
+    count = min(COUNT, torch_threads) if on_cpu else COUNT
     ready = threading.Barrier(count + 1)
 
     def start() -> None:
         if on_cpu:
-            torch.get_num_threads()  # the first call in a thread takes over the process's number
-            torch.set_num_threads(own // count)
+            # A thread takes over the process's number at its first call of get_num_threads, which
+            # would undo a number that was set before.
+            torch.get_num_threads()
+            torch.set_num_threads(torch_threads // count)
+        # The barrier gives each `start` a thread of its own: none is free for the next before all
+        # have begun.
         ready.wait()
 
     pool = ThreadPoolExecutor(count, thread_name_prefix="normxlogit-corpus")
@@ -34,7 +38,8 @@ def working(device: torch.device) -> Iterator[ThreadPoolExecutor]:
         for _ in range(count):
             pool.submit(start)
         ready.wait()
-        torch.set_num_threads(own)  # for threads of others that are still to come
+        # set_num_threads in a thread changes what later threads start with: put that back.
+        torch.set_num_threads(torch_threads)
         yield pool
     finally:
         pool.shutdown(cancel_futures=True)

@@ -1,4 +1,4 @@
-"""Files that hold a row of a corpus after the other: Parquet, CSV, JSON Lines, plain lines.
+"""Files with a row of a corpus after the other: Parquet, CSV, JSON Lines, plain lines.
 
 Each reads what it needs and no more, so that memory does not grow with the file.
 """
@@ -10,46 +10,50 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 
-from normxlogit.data.location import Location, parquet
+from normxlogit.data.location import Location, open_parquet
 from normxlogit.data.rows import Bad, BrokenFileError, Kind, Values
 from normxlogit.errors import InputError, first_line
 from normxlogit.extras import require
 
 PEEKED = 1000
-"""How many lines of JSON are looked at to tell which columns there are."""
+"""How many lines of JSON are read to collect the names of the columns."""
 
 _BATCH = 1024
 _BUFFER = 1 << 20
 _UNREADABLE = (OSError, ValueError, NotImplementedError)
 
 
-class Part(Protocol):
+class SourceFile(Protocol):
     """A file of a source, or a split of a data set."""
 
     @property
     def name(self) -> str:
-        """What it is called in results."""
+        """Its name in results."""
 
     def columns(self) -> list[str] | None:
-        """The names of its columns; None if it is empty.
+        """Return the names of its columns; None if it is empty.
 
         Raises:
             BrokenFileError: it cannot be read.
         """
 
     def count(self) -> int | None:
-        """How many rows it has, if that is known without reading it."""
+        """Count its rows, if that is possible without reading them."""
 
     def rows(self, names: Sequence[str], start: int) -> Iterator[Values | Bad]:
-        """Its rows but for the first `start`, with the columns of those names if they are there.
+        """Read the rows after the first `start`.
+
+        Args:
+            names: the columns to read; a row may lack some.
+            start: how many rows to skip.
 
         Raises:
-            BrokenFileError: it, or the rest of it, cannot be read.
+            BrokenFileError: the file, or the rest of it, cannot be read.
         """
 
 
 class File:
-    """A file on this machine or of a store."""
+    """A file on this machine or in a store."""
 
     def __init__(self, path: Location) -> None:
         self.path = path
@@ -93,7 +97,7 @@ class Parquet(File):
 
     def _open(self) -> Any:
         try:
-            return parquet(self.path, buffer_size=_BUFFER)
+            return open_parquet(self.path, buffer_size=_BUFFER)
         except InputError:
             raise
         except _UNREADABLE as error:
@@ -112,7 +116,7 @@ class Lines(File):
             yield {"text": line}
 
     def lines(self) -> Iterator[bytes]:
-        """Its lines without their ends."""
+        """Read the lines, without a byte order mark and line ends."""
         try:
             with self._open() as file:
                 for number, line in enumerate(file):
@@ -134,18 +138,18 @@ class Lines(File):
 
 
 class JsonLines(Lines):
-    """An object of JSON on each line; lines that are empty are no rows."""
+    """An object of JSON on each line; empty lines are skipped."""
 
     def columns(self) -> list[str] | None:
-        found, is_empty, has_objects = dict[str, None](), True, False
+        names, is_empty, has_objects = dict[str, None](), True, False
         for row in itertools.islice(self.rows((), 0), PEEKED):
             is_empty = False
             if not isinstance(row, Bad):
                 has_objects = True
-                found |= dict.fromkeys(row)
+                names |= dict.fromkeys(row)
         if not (is_empty or has_objects):
             raise BrokenFileError(f"cannot read {self.path}: no line of it is an object of JSON")
-        return None if is_empty else list(found)
+        return None if is_empty else list(names)
 
     def rows(self, names: Sequence[str], start: int) -> Iterator[Values | Bad]:  # noqa: ARG002
         lines = ((n, line) for n, line in enumerate(self.lines(), 1) if line.strip())
@@ -154,10 +158,10 @@ class JsonLines(Lines):
 
 
 class Csv(Lines):
-    """Comma-separated values as RFC 4180 has them, under a line with the names of the columns.
+    """Comma-separated values (RFC 4180) under a header.
 
-    A line that does not have as many fields as that is no row to be trusted, for its fields may be
-    in the wrong columns.
+    A line with more or fewer fields than the header is a bad row, for its fields may be in the
+    wrong columns.
     """
 
     delimiter = ","
@@ -186,7 +190,10 @@ class Csv(Lines):
                 yield dict(zip(header, record, strict=True))
 
     def _records(self) -> Iterator[list[str] | Bad]:
+        """Read the records, the header first, and go on after one that is broken."""
         try:
+            # surrogateescape keeps bytes that are not UTF-8 as lone surrogates, which make only
+            # their own row a bad one; newline "" leaves line ends inside quotes to the csv module.
             with io.TextIOWrapper(self._open(), "utf-8-sig", "surrogateescape", "") as file:
                 reader = csv.reader(file, delimiter=self.delimiter, strict=True)
                 while True:
@@ -207,12 +214,12 @@ class Csv(Lines):
 
 
 class Tsv(Csv):
-    """The same with tabs."""
+    """Tab-separated values under a header."""
 
     delimiter = "\t"
 
 
-FORMATS: dict[str, Callable[[Location], Part]] = {
+FORMATS: dict[str, Callable[[Location], SourceFile]] = {
     ".parquet": Parquet,
     ".csv": Csv,
     ".tsv": Tsv,
@@ -224,12 +231,13 @@ FORMATS: dict[str, Callable[[Location], Part]] = {
 
 
 def _records(batch: Any) -> Iterator[Values]:
-    """The rows of a record batch; strings as bytes, which need not be valid."""
+    """Yield the rows of a record batch, with strings as bytes, which need not be valid UTF-8."""
     pa = require("pyarrow")
     names, columns = batch.schema.names, []
     for column in batch.columns:
         if pa.types.is_dictionary(column.type):
             column = column.dictionary_decode()
+        # pyarrow would decode a string column as a whole, and one invalid value would fail it all.
         if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
             column = column.cast(pa.large_binary())
         columns.append(column.to_pylist())
@@ -244,9 +252,9 @@ def _object(line: bytes, number: int) -> Values | Bad:
         byte = f"byte {error.start} is {line[error.start]:#04x}"
         return Bad(Kind.UNDECODABLE, f"line {number} is not UTF-8 text ({byte})")
     try:
-        found = json.loads(text)
+        values = json.loads(text)
     except (ValueError, RecursionError) as error:
         return Bad(Kind.BROKEN_ROW, f"line {number} is not JSON: {first_line(error)}")
-    if not isinstance(found, dict):
+    if not isinstance(values, dict):
         return Bad(Kind.BROKEN_ROW, f"line {number} is no object of JSON but {text!r:.60}")
-    return found
+    return values

@@ -1,4 +1,4 @@
-"""Values of options that are given as text."""
+"""Values of options that come as text, from the command line or a file."""
 
 import json
 from typing import Any

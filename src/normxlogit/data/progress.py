@@ -1,4 +1,4 @@
-"""How a run gets on, for whoever watches it in a terminal."""
+"""A progress line for whoever watches a run in a terminal."""
 
 import time
 from datetime import timedelta
@@ -18,12 +18,18 @@ from rich.text import Text
 
 
 class Meter:
-    """A line on standard error with rows and tokens a second, and the time that is left if it is
-    known how many rows there are; none if that is no terminal.
+    """A line on standard error with rows and tokens a second and, if the number of rows is known,
+    the time left; no line if standard error is not a terminal.
     """
 
     def __init__(self, total: int | None, rows: int, tokens: int, *, shown: bool) -> None:
-        """Take how many rows there are, if that is known, and what was done before."""
+        """Prepare the line.
+
+        Args:
+            total: the number of rows, if it is known.
+            rows, tokens: how many an earlier run has done.
+            shown: whether to show anything.
+        """
         console = Console(stderr=True)
         self._progress = Progress(
             MofNCompleteColumn(),
@@ -51,8 +57,9 @@ class Meter:
         self._progress.stop()
 
     def show(self, rows: float, tokens: int) -> None:
-        """Show how many rows, of which one may be done in part, and tokens are done, and how fast
-        those since the start were.
+        """Show how many rows and tokens are done, and their rates since the start of this run.
+
+        A row that is done in part counts as a fraction.
         """
         now = time.monotonic()
         seconds = max(now - self._start, 1e-9)
@@ -66,14 +73,15 @@ class Meter:
         self._progress.update(self._task, completed=rows, rates=rates, ends=ends)
 
     def say(self, doing: str) -> None:
-        """Show what is going on after the last row, for which no time left is known."""
+        """Show what goes on after the last row; how long it takes is not known."""
         self._progress.update(self._task, rates=doing, ends=None)
 
 
 class _Remaining(ProgressColumn):
-    """Time left at the mean speed since the start.
+    """The time left at the mean speed since the start.
 
-    Steps may be minutes apart; rich's own column forgets what is longer ago than half of one.
+    Steps may be minutes apart, and rich's own column forgets those that are longer ago than half a
+    minute.
     """
 
     max_refresh = 0.5
@@ -85,5 +93,5 @@ class _Remaining(ProgressColumn):
         return Text(f"{timedelta(seconds=int(max(ends - time.monotonic(), 0)))} left")
 
 
-def _rate(each_second: float) -> str:
-    return f"{each_second:,.0f}" if each_second >= 10 else f"{each_second:.2g}"
+def _rate(per_second: float) -> str:
+    return f"{per_second:,.0f}" if per_second >= 10 else f"{per_second:.2g}"

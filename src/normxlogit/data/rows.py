@@ -25,23 +25,30 @@ class Kind(str, Enum):
     OVERFLOW = "overflow"
 
 
+_KINDS: dict[type[Exception], Kind] = {
+    TooLongError: Kind.TOO_LONG,
+    UnsupportedHeadError: Kind.UNSUPPORTED,
+    ModelError: Kind.MODEL,
+}
+
+
 @dataclass(frozen=True)
 class Bad:
-    """Stands in the place of a value or a row that cannot be used."""
+    """A value or a row that cannot be used, in its place.
+
+    Attributes:
+        kind: the kind of the error.
+        why: the error in words.
+    """
 
     kind: Kind
     why: str
 
     @classmethod
     def of(cls, error: Exception) -> "Bad":
-        """What the explainer said of a text."""
-        kinds = {
-            TooLongError: Kind.TOO_LONG,
-            UnsupportedHeadError: Kind.UNSUPPORTED,
-            ModelError: Kind.MODEL,
-        }
-        kind = next((kind for of, kind in kinds.items() if isinstance(error, of)), Kind.INPUT)
-        return cls(kind, str(error))
+        """Convert an explainer's error about a text."""
+        kinds = (kind for cause, kind in _KINDS.items() if isinstance(error, cause))
+        return cls(next(kinds, Kind.INPUT), str(error))
 
 
 class BrokenFileError(InputError):
@@ -49,19 +56,19 @@ class BrokenFileError(InputError):
 
 
 Values = Mapping[str, Any]
-"""What a row has in its columns; `Bad` in the place of a value that could not be read."""
+"""A row's values by column, with `Bad` in the place of a value that could not be read."""
 
 
 @dataclass(frozen=True)
 class Columns:
-    """Which columns of a source are read, by what they are for.
+    """The columns of a source that are read, by their use.
 
     Attributes:
         text: the texts.
         pair: the second texts of pairs.
-        id: what the user calls the rows.
-        label: what the user says of the rows; it is written beside the prediction.
-        target: the label to explain, of each row.
+        id: the user's names for the rows.
+        label: the user's labels, which are written beside the predictions.
+        target: each row's label to explain.
     """
 
     text: str = "text"
@@ -73,18 +80,18 @@ class Columns:
     @property
     def names(self) -> list[str]:
         """Every column once."""
-        named = (self.text, self.pair, self.id, self.label, self.target)
-        return list(dict.fromkeys(name for name in named if name is not None))
+        names = (self.text, self.pair, self.id, self.label, self.target)
+        return list(dict.fromkeys(name for name in names if name is not None))
 
 
 @dataclass(frozen=True)
 class Place:
-    """A row of a source.
+    """The position of a row in a source.
 
     Attributes:
-        row: how many rows of the source are before it.
-        part: the part of the source that it is in.
-        place: how many rows of that are before it.
+        row: how many rows of the source come before it.
+        part: the index of its file in the source.
+        place: how many rows of that file come before it.
     """
 
     row: int = 0
@@ -97,12 +104,12 @@ class Row:
     """A row of a source.
 
     Attributes:
-        number: how many rows of the source are before it.
-        file: the file of a folder or the split of a data set that it is from, and how many rows of
-            that are before it.
-        text, pair: as they are, if they are text.
+        number: how many rows of the source come before it.
+        file: the file of a folder, or the split of a data set, that it is from.
+        place: how many rows of that file come before it.
+        text, pair: the texts as they are; None if they are not text.
         id, label: as text.
-        target: the label or id to explain, of a source with a column of these.
+        target: the label or id to explain, if the source has a column of these.
         bad: why it cannot be explained.
     """
 
@@ -118,38 +125,36 @@ class Row:
 
     @property
     def item(self) -> Any:
-        """What the explainer takes."""
+        """The text or the pair, as an explainer takes it."""
         return self.text if self.pair is None else (self.text, self.pair)
 
     @property
     def length(self) -> int:
-        """In characters."""
+        """The length in characters."""
         return len(self.text or "") + len(self.pair or "")
 
     def __str__(self) -> str:
         return f"row {self.number}" + (f" (row {self.place} of {self.file})" if self.file else "")
 
 
-def row_of(
+def parse_row(
     values: Values | Bad, columns: Columns, number: int, file: str | None, place: int
 ) -> Row:
-    """The row that holds these values."""
+    """Return the row with these values; its first bad one makes it a bad row."""
     if isinstance(values, Bad):
         return Row(number, file, place, bad=values)
-    found = {
+    cells: dict[str, Any] = {
         "text": _text(values, columns.text),
         "pair": None if columns.pair is None else _text(values, columns.pair),
-        "id": _name(values, columns.id),
-        "label": _name(values, columns.label),
+        "id": _optional_text(values, columns.id),
+        "label": _optional_text(values, columns.label),
         "target": None if columns.target is None else _target(values, columns.target),
     }
-    bad = next((value for value in found.values() if isinstance(value, Bad)), None)
-    kept: dict[str, Any] = {
-        name: None if isinstance(value, Bad) else value for name, value in found.items()
-    }
-    if isinstance(found["text"], Bad) and found["text"].kind is Kind.BLANK:
-        kept["text"] = _value(values, columns.text)
-    return Row(number, file, place, **kept, bad=bad)
+    bad = next((cell for cell in cells.values() if isinstance(cell, Bad)), None)
+    good = {name: None if isinstance(cell, Bad) else cell for name, cell in cells.items()}
+    if isinstance(cells["text"], Bad) and cells["text"].kind is Kind.BLANK:
+        good["text"] = _value(values, columns.text)  # blanks are text, and are written as they are
+    return Row(number, file, place, **good, bad=bad)
 
 
 def _text(values: Values, name: str) -> str | Bad:
@@ -164,6 +169,7 @@ def _text(values: Values, name: str) -> str | Bad:
 
 
 def _target(values: Values, name: str) -> str | int | Bad:
+    """Return a label or its id; a column of ids with gaps is one of floats."""
     value = _value(values, name)
     if isinstance(value, Bad):
         return value
@@ -171,22 +177,22 @@ def _target(values: Values, name: str) -> str | int | Bad:
         value = int(value)
     if isinstance(value, (str, int)) and not isinstance(value, bool) and value != "":
         return value
-    said = "null" if _is_null(value) else repr(value)
-    return Bad(Kind.TARGET, f"{name} is {said:.60}, which is neither a label nor its number")
+    shown = "null" if _is_null(value) else repr(value)
+    return Bad(Kind.TARGET, f"{name} is {shown:.60}, which is neither a label nor its number")
 
 
-def _name(values: Values, name: str | None) -> str | Bad | None:
-    """A value as text; a row may lack it."""
+def _optional_text(values: Values, name: str | None) -> str | Bad | None:
+    """Return a value as text; None if the row has none."""
     value = None if name is None or name not in values else _value(values, name)
-    if isinstance(value, Bad) or _is_null(value):
-        return value if isinstance(value, Bad) else None
-    return str(value)
+    if isinstance(value, Bad):
+        return value
+    return None if _is_null(value) else str(value)
 
 
 def _value(values: Values, name: str) -> Any:
     if name not in values:
-        there = ", ".join(map(str, values)) or "none"
-        return Bad(Kind.MISSING_COLUMN, f"there is no {name} in this row, but: {there:.200}")
+        names = ", ".join(map(str, values)) or "none"
+        return Bad(Kind.MISSING_COLUMN, f"there is no {name} in this row, but: {names:.200}")
     value = values[name]
     if isinstance(value, bytes):
         try:
@@ -200,4 +206,4 @@ def _value(values: Values, name: str) -> Any:
 
 
 def _is_null(value: Any) -> bool:
-    return value is None or (isinstance(value, float) and value != value)
+    return value is None or (isinstance(value, float) and value != value)  # nan

@@ -1,4 +1,4 @@
-"""Where the rows of a corpus come from: files, a data set of the Hub, or what the caller has."""
+"""Where the rows of a corpus come from: files, a data set of the Hub, or the caller's own."""
 
 import contextlib
 import hashlib
@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from normxlogit.data.formats import FORMATS, Part
-from normxlogit.data.location import Location, location, shown
-from normxlogit.data.rows import Bad, BrokenFileError, Columns, Place, Row, Values, row_of
+from normxlogit.data.formats import FORMATS, SourceFile
+from normxlogit.data.location import Location, locate, redacted
+from normxlogit.data.rows import Bad, BrokenFileError, Columns, Place, Row, Values, parse_row
 from normxlogit.errors import InputError, OptionError, first_line
 from normxlogit.extras import require
 
@@ -23,13 +23,13 @@ class Source:
     """Files or splits, one after the other.
 
     Attributes:
-        parts: them.
-        fingerprint: what tells the data from other data, as plain data for JSON.
-        ignored: what is in the folder beside them.
-        broken: why those parts that were tried in vain could not be read, by name.
+        files: the files or splits.
+        fingerprint: the identity of the data, as plain data for JSON.
+        ignored: the names of other files in the folder.
+        broken: why files could not be read, by name, as far as they were tried.
     """
 
-    parts: list[Part]
+    files: list[SourceFile]
     fingerprint: dict[str, Any]
     ignored: list[str] = field(default_factory=list)
     broken: dict[str, str] = field(default_factory=dict)
@@ -38,18 +38,18 @@ class Source:
         """Find out whether there is anything to read.
 
         Raises:
-            InputError: no part could be read or has these columns; if `strict`, one could not.
+            InputError: no file can be read and has these columns; if `strict`, one does not.
         """
-        problems = [problem for part in self.parts if (problem := _problem(part, columns))]
-        if problems and (strict or len(problems) == len(self.parts)):
+        problems = [problem for file in self.files if (problem := _problem(file, columns))]
+        if problems and (strict or len(problems) == len(self.files)):
             raise problems[0]
 
     def count(self) -> int | None:
-        """How many rows there are, if that is known without reading them."""
+        """Count the rows, if that is possible without reading them."""
         total = 0
-        for part in self.parts:
+        for file in self.files:
             try:
-                count = part.count()
+                count = file.count()
             except BrokenFileError:
                 continue
             if count is None:
@@ -57,49 +57,50 @@ class Source:
             total += count
         return total
 
-    def after(self, row: Row) -> Place:
-        """What comes after a row."""
-        part = next(n for n, part in enumerate(self.parts) if part.name == row.file)
-        return Place(row.number + 1, part, row.place + 1)
+    def place_after(self, row: Row) -> Place:
+        """Return the place after a row."""
+        index = next(n for n, file in enumerate(self.files) if file.name == row.file)
+        return Place(row.number + 1, index, row.place + 1)
 
     def rows(
         self, columns: Columns, *, part: int = 0, place: int = 0, number: int = 0, strict: bool
     ) -> Iterator[Row]:
-        """The rows from one on.
+        """Read the rows from a place on.
 
         Args:
-            columns: what is read.
-            part, place: the part that it is in, and how many rows of that are before it.
-            number: how many rows of the source are before it.
-            strict: whether a part that cannot be read is an error, rather than noted in `broken`.
+            columns: the columns to read.
+            part, place: the index of the file to start in, and how many of its rows to skip.
+            number: how many rows of the source come before.
+            strict: raise an error at a file that cannot be read, rather than note it in `broken`.
         """
-        for this in self.parts[part:]:
+        for file in self.files[part:]:
             try:
-                problem = _problem(this, columns)
+                problem = _problem(file, columns)
                 if problem is not None:
                     raise problem
-                for values in this.rows(columns.names, place):
-                    yield row_of(values, columns, number, this.name, place)
+                for values in file.rows(columns.names, place):
+                    yield parse_row(values, columns, number, file.name, place)
                     number += 1
                     place += 1
             except BrokenFileError as error:
                 if strict:
                     raise
                 after = f", after {place} rows of it" if place else ""
-                self.broken[this.name] = f"{error}{after}"
+                self.broken[file.name] = f"{error}{after}"
             place = 0
 
 
 @dataclass
-class Given:
+class InMemoryRows:
     """Rows that the caller has: texts, or mappings from columns to values."""
 
     items: Iterable[Any]
 
     def rows(self, columns: Columns) -> Iterator[Row]:
+        """Return the rows, in order."""
         for number, item in enumerate(self.items):
             values: Values = item if hasattr(item, "keys") else {columns.text: item}
-            yield row_of(values, columns, number, None, number)
+            yield parse_row(values, columns, number, None, number)
 
 
 class Split:
@@ -127,7 +128,7 @@ class Split:
                 yield {name: values[name] for name in names if name in values}
 
 
-def rows_of(
+def read_rows(
     source: Any,
     columns: Columns,
     *,
@@ -135,59 +136,62 @@ def rows_of(
     split: str | None,
     strict: bool,
 ) -> tuple[Iterator[Row], dict[str, Any] | None]:
-    """The rows of a path, URI or Hub id, with its fingerprint, or those that the caller has.
+    """Read the rows of a path, URI or Hub id, or those that the caller has.
 
-    A part that cannot be read is an error when it is its turn, or if `strict` at once.
+    A file that cannot be read is an error when its turn comes, or if `strict` at once.
+
+    Returns:
+        The rows, and the source's fingerprint; None for the caller's own.
 
     Raises:
         InputError: there is nothing to read.
-        OptionError: a subset or split of something that is no data set.
+        OptionError: a subset or split of something other than a data set.
     """
     if isinstance(source, (str, Path)):
-        found = open_source(source, subset=subset, split=split)
-        found.check(columns, strict=strict)
-        return found.rows(columns, strict=True), found.fingerprint
+        opened = open_source(source, subset=subset, split=split)
+        opened.check(columns, strict=strict)
+        return opened.rows(columns, strict=True), opened.fingerprint
     if subset is not None or split is not None:
         raise OptionError("subset and split are for data sets of the Hub.")
     if not isinstance(source, Iterable):
         raise InputError(f"a source is a path or gives rows; got {type(source).__name__}.")
-    return Given(source).rows(columns), None
+    return InMemoryRows(source).rows(columns), None
 
 
 def open_source(source: str | Path, *, subset: str | None, split: str | None) -> Source:
-    """The source of that path, URI or Hub id.
+    """Open a path, URI or Hub id.
 
     Raises:
-        InputError: there is none, or it holds nothing that can be read.
-        OptionError: a subset or split of something that is no data set.
+        InputError: it does not exist, or holds nothing that can be read.
+        OptionError: a subset or split of something other than a data set.
     """
-    path = location(source)
+    path = locate(source)
     if not path.exists():
-        known = path.suffix.lower() in FORMATS
-        if isinstance(source, Path) or known or not _HUB_ID.fullmatch(source):
-            raise InputError(f"there is no file or folder {shown(source)}.")
+        is_file_name = path.suffix.lower() in FORMATS
+        if isinstance(source, Path) or is_file_name or not _HUB_ID.fullmatch(source):
+            raise InputError(f"there is no file or folder {redacted(source)}.")
         return open_dataset(source, subset=subset, split=split)
     if subset is not None or split is not None:
         raise OptionError(
-            f"subset and split are for data sets of the Hub; {shown(source)} is a path."
+            f"subset and split are for data sets of the Hub; {redacted(source)} is a path."
         )
     ends = ", ".join(FORMATS)
     if path.is_dir():
-        inside = sorted(entry for entry in path.iterdir() if not entry.name.startswith((".", "_")))
-        paths = [p for p in inside if p.suffix.lower() in FORMATS and p.is_file()]
+        entries = sorted(entry for entry in path.iterdir() if not entry.name.startswith((".", "_")))
+        paths = [p for p in entries if p.suffix.lower() in FORMATS and p.is_file()]
         if not paths:
             raise InputError(f"the folder {path} has no file that ends in {ends}.")
-        ignored = [entry.name for entry in inside if entry not in paths]
+        ignored = [entry.name for entry in entries if entry not in paths]
     else:
         if path.suffix.lower() not in FORMATS:
             raise InputError(f"cannot tell what {path} is: its name must end in one of {ends}.")
         paths, ignored = [path], []
-    parts = [FORMATS[p.suffix.lower()](p) for p in paths]
-    return Source(parts, {"files": [_fingerprint(p) for p in paths]}, ignored=ignored)
+    files = [FORMATS[p.suffix.lower()](p) for p in paths]
+    return Source(files, {"files": [_fingerprint(p) for p in paths]}, ignored=ignored)
 
 
 def open_dataset(name: str, *, subset: str | None, split: str | None) -> Source:
-    """A data set of the Hub, streamed; of a folder on this machine as `datasets` reads it.
+    """Open a data set of the Hub, streamed, or a folder on this machine as `datasets` reads it.
 
     Raises:
         InputError: it cannot be loaded.
@@ -204,26 +208,26 @@ def open_dataset(name: str, *, subset: str | None, split: str | None) -> Source:
         ) from error
     if split is not None and split not in streams:
         raise OptionError(f"{name} has no split {split!r}. It has {', '.join(streams)}.")
-    chosen = list(streams) if split is None else [split]
+    splits = list(streams) if split is None else [split]
     sizes = builder.info.splits or {}
-    counts = {name: sizes[name].num_examples if name in sizes else None for name in chosen}
+    counts = {name: sizes[name].num_examples if name in sizes else None for name in splits}
     return Source(
-        [Split(str(name), streams[name], counts[name] or None) for name in chosen],
-        {"dataset": name, "subset": subset, "splits": chosen, "hash": builder.hash},
+        [Split(str(name), streams[name], counts[name] or None) for name in splits],
+        {"dataset": name, "subset": subset, "splits": splits, "hash": builder.hash},
     )
 
 
-def _problem(part: Part, columns: Columns) -> BrokenFileError | None:
-    """Why a part cannot be read."""
+def _problem(file: SourceFile, columns: Columns) -> BrokenFileError | None:
+    """Return why a file cannot be read, if so."""
     try:
-        there = part.columns()
+        names = file.columns()
     except BrokenFileError as error:
         return error
-    missing = [] if there is None else [name for name in columns.names if name not in there]
+    missing = [] if names is None else [name for name in columns.names if name not in names]
     if not missing:
         return None
     return BrokenFileError(
-        f"{part.name} has no column {missing[0]!r}. Its columns: {', '.join(there or [])}."
+        f"{file.name} has no column {missing[0]!r}. Its columns: {', '.join(names or [])}."
     )
 
 
@@ -241,7 +245,10 @@ def _fingerprint(path: Location) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def _reported(name: str) -> Iterator[None]:
-    """Make what `datasets` raises one line that ends the run, for the connection may come back."""
+    """Turn any error of `datasets` into an InputError of one line.
+
+    Unlike a broken file it ends the run: the connection may be back when the run is resumed.
+    """
     try:
         yield
     except Exception as error:

@@ -16,7 +16,7 @@ import pyarrow as pa
 from normxlogit.data.files import write_whole
 from normxlogit.data.progress import Meter
 from normxlogit.data.rows import Columns, Row
-from normxlogit.data.source import rows_of
+from normxlogit.data.source import read_rows
 from normxlogit.evaluation.batch_evaluator import AT_A_TIME, BatchEvaluator
 from normxlogit.evaluation.checkpoint import Checkpoint, parquet
 from normxlogit.evaluation.metrics.costs import measure_costs
@@ -28,7 +28,7 @@ from normxlogit.evaluation.plan import Plan
 from normxlogit.evaluation.results import build_results
 from normxlogit.extras import versions
 from normxlogit.tasks.explainer import ModelExplainer
-from normxlogit.tasks.fingerprint import model_of
+from normxlogit.tasks.fingerprint import model_fingerprint
 
 RESULTS, SCORES, COST = "results.json", "scores.parquet", "cost.json"
 _FURTHER = ("captum", "numpy", "scipy", "tokenizers")
@@ -73,7 +73,7 @@ def evaluate(
     cache = PredictionCache(explainer.model, encoder, reader.problem, hide)
     evaluator = BatchEvaluator(explainer, reader, cache, plan, rows)
     settings = {
-        "model": model_of(explainer),
+        "model": model_fingerprint(explainer),
         "data": data,
         "columns": {"text": columns.text, "pair": columns.pair, "label": columns.label},
         **plan.to_dict(),
@@ -125,7 +125,7 @@ def _rows(
     source: Any, columns: Columns, limit: int | None, subset: str | None, split: str | None
 ) -> tuple[list[Row], dict[str, Any]]:
     """Read the rows to evaluate, and what identifies the data."""
-    source_rows, data = rows_of(source, columns, subset=subset, split=split, strict=True)
+    source_rows, data = read_rows(source, columns, subset=subset, split=split, strict=True)
     rows = list(itertools.islice(source_rows, limit))
     if data is None:
         data = {"rows": "given", "sha256": hashlib.sha256(repr(rows).encode()).hexdigest()}

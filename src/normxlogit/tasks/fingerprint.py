@@ -1,4 +1,4 @@
-"""What tells a model from another."""
+"""The identity of a model."""
 
 import hashlib
 import json
@@ -14,18 +14,17 @@ _SAMPLED = 1024
 _INCIDENTAL = ("_name_or_path", "transformers_version", "dtype", "torch_dtype")
 
 
-def model_of(explainer: ModelExplainer) -> dict[str, Any]:
-    """Name, commit, class, dtype, SHA-256 and outputs of a model, as plain data for JSON.
+def model_fingerprint(explainer: ModelExplainer) -> dict[str, Any]:
+    """Return name, commit, class, dtype, SHA-256 and outputs of a model, as plain data for JSON.
 
-    The digest is of the configuration, of every weight's name, dtype, shape and up to 1024 of its
-    values, evenly spaced, and of the tokenizer; the values of weights that are offloaded or
-    quantised are left out.
+    The digest covers the configuration, the tokenizer, and every weight: its name, dtype, shape and
+    up to 1024 evenly spaced values. The values of offloaded and quantised weights are left out.
     """
     model = explainer.model
     digest = hashlib.sha256()
     config = model.config.to_dict()
-    known = {key: value for key, value in config.items() if key not in _INCIDENTAL}
-    digest.update(json.dumps(known, sort_keys=True, default=str).encode())
+    essential = {key: value for key, value in config.items() if key not in _INCIDENTAL}
+    digest.update(json.dumps(essential, sort_keys=True, default=str).encode())
     for key, tensor in sorted(model.state_dict().items()):
         if isinstance(tensor, torch.Tensor):
             digest.update(f"{key} {tensor.dtype} {tuple(tensor.shape)}".encode())
@@ -42,7 +41,7 @@ def model_of(explainer: ModelExplainer) -> dict[str, Any]:
 
 
 def _outputs(explainer: ModelExplainer) -> dict[str, Any]:
-    """What a model says: of which task, what its outputs mean, and what its labels are called."""
+    """Return a model's task, what its outputs mean, and the names of its labels."""
     config, task = explainer.model.config, explainer.task
     if task not in (Task.TEXT, Task.TOKENS):
         problem = Problem.SPAN if task is Task.ANSWER else Problem.TOKEN
@@ -58,15 +57,16 @@ def _sample(tensor: torch.Tensor) -> bytes:
     if tensor.is_meta or tensor.numel() == 0 or not is_plain:
         return b""
     flat = tensor.detach().reshape(-1)
-    places = torch.linspace(0, len(flat) - 1, min(_SAMPLED, len(flat)), dtype=torch.float64)
-    values = flat[places.long().to(flat.device)]
+    # float64, for above 2 ** 24 float32 does not count every element.
+    indices = torch.linspace(0, len(flat) - 1, min(_SAMPLED, len(flat)), dtype=torch.float64)
+    values = flat[indices.long().to(flat.device)]
     if values.is_floating_point():
-        values = values.float()
+        values = values.float()  # numpy has no bfloat16
     return values.cpu().contiguous().numpy().tobytes()
 
 
 def _tokenizer(tokenizer: Any) -> bytes:
-    """The tokenizer without how it was last called."""
+    """Return the state of a tokenizer, without the padding and truncation of its last call."""
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is None:
         return json.dumps(tokenizer.get_vocab(), sort_keys=True).encode()

@@ -3,7 +3,8 @@
 import pytest
 
 from normxlogit.evaluation.report import write_report
-from tests.helpers.reports import CASES, WrittenReport, method_costs, with_hostile_names
+from tests.helpers.random_evaluation import method_costs
+from tests.helpers.reports import CASES, WrittenReport, with_hostile_names
 
 
 @pytest.fixture(scope="session")

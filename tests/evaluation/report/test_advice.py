@@ -8,7 +8,7 @@ from normxlogit.evaluation.report.advice import advice
 from normxlogit.evaluation.report.paired_bootstrap import PairedBootstrap
 from normxlogit.evaluation.report.view import EvaluationView
 from normxlogit.methods import METHODS
-from tests.helpers.reports import METRICS, Data, method_costs, random_evaluation
+from tests.helpers.random_evaluation import METRICS, Data, method_costs, random_evaluation
 
 
 def figures_of(**values: tuple[float, float, float | None]) -> EvaluationView:

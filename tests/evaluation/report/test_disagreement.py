@@ -10,7 +10,7 @@ import pytest
 from normxlogit.evaluation.records import records_table
 from normxlogit.evaluation.report.disagreement import agreement, disputed
 from normxlogit.evaluation.report.paired_bootstrap import PairedBootstrap
-from tests.helpers.reports import DRAWS, RATIOS, Data, random_evaluation
+from tests.helpers.random_evaluation import DRAWS, RATIOS, Data, random_evaluation
 
 
 def spearman(one: Sequence[float], other: Sequence[float]) -> float:

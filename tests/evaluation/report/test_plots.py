@@ -20,15 +20,8 @@ from normxlogit.evaluation.report.plots import curves, layer_heatmap, scatter
 from normxlogit.evaluation.report.plots.figures import draw_figures
 from normxlogit.evaluation.report.plots.style import Figure
 from normxlogit.evaluation.report.view import EvaluationView
-from tests.helpers.reports import (
-    FEW_METHODS,
-    FIGURES,
-    STRENGTH,
-    Data,
-    WrittenReport,
-    method_costs,
-    random_evaluation,
-)
+from tests.helpers.random_evaluation import STRENGTH, Data, method_costs, random_evaluation
+from tests.helpers.reports import FEW_METHODS, FIGURES, WrittenReport
 
 
 def drawings(

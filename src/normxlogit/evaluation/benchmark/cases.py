@@ -14,9 +14,9 @@ from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
-from normxlogit.data.location import address, location, shown
+from normxlogit.data.location import address, locate, redacted
 from normxlogit.data.rows import Columns
-from normxlogit.data.source import rows_of
+from normxlogit.data.source import read_rows
 from normxlogit.errors import InputError, ModelError
 from normxlogit.text.words import Span
 
@@ -171,12 +171,12 @@ def read_cases(source: str | Path, paradigm: str) -> tuple[list[Case], dict[str,
         InputError: the source cannot be read or is empty, or a row is no pair that the rules match;
             the error names the row.
     """
-    columns, place = Columns("sentence_good", "sentence_bad"), location(source)
+    columns, place = Columns("sentence_good", "sentence_bad"), locate(source)
     if place.exists():
         file = address(place / f"{paradigm}.jsonl")
-        rows, data = rows_of(file, columns, subset=None, split=None, strict=True)
+        rows, data = read_rows(file, columns, subset=None, split=None, strict=True)
     else:
-        rows, data = rows_of(source, columns, subset=paradigm, split="train", strict=True)
+        rows, data = read_rows(source, columns, subset=paradigm, split="train", strict=True)
     cases = []
     for row in rows:
         try:
@@ -188,7 +188,7 @@ def read_cases(source: str | Path, paradigm: str) -> tuple[list[Case], dict[str,
             why = str(error).rstrip(".")
             raise InputError(f"{paradigm}, row {row.number}: {why}.") from error
     if not cases:
-        raise InputError(f"there are no pairs of {paradigm} in {shown(source)}.")
+        raise InputError(f"there are no pairs of {paradigm} in {redacted(source)}.")
     assert data is not None
     return cases, dict(data)
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from normxlogit.data.files import write_whole
-from normxlogit.data.location import here
+from normxlogit.data.location import local_folder
 from normxlogit.data.progress import Meter
 from normxlogit.errors import OptionError
 from normxlogit.evaluation.benchmark.cases import RULES, Case, halves, read_cases
@@ -26,7 +26,7 @@ from normxlogit.evaluation.benchmark.readings import (
 from normxlogit.evaluation.plan import check_number
 from normxlogit.extras import require, versions
 from normxlogit.tasks.explainer import ModelExplainer
-from normxlogit.tasks.fingerprint import model_of
+from normxlogit.tasks.fingerprint import model_fingerprint
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -104,13 +104,13 @@ def blimp(
 
     _check_numbers(limit, seed)
     check_model(explainer)
-    folder = None if output is None else here(output)
+    folder = None if output is None else local_folder(output)
     cases, data = _cases(source, limit)
     items = make_items(cases, explainer)
     methods, failed = supported_methods(explainer, items[0])
     settings = {
         "benchmark": BENCHMARK,
-        "model": model_of(explainer) | {"name": name or explainer.name},
+        "model": model_fingerprint(explainer) | {"name": name or explainer.name},
         "data": data,
         "limit": limit,
         "seed": seed,

@@ -1,6 +1,6 @@
 """How the findings in a corpus show themselves: what `normxlogit.results.display` asks for."""
 
-from normxlogit.corpus.summarise import Findings
+from normxlogit.corpus.findings import Findings
 from normxlogit.show.corpus.page import page
 from normxlogit.show.corpus.table import render
 from normxlogit.show.terminal import uncoloured

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator
 from html import escape
 
-from normxlogit.corpus.summarise import ClassWords, Difference, Findings, Label, Values
+from normxlogit.corpus.findings import ClassWords, Difference, Findings, Label, Values
 from normxlogit.show import phrases
 from normxlogit.show.corpus import view
 from normxlogit.show.html import asset, document

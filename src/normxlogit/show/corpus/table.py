@@ -10,7 +10,7 @@ from rich.style import Style
 from rich.table import Table
 from rich.text import Text
 
-from normxlogit.corpus.summarise import ClassWords, Difference, Findings, Label, Values
+from normxlogit.corpus.findings import ClassWords, Difference, Findings, Label, Values
 from normxlogit.show import phrases
 from normxlogit.show.corpus import view
 from normxlogit.show.terminal import AGAINST, DIM, FOR, LABEL, field

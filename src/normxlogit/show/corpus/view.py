@@ -1,6 +1,6 @@
 """What terminal and page alike say of the findings in a corpus."""
 
-from normxlogit.corpus.summarise import ClassWords, Difference, Findings
+from normxlogit.corpus.findings import ClassWords, Difference, Findings
 from normxlogit.show import phrases
 
 CLASSES = 12

@@ -1,0 +1,159 @@
+"""How far a run has come, as its shards tell.
+
+Each shard holds a note of the run that it belongs to, of what is in it, and of the row that comes
+after it. So a run can be resumed from its shards alone: manifest.json has the sums for readers, and
+may lag behind by the shard that was being written when the run was stopped.
+"""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+from normxlogit.corpus import shards
+from normxlogit.corpus.explain import Explained
+from normxlogit.data.location import Location
+from normxlogit.data.rows import Place
+from normxlogit.data.run_folder import read_json
+from normxlogit.errors import InputError
+
+SCHEMA = "normxlogit/corpus/1"
+MANIFEST = "manifest.json"
+
+
+@dataclass
+class Progress:
+    """The counts of some shards of a run.
+
+    Attributes:
+        shards: the number of shards.
+        rows: the rows of the source in them.
+        records: the rows of the shards themselves: one for each target of each row.
+        tokens: the tokens of the rows that were explained.
+        errors: the rows that could not be explained, by kind.
+        first_error: the first of these.
+        broken: the files that could not be read up to there, and why.
+    """
+
+    shards: int = 0
+    rows: int = 0
+    records: int = 0
+    tokens: int = 0
+    errors: Counter[str] = field(default_factory=Counter)
+    first_error: str | None = None
+    broken: dict[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> "Progress":
+        """Restore progress from its `vars`, as JSON gives them back."""
+        return cls(**{**data, "errors": Counter(data["errors"])})
+
+    def count(self, explained: Explained) -> None:
+        """Count a row."""
+        self.rows += 1
+        if explained.attribution is not None:
+            self.tokens += len(explained.attribution)
+        if explained.bad is not None:
+            self.errors[explained.bad.kind.value] += 1
+            self.first_error = self.first_error or explained.complaint
+
+    def add(self, other: "Progress") -> None:
+        """Add later shards."""
+        self.shards += other.shards
+        self.rows += other.rows
+        self.records += other.records
+        self.tokens += other.tokens
+        self.errors += other.errors
+        self.first_error = self.first_error or other.first_error
+        self.broken |= other.broken
+
+
+@dataclass(frozen=True)
+class MissingShards:
+    """Consecutive shards that are missing.
+
+    Attributes:
+        first: the number of the first of them.
+        start: its first row.
+        end: the number of the shard after the last of them; None if they go on to the end of the
+            source.
+    """
+
+    first: int = 0
+    start: Place = field(default_factory=Place)
+    end: int | None = None
+
+    def rows(self, size: int) -> int | None:
+        """Count the missing rows, if the end is known; a shard holds `size`."""
+        return None if self.end is None else (self.end - self.first) * size
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run as its folder records it.
+
+    Attributes:
+        manifest: the content of manifest.json.
+        shards: the paths of its shards, in order.
+        progress: their counts.
+        missing: the shards that are missing; last those after all others.
+        finished: whether the run has come to its end.
+    """
+
+    manifest: dict[str, Any]
+    shards: list[Location]
+    progress: Progress
+    missing: list[MissingShards]
+    finished: bool
+
+
+def note(run: str, progress: Progress, after: Place) -> dict[str, Any]:
+    """Return the note of a shard: its run, its counts, and the row that comes after it."""
+    return {"run": run, "progress": vars(progress), "next": asdict(after)}
+
+
+def read_manifest(folder: Location) -> dict[str, Any]:
+    """Read a run's manifest.
+
+    Raises:
+        InputError: it cannot be read, or is of another version's schema.
+    """
+    path = folder / MANIFEST
+    manifest = read_json(path)
+    if (manifest.get("schema"), manifest.get("shard_schema")) != (SCHEMA, shards.SCHEMA):
+        raise InputError(
+            f"{path} is not of {SCHEMA} with {shards.SCHEMA}, which this version of normxlogit "
+            "writes. Give another folder."
+        )
+    return manifest
+
+
+def read_run(folder: Location, manifest: dict[str, Any]) -> Run:
+    """Read how far the run in a folder has come.
+
+    Raises:
+        InputError: a shard cannot be read or belongs to another run, or the run was finished and
+            has lost shards.
+    """
+    paths, progress, missing = shards.list_paths(folder), Progress(), [MissingShards()]
+    for path in paths:
+        shard, number = shards.read_note(path), shards.shard_number(path)
+        if number is None or shard.get("run") != manifest["run"]:
+            raise InputError(f"{path} is not a shard of this run. Take it away.")
+        progress.add(Progress.from_dict(shard["progress"]))
+        # The last gap was open until now; it ends before this shard, or never was one. Workers of
+        # a cluster finish shards in any order, so there may be several gaps.
+        gap = missing.pop()
+        if gap.first < number:
+            missing.append(replace(gap, end=number))
+        missing.append(MissingShards(number + 1, Place(**shard["next"])))
+    finished = manifest["state"] == "finished"
+    if finished:
+        if progress.shards != manifest["counts"]["shards"]:
+            lost = manifest["counts"]["shards"] - progress.shards
+            raise InputError(
+                f"{folder} was finished, and has lost {lost} of its shards. Bring them back, or "
+                "give another folder."
+            )
+        progress.broken = manifest["broken"]
+    return Run(manifest, paths, progress, missing, finished)

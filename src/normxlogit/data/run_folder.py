@@ -1,0 +1,170 @@
+"""The folder of a run: whose it is, one writer at a time, and resuming with the same settings."""
+
+import contextlib
+import json
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, ClassVar, TypeVar
+
+from filelock import FileLock, Timeout
+
+from normxlogit.data.location import Location
+from normxlogit.errors import InputError
+
+LOCK = ".lock"
+
+AnyFolder = TypeVar("AnyFolder", bound="RunFolder")
+
+
+class RunFolder(ABC):
+    """The folder that a run writes to; a context manager that keeps other runs out.
+
+    Entering it starts a run in an empty folder, and resumes the run that an earlier process has
+    left there if its settings are the same.
+
+    Attributes:
+        path: the folder, which need not exist yet.
+        settings: what the results depend on, as JSON gives it back.
+    """
+
+    RECORD: ClassVar[str]
+    """The file that holds the settings, and so marks a folder as that of a run."""
+    CONTENT: ClassVar[str]
+    """What such a folder holds, for messages: "a run"."""
+    MAKES_PARENTS: ClassVar[bool]
+    """Whether to create the folders above it too."""
+
+    def __init__(self, path: Location, settings: Mapping[str, Any]) -> None:
+        self.path = path
+        # JSON turns tuples into lists: settings must be compared as they will be read back.
+        self.settings: dict[str, Any] = json.loads(json.dumps(settings))
+
+    def __enter__(self: AnyFolder) -> AnyFolder:
+        """Lock the folder, and start or resume its run.
+
+        Raises:
+            InputError: the folder holds something else or a run with other settings, another run is
+                writing to it, or it cannot be written to.
+        """
+        try:
+            self._check_content()
+            with contextlib.ExitStack() as stack:
+                if isinstance(self.path, Path):  # object stores have no locks
+                    stack.enter_context(self._locked(self.path))
+                self._start_or_resume()
+                self._held = stack.pop_all()
+        except OSError as error:
+            raise InputError(f"cannot write {self.path}: {error.strerror or error}.") from error
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._held.close()
+
+    @abstractmethod
+    def _start(self) -> None:
+        """Write the record of a new run."""
+
+    @abstractmethod
+    def _resume(self, record: Mapping[str, Any]) -> None:
+        """Go on with the run of that record, whose settings are the same."""
+
+    def _read_record(self) -> dict[str, Any]:
+        return read_json(self.path / self.RECORD)
+
+    def _differences(self, record: Mapping[str, Any]) -> list[str]:
+        """Name the settings that differ from those of a record."""
+        return differences(record, self.settings)
+
+    def _is_temporary(self, name: str) -> bool:
+        """Tell whether a file may lie in a folder that holds no run yet."""
+        return name.startswith(".")
+
+    def _check_content(self) -> None:
+        """Refuse a folder of something else before anything is written into it."""
+        if not self.path.exists():
+            parent = self.path.absolute().parent if isinstance(self.path, Path) else None
+            if parent is not None and not (self.MAKES_PARENTS or parent.is_dir()):
+                raise InputError(f"cannot write {self.path}: there is no folder {parent}.")
+            return
+        if not self.path.is_dir():
+            raise InputError(f"cannot write {self.path}: it is not a folder.")
+        if (self.path / self.RECORD).exists():
+            return
+        names = [entry.name for entry in self.path.iterdir() if not self._is_temporary(entry.name)]
+        if names:
+            raise InputError(
+                f"{self.path} holds something else ({', '.join(sorted(names)[:3])}). Give a folder "
+                "that is empty or does not exist, or that of the run to go on with."
+            )
+
+    def _start_or_resume(self) -> None:
+        # Only under the lock: a run with other settings may have begun since the first look.
+        if not (self.path / self.RECORD).exists():
+            self._start()
+            return
+        record = self._read_record()
+        changes = self._differences(record)
+        if changes:
+            raise InputError(
+                f"{self.path} holds {self.CONTENT} with other settings: {'; '.join(changes)}. Give "
+                "another folder, or the settings of that run."
+            )
+        self._resume(record)
+
+    @contextlib.contextmanager
+    def _locked(self, folder: Path) -> Iterator[None]:
+        """Create a folder on this machine if need be, and hold its lock."""
+        lock = FileLock(folder / LOCK, blocking=False)
+        folder.mkdir(parents=self.MAKES_PARENTS, exist_ok=True)
+        try:
+            lock.acquire()
+        except Timeout as error:
+            raise InputError(
+                f"{folder} is being written to by another run ({_holder(folder)}). Wait for its "
+                "end, or give another folder."
+            ) from error
+        try:
+            with contextlib.suppress(OSError):  # the number is for messages only
+                (folder / LOCK).write_text(str(os.getpid()))
+            yield
+        finally:
+            lock.release()
+
+
+def read_json(path: Location) -> dict[str, Any]:
+    """Read an object of JSON.
+
+    Raises:
+        InputError: the file cannot be read, or holds something else.
+    """
+    try:
+        with path.open("rb") as file:
+            record = json.loads(file.read().decode("utf-8"))
+    except InputError:  # already worded by the store
+        raise
+    except (OSError, ValueError) as error:
+        raise InputError(f"cannot read {path}: {error}.") from error
+    if not isinstance(record, dict):
+        raise InputError(f"cannot read {path}: it is not an object of JSON.")
+    return record
+
+
+def differences(before: Mapping[str, Any], now: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """Name every setting that changed, with its two values; nested ones as "model.name"."""
+    changes: list[str] = []
+    for name in dict.fromkeys([*before, *now]):
+        old, new = before.get(name), now.get(name)
+        if isinstance(old, dict) and isinstance(new, dict):
+            changes += differences(old, new, f"{prefix}{name}.")
+        elif old != new:
+            was, is_now = (f"{json.dumps(value):.80}" for value in (old, new))
+            changes.append(f"{prefix}{name} was {was} and is {is_now}")
+    return changes
+
+
+def _holder(folder: Path) -> str:
+    with contextlib.suppress(OSError, ValueError):
+        return f"process {int((folder / LOCK).read_text())}"
+    return "of another process"
