@@ -27,7 +27,7 @@ OURS, DRAWS = "normxlogit", 3
 
 
 def read(path: Path, longest: int) -> list[dict[str, str]]:
-    """The rows of a file whose text has no more than so many words."""
+    """Read the rows of a file whose text has at most `longest` words."""
     if path.suffix == ".tsv":
         lines = [line.split("\t") for line in path.read_text("utf-8").splitlines()]
         rows = [{"text": text, "label": label} for text, label in lines]
@@ -39,18 +39,19 @@ def read(path: Path, longest: int) -> list[dict[str, str]]:
     ]
 
 
-def table(found: Any, costs: Mapping[str, str]) -> str:
-    """Markdown: each method's figures, and how far they are from NormXLogit's."""
+def table(evaluation: Any, costs: Mapping[str, str]) -> str:
+    """Return Markdown with each method's figures, and how far they are from NormXLogit's."""
     means = {}
-    for name in found.results["methods"]:
-        own = found.scores.filter(pc.equal(found.scores["method"], name)).to_pandas()
+    for name in evaluation.results["methods"]:
+        scores = evaluation.scores
+        rows = scores.filter(pc.equal(scores["method"], name)).to_pandas()
         means[name] = [
-            own.assign(mean=own[column].map(np.mean)).groupby("row")["mean"].mean().to_numpy()
+            rows.assign(mean=rows[column].map(np.mean)).groupby("row")["mean"].mean().to_numpy()
             for column in ("comprehensiveness", "sufficiency")
         ]
     bootstrap = Bootstrap(len(means[OURS][0]), 0)
     lines = [
-        f"{len(means[OURS][0])} texts, {found.results['forwards']['run']:,} variants run.",
+        f"{len(means[OURS][0])} texts, {evaluation.results['forwards']['run']:,} variants run.",
         "",
         "| method | cost | comprehensiveness ↑ | less NormXLogit's | sufficiency ↓ "
         "| less NormXLogit's |",
@@ -58,15 +59,15 @@ def table(found: Any, costs: Mapping[str, str]) -> str:
     ]
     for name in sorted(means, key=lambda name: -means[name][0].mean()):
         cells = []
-        for own, ours in zip(means[name], means[OURS], strict=True):
-            gap = bootstrap.mean(own - ours)
+        for theirs, ours in zip(means[name], means[OURS], strict=True):
+            gap = bootstrap.mean(theirs - ours)
             low, high = gap.interval
             cells += [
-                f"{own.mean():.3f}",
+                f"{theirs.mean():.3f}",
                 "" if name == OURS else f"{gap.value:+.3f} ({low:+.3f} to {high:+.3f})",
             ]
         lines.append(f"| {name} | {costs.get(name, '1')} | {' | '.join(cells)} |")
-    lines += [f"\n{name} was left out: {why}" for name, why in found.results["failed"].items()]
+    lines += [f"\n{name} was left out: {why}" for name, why in evaluation.results["failed"].items()]
     return "\n".join(lines) + "\n"
 
 
@@ -83,9 +84,11 @@ def main() -> None:
     options = parser.parse_args()
     explainer: nxl.Explainer = nxl.Explainer.from_pretrained(options.model, dtype="float32")
     of_model(explainer.model)
-    chosen = [one for one in VARIANTS if not options.variants or one[0] in options.variants]
+    chosen = [
+        variant for variant in VARIANTS if not options.variants or variant[0] in options.variants
+    ]
     rows = read(options.data, options.longest)[: options.limit]
-    found = explainer.evaluate(
+    evaluation = explainer.evaluate(
         rows,
         options.output / "evaluation",
         pair="pair" if "pair" in rows[0] else None,
@@ -94,9 +97,9 @@ def main() -> None:
         draws=DRAWS,
         ratios=[k / 10 for k in range(1, 10, 1 if options.shares == 9 else 2)],
     )
-    told = table(found, {name: cost for name, cost, _ in chosen})
-    write_whole(options.output / "table.md", told)
-    print(told)
+    markdown = table(evaluation, {name: cost for name, cost, _ in chosen})
+    write_whole(options.output / "table.md", markdown)
+    print(markdown)
 
 
 if __name__ == "__main__":

@@ -42,26 +42,26 @@ SHORTEST, LONGEST, NEW_TOKENS = 6, 30, 8
 
 
 def precision(explainer: nxl.Explainer, item: Item, settings: Mapping[str, Any]) -> float:
-    """Of the scores of a text's own tokens against its evidence; nan where all are evidence."""
-    found = explainer.explain(item.text, target=item.good, **settings)
-    kept = (found.segments >= 0) & (found.offsets[:, 0] >= item.begin)
-    evidence = rationale_mask(found, [item.cues])[kept]
+    """Return the average precision of a text's scores; nan where all its tokens are evidence."""
+    result = explainer.explain(item.text, target=item.good, **settings)
+    kept = (result.segments >= 0) & (result.offsets[:, 0] >= item.begin)
+    evidence = rationale_mask(result, [item.cues])[kept]
     if evidence.all():
         return float("nan")
-    return average_precision(found.scores[kept].astype(np.float64), evidence)
+    return average_precision(result.scores[kept].astype(np.float64), evidence)
 
 
 def table(figures: Mapping[str, Sequence[float]], title: str) -> str:
-    """Markdown: a row for each method, with its distance from NormXLogit, paired."""
-    values = {name: np.array(own) for name, own in figures.items()}
-    known = ~np.isnan(values[OURS])
-    bootstrap = Bootstrap(int(known.sum()), 0)
-    lines = [f"| method | {title} ({known.sum()}) | less NormXLogit's |", "|---|---|---|"]
-    for name, own in sorted(values.items(), key=lambda one: -np.nanmean(one[1])):
-        gap = bootstrap.mean(own[known] - values[OURS][known])
+    """Return Markdown with a row for each method, and its paired distance from NormXLogit."""
+    values = {name: np.array(method_figures) for name, method_figures in figures.items()}
+    is_defined = ~np.isnan(values[OURS])
+    bootstrap = Bootstrap(int(is_defined.sum()), 0)
+    lines = [f"| method | {title} ({is_defined.sum()}) | less NormXLogit's |", "|---|---|---|"]
+    for name, theirs in sorted(values.items(), key=lambda named: -np.nanmean(named[1])):
+        gap = bootstrap.mean(theirs[is_defined] - values[OURS][is_defined])
         low, high = gap.interval
         beside = "" if name == OURS else f"{gap.value:+.3f} ({low:+.3f} to {high:+.3f})"
-        lines.append(f"| {name} | {own[known].mean():.3f} | {beside} |")
+        lines.append(f"| {name} | {theirs[is_defined].mean():.3f} | {beside} |")
     return "\n".join(lines) + "\n"
 
 
@@ -93,11 +93,11 @@ def main() -> None:
     for name in RULES:
         _, test = halves(read_cases(options.data / "blimp", name)[0])
         cases += test[: options.cases]
-    found: dict[str, list[float]] = {name: [] for name in methods}
+    precisions: dict[str, list[float]] = {name: [] for name in methods}
     for item in make_items(cases, explainer):
         for name, settings in methods.items():
-            found[name].append(precision(explainer, item, settings))
-    told = [table(found, "average precision ↑, cases")]
+            precisions[name].append(precision(explainer, item, settings))
+    tables = [table(precisions, "average precision ↑, cases")]
     lines = (options.data / "sst2" / "test.tsv").read_text("utf-8").splitlines()
     texts = [line.split("\t")[0] for line in lines]
     prompts = [text for text in texts if SHORTEST <= len(text.split()) <= LONGEST]
@@ -110,9 +110,9 @@ def main() -> None:
             drops = answer_drops(explainer, answer)
             lost["comprehensiveness ↑, nats, prompts"][name].append(drops.comprehensiveness)
             lost["sufficiency ↓, nats, prompts"][name].append(drops.sufficiency)
-    told += [table(own, title) for title, own in lost.items()]
-    write_whole(options.output, "\n".join(told))
-    print("\n".join(told))
+    tables += [table(figures, title) for title, figures in lost.items()]
+    write_whole(options.output, "\n".join(tables))
+    print("\n".join(tables))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What about one forward pass may give beyond NormXLogit: variants, registered as methods."""
+"""Variants at about the price of one forward pass, registered as methods."""
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
@@ -21,9 +21,9 @@ from normxlogit.model.reruns import Reruns, differentiable
 
 FAMILY, SOURCE = "single pass", "experiments.single_pass"
 VALUES = ("value", "v_proj")
-"""What models call the projection to values."""
+"""Names of the projection to values in models."""
 HEAD_WIDTH = ("attention_head_size", "head_dim")
-"""What they call the width of a head."""
+"""Names of the width of a head in models."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Row:
 
     Attributes:
         number: which row.
-        inputs: what the model takes.
+        inputs: the model's inputs.
         special: which of its tokens are special, bool [tokens].
         mask: the id of the mask token.
     """
@@ -46,24 +46,27 @@ class Row:
     mask: int | None
 
     def site(self, block: int, at: str) -> nn.Module:
-        """A block, counted from the last, which is 1; or its projection to values."""
-        found = self.clone.of[self.blocks[-block]]
+        """Return a block, counted from the last, which is 1; or its projection to values."""
+        twin = self.clone.of[self.blocks[-block]]
         if at == "state":
-            return found
-        inner: dict[str, nn.Module] = dict(found.named_modules())
+            return twin
+        inner: dict[str, nn.Module] = dict(twin.named_modules())
         return inner[next(name for name in inner if name.rpartition(".")[2] in VALUES)]
 
     def run(
-        self, block: int, at: str, given: Tensor | None = None, *, masked: bool = False
+        self, block: int, at: str, states: Tensor | None = None, *, masked: bool = False
     ) -> tuple[Tensor, Tensor]:
-        """What is explained, [variants, targets], with other states at a site, or as it is; and
-        the states, [variants, tokens, width], leaves of autograd's graph.
+        """Run the row with other states at a site, or with its own.
+
+        Returns:
+            The values to explain, [variants, targets]; and the states there, [variants, tokens,
+            width], leaves of autograd's graph.
         """
-        count, seen = 1 if given is None else len(given), list[Tensor]()
+        count, leaves = 1 if states is None else len(states), list[Tensor]()
 
         def leaf(state: Tensor) -> Tensor:
-            seen.append((state if given is None else given).detach().clone().requires_grad_())
-            return seen[0]
+            leaves.append((state if states is None else states).detach().clone().requires_grad_())
+            return leaves[0]
 
         def before(_module: nn.Module, args: Any, kwargs: Any) -> Any:
             if args:
@@ -89,17 +92,17 @@ class Row:
             logits = self.clone.root(**inputs, return_dict=True).logits
         finally:
             handle.remove()
-        return self.reruns.objective(logits, torch.full((count,), self.number)), seen[0]
+        return self.reruns.objective(logits, torch.full((count,), self.number)), leaves[0]
 
     def gradients(self, values: Tensor, state: Tensor) -> Tensor:
         """[targets, variants, tokens, width]."""
         return torch.stack(
-            [torch.autograd.grad(own.sum(), state, retain_graph=True)[0] for own in values.T]
+            [torch.autograd.grad(value.sum(), state, retain_graph=True)[0] for value in values.T]
         )
 
 
 def _frozen(module: nn.Module, query: Tensor, key: Tensor, *args: Any, **kwargs: Any) -> Any:
-    """A model's own eager attention, its weights constant to autograd."""
+    """Call a model's own eager attention with weights that are constant to autograd."""
     eager = inspect.unwrap(type(module).forward).__globals__["eager_attention_forward"]
     return eager(module, query.detach(), key.detach(), *args, **kwargs)
 
@@ -110,7 +113,7 @@ AttentionMaskInterface.register(_NAME, eager_mask)
 
 
 def freeze(clone: ModelClone, what: str) -> None:
-    """Make attention constant to autograd, and of "both" what LayerNorms divide by."""
+    """Make attention constant to autograd; for "both" the divisors of LayerNorms as well."""
     clone.attend(_NAME)
     for module in clone.of.values() if what == "both" else ():
         if isinstance(module, nn.LayerNorm):
@@ -120,32 +123,37 @@ def freeze(clone: ModelClone, what: str) -> None:
 def _normed(layer: nn.LayerNorm, states: Tensor) -> Tensor:
     centred = states - states.mean(-1, keepdim=True)
     spread = (centred.square().mean(-1, keepdim=True) + layer.eps).sqrt().detach()
-    found: Tensor = centred / spread * layer.weight + layer.bias
-    return found
+    normed: Tensor = centred / spread * layer.weight + layer.bias
+    return normed
 
 
 def each(context: MethodContext, score: Callable[[Row], Tensor], frozen: str = "") -> Tensor:
-    """Scores of every row, each [targets, tokens], as those of a batch."""
+    """Return scores of every row, each [targets, tokens], as those of a batch."""
     reruns, blocks = context.reruns, context.blocks
     assert blocks is not None
     special = context.lookup.units("token") < 0
     with differentiable():
-        found = torch.zeros(len(reruns.mask), reruns.targets, reruns.mask.shape[1])
+        scores = torch.zeros(len(reruns.mask), reruns.targets, reruns.mask.shape[1])
         clone = reruns.clone()
         if frozen:
             freeze(clone, frozen)
-        for number in range(len(found)):
+        for number in range(len(scores)):
             inputs, kept = reruns.alone(number)
-            own = special[number, kept]
             row = Row(
-                reruns, clone, list(blocks.children()), number, inputs, own, context.lookup.mask
+                reruns,
+                clone,
+                list(blocks.children()),
+                number,
+                inputs,
+                special[number, kept],
+                context.lookup.mask,
             )
-            found[number][:, kept] = score(row).detach()
-    return context.of_rows(found)[:, :, None]
+            scores[number][:, kept] = score(row).detach()
+    return context.of_rows(scores)[:, :, None]
 
 
 def folded(parts: Tensor, row: Row, fold: str) -> Tensor:
-    """Scores, [targets, tokens], from what each of the width has in them, [..., width]."""
+    """Fold parts [targets, tokens, width] into scores [targets, tokens]."""
     if fold == "l1":
         return parts.abs().sum(-1)
     if fold in ("heads", "plus"):
@@ -157,18 +165,18 @@ def folded(parts: Tensor, row: Row, fold: str) -> Tensor:
 
 
 def head_width(block: nn.Module) -> int:
-    """How wide a head of the block's attention is."""
-    found = [
+    """Return the width of a head of the block's attention."""
+    widths = [
         width
         for module in block.modules()
         for name in HEAD_WIDTH
         if isinstance(width := getattr(module, name, None), int)
     ]
-    return found[0]
+    return widths[0]
 
 
 def standard(scores: Tensor) -> Tensor:
-    """Scores of a text's tokens, [..., tokens], less their mean, over their spread; nan stays."""
+    """Standardise scores of a text's tokens, [..., tokens]; nan stays."""
     centred = scores - scores.nanmean(-1, keepdim=True)
     return centred / centred.square().nanmean(-1, keepdim=True).sqrt().clamp_min(1e-12)
 
@@ -187,7 +195,7 @@ def gradient(
     """(x_i - b_i) * df/dx_i at the input of a block, or at its values; summed over the width.
 
     Args:
-        context: what one forward pass gave.
+        context: the forward pass and what to explain of it.
         block: which, counted from the last, which is 1.
         at: "state", or "value" for what the attention's projection to values gives.
         less: b: "" is 0, "mean" the mean of the text's tokens, "mask" what stands there when all
@@ -217,14 +225,14 @@ def gradient(
             slope = (row.gradients(values, line) * weight).sum(1, keepdim=True)
         return folded((slope * moved)[:, 0], row, fold)
 
-    found = each(context, score, frozen)
+    scores = each(context, score, frozen)
     if times == "norm":
-        return found * context.norms()
+        return scores * context.norms()
     if times == "value":
-        return found * context.values.abs()
+        return scores * context.values.abs()
     if times == "sum":
-        return standard(found) + standard(context.norms() * context.values)
-    return found
+        return standard(scores) + standard(context.norms() * context.values)
+    return scores
 
 
 @register("sp_gradient_of_blocks", family=FAMILY, source=SOURCE, of_output=True)
@@ -241,7 +249,7 @@ def replaced(context: MethodContext, block: int = 1, at: str = "value", by: str 
     """
 
     def score(row: Row) -> Tensor:
-        own, state = row.run(block, at)
+        values, state = row.run(block, at)
         state = state.detach()
         other = torch.zeros_like(state)
         if by == "mean":
@@ -251,7 +259,7 @@ def replaced(context: MethodContext, block: int = 1, at: str = "value", by: str 
         tokens = torch.arange(state.shape[1])
         variants = state.repeat(len(tokens), 1, 1)
         variants[tokens, tokens] = other[0]
-        return (own - row.run(block, at, variants)[0]).T
+        return (values - row.run(block, at, variants)[0]).T
 
     return each(context, score)
 
@@ -288,17 +296,17 @@ def of_model(model: Any) -> None:
         for what the embeddings are before their LayerNorm.
         """
         batch, targets, _, width = context.values.shape
-        found = torch.zeros(batch, targets, 1, width)
+        scores = torch.zeros(batch, targets, 1, width)
         for row in range(batch):
             inputs, kept = context.reruns.alone(row)
             for target in range(targets):
-                found[row, target, 0, kept] = of_target(context, inputs, row, target, kept, last)
+                scores[row, target, 0, kept] = of_target(context, inputs, row, target, kept, last)
             if norm in ("final", "middle"):
                 norms = nxl.attribute(model, inputs, layer="all", method="norm").scores[0]
-                found[row, :, 0, kept] *= norms[-1 if norm == "final" else len(norms) // 2]
+                scores[row, :, 0, kept] *= norms[-1 if norm == "final" else len(norms) // 2]
             if norm == "before":
-                found[row, :, 0, kept] *= before_norm(inputs)
-        return found * context.norms() if norm == "embedding" else found
+                scores[row, :, 0, kept] *= before_norm(inputs)
+        return scores * context.norms() if norm == "embedding" else scores
 
     def of_target(
         context: MethodContext,
@@ -334,10 +342,10 @@ def of_model(model: Any) -> None:
 
 
 def _of(method: str, cost: str, **options: Any) -> tuple[str, str, dict[str, Any]]:
-    told = [f"{key} {value}" for key, value in options.items()]
-    own: dict[str, Any] = {k: options.pop(k) for k in ("layer", "readout") if k in options}
-    name = ", ".join([method.removeprefix("sp_"), *told])
-    return name, cost, {**own, "method": method, "name": name, "options": options}
+    described = [f"{key} {value}" for key, value in options.items()]
+    query: dict[str, Any] = {k: options.pop(k) for k in ("layer", "readout") if k in options}
+    name = ", ".join([method.removeprefix("sp_"), *described])
+    return name, cost, {**query, "method": method, "name": name, "options": options}
 
 
 FOLDS = ("abs", "l1", "heads", "plus")

@@ -27,8 +27,8 @@ METHODS = ("attention", "attention_rollout", "value_zeroing")
 
 
 def stacked(maps: list[Tensor]) -> np.ndarray[Any, Any]:
-    found: np.ndarray[Any, Any] = torch.stack(maps).numpy()
-    return found
+    stack: np.ndarray[Any, Any] = torch.stack(maps).numpy()
+    return stack
 
 
 @torch.no_grad()
@@ -36,17 +36,17 @@ def attentions(model: PreTrainedModel, ids: Tensor) -> np.ndarray[Any, Any]:
     """The mean over heads of a model's attentions to one text, [layers, tokens, tokens]."""
     eager: Any = copy.deepcopy(model)
     eager.set_attn_implementation("eager")
-    found = eager(input_ids=ids, attention_mask=torch.ones_like(ids), output_attentions=True)
-    maps = [one[0].double().mean(0) for one in found.attentions]
+    outputs = eager(input_ids=ids, attention_mask=torch.ones_like(ids), output_attentions=True)
+    maps = [attention[0].double().mean(0) for attention in outputs.attentions]
     return stacked(maps)
 
 
 def rolled_out(maps: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     """Their products up to each layer, [layers, tokens, tokens]."""
-    found = [maps[0]]
-    for one in maps[1:]:
-        found.append(one @ found[-1])
-    return np.stack(found)
+    products = [maps[0]]
+    for attention in maps[1:]:
+        products.append(attention @ products[-1])
+    return np.stack(products)
 
 
 def zeroes(width: slice) -> Callable[[nn.Module, int], Any]:
@@ -149,18 +149,18 @@ def mixing(model: Any, ids: Tensor, parts: Any) -> np.ndarray[Any, Any]:
     length = ids.shape[1]
 
     def outputs() -> list[Tensor]:
-        found: list[Tensor] = []
+        states: list[Tensor] = []
 
         def note(_module: nn.Module, _args: Any, output: Any) -> None:
             while isinstance(output, tuple):
                 output = output[0]
-            found.append(output[0])
+            states.append(output[0])
 
         handles = [block.register_forward_hook(note) for block in blocks]
         model(input_ids=ids, attention_mask=torch.ones_like(ids))
         for handle in handles:
             handle.remove()
-        return found
+        return states
 
     whole, maps = outputs(), np.zeros((len(blocks), length, length))
     for layer, value in enumerate(values):
@@ -176,10 +176,10 @@ def mixing(model: Any, ids: Tensor, parts: Any) -> np.ndarray[Any, Any]:
 
 def rows(model: PreTrainedModel, inputs: dict[str, Tensor], **question: Any) -> list[Any]:
     """The scores of every row's tokens, [layers, tokens]."""
-    found = nxl.attribute(model, inputs, target=0, layer="all", **question).scores
+    scores = nxl.attribute(model, inputs, target=0, layer="all", **question).scores
     mask = inputs["attention_mask"].bool()
-    assert found[~mask[:, None].expand(found.shape)].isnan().all()
-    return [found[row][:, mask[row]].numpy() for row in range(len(mask))]
+    assert scores[~mask[:, None].expand(scores.shape)].isnan().all()
+    return [scores[row][:, mask[row]].numpy() for row in range(len(mask))]
 
 
 def texts(inputs: dict[str, Tensor]) -> list[Tensor]:
@@ -194,11 +194,11 @@ def test_attention(model_type: str) -> None:
     inputs = tiny_inputs(model, batch=3)
     read = -1 if model_type in ("gpt2", "llama", "gemma2") else 0
     last = nxl.attribute(model, inputs, target=0, method="attention").scores
-    found = rows(model, inputs, method="attention")
+    scores = rows(model, inputs, method="attention")
     rollout = rows(model, inputs, method="attention_rollout")
     for row, ids in enumerate(texts(inputs)):
         maps = attentions(model, ids)
-        np.testing.assert_allclose(found[row], maps[:, read], rtol=1e-4, atol=1e-6)
+        np.testing.assert_allclose(scores[row], maps[:, read], rtol=1e-4, atol=1e-6)
         np.testing.assert_allclose(
             last[row][~last[row].isnan()].numpy(), maps[-1, read], rtol=1e-4, atol=1e-6
         )
@@ -224,17 +224,17 @@ def test_value_zeroing_without_padding_through_all_layers(model_type: str) -> No
     """Of models whose single layers, or padded rows, are refused."""
     model = tiny_model(model_type)
     inputs = tiny_inputs(model, padding=None)
-    found = nxl.attribute(model, inputs, target=0, method="value_zeroing").scores
+    scores = nxl.attribute(model, inputs, target=0, method="value_zeroing").scores
     for row, ids in enumerate(texts(inputs)):
         expected = rolled_out(mixing(model, ids, bert_like_parts))[-1, 0]
-        np.testing.assert_allclose(found[row].numpy(), expected, rtol=1e-4, atol=1e-6)
+        np.testing.assert_allclose(scores[row].numpy(), expected, rtol=1e-4, atol=1e-6)
 
 
 def test_value_zeroing_where_layers_share_a_block() -> None:
     """ALBERT's one block, called by hand on the states that the model gives between layers."""
     model: Any = tiny_model("albert")
     inputs = tiny_inputs(model, padding=None)
-    found = rows(model, inputs, method="value_zeroing", rollout=False)
+    scores = rows(model, inputs, method="value_zeroing", rollout=False)
     full = copy.deepcopy(model).double()
     block = full.albert.encoder.albert_layer_groups[0]
     for row, ids in enumerate(texts(inputs)):
@@ -249,7 +249,7 @@ def test_value_zeroing_where_layers_share_a_block() -> None:
                     cosine = torch.cosine_similarity(altered[0], states[layer + 1][0, 0], -1)
                     distances.append(1 - float(cosine))
                 expected = np.array(distances) / sum(distances)
-                np.testing.assert_allclose(found[row][layer], expected, rtol=1e-4, atol=1e-6)
+                np.testing.assert_allclose(scores[row][layer], expected, rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize("model_type", ["bert", "roberta"])
@@ -261,16 +261,16 @@ def test_what_the_authors_code_gives(model_type: str) -> None:
     assert len(numbers) > 3
     for number in numbers:
         text = f"{model_type}/{number}"
-        asked: Any = {"inputs": reference_inputs(model_type, number), "layer": "all"}
-        layers = nxl.attribute(model, **asked, method="value_zeroing", rollout=False)
-        rollout = nxl.attribute(model, **asked, method="value_zeroing")
-        attention = nxl.attribute(model, **asked, method="attention_rollout")
-        for found, expected in (
+        query: Any = {"inputs": reference_inputs(model_type, number), "layer": "all"}
+        layers = nxl.attribute(model, **query, method="value_zeroing", rollout=False)
+        rollout = nxl.attribute(model, **query, method="value_zeroing")
+        attention = nxl.attribute(model, **query, method="attention_rollout")
+        for actual, expected in (
             (layers, zeroing[f"{text}/value_zeroing/scores"]),
             (rollout, zeroing[f"{text}/value_zeroing/rollout"]),
             (attention, alti[f"{text}/alti/attention_rollout"]),
         ):
-            torch.testing.assert_close(found.scores[0], expected[:, 0].float(), rtol=1e-4, atol=0)
+            torch.testing.assert_close(actual.scores[0], expected[:, 0].float(), rtol=1e-4, atol=0)
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -309,29 +309,29 @@ def test_targets_and_layers(method: str) -> None:
     assert every.unsigned is not None
     torch.testing.assert_close(every.scores.sum(-1), torch.ones(2, 3, 2))
     for layer in (1, 2, None):
-        one = nxl.attribute(model, inputs, target=1, method=method, layer=layer).scores
-        torch.testing.assert_close(one, every.scores[:, 1, (layer or 2) - 1])
+        alone = nxl.attribute(model, inputs, target=1, method=method, layer=layer).scores
+        torch.testing.assert_close(alone, every.scores[:, 1, (layer or 2) - 1])
 
 
 @pytest.mark.parametrize("method", METHODS)
 def test_a_tagger_reads_the_token_that_it_tags(method: str) -> None:
     model = tiny_model("bert", mapping="token-classification")
     inputs = tiny_inputs(model, padding=None, mapping="token-classification")
-    found = nxl.attribute(model, inputs, position=3, method=method, layer=1).scores
+    scores = nxl.attribute(model, inputs, position=3, method=method, layer=1).scores
     for row, ids in enumerate(texts(inputs)):
         expected = {
             "attention": attentions(model, ids)[0, 3],
             "attention_rollout": (attentions(model, ids)[0, 3] + np.eye(7)[3]) / 2,
             "value_zeroing": mixing(model, ids, bert_parts)[0, 3],
         }[method]
-        np.testing.assert_allclose(found[row].numpy(), expected, rtol=1e-4, atol=1e-6)
+        np.testing.assert_allclose(scores[row].numpy(), expected, rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize("method", METHODS)
 def test_language_models(method: str) -> None:
     causal = tiny_model("llama", mapping="causal-lm")
     inputs = tiny_inputs(causal, mapping="causal-lm")
-    found = nxl.attribute(causal, inputs, method=method, layer=1).scores
+    actual = nxl.attribute(causal, inputs, method=method, layer=1).scores
     for row, ids in enumerate(texts(inputs)):
         maps = {
             "attention": lambda i: attentions(causal, i)[0],
@@ -339,7 +339,7 @@ def test_language_models(method: str) -> None:
             "value_zeroing": lambda i: mixing(causal, i, llama_parts)[0],
         }[method](ids)
         np.testing.assert_allclose(
-            found[row, : ids.shape[1]].numpy(), maps[-1], rtol=1e-4, atol=1e-6
+            actual[row, : ids.shape[1]].numpy(), maps[-1], rtol=1e-4, atol=1e-6
         )
     middle = nxl.attribute(causal, inputs, position=2, method=method)
     assert middle.scores[:, 3:].isnan().all()
@@ -354,8 +354,8 @@ def test_multiple_choice(method: str) -> None:
     """A choice is a row of its own."""
     model = tiny_model("bert", mapping="multiple-choice")
     inputs = tiny_inputs(model, mapping="multiple-choice")
-    found = nxl.attribute(model, inputs, target="all", method=method, layer="all").scores
-    assert found.shape == (2, 2, 2, 7)
+    scores = nxl.attribute(model, inputs, target="all", method=method, layer="all").scores
+    assert scores.shape == (2, 2, 2, 7)
     for row in range(2):
         for choice in range(2):
             alone = {
@@ -364,7 +364,7 @@ def test_multiple_choice(method: str) -> None:
             kept = alone["attention_mask"][0, 0].bool()
             expected = nxl.attribute(model, alone, method=method, layer="all").scores[0]
             torch.testing.assert_close(
-                found[row, choice][:, kept], expected.reshape(2, -1)[:, kept], rtol=1e-4, atol=1e-6
+                scores[row, choice][:, kept], expected.reshape(2, -1)[:, kept], rtol=1e-4, atol=1e-6
             )
 
 
@@ -454,8 +454,8 @@ def test_half_precision(model_type: str, dtype: torch.dtype, method: str) -> Non
     full = nxl.attribute(model, inputs, target=0, method=method).scores
     half: Any = copy.deepcopy(model)
     half.to(dtype)
-    found = nxl.attribute(half, inputs, target=0, method=method).scores
-    torch.testing.assert_close(found, full, rtol=0.2, atol=0.02, equal_nan=True)
+    scores = nxl.attribute(half, inputs, target=0, method=method).scores
+    torch.testing.assert_close(scores, full, rtol=0.2, atol=0.02, equal_nan=True)
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -470,8 +470,8 @@ def test_many_copies_in_few_batches_and_in_many(
         parameter.requires_grad_(False)
     monkeypatch.setattr("normxlogit.methods.context_mixing.value_zeroing.AT_ONCE", 14)
     with ThreadPoolExecutor(4) as pool:
-        found = list(
+        results = list(
             pool.map(lambda _: nxl.attribute(model, inputs, method=method).scores, range(8))
         )
-    for scores in found:
+    for scores in results:
         torch.testing.assert_close(scores, expected, equal_nan=True, rtol=1e-4, atol=1e-6)

@@ -39,10 +39,10 @@ def together(kind: str) -> tuple[dict[str, Tensor], list[int]]:
     return padded, [row["input_ids"].shape[1] for row in rows]
 
 
-def assert_near(found: Tensor, expected: Tensor, within: float) -> None:
+def assert_near(actual: Tensor, expected: Tensor, within: float) -> None:
     """Each differs by no more than so much of the largest number."""
-    assert found.shape == expected.shape
-    assert float((found - expected).abs().max()) <= within * float(expected.abs().max())
+    assert actual.shape == expected.shape
+    assert float((actual - expected).abs().max()) <= within * float(expected.abs().max())
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
@@ -55,15 +55,17 @@ def test_maps_are_those_of_the_authors(
     for rollout in (False, True):
         key = f"{kind}/{number}/{method}/{MAPS[method][rollout]}"
         expected = reference_numbers(method)[key][:, 0]  # the row of [CLS] in every layer
-        found = nxl.attribute(model, inputs, method=method, layer="all", rollout=rollout)
-        for layer, (scores, own) in enumerate(zip(found.scores[0], expected, strict=True), 1):
-            assert_near(scores, own, CLOSE[dtype])
+        result = nxl.attribute(model, inputs, method=method, layer="all", rollout=rollout)
+        for layer, (scores, reference) in enumerate(
+            zip(result.scores[0], expected, strict=True), 1
+        ):
+            assert_near(scores, reference, CLOSE[dtype])
             alone = nxl.attribute(model, inputs, method=method, layer=layer, rollout=rollout)
             torch.testing.assert_close(alone.scores[0], scores)
-        assert found.layers == [1, 2, 3]
-        assert found.unsigned
+        assert result.layers == [1, 2, 3]
+        assert result.unsigned
         last = nxl.attribute(model, inputs, method=method, rollout=rollout).scores
-        torch.testing.assert_close(last, found.scores[:, -1])
+        torch.testing.assert_close(last, result.scores[:, -1])
 
 
 @pytest.mark.parametrize(("kind", "number"), REFERENCE_INPUTS)
@@ -76,19 +78,19 @@ def test_in_float64_all_rows_are_those_of_the_authors(
         (globenc, "globenc_map", "globenc/enc"),
         (decompx, "_through_head", "decompx/classifier"),
     ):
-        made: list[Tensor] = []
-        own = getattr(module, name)
+        maps: list[Tensor] = []
+        original = getattr(module, name)
 
-        def note(*given: Any, own: Any = own, made: list[Tensor] = made) -> Tensor:
-            made.append(own(*given))
-            return made[-1]
+        def note(*args: Any, original: Any = original, maps: list[Tensor] = maps) -> Tensor:
+            maps.append(original(*args))
+            return maps[-1]
 
         monkeypatch.setattr(module, name, note)
         method = key.split("/")[0]
         options: dict[str, Any] = {} if method == "decompx" else {"layer": "all"}
         nxl.attribute(model, inputs, method=method, **options)
         expected = reference_numbers(method)[f"{kind}/{number}/{key}"]
-        assert_near(torch.stack(made).reshape(expected.shape), expected, 1e-12)
+        assert_near(torch.stack(maps).reshape(expected.shape), expected, 1e-12)
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
@@ -97,14 +99,14 @@ def test_outputs_are_decomposed_as_by_the_authors(
     kind: str, number: int, dtype: torch.dtype
 ) -> None:
     model, inputs = reference_model(kind, dtype), reference_inputs(kind, number)
-    found = nxl.attribute(model, inputs, method="decompx", target="all")
+    result = nxl.attribute(model, inputs, method="decompx", target="all")
     expected = reference_numbers("decompx")[f"{kind}/{number}/decompx/classifier"].T
-    assert_near(found.scores[0], expected, CLOSE[dtype])
+    assert_near(result.scores[0], expected, CLOSE[dtype])
     assert_near(
-        found.scores[0].sum(-1), reference_numbers("inputs")[f"{kind}/{number}/logits"], 1e-5
+        result.scores[0].sum(-1), reference_numbers("inputs")[f"{kind}/{number}/logits"], 1e-5
     )
-    assert found.unsigned is None
-    assert found.readout == "logit"
+    assert result.unsigned is None
+    assert result.readout == "logit"
     two = nxl.attribute(model, inputs, method="decompx", target=2, contrast=0).scores[0]
     assert_near(two, expected[2] - expected[0], 1e-5)
 
@@ -114,8 +116,8 @@ def test_outputs_are_decomposed_as_by_the_authors(
 def test_padding_changes_nothing(kind: str, method: str) -> None:
     model = reference_model(kind, torch.float32)
     inputs, lengths = together(kind)
-    found = nxl.attribute(model, inputs, method=method, target="all").scores
-    for number, (scores, length) in enumerate(zip(found, lengths, strict=True)):
+    batch = nxl.attribute(model, inputs, method=method, target="all").scores
+    for number, (scores, length) in enumerate(zip(batch, lengths, strict=True)):
         if method == "decompx":
             expected = reference_numbers(method)[f"{kind}/{number}/decompx/classifier"].T
         else:
@@ -133,13 +135,15 @@ def test_padding_on_the_left(method: str) -> None:
         tiny_inputs(model, batch=3, padding=side, mapping="token-classification")
         for side in ("right", "left")
     )
-    one, other = (
+    from_right, from_left = (
         nxl.attribute(model, inputs, method=method, position=position).scores
         for inputs, position in ((right, torch.tensor([1, 1, 1])), (left, torch.tensor([1, 3, 5])))
     )
     for row, length in enumerate([7, 5, 3]):
-        torch.testing.assert_close(one[row, :length], other[row, -length:], rtol=1e-4, atol=1e-5)
-        assert other[row, :-length].isnan().all()
+        torch.testing.assert_close(
+            from_right[row, :length], from_left[row, -length:], rtol=1e-4, atol=1e-5
+        )
+        assert from_left[row, :-length].isnan().all()
 
 
 @pytest.mark.parametrize("model_type", SERVED)
@@ -175,35 +179,35 @@ def test_heads_for_every_token(model_type: str, mapping: str, position: Tensor |
     inputs = tiny_inputs(model, batch=3, padding=None, mapping=mapping)
     with torch.no_grad():
         logits = model(**inputs).logits
-    found = nxl.attribute(model, inputs, method="decompx", position=position)
+    result = nxl.attribute(model, inputs, method="decompx", position=position)
     read = torch.full((3, 1), 6) if position is None else position.reshape(3, -1)
     expected = logits[torch.arange(3)[:, None], read].max(-1).values
-    there = read >= 0
-    sums = found.scores.nansum(-1).reshape(3, -1)
-    torch.testing.assert_close(sums[there], expected[there], rtol=1e-4, atol=1e-4)
+    is_read = read >= 0
+    sums = result.scores.nansum(-1).reshape(3, -1)
+    torch.testing.assert_close(sums[is_read], expected[is_read], rtol=1e-4, atol=1e-4)
     for method in MAPS:
         scores = nxl.attribute(model, inputs, method=method, position=position).scores
-        assert scores.shape == found.scores.shape
+        assert scores.shape == result.scores.shape
 
 
 def test_answers_are_the_sum_of_their_ends() -> None:
     model = tiny_model("bert", mapping="question-answering")
     inputs = tiny_inputs(model, batch=2, mapping="question-answering")
-    found = {
+    results = {
         target: nxl.attribute(model, inputs, method="decompx", target=target)
         for target in ("start", "end", "span")
     }
     with torch.no_grad():
         outputs = model(**inputs)
-    read = found["span"].prediction
+    read = results["span"].prediction
     for target, logits, column in (
         ("start", outputs.start_logits, 0),
         ("end", outputs.end_logits, 1),
     ):
-        torch.testing.assert_close(found[target].scores.nansum(-1), read[:, column])
+        torch.testing.assert_close(results[target].scores.nansum(-1), read[:, column])
         assert ((logits - read[:, column : column + 1]).abs().amin(-1) < 1e-5).all()
-    start, end = found["start"].scores.nan_to_num(), found["end"].scores.nan_to_num()
-    torch.testing.assert_close(found["span"].scores.nan_to_num(), start + end)
+    start, end = results["start"].scores.nan_to_num(), results["end"].scores.nan_to_num()
+    torch.testing.assert_close(results["span"].scores.nan_to_num(), start + end)
     contrast = nxl.attribute(model, inputs, method="decompx", target="start", contrast="end")
     torch.testing.assert_close(contrast.scores.nan_to_num(), start - end)
 
@@ -211,19 +215,19 @@ def test_answers_are_the_sum_of_their_ends() -> None:
 def test_choices_regressions_and_several_labels() -> None:
     model = tiny_model("roberta", mapping="multiple-choice")
     inputs = tiny_inputs(model, batch=2, mapping="multiple-choice")
-    found = nxl.attribute(model, inputs, method="decompx", target="all")
-    torch.testing.assert_close(found.scores.nansum(-1), found.prediction, rtol=1e-4, atol=1e-5)
+    result = nxl.attribute(model, inputs, method="decompx", target="all")
+    torch.testing.assert_close(result.scores.nansum(-1), result.prediction, rtol=1e-4, atol=1e-5)
     for method in MAPS:
         chosen = nxl.attribute(model, inputs, method=method, target="all").scores
-        assert chosen.shape == found.scores.shape
+        assert chosen.shape == result.scores.shape
     model = tiny_model("bert", 1)
-    found = nxl.attribute(model, tiny_inputs(model), method="decompx")
-    assert found.readout == "value"
-    torch.testing.assert_close(found.scores.nansum(-1), found.prediction[:, 0])
+    result = nxl.attribute(model, tiny_inputs(model), method="decompx")
+    assert result.readout == "value"
+    torch.testing.assert_close(result.scores.nansum(-1), result.prediction[:, 0])
     model = tiny_model("bert", problem_type="multi_label_classification")
-    found = nxl.attribute(model, tiny_inputs(model), method="decompx")
-    sums = found.scores.nansum(-1)
-    torch.testing.assert_close(sums, found.prediction.gather(1, found.targets.clamp_min(0)))
+    result = nxl.attribute(model, tiny_inputs(model), method="decompx")
+    sums = result.scores.nansum(-1)
+    torch.testing.assert_close(sums, result.prediction.gather(1, result.targets.clamp_min(0)))
 
 
 @pytest.mark.parametrize(
@@ -231,8 +235,8 @@ def test_choices_regressions_and_several_labels() -> None:
 )
 def test_other_blocks_of_the_family(config: dict[str, Any]) -> None:
     model = tiny_model("bert", **config)
-    found = nxl.attribute(model, tiny_inputs(model), method="decompx", target="all")
-    torch.testing.assert_close(found.scores.nansum(-1), found.prediction, rtol=1e-4, atol=1e-5)
+    result = nxl.attribute(model, tiny_inputs(model), method="decompx", target="all")
+    torch.testing.assert_close(result.scores.nansum(-1), result.prediction, rtol=1e-4, atol=1e-5)
     if "is_decoder" in config:  # [CLS] has read itself only
         for method in METHODS:
             scores = nxl.attribute(model, tiny_inputs(model), method=method).scores
@@ -247,8 +251,8 @@ def test_blocks_that_share_their_weights() -> None:
     untied = copy.deepcopy(model)
     untied.bert.encoder.layer[1] = copy.deepcopy(untied.bert.encoder.layer[0])
     for method in METHODS:
-        one, other = (nxl.attribute(m, inputs, method=method).scores for m in (model, untied))
-        torch.testing.assert_close(one, other, equal_nan=True)
+        tied, of_untied = (nxl.attribute(m, inputs, method=method).scores for m in (model, untied))
+        torch.testing.assert_close(tied, of_untied, equal_nan=True)
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -256,9 +260,9 @@ def test_one_token(method: str) -> None:
     model = tiny_model("bert")
     ids = torch.tensor([[0, 5, 2], [0, 1, 1]])
     mask = torch.tensor([[1, 1, 1], [1, 0, 0]])
-    found = nxl.attribute(model, {"input_ids": ids, "attention_mask": mask}, method=method)
+    result = nxl.attribute(model, {"input_ids": ids, "attention_mask": mask}, method=method)
     alone = nxl.attribute(model, {"input_ids": ids[1:, :1]}, method=method)
-    torch.testing.assert_close(found.scores[1, :1], alone.scores[0])
+    torch.testing.assert_close(result.scores[1, :1], alone.scores[0])
     if method == "decompx":
         torch.testing.assert_close(alone.scores[0, 0], alone.prediction.max())
     if method == "alti":
@@ -359,8 +363,8 @@ def test_a_head_of_several_layers() -> None:
     model.classifier = nn.Sequential(
         nn.Linear(32, 16), nn.ReLU(), nn.LayerNorm(16), nn.Dropout(), nn.Linear(16, 3, bias=False)
     ).eval()
-    found = nxl.attribute(model, tiny_inputs(model), method="decompx", target="all")
-    torch.testing.assert_close(found.scores.nansum(-1), found.prediction, rtol=1e-4, atol=1e-5)
+    result = nxl.attribute(model, tiny_inputs(model), method="decompx", target="all")
+    torch.testing.assert_close(result.scores.nansum(-1), result.prediction, rtol=1e-4, atol=1e-5)
 
 
 def test_a_rollout_too_large_for_a_float_is_refused() -> None:
@@ -371,8 +375,8 @@ def test_a_rollout_too_large_for_a_float_is_refused() -> None:
     inputs = tiny_inputs(model)
     with pytest.raises(nxl.UnsupportedHeadError, match="rollout=False"):
         nxl.attribute(model, inputs, method="globenc")
-    found = nxl.attribute(model, inputs, method="globenc", rollout=False, layer=1).scores
-    assert found[0].isfinite().all()
+    scores = nxl.attribute(model, inputs, method="globenc", rollout=False, layer=1).scores
+    assert scores[0].isfinite().all()
 
 
 @pytest.mark.parametrize(
@@ -415,10 +419,10 @@ def test_the_users_model_is_the_same_after_a_call_and_a_failure(method: str) -> 
     assert keys == [sorted(vars(module)) for module in model.modules()]
     assert hooks == [len(m._forward_hooks) + len(m._forward_pre_hooks) for m in model.modules()]
     assert [attention] * 2 == [m.config._attn_implementation for m in (model, model.bert)]
-    for (name, number, wants, value), (own, p) in zip(
+    for (name, number, wants, value), (name_after, p) in zip(
         before, model.named_parameters(), strict=True
     ):
-        assert (name, number, wants) == (own, id(p), p.requires_grad)
+        assert (name, number, wants) == (name_after, id(p), p.requires_grad)
         assert torch.equal(value, p)
         assert p.grad is None
 

@@ -18,10 +18,10 @@ def divided(states: Tensor, norm: Any, *, centred: bool = True) -> Tensor:
         states = states - states.mean(-1, keepdim=True)
     eps = norm.eps if centred else norm.variance_epsilon
     spread = (states.square().mean(-1, keepdim=True) + eps).sqrt()
-    found: Tensor = states / spread.detach() * norm.weight
+    normed: Tensor = states / spread.detach() * norm.weight
     if centred:
-        found = found + norm.bias
-    return found
+        normed = normed + norm.bias
+    return normed
 
 
 def of_heads(states: Tensor, heads: int) -> Tensor:
@@ -34,13 +34,15 @@ def weights(query: Tensor, key: Tensor, *, causal: bool) -> Tensor:
     scores = query @ key.mT / query.shape[-1] ** 0.5
     if causal:
         scores = scores + torch.full(scores.shape[1:], -torch.inf).triu(1)
-    found: Tensor = scores.softmax(-1)
-    return found.detach()
+    attention: Tensor = scores.softmax(-1)
+    return attention.detach()
 
 
 def bert_block(layer: Any, states: Tensor) -> Tensor:
-    own, heads = layer.attention.self, layer.attention.self.num_attention_heads
-    query, key, value = (of_heads(f(states), heads) for f in (own.query, own.key, own.value))
+    attention, heads = layer.attention.self, layer.attention.self.num_attention_heads
+    query, key, value = (
+        of_heads(f(states), heads) for f in (attention.query, attention.key, attention.value)
+    )
     mixed = (weights(query, key, causal=False) @ value).transpose(0, 1).flatten(1)
     out = layer.attention.output
     states = divided(out.dense(mixed) + states, out.LayerNorm)
@@ -49,11 +51,11 @@ def bert_block(layer: Any, states: Tensor) -> Tensor:
 
 
 def llama_block(layer: Any, states: Tensor, rotary: Any) -> Tensor:
-    own, normed = layer.self_attn, divided(states, layer.input_layernorm, centred=False)
-    width = own.head_dim
+    attention, normed = layer.self_attn, divided(states, layer.input_layernorm, centred=False)
+    width = attention.head_dim
     query, key, value = (
         f(normed).unflatten(-1, (-1, width)).transpose(0, 1)
-        for f in (own.q_proj, own.k_proj, own.v_proj)
+        for f in (attention.q_proj, attention.k_proj, attention.v_proj)
     )
     places = torch.arange(len(states))[None]
     cos, sin = (part[0] for part in rotary(states[None], places))
@@ -64,11 +66,11 @@ def llama_block(layer: Any, states: Tensor, rotary: Any) -> Tensor:
     shared = len(query) // len(value)
     key, value = key.repeat_interleave(shared, 0), value.repeat_interleave(shared, 0)
     mixed = (weights(query, key, causal=True) @ value).transpose(0, 1).flatten(1)
-    states = states + own.o_proj(mixed)
-    found: Tensor = states + layer.mlp(
+    states = states + attention.o_proj(mixed)
+    output: Tensor = states + layer.mlp(
         divided(states, layer.post_attention_layernorm, centred=False)
     )
-    return found
+    return output
 
 
 def relevance(model: Any, ids: Tensor, blocks: int, target: int) -> Tensor:
@@ -85,8 +87,8 @@ def relevance(model: Any, ids: Tensor, blocks: int, target: int) -> Tensor:
             states = llama_block(layer, states, model.model.rotary_emb)
         logits = model.score(divided(states, model.model.norm, centred=False)[-1])
     (gradient,) = torch.autograd.grad(logits[target], leaf)
-    found: Tensor = (gradient * before).sum(-1)
-    return found
+    products: Tensor = (gradient * before).sum(-1)
+    return products
 
 
 @pytest.mark.parametrize("model_type", ["bert", "llama"])
@@ -94,13 +96,13 @@ def relevance(model: Any, ids: Tensor, blocks: int, target: int) -> Tensor:
 def test_blocks_written_out(model_type: str, blocks: int) -> None:
     model = tiny_model(model_type, num_hidden_layers=4)
     inputs = tiny_inputs(model, batch=1, padding=None)
-    found = nxl.attribute(model, inputs, target="all", method="late_lrp", blocks=blocks)
+    result = nxl.attribute(model, inputs, target="all", method="late_lrp", blocks=blocks)
     for target in range(3):
         expected = relevance(model, inputs["input_ids"], blocks, target)
-        torch.testing.assert_close(found.scores[0, target], expected, rtol=1e-4, atol=1e-6)
+        torch.testing.assert_close(result.scores[0, target], expected, rtol=1e-4, atol=1e-6)
     if blocks == 3:
         usual = nxl.attribute(model, inputs, target="all", method="late_lrp")
-        torch.testing.assert_close(usual.scores, found.scores)
+        torch.testing.assert_close(usual.scores, result.scores)
 
 
 @pytest.mark.parametrize("blocks", [1, 2, 4])
@@ -111,10 +113,10 @@ def test_all_that_is_predicted_is_handed_on(blocks: int) -> None:
         if name.endswith("bias"):
             nn.init.zeros_(weight)
     inputs = tiny_inputs(model, batch=3)
-    found = nxl.attribute(model, inputs, target="all", method="late_lrp", blocks=blocks)
+    result = nxl.attribute(model, inputs, target="all", method="late_lrp", blocks=blocks)
     with torch.no_grad():
         logits = model(**inputs).logits
-    torch.testing.assert_close(found.scores.nansum(-1), logits, rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(result.scores.nansum(-1), logits, rtol=1e-4, atol=1e-6)
     plain = nxl.attribute(model, inputs, target="all", method="gradient_x_input").scores
     assert not torch.allclose(plain.nansum(-1), logits, rtol=0.1)
 
@@ -126,12 +128,12 @@ def test_all_that_is_predicted_is_handed_on(blocks: int) -> None:
 def test_padding_changes_nothing(model_type: str, side: Padding) -> None:
     model = tiny_model(model_type)
     inputs = tiny_inputs(model, batch=2, padding=side)
-    found = nxl.attribute(model, inputs, target=0, method="late_lrp").scores
-    for row, own in enumerate(inputs["attention_mask"].bool()):
-        alone = {"input_ids": inputs["input_ids"][row : row + 1, own]}
+    scores = nxl.attribute(model, inputs, target=0, method="late_lrp").scores
+    for row, kept in enumerate(inputs["attention_mask"].bool()):
+        alone = {"input_ids": inputs["input_ids"][row : row + 1, kept]}
         expected = nxl.attribute(model, alone, target=0, method="late_lrp").scores[0]
-        torch.testing.assert_close(found[row, own], expected, rtol=1e-4, atol=1e-6)
-        assert found[row, ~own].isnan().all()
+        torch.testing.assert_close(scores[row, kept], expected, rtol=1e-4, atol=1e-6)
+        assert scores[row, ~kept].isnan().all()
 
 
 class Divided(nn.Module):
@@ -161,7 +163,7 @@ def test_heads_of_models_that_are_changed_by_hand(
 ) -> None:
     model: Any = tiny_model(model_type, mapping=mapping)
     inputs = tiny_inputs(model, batch=1, padding=None, mapping=mapping)
-    found = nxl.attribute(model, inputs, position=position, method="late_lrp", blocks=1)
+    result = nxl.attribute(model, inputs, position=position, method="late_lrp", blocks=1)
     model = copy.deepcopy(model)
     for module in list(model.modules()):
         for name, child in list(module.named_children()):
@@ -172,10 +174,10 @@ def test_heads_of_models_that_are_changed_by_hand(
     monkeypatch.setattr(nn.functional, "softmax", lambda *x, **more: softmax(*x, **more).detach())
     output = model(**inputs, output_hidden_states=True)
     states = output.hidden_states[-2]
-    value = output.logits[0, position, found.targets[0, 0]]
+    value = output.logits[0, position, result.targets[0, 0]]
     (gradient,) = torch.autograd.grad(value, states)
     expected = (gradient * states).sum(-1).detach()
-    torch.testing.assert_close(found.scores, expected, rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(result.scores, expected, rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize("mapping", ["multiple-choice", "question-answering"])
@@ -183,22 +185,22 @@ def test_heads_that_read_more_than_one_place(mapping: str) -> None:
     """Of the sum of a span's logits, or of one choice; other rows have no part in it."""
     model = tiny_model("bert", mapping=mapping)
     inputs = tiny_inputs(model, batch=2, padding=None, mapping=mapping)
-    found = nxl.attribute(model, inputs, method="late_lrp").scores
-    assert found.isfinite().all()
+    scores = nxl.attribute(model, inputs, method="late_lrp").scores
+    assert scores.isfinite().all()
     for row in range(2):
-        one = {key: value[row : row + 1] for key, value in inputs.items()}
-        alone = nxl.attribute(model, one, method="late_lrp").scores[0]
-        torch.testing.assert_close(found[row], alone, rtol=1e-4, atol=1e-6)
+        inputs_of_row = {key: value[row : row + 1] for key, value in inputs.items()}
+        alone = nxl.attribute(model, inputs_of_row, method="late_lrp").scores[0]
+        torch.testing.assert_close(scores[row], alone, rtol=1e-4, atol=1e-6)
 
 
 def test_without_the_sign() -> None:
     model = tiny_model("bert")
     inputs = tiny_inputs(model, batch=2)
-    signed, found = (
+    signed, actual = (
         nxl.attribute(model, inputs, target="all", method="late_lrp", reduce=reduce)
         for reduce in ("sum", "abs")
     )
-    torch.testing.assert_close(found.scores, signed.scores.abs(), equal_nan=True)
+    torch.testing.assert_close(actual.scores, signed.scores.abs(), equal_nan=True)
     assert (signed.scores < 0).any()
     with pytest.raises(nxl.OptionError, match="reduce must be one of sum, abs; got 'l1'"):
         nxl.attribute(model, inputs, method="late_lrp", reduce="l1")
@@ -207,9 +209,11 @@ def test_without_the_sign() -> None:
 def test_a_contrast_is_a_difference() -> None:
     model = tiny_model("bert")
     inputs = tiny_inputs(model, batch=2)
-    one, other = (nxl.attribute(model, inputs, target=n, method="late_lrp").scores for n in (1, 2))
-    found = nxl.attribute(model, inputs, target=1, contrast=2, method="late_lrp").scores
-    torch.testing.assert_close(found, one - other, equal_nan=True)
+    of_target, of_foil = (
+        nxl.attribute(model, inputs, target=n, method="late_lrp").scores for n in (1, 2)
+    )
+    scores = nxl.attribute(model, inputs, target=1, contrast=2, method="late_lrp").scores
+    torch.testing.assert_close(scores, of_target - of_foil, equal_nan=True)
 
 
 @pytest.mark.parametrize("blocks", [0, 3, True, 1.0, "2"])
@@ -268,8 +272,8 @@ class Power(Nameless):
 
 class Length(Nameless):
     def root(self, states: Tensor) -> Tensor:
-        found: Tensor = 1 / states.norm(dim=-1, keepdim=True)
-        return found
+        inverse: Tensor = 1 / states.norm(dim=-1, keepdim=True)
+        return inverse
 
 
 @pytest.mark.parametrize(
@@ -326,9 +330,9 @@ def test_precisions(model_type: str, dtype: torch.dtype) -> None:
     inputs = tiny_inputs(model, batch=1, padding=None)
     expected = nxl.attribute(model, inputs, target=0, method="late_lrp").scores
     other: Any = nn.Module.to(copy.deepcopy(model), dtype)
-    found = nxl.attribute(other, inputs, target=0, method="late_lrp").scores
+    scores = nxl.attribute(other, inputs, target=0, method="late_lrp").scores
     near = 0.05 if dtype.itemsize == 2 else 1e-4
-    assert (found - expected).abs().amax() < near * expected.abs().amax()
+    assert (scores - expected).abs().amax() < near * expected.abs().amax()
 
 
 @pytest.mark.parametrize(
@@ -346,8 +350,8 @@ def test_eager_attention_that_says_something_else_is_refused(
     code = sys.modules[type(model).__module__]
     eager = code.eager_attention_forward
 
-    def other(*given: Any, **more: Any) -> tuple[Tensor, Tensor]:
-        mixed, weights = eager(*given, **more)
+    def other(*args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
+        mixed, weights = eager(*args, **kwargs)
         return -3 * mixed, weights
 
     monkeypatch.setattr(code, "eager_attention_forward", other)

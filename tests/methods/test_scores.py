@@ -38,11 +38,11 @@ class Bert:
             [model.classifier(model.bert.pooler(states[:, i : i + 1])) for i in range(7)], 1
         )
 
-    def check(self, found: Tensor, expected: Tensor) -> None:
-        mask = self.mask.reshape(3, *[1] * (found.dim() - 2), 7).expand(found.shape)
-        assert found.dtype == torch.float32
-        torch.testing.assert_close(found[mask], expected.expand(found.shape)[mask])
-        assert found[~mask].isnan().all()
+    def check(self, actual: Tensor, expected: Tensor) -> None:
+        mask = self.mask.reshape(3, *[1] * (actual.dim() - 2), 7).expand(actual.shape)
+        assert actual.dtype == torch.float32
+        torch.testing.assert_close(actual[mask], expected.expand(actual.shape)[mask])
+        assert actual[~mask].isnan().all()
 
     def attribute(self, **question: Any) -> nxl.TensorAttribution:
         return nxl.attribute(self.model, self.inputs, **question)
@@ -75,16 +75,16 @@ def test_the_methods(bert: Bert) -> None:
 
 
 def test_what_comes_beside_the_scores(bert: Bert) -> None:
-    found = bert.attribute(target="all")
-    bert.check(found.norms, bert.norms)  # type: ignore[arg-type]
-    torch.testing.assert_close(found.prediction, bert.prediction)
-    assert found.read_position is not None
-    assert found.read_position.tolist() == [0, 0, 0]
-    assert found.targets.tolist() == [[0, 1, 2]] * 3
-    assert found.layers == [2]
-    assert found.logits is not None
-    torch.testing.assert_close(found.logits[bert.mask], bert.hot[bert.mask])
-    found.scores[0, 0, 0] = 1.0
+    result = bert.attribute(target="all")
+    bert.check(result.norms, bert.norms)  # type: ignore[arg-type]
+    torch.testing.assert_close(result.prediction, bert.prediction)
+    assert result.read_position is not None
+    assert result.read_position.tolist() == [0, 0, 0]
+    assert result.targets.tolist() == [[0, 1, 2]] * 3
+    assert result.layers == [2]
+    assert result.logits is not None
+    torch.testing.assert_close(result.logits[bert.mask], bert.hot[bert.mask])
+    result.scores[0, 0, 0] = 1.0
     assert bert.attribute(method="norm").values is None
 
 
@@ -98,10 +98,10 @@ def test_the_readouts(bert: Bert) -> None:
             "centered": bert.hot[..., target] - bert.hot.mean(-1),
         }
         for readout, value in expected.items():
-            found = bert.attribute(target=target, readout=readout, method="logat")
-            bert.check(found.scores, value)
-            found = bert.attribute(target=target, readout=readout)
-            bert.check(found.scores, bert.norms * value)
+            result = bert.attribute(target=target, readout=readout, method="logat")
+            bert.check(result.scores, value)
+            result = bert.attribute(target=target, readout=readout)
+            bert.check(result.scores, bert.norms * value)
 
 
 def test_margin_and_its_like_do_not_see_a_constant_added_to_all_logits(bert: Bert) -> None:
@@ -121,10 +121,10 @@ def test_margin_and_its_like_do_not_see_a_constant_added_to_all_logits(bert: Ber
 
 
 def test_contrast(bert: Bert) -> None:
-    found = bert.attribute(target=2, contrast="label_0")
-    bert.check(found.scores, bert.norms * (bert.hot[..., 2] - bert.hot[..., 0]))
-    found = bert.attribute(target=[2, 1], contrast=0)
-    bert.check(found.scores[:, 1], bert.norms * (bert.hot[..., 1] - bert.hot[..., 0]))
+    result = bert.attribute(target=2, contrast="label_0")
+    bert.check(result.scores, bert.norms * (bert.hot[..., 2] - bert.hot[..., 0]))
+    result = bert.attribute(target=[2, 1], contrast=0)
+    bert.check(result.scores[:, 1], bert.norms * (bert.hot[..., 1] - bert.hot[..., 0]))
 
 
 def test_targets(bert: Bert) -> None:
@@ -153,9 +153,9 @@ def test_layers(model_type: str) -> None:
     final = nxl.attribute(model, inputs, target=0, method="logat").scores
     torch.testing.assert_close(every.scores[:, -1], final)
     for layer in every.layers:
-        one = nxl.attribute(model, inputs, target=0, method="logat", layer=layer)
-        assert one.layers == [layer]
-        torch.testing.assert_close(one.scores, every.scores[:, layer - 1])
+        alone = nxl.attribute(model, inputs, target=0, method="logat", layer=layer)
+        assert alone.layers == [layer]
+        torch.testing.assert_close(alone.scores, every.scores[:, layer - 1])
     with torch.no_grad():
         middle = model(**inputs, output_hidden_states=True).hidden_states[1]
     torch.testing.assert_close(every.scores[:, 0], _head_on(model, model_type, middle)[..., 0])
@@ -176,11 +176,11 @@ def _head_on(model: Any, model_type: str, states: Tensor) -> Any:
 
 
 def test_layers_of_several_targets(bert: Bert) -> None:
-    found = bert.attribute(target=[2, 0], layer="all")
-    assert found.scores.shape == (3, 2, 2, 7)
+    result = bert.attribute(target=[2, 0], layer="all")
+    assert result.scores.shape == (3, 2, 2, 7)
     first = bert.head(bert.states[1])
-    bert.check(found.scores[:, 1, 0], bert.norms * first[..., 0])
-    bert.check(found.scores[:, 0, 1], bert.norms * bert.hot[..., 2])
+    bert.check(result.scores[:, 1, 0], bert.norms * first[..., 0])
+    bert.check(result.scores[:, 0, 1], bert.norms * bert.hot[..., 2])
 
 
 def test_regression(regression: Bert) -> None:
@@ -199,18 +199,18 @@ def test_regression(regression: Bert) -> None:
 def test_several_labels_at_once(multi_label: Bert) -> None:
     probability = multi_label.prediction.sigmoid()
     threshold = float(probability.flatten().sort().values[5])
-    found = multi_label.attribute(threshold=threshold)
+    result = multi_label.attribute(threshold=threshold)
     for row in range(3):
         above = (probability[row] > threshold).nonzero().flatten().tolist()
         above = above or [int(probability[row].argmax())]
-        explained = [t for t in found.targets[row].tolist() if t >= 0]
+        explained = [t for t in result.targets[row].tolist() if t >= 0]
         assert sorted(explained) == sorted(above)
         assert explained == sorted(above, key=lambda t: -probability[row, t])
         for index, target in enumerate(explained):
             expected = (multi_label.norms * multi_label.hot[..., target])[row]
             kept = multi_label.mask[row]
-            torch.testing.assert_close(found.scores[row, index][kept], expected[kept])
-        assert found.scores[row, len(explained) :].isnan().all()
+            torch.testing.assert_close(result.scores[row, index][kept], expected[kept])
+        assert result.scores[row, len(explained) :].isnan().all()
     log = multi_label.attribute(target=1, readout="logprob", method="logat").scores
     multi_label.check(log, multi_label.hot[..., 1].sigmoid().log())
     with pytest.raises(nxl.OptionError, match="margin"):
@@ -240,8 +240,8 @@ def test_a_method_of_ones_own(bert: Bert) -> None:
         return factor * logat(context)
 
     try:
-        found = bert.attribute(method="twice", target=0).scores
-        bert.check(found, 2 * bert.hot[..., 0])
+        scores = bert.attribute(method="twice", target=0).scores
+        bert.check(scores, 2 * bert.hot[..., 0])
         bert.check(
             bert.attribute(method="twice", target=0, factor=3.0).scores, 3 * bert.hot[..., 0]
         )
@@ -324,12 +324,12 @@ def test_which_pooling_is_a_function_of_one_token(pool: str, dtype: torch.dtype)
         model.__class__ = Pooling
         inputs = tiny_inputs(model, length=24, padding=None)
         try:
-            found = nxl.attribute(model.to(dtype), inputs)
+            result = nxl.attribute(model.to(dtype), inputs)
         except nxl.UnsupportedHeadError:
             refused += 1
         else:
-            assert found.read_position is not None
-            assert found.read_position.tolist() == [23 if pool == "last" else -1] * 2
+            assert result.read_position is not None
+            assert result.read_position.tolist() == [23 if pool == "last" else -1] * 2
     assert refused == (0 if pool in ("mean", "last") else 5)
 
 
@@ -368,6 +368,8 @@ def test_no_probability_is_above_one() -> None:
     logits[::2, 0] += 40
     total = logits.nextafter(torch.tensor(0.0)).logsumexp(-1, keepdim=True)
     assert (logits - total).exp().max() > 1
-    found = probability(logits, total)
-    assert found.max() == 1
-    torch.testing.assert_close(found, logits.double().softmax(-1).float(), rtol=1e-3, atol=0)
+    probabilities = probability(logits, total)
+    assert probabilities.max() == 1
+    torch.testing.assert_close(
+        probabilities, logits.double().softmax(-1).float(), rtol=1e-3, atol=0
+    )

@@ -33,8 +33,8 @@ class Block(nn.Module):
         read = self.norm(states)
         states = states + self.out(self.mixed(self.query(read), self.value(read), self.key(read)))
         read = self.norm(states)
-        found: Tensor = states + self.down(silu(self.gate(read)) * self.up(read))
-        return found
+        output: Tensor = states + self.down(silu(self.gate(read)) * self.up(read))
+        return output
 
     def mixed(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         query = query.view(*query.shape[:2], HEADS, -1).transpose(1, 2)
@@ -103,8 +103,8 @@ class Unused(Block):
     """What comes of the values is not in the block's output."""
 
     def forward(self, states: Tensor) -> Tensor:
-        found: Tensor = super().forward(states) * 0 + self.norm(states)
-        return found
+        output: Tensor = super().forward(states) * 0 + self.norm(states)
+        return output
 
 
 class Adapted(nn.Linear):
@@ -116,8 +116,8 @@ class Adapted(nn.Linear):
         self.more = more
 
     def forward(self, states: Tensor) -> Tensor:
-        found: Tensor = self.inner(states) + self.more * super().forward(states)
-        return found
+        output: Tensor = self.inner(states) + self.more * super().forward(states)
+        return output
 
 
 def called(block: nn.Module, tokens: int = TOKENS, dtype: torch.dtype = torch.float32) -> BlockCall:

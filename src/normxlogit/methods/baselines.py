@@ -22,7 +22,7 @@ def random(context: MethodContext, seed: int = 0) -> MethodScores:
 
     Args:
         context: the forward pass and what to explain of it.
-        seed: draws others.
+        seed: another seed gives other draws.
     """
     if not isinstance(seed, int):
         raise OptionError(f"seed must be a number, got {seed!r}.")

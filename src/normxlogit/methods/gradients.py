@@ -44,7 +44,7 @@ def gradient_norm(
         compat: "paper" to compute as the NormXLogit paper's notebook does: L1, texts embedded
             twice.
     """
-    reruns = reruns_of(context, compat)
+    reruns = choose_reruns(context, compat)
     norm = norm or ("l1" if compat else "l2")
     if norm not in ("l1", "l2"):
         raise OptionError(f"norm must be one of l1, l2; got {norm!r}.")
@@ -84,12 +84,12 @@ def gradient_x_input(
         compat: "paper" to compute as the NormXLogit paper's notebook does: L1, texts embedded
             twice.
     """
-    reruns, reduction = reruns_of(context, compat), reduction_of(reduce, compat)
+    reruns, reduction = choose_reruns(context, compat), choose_reduction(reduce, compat)
     products = reruns.gradients(lambda gradients, vectors: reduction(gradients * vectors))
     return MethodScores(context.of_rows(products)[:, :, None], unsigned=reduction.unsigned)
 
 
-def reruns_of(context: MethodContext, compat: str | None) -> Reruns:
+def choose_reruns(context: MethodContext, compat: str | None) -> Reruns:
     """Return the reruns to take gradients of: the notebook's for compat="paper".
 
     Raises:
@@ -116,11 +116,11 @@ class Reduction:
 
     @property
     def unsigned(self) -> str | None:
-        """What a high score means, if it has no sign."""
+        """The meaning of a high score, if scores have no sign."""
         return "larger share, for or against" if self.is_l1 else None
 
 
-def reduction_of(reduce: str | None, compat: str | None) -> Reduction:
+def choose_reduction(reduce: str | None, compat: str | None) -> Reduction:
     """Return the reduction "sum" or "l1"; by default "l1" for compat="paper", else "sum".
 
     Raises:

@@ -8,7 +8,7 @@ from torch import Tensor
 from normxlogit.errors import OptionError
 from normxlogit.extras import require
 from normxlogit.methods.context import MethodContext
-from normxlogit.methods.gradients import SERVES, reduction_of, reruns_of
+from normxlogit.methods.gradients import SERVES, choose_reduction, choose_reruns
 from normxlogit.methods.registry import register
 from normxlogit.methods.scores import MethodScores
 from normxlogit.model.reruns import Reruns, check_finite, differentiable
@@ -63,7 +63,7 @@ def integrated_gradients(
     captum = require("captum.attr", "captum")
     if not isinstance(n_steps, int) or isinstance(n_steps, bool) or n_steps < 1:
         raise OptionError(f"n_steps must be a number from 1, got {n_steps!r}.")
-    reruns, reduction = reruns_of(context, compat), reduction_of(reduce, compat)
+    reruns, reduction = choose_reruns(context, compat), choose_reduction(reduce, compat)
     pace = 1 if compat else PACE
     if compat and not (isinstance(baseline, str) and baseline == "zero"):
         raise OptionError("compat='paper' begins at zero. Leave baseline out.")

@@ -165,7 +165,7 @@ _PARTS: Mapping[str, str] = {
 
 @dataclass
 class _BlockCall:
-    """What hooks recorded of a call of a block."""
+    """A call of a block, as hooks recorded it."""
 
     block: nn.Module
     states: Tensor | None

@@ -30,7 +30,9 @@ class Linear:
     def of(cls, module: Any, dtype: torch.dtype) -> "Linear":
         """Return a module's weights in a dtype; `PartError` if it holds no plain weights."""
         if type(module) is not nn.Linear:
-            raise PartError(f"a {_name_of(module)}, not torch's Linear (merge adapters first)")
+            raise PartError(
+                f"a {_qualified_name(module)}, not torch's Linear (merge adapters first)"
+            )
         return cls(*_weights(module, dtype))
 
     def __call__(self, x: Tensor) -> Tensor:
@@ -54,7 +56,7 @@ class Norm:
     def of(cls, module: Any, dtype: torch.dtype) -> "Norm":
         """Return a module's weights in a dtype; `PartError` if it is no LayerNorm of vectors."""
         if type(module) is not nn.LayerNorm or len(module.normalized_shape) != 1:
-            raise PartError(f"a {_name_of(module)}, not torch's LayerNorm of a vector")
+            raise PartError(f"a {_qualified_name(module)}, not torch's LayerNorm of a vector")
         if not module.elementwise_affine:
             raise PartError("a LayerNorm without weights")
         return cls(*_weights(module, dtype), module.eps)
@@ -131,5 +133,5 @@ def _weights(module: nn.Module, dtype: torch.dtype) -> tuple[Tensor, Tensor | No
     return weight.to(dtype), None if bias is None else bias.to(dtype)
 
 
-def _name_of(module: object) -> str:
+def _qualified_name(module: object) -> str:
     return f"{type(module).__module__}.{type(module).__qualname__}"

@@ -1,7 +1,7 @@
 """The projection to values in a block that computes its attention by itself, found by probing.
 
-Names of modules prove nothing. Of all that a block computes, attention's output is linear in the
-values alone: queries and keys go through the softmax, and feed-forward layers do not mix tokens.
+Names of modules prove nothing. Attention's output is linear in the values, and in nothing else that
+mixes tokens: queries and keys go through the softmax, and feed-forward layers mix none.
 """
 
 from collections.abc import Iterator
@@ -38,7 +38,7 @@ def value_projection(call: BlockCall) -> nn.Module | None:
         and _gives_values(module, call)
     ]
     # An adapter (LoRA) holds the layer that it adds to, and the outer one, which comes first, gives
-    # the whole value. Side by side, as keys and values without a softmax, which is which is open.
+    # the whole value. Two side by side may be keys and values of attention without a softmax.
     if candidates and set(candidates) <= set(candidates[0].modules()):
         return candidates[0]
     return None
@@ -89,7 +89,7 @@ class _Probe:
             self.linear = False
             return None
         x = output[0]  # [tokens, width]; the four copies are equal up to here
-        # As large as x, for `agree` is relative to the larger of them.
+        # As large as x, for `agree` would miss what is small beside the other.
         noise = torch.randn(x.shape, generator=torch.Generator().manual_seed(0)).to(x)
         noise = noise * x.abs().mean()
         second_half = x.clone()

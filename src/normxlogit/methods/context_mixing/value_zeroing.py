@@ -100,7 +100,7 @@ class _Zeroing:
         first = partial(_first_copy, copies=len(self.tokens) + 1)
         query, key, value, *others = (map_tensors(first, arg) for arg in args)
         output, weights = attend(module, query, key, value, *others, **map_tensors(first, kwargs))
-        values = self._of_heads(value, weights)
+        values = self._values_of_heads(value, weights)
         if values is None or not _is_product(output, weights, values):
             raise UnsupportedHeadError(
                 f"the attention of {type(module).__name__} is not the product of weights over the "
@@ -115,7 +115,7 @@ class _Zeroing:
         without = (output - paid * zeroed_values).to(output.dtype)
         return torch.cat([output, without]), weights
 
-    def _of_heads(self, value: Tensor, weights: Any) -> Tensor | None:
+    def _values_of_heads(self, value: Tensor, weights: Any) -> Tensor | None:
         """Return the values of every head, [1, heads, tokens, width]; None for other attention."""
         if not isinstance(weights, Tensor) or weights.dim() != 4 or value.dim() != 4:
             return None
@@ -207,7 +207,7 @@ def _layer_map(call: BlockCall, length: int) -> Tensor:
             # A single token takes everything from itself, whatever its value is.
             if zeroing.calls != 1 and length == 1:
                 return torch.ones(1, 1)
-            # No call: the block attends by itself. Several: values of one call are not all values.
+            # No call: the block attends by itself. Several: each has only a part of the values.
             if zeroing.calls != 1:
                 projection = _projection(call, zeroing.calls)
         if projection is not None:
@@ -220,7 +220,7 @@ def _layer_map(call: BlockCall, length: int) -> Tensor:
 
 def _projection(call: BlockCall, attention_calls: int) -> nn.Module:
     """Return the projection to values of a block that does not call attention functions once."""
-    # Module lists of some models (XLM) hold halves of layers, whose states nothing else reads.
+    # Module lists of some models (XLM) hold halves of layers, whose output is not the layer's.
     if not _is_read(call.output, call.next_input):
         raise UnsupportedHeadError(
             f"{call.where} called transformers' attention functions {attention_calls} times, and "
