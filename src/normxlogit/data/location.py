@@ -33,7 +33,7 @@ class Remote:
         filesystem: pyarrow's.
         path: the path within it.
         uri: the URI that pyarrow takes, with all options.
-        is_known_file: whether it is a file, if a listing of its folder said so. That saves a
+        is_known_file: whether it is a file, if a listing of its folder said so, which saves a
             request for each file.
 
     Raises:
@@ -137,8 +137,8 @@ Location: TypeAlias = Path | Remote
 class _RemoteStream(io.RawIOBase):
     """A stream of pyarrow that reports the store's errors as such.
 
-    A reader of CSV or Parquet takes an OSError or ValueError for a fault of the file. That would
-    become an error of the rows, which a later run does not read again.
+    A reader of CSV or Parquet takes an OSError or ValueError for a fault of the file, which is then
+    noted as broken and not read again. An InputError ends the run, and a later one goes on.
     """
 
     def __init__(self, place: Remote, file: Any) -> None:

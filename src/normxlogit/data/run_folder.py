@@ -32,7 +32,7 @@ class RunFolder(ABC):
     RECORD: ClassVar[str]
     """The file that holds the settings, and so marks a folder as that of a run."""
     CONTENT: ClassVar[str]
-    """What such a folder holds, for messages: "a run"."""
+    """A noun for its content in messages, such as "a run"."""
     MAKES_PARENTS: ClassVar[bool]
     """Whether to create the folders above it too."""
 
