@@ -41,7 +41,7 @@ METHODS = (
 
 
 class Recorded(predictions.PredictionCache):
-    """Answers that keep what the model was run on."""
+    """Predictions that keep what the model was run on."""
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
@@ -96,7 +96,10 @@ def main() -> None:
     rows = rows[: options.rows]
     explainer = nxl.Explainer.from_pretrained(str(SHARED / "models" / "minilm-sst2"))
 
-    with patch.object(run, "Answers", Recorded), patch.object(run, "Work", Beside):
+    with (
+        patch.object(run, "PredictionCache", Recorded),
+        patch.object(run, "BatchEvaluator", Beside),
+    ):
         start = time.perf_counter()
         found = explainer.evaluate(rows, label="label", methods=METHODS)
         whole = time.perf_counter() - start

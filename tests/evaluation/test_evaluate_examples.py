@@ -60,7 +60,7 @@ def test_figures_of_texts_that_not_every_method_has_one_of(
     for page in ("report.md", "report.html"):
         text = (tmp_path / "out" / page).read_text("utf-8")
         fewer = [len(rows) for rows in expected.values() if len(rows) < len(ROWS)]
-        assert text.count("Of 3 of the 5 examples") == fewer.count(3) >= 5
+        assert text.count("Over 3 of the 5 examples") == fewer.count(3) >= 5
         assert text.count("of the 5 examples:") == len(fewer)
     assert_described(found)
 

@@ -104,9 +104,7 @@ def relational_subject(text: str, target: Span) -> Span | None:
 
 
 def determined_noun(text: str, target: Span) -> Span | None:
-    """Find the last word of the sentence: the noun of the phrase that the target, a determiner,
-    starts.
-    """
+    """Find the last word of the sentence, the noun that the target, a determiner, belongs to."""
     last = _LAST.search(text)
     if last is None or last.end() != len(text) or last.start() <= target[1]:
         return None
@@ -211,8 +209,10 @@ def halves(cases: Sequence[Case], seed: int = 0) -> tuple[list[Case], list[Case]
 
 
 def target_ids(case: Case, tokenizer: PreTrainedTokenizerBase) -> tuple[int, int] | None:
-    """Find the ids of the good and the bad word in the text; None unless each is a single known
-    token.
+    """Find the ids of the good and the bad word in the text.
+
+    Returns:
+        None unless each is a single known token.
 
     Raises:
         ModelError: the tokenizer has no character offsets.

@@ -150,7 +150,10 @@ def group_by_words(items: Sequence[Item]) -> list[list[int]]:
 
 
 def supported_methods(explainer: ModelExplainer, item: Item) -> tuple[list[str], dict[str, str]]:
-    """Try the context-mixing methods: those that serve the model, and why the others do not.
+    """Try the context-mixing methods on an item.
+
+    Returns:
+        The methods that serve the model, and why each of the others does not.
 
     Raises:
         InputError: the text is too long for the model.
@@ -202,7 +205,7 @@ def read(explainer: ModelExplainer, items: Sequence[Item], methods: Sequence[str
 
 
 def _options(name: str) -> dict[str, Any]:
-    """The options of `Explainer.explain` for a method: context mixing is read layer by layer."""
+    """The options of `Explainer.explain` for a method; context mixing without rollout."""
     return {"method": name} if name == "norm" else {"method": name, "rollout": False}
 
 

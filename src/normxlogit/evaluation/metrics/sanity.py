@@ -218,10 +218,10 @@ def _holds(outer: nn.Module, inner: nn.Module) -> bool:
 
 
 def _in(explainer: ModelExplainer, dtype: torch.dtype) -> ModelExplainer:
-    """Convert everything that a checkpoint holds to a dtype, in a copy of the model.
+    """Convert a copy of the model to a dtype, unless it is in it already.
 
-    Other buffers stay as they are: loading in bfloat16 keeps the frequencies of rotary positions in
-    float32, too.
+    Only what a checkpoint holds is converted: loading in bfloat16 keeps the frequencies of rotary
+    positions in float32, too.
     """
     if all(weight.dtype == dtype for weight in explainer.model.parameters()):
         return explainer

@@ -136,9 +136,9 @@ class EvaluationView:
         }
 
     def representatives(self) -> list[str]:
-        """The methods, in their order, with one of each group that differs only in the layer.
+        """The methods, in their order, with one from each group that differs only in the layer.
 
-        That is the method without a layer, if there is one, or else that of the last layer.
+        It is the one without a layer, if there is one, or else the one at the last layer.
         """
         specs = {s["name"]: s for s in self.settings["candidates"] if s["name"] in self.methods}
         without_layer = {_without_layer(s) for s in specs.values() if s["layer"] is None}

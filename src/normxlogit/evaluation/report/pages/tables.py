@@ -60,7 +60,7 @@ class TableRow:
 
 
 def groups(view: EvaluationView) -> list[list[str]]:
-    """Group the metrics by table: the main ones with those that need labels, and the others."""
+    """Group the metrics by table: the main ones with their variants for labels, and the others."""
     first = [metric for metric in view.metrics if metric.startswith(MAIN)]
     others = [metric for metric in view.metrics if metric not in first]
     return [group for group in (first, others) if group]
@@ -95,7 +95,7 @@ def about(view: EvaluationView, metric: str) -> str:
 
 
 def cost(view: EvaluationView, name: str) -> str:
-    """The measured cost of a method, with the cost it states."""
+    """The measured cost of a method with its nominal cost, or the nominal cost alone."""
     forwards = view.forwards(name)
     stated = str(view.methods[name]["cost"])
     return stated if forwards is None else f"{times(forwards)} × ({stated})"
