@@ -329,7 +329,7 @@ def attribute(
             and taggers must be told. Of an encoder-decoder it counts the decoder's tokens.
         method: a name from `normxlogit.methods.METHODS`.
         layer: put the head on the hidden states of layer 1 .. L, or of "all"; None is the last.
-        readout: which number of HoT(x_i) speaks for the target, see `normxlogit.model.readouts`;
+        readout: which number of HoT(x_i) stands for the target, see `normxlogit.model.readouts`;
             None is the logit, for a regression the closeness.
         threshold: with several labels at once, those above this probability count as predicted.
         **options: the method's own options.

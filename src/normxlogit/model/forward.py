@@ -18,10 +18,9 @@ from normxlogit.errors import (
 from normxlogit.model.capture import Capture, capture
 from normxlogit.model.causality import hides_what_follows, is_causal
 from normxlogit.model.heads import PooledHead, TokenHead, VocabularyHead
-from normxlogit.model.objective import Objective
-from normxlogit.model.positions import best_spans, ids_and_mask, read_positions
-from normxlogit.model.readouts import Outputs, Readout, logit
-from normxlogit.model.reruns import Part, Reruns
+from normxlogit.model.positions import best_spans, find_positions, read_positions
+from normxlogit.model.readouts import Objective, Outputs, Readout, logit
+from normxlogit.model.reruns import Reruns
 from normxlogit.model.targets import Problem, TargetIds, label_names
 from normxlogit.model.vocabulary import output_embeddings
 
@@ -71,7 +70,10 @@ class ForwardPass:
                 "weights, or for an overflow in half precision (load with dtype=float32)."
             )
         self.is_causal = captured.vocabulary is not None and is_causal(model)
-        self._find_positions()
+        positions = find_positions(captured, self._name)
+        self.ids, self.mask, self.sources = positions.ids, positions.mask, positions.sources
+        self._head_mask = positions.head_mask
+        self._inputs, self._parts = positions.inputs, positions.parts
         outputs = captured.logits.shape[-1] if captured.choices is None else captured.choices
         self.problem = self._find_problem(model, outputs)
         self.labels = label_names(model.config, self.problem, outputs)
@@ -309,7 +311,9 @@ class ForwardPass:
             expected = self._readout_at_targets(targets, foils, readout)
         else:
             expected = objective(captured.logits, rows, gathered=gathered)
-        return kind(self._model, self._inputs, self.ids, self.mask, self.parts, objective, expected)
+        return kind(
+            self._model, self._inputs, self.ids, self.mask, self._parts, objective, expected
+        )
 
     def _readout_at_targets(
         self, targets: TargetIds, foils: Tensor | None, readout: Outputs
@@ -417,35 +421,6 @@ class ForwardPass:
         if captured.vocabulary is not None:
             return Problem.TOKEN
         return Problem.SPAN if captured.is_span else Problem.SINGLE_LABEL
-
-    def _find_positions(self) -> None:
-        """Find ids and mask of the positions of x^L, with the source's before them."""
-        captured = self.captured
-        is_vocabulary = captured.vocabulary is not None
-        prefix = "decoder_" if is_vocabulary and captured.reads_decoder else ""
-        shape = captured.states.tokens.shape[:2]
-        inputs = dict(captured.inputs)
-        # A model that makes its decoder's input itself shows it when it looks up its embeddings.
-        if prefix and "decoder_input_ids" not in inputs and captured.looked_up is not None:
-            inputs["decoder_input_ids"] = captured.looked_up.ids
-            inputs["decoder_attention_mask"] = inputs.get("attention_mask")
-        ids, mask = ids_and_mask(inputs, prefix, shape, self._name)
-        self._head_mask, self.sources = mask, 0
-        source = captured.source if prefix else None
-        if source is not None and source.stands_beside(captured.states):
-            rows = source.raw.shape[:2]
-            source_ids, source_mask = ids_and_mask(inputs, "", rows, self._name)
-            self.sources = rows[1]
-            mask = torch.cat([source_mask, mask], 1)
-            both = ids is not None and source_ids is not None
-            ids = torch.cat([source_ids, ids], 1) if both else None  # type: ignore[list-item]
-        if captured.choices is not None:
-            mask = mask.reshape(-1, captured.choices, mask.shape[1])
-            ids = None if ids is None else ids.reshape(mask.shape)
-        self.ids, self.mask, self._inputs = ids, mask, inputs
-        self.parts: list[Part] = [(prefix, slice(self.sources, None))]
-        if self.sources:
-            self.parts.insert(0, ("", slice(self.sources)))
 
     def _check_read(self, read: Tensor) -> None:
         if not (self._head_mask[self._rows[:, None], read.clamp_min(0)] | (read < 0)).all():

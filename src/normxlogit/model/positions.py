@@ -1,13 +1,19 @@
 """Which positions hold tokens, and which of them are read."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from normxlogit.errors import InputError, UnsupportedHeadError
+from normxlogit.model.capture import Capture
 from normxlogit.model.replay import WAY_OUT
+
+Part = tuple[str, slice]
+"""A prefix of `input_ids` and `attention_mask` ("" or "decoder_"), and which positions of the
+sequence go by it."""
 
 
 def read_positions(
@@ -46,6 +52,61 @@ def read_positions(
     order = torch.arange(ids.shape[1], device=ids.device)
     last: Tensor = (order * (mask != 0)).amax(1, keepdim=True)
     return last
+
+
+@dataclass(frozen=True)
+class Positions:
+    """The positions that a forward pass scored.
+
+    Attributes:
+        ids: the token ids, [batch, sequence]; in multiple choice [batch, choices, sequence]; None
+            if there are none.
+        mask: which positions hold tokens, bool, of the same shape.
+        head_mask: the mask of the positions of x^L, which the head reads, bool [rows, sequence].
+        sources: how many of the first positions are the source's of an encoder-decoder.
+        inputs: the model's inputs, with those that its decoder made itself.
+        parts: which of the inputs hold which positions.
+    """
+
+    ids: Tensor | None
+    mask: Tensor
+    head_mask: Tensor
+    sources: int
+    inputs: dict[str, Any]
+    parts: list[Part]
+
+
+def find_positions(captured: Capture, name: str) -> Positions:
+    """Find the positions of x^L, with the source's before them if an encoder-decoder generates.
+
+    Args:
+        captured: a forward pass.
+        name: the model's class, for messages.
+    """
+    is_vocabulary = captured.vocabulary is not None
+    prefix = "decoder_" if is_vocabulary and captured.reads_decoder else ""
+    shape = captured.states.tokens.shape[:2]
+    inputs = dict(captured.inputs)
+    # A model that makes its decoder's input itself shows it when it looks up its embeddings.
+    if prefix and "decoder_input_ids" not in inputs and captured.looked_up is not None:
+        inputs["decoder_input_ids"] = captured.looked_up.ids
+        inputs["decoder_attention_mask"] = inputs.get("attention_mask")
+    ids, head_mask = ids_and_mask(inputs, prefix, shape, name)
+    mask, sources = head_mask, 0
+    source = captured.source if prefix else None
+    if source is not None and source.stands_beside(captured.states):
+        rows = source.raw.shape[:2]
+        source_ids, source_mask = ids_and_mask(inputs, "", rows, name)
+        sources = rows[1]
+        mask = torch.cat([source_mask, mask], 1)
+        ids = None if ids is None or source_ids is None else torch.cat([source_ids, ids], 1)
+    if captured.choices is not None:
+        mask = mask.reshape(-1, captured.choices, mask.shape[1])
+        ids = None if ids is None else ids.reshape(mask.shape)
+    parts: list[Part] = [(prefix, slice(sources, None))]
+    if sources:
+        parts.insert(0, ("", slice(sources)))
+    return Positions(ids, mask, head_mask, sources, inputs, parts)
 
 
 def ids_and_mask(

@@ -19,7 +19,8 @@ from normxlogit.errors import ModelError, NormXLogitError, OptionError, Unsuppor
 from normxlogit.model.capture import logits_of
 from normxlogit.model.clone import Anatomy, ModelClone
 from normxlogit.model.numerics import agree, magnitude, tolerance
-from normxlogit.model.objective import Objective
+from normxlogit.model.positions import Part
+from normxlogit.model.readouts import Objective
 from normxlogit.model.vocabulary import Vocabulary
 from normxlogit.model.word_embeddings import EmbeddingHook, word_embeddings
 
@@ -28,10 +29,6 @@ AT_ONCE = 2048
 
 LOGITS_AT_ONCE = 1 << 24
 """How many logits over a vocabulary one pass may give."""
-
-Part = tuple[str, slice]
-"""A prefix of `input_ids` and `attention_mask` ("" or "decoder_"), and which positions of the
-sequence go by it."""
 
 
 class Reruns:

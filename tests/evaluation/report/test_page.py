@@ -183,7 +183,7 @@ def test_what_is_ranked_is_called_what_it_is(unit: str) -> None:
         assert bool(re.search(r"(?i)\bwords?\b", text)) == (unit == "word")
         assert f"as one {unit} after the other is hidden" in text
         assert f"the loss when each {unit} alone is hidden" in text
-    for said in (f"Which {unit}s does", f"{unit}s are hidden, or", f"Above zero a {unit} speaks"):
+    for said in (f"Which {unit}s does", f"{unit}s are hidden, or", f"Above zero a {unit} supports"):
         assert said.casefold() in shown.casefold()
     soft = select_metrics(("soft",), unit, is_regression=True, labelled=False)["pi_soft_nc"].about
     assert f"more important a {unit} is, as a share of the loss with all {unit}s" in soft

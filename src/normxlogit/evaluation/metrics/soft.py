@@ -31,8 +31,7 @@ from normxlogit.errors import ModelError, UnsupportedHeadError
 from normxlogit.evaluation.metrics.faithfulness import Floats, loss
 from normxlogit.evaluation.perturb.samples import Sample
 from normxlogit.model.numerics import agree
-from normxlogit.model.objective import Objective
-from normxlogit.model.readouts import logit
+from normxlogit.model.readouts import Objective, logit
 from normxlogit.model.reruns import Reruns, differentiable
 from normxlogit.model.targets import Problem
 

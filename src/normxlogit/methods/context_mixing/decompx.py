@@ -24,8 +24,7 @@ from normxlogit.methods.context_mixing.steps import Activation, Linear, Norm, Pa
 from normxlogit.methods.registry import register
 from normxlogit.model.clone import ModelClone
 from normxlogit.model.numerics import agree, magnitude, tolerance
-from normxlogit.model.objective import Objective
-from normxlogit.model.readouts import logit
+from normxlogit.model.readouts import Objective, logit
 
 
 @register(
