@@ -4,7 +4,7 @@ import copy
 import itertools
 import warnings
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, TypeVar, overload
 
 import torch
@@ -26,12 +26,14 @@ from normxlogit.model.loading import load, seems_untrained
 from normxlogit.model.targets import Target, Targets
 from normxlogit.query import Query
 from normxlogit.results.base import Result
-from normxlogit.results.text import Failure
+from normxlogit.results.generation import GenerationAttribution
+from normxlogit.results.text import Attribution, Failure
 from normxlogit.tasks import InputOptions
-from normxlogit.tasks.generate import generate
+from normxlogit.tasks.generate import Generated, generate
 from normxlogit.tasks.registry import task_explainer_of, task_of
 from normxlogit.text.chat import is_chat
 from normxlogit.text.encoder import Encoder
+from normxlogit.text.message import Chat
 from normxlogit.text.validation import check_long
 
 AnyExplainer = TypeVar("AnyExplainer", bound="ModelExplainer")
@@ -114,10 +116,20 @@ class ModelExplainer:
         )
         return cls(model, tokenizer, name=name)
 
+    # A str is taken for a text here, so that type checkers know its result; of an image or audio
+    # file give a Path.
     @overload
-    def explain(self, inputs: list[Any], **options: Any) -> list[Any]: ...
+    def explain(self, inputs: str | tuple[Any, Any], **options: Any) -> Attribution: ...
     @overload
-    def explain(self, inputs: Any, **options: Any) -> Any: ...
+    def explain(self, inputs: Chat, **options: Any) -> Attribution: ...
+    @overload
+    def explain(
+        self, inputs: list[str] | list[tuple[str, str]], **options: Any
+    ) -> list[Attribution | Failure]: ...
+    @overload
+    def explain(self, inputs: list[Any], **options: Any) -> list[Result | Failure]: ...
+    @overload
+    def explain(self, inputs: Any, **options: Any) -> Result: ...
     def explain(
         self,
         inputs: Any,
@@ -133,7 +145,7 @@ class ModelExplainer:
         long: str = "error",
         is_split_into_words: bool = False,
         **options: Any,
-    ) -> Any:
+    ) -> Result | Sequence[Result | Failure]:
         """Explain a text, a pair, an image, ..., or a list of these.
 
         What `target` may be depends on the head; None explains the prediction:
@@ -218,7 +230,7 @@ class ModelExplainer:
         long: str = "error",
         is_split_into_words: bool = False,
         **options: Any,
-    ) -> Iterator[Any]:
+    ) -> Iterator[Result | Failure]:
         """Explain inputs as they come, in bounded memory.
 
         The arguments are those of `explain`. After the first batch, sixteen batches are read ahead
@@ -254,6 +266,20 @@ class ModelExplainer:
 
         return explained()
 
+    @overload
+    def generate(
+        self, prompts: str | Chat, *, num_return_sequences: int, **options: Any
+    ) -> GenerationAttribution | list[GenerationAttribution]: ...
+    @overload
+    def generate(self, prompts: str | Chat, **options: Any) -> GenerationAttribution: ...
+    @overload
+    def generate(
+        self, prompts: list[Any], *, num_return_sequences: int, **options: Any
+    ) -> list[Generated]: ...
+    @overload
+    def generate(
+        self, prompts: list[Any], **options: Any
+    ) -> list[GenerationAttribution | Failure]: ...
     def generate(
         self,
         prompts: Any,
@@ -262,7 +288,7 @@ class ModelExplainer:
         readout: str | None = None,
         batch_size: int = 8,
         **options: Any,
-    ) -> Any:
+    ) -> Generated | Sequence[Generated]:
         """Generate text, and explain every new token by all tokens before it.
 
         The scores come from the states that decoding computes anyway, at about the price of

@@ -1,6 +1,11 @@
 """Messages of a chat."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
+
+Chat = Sequence[Mapping[str, Any]]
+"""Messages, each with "role" and "content", as transformers takes them."""
 
 
 @dataclass(frozen=True)

@@ -214,11 +214,12 @@ def _explained(
 ) -> list[Attribution]:
     """Explain each text at every layer."""
     texts = [item.text for item in items]
-    results = explainer.explain(texts, layer="all", batch_size=64, **options)
-    for result in results:
+    attributions = []
+    for result in explainer.explain(texts, layer="all", batch_size=64, **options):
         if isinstance(result, Failure):
             raise result.error
-    return results
+        attributions.append(result)
+    return attributions
 
 
 def _read(

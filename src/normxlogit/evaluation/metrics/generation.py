@@ -120,7 +120,7 @@ def _log_probabilities(
     for prompt, result in zip(distinct, explainer.explain(distinct, target=answer), strict=True):
         if isinstance(result, Failure):
             raise result.error
-        probabilities = [target.probability for target in result.targets]
+        probabilities = [target.probability or 0.0 for target in result.targets]
         if not all(probabilities):
             raise ModelError(f"the answer {answer!r:.60} has probability 0 after {prompt!r:.60}.")
         by_prompt[prompt] = math.fsum(map(math.log, probabilities))
