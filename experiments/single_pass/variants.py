@@ -138,7 +138,7 @@ def each(context: MethodContext, score: Callable[[Row], Tensor], frozen: str = "
         if frozen:
             freeze(clone, frozen)
         for number in range(len(scores)):
-            inputs, kept = reruns.alone(number)
+            inputs, kept = reruns.unpadded(number)
             row = Row(
                 reruns,
                 clone,
@@ -298,7 +298,7 @@ def of_model(model: Any) -> None:
         batch, targets, _, width = context.values.shape
         scores = torch.zeros(batch, targets, 1, width)
         for row in range(batch):
-            inputs, kept = context.reruns.alone(row)
+            inputs, kept = context.reruns.unpadded(row)
             for target in range(targets):
                 scores[row, target, 0, kept] = of_target(context, inputs, row, target, kept, last)
             if norm in ("final", "middle"):

@@ -30,12 +30,12 @@ def versions(*packages: str) -> dict[str, str]:
     import torch
     import transformers
 
-    found = {
+    installed = {
         "normxlogit": VERSION,
         "torch": torch.__version__,
         "transformers": transformers.__version__,
     }
     for package in packages:
         with suppress(PackageNotFoundError):
-            found[package] = version(package)
-    return found
+            installed[package] = version(package)
+    return installed

@@ -68,7 +68,7 @@ def occlusion(context: MethodContext, unit: Any = None, replacement: Any = None)
             values = reruns.values(row, mask=reruns.mask[row] & ~hidden)
         else:
             values = reruns.values(row, ids=reruns.ids[row].masked_fill(hidden, token))
-        loss = (reruns.own[row] - values) / hidden.sum(1, keepdim=True)  # [variants, targets]
+        loss = (reruns.original[row] - values) / hidden.sum(1, keepdim=True)  # [variants, targets]
         # [variants, targets, sequence] into [rows, targets, sequence]; units share no tokens.
         scores.index_add_(0, row, torch.where(hidden[:, None], loss[:, :, None], 0))
     scores = scores.masked_fill((units < 0)[:, None], torch.nan)
@@ -91,7 +91,7 @@ def _check_mask(reruns: Reruns, units: Tensor) -> None:
     if len(rows) == 0:
         return
     values = reruns.values(rows, mask=reruns.mask[rows] & ~others[rows])
-    if agree(values, reruns.own[rows]):
+    if agree(values, reruns.original[rows]):
         raise UnsupportedHeadError(
             "hiding tokens by the attention mask changes nothing in this model's output, so it "
             "does not heed it. Give a token as replacement."

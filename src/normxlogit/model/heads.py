@@ -80,15 +80,15 @@ class PooledHead:
             InputError: the position is padding.
             UnsupportedHeadError: the output is not a function of one token's state.
         """
-        own, hidden, mask, name = self._outputs, self._hidden, self._mask, self._replay.name
-        if self.logits.shape[-1] != own.shape[-1]:
+        output, hidden, mask, name = self._outputs, self._hidden, self._mask, self._replay.name
+        if self.logits.shape[-1] != output.shape[-1]:
             raise UnsupportedHeadError(
-                f"the head of {name} gives {own.shape[-1]} outputs for the text and "
+                f"the head of {name} gives {output.shape[-1]} outputs for the text and "
                 f"{self.logits.shape[-1]} for a token. {WAY_OUT}"
             )
         within = self._replay.within
-        rows = torch.arange(len(own), device=own.device)
-        gaps = gap(self.logits, own[:, None])  # [rows, sequence]
+        rows = torch.arange(len(output), device=output.device)
+        gaps = gap(self.logits, output[:, None])  # [rows, sequence]
         alike = gaps <= within
         reads_one = alike.any(1)
         if reads_one.any():
@@ -96,7 +96,7 @@ class PooledHead:
             # is read. So the claim is tested: all other states are negated, which no head that
             # reads them survives, and the output must stay.
             elsewhere_negated = torch.where(alike[..., None], hidden, -hidden)
-            reads_one &= gap(self._replay.whole(elsewhere_negated), own) <= within
+            reads_one &= gap(self._replay.whole(elsewhere_negated), output) <= within
         if (reads_one & ~(alike & mask).any(1)).any():
             raise InputError(
                 f"the head of {name} reads a position that is padding, so its output rests "
@@ -110,7 +110,7 @@ class PooledHead:
             repeated = self._replay.whole(hidden[rows, token][:, None].expand_as(hidden))
             differences = gap(repeated, self.logits[rows, token])
             orders = [
-                gap(self._replay.whole(hidden[rows[:, None], _rotated_within(mask, kept)]), own)
+                gap(self._replay.whole(hidden[rows[:, None], _rotated_within(mask, kept)]), output)
                 for kept in range(prefix + 1)
                 if kept < mask.sum(1).min() - 1 or not kept
             ]
@@ -241,8 +241,8 @@ class VocabularyHead:
         For each token alone it must give what it gives on the whole sequence, at the positions that
         are read the model's own output, and on some tokens the output of the whole head.
         """
-        hidden, own = self._captured.states.tokens, self._outputs
-        if own.shape[-1] != vocabulary.size:
+        hidden, output = self._captured.states.tokens, self._outputs
+        if output.shape[-1] != vocabulary.size:
             return False
         tokens = hidden[self._mask]
         # A head that compares its outputs with each other (a log-softmax) passes where the model is
@@ -266,8 +266,8 @@ class VocabularyHead:
         exists = self._read >= 0
         # Pairs that must agree, and the outputs whose size says how closely.
         pairs = [
-            (whole[self._mask], alone[self._mask], own),
-            (alone[self._rows, self._read][exists], own[..., ids][exists], own),
+            (whole[self._mask], alone[self._mask], output),
+            (alone[self._rows, self._read][exists], output[..., ids][exists], output),
         ]
         if full is not None:
             pairs.append((sampled, full[:, ids], full))

@@ -124,7 +124,7 @@ class Reruns:
         return values
 
     @cached_property
-    def own(self) -> Tensor:
+    def original(self) -> Tensor:
         """The objective's value for the unchanged rows, float32 [rows, targets]."""
         values = self.values(self.all_rows)
         self.check(values, self.all_rows)
@@ -221,7 +221,7 @@ class Reruns:
         if size is not None and not 0 <= token < size:
             raise OptionError(f"there is no token {token}; ids go from 0 to {size - 1}.")
 
-    def alone(self, row: int) -> tuple[dict[str, Any], Tensor]:
+    def unpadded(self, row: int) -> tuple[dict[str, Any], Tensor]:
         """One row without its padding.
 
         Returns:
@@ -259,7 +259,7 @@ class Reruns:
                 an encoder-decoder.
         """
         model, objective, rows = self._model, self.objective, self.all_rows[row : row + 1]
-        name, (inputs, kept) = type(model).__name__, self.alone(row)
+        name, (inputs, kept) = type(model).__name__, self.unpadded(row)
         # Without padding a position moves down by the number of padding positions before it.
         positions, span = (
             None if padded is None else (kept < padded[..., None]).sum(-1)
@@ -288,7 +288,7 @@ class Reruns:
         assert logits is not None
         gathered = vocabulary is not None and positions is not None and vocabulary.called
         values = replace(objective, positions=positions, span=span)(logits, rows, gathered=gathered)
-        expected = self.own[row] if self._expected is None else self._expected[row]
+        expected = self.original[row] if self._expected is None else self._expected[row]
         within = tolerance(logits.dtype) * magnitude(logits.float())
         if not ((values[0] - expected).abs() <= within)[objective.ids[row] >= 0].all():
             raise UnsupportedHeadError(

@@ -45,8 +45,8 @@ def task_of(model: PreTrainedModel) -> Task:
     if takes in ("input_values", "input_features"):
         return Task.AUDIO
     names = [cls.__name__ for cls in type(model).__mro__]
-    found = (task for end, task in _SUFFIXES.items() for name in names if end in name)
-    return next(found, Task.TEXT)
+    tasks = (task for end, task in _SUFFIXES.items() for name in names if end in name)
+    return next(tasks, Task.TEXT)
 
 
 def task_explainer_of(model: PreTrainedModel, processor: Any, name: str) -> TaskExplainer:

@@ -106,7 +106,7 @@ class SoftMetrics:
             with differentiable(False):
                 embeddings = reruns.embeddings
                 replayed = reruns.values_of_embeddings(embeddings, reruns.all_rows)
-                expected = reruns.own
+                expected = reruns.original
         except UnsupportedHeadError as error:
             raise self._unfit("does not look them up one by one") from error
         if not agree(replayed, expected):

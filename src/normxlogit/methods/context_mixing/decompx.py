@@ -75,7 +75,7 @@ def decompx(context: MethodContext) -> Tensor:
     name = type(clone.root).__name__
     # [rows, targets, sequence]
     scores = torch.zeros(len(weights), reruns.targets, weights.shape[-1], device=weights.device)
-    for row, expected in enumerate(reruns.own):
+    for row, expected in enumerate(reruns.original):
         wanted = {
             number: _summands(objective, weights, row, number, name)
             for number in range(reruns.targets)
