@@ -1126,6 +1126,7 @@ def test_nothing_sticks_out_or_is_too_faint(
     frame = tmp_path / "frame.html"
     frame.write_text(FRAME.format(page="page.html", width=width), "utf-8")
     command = [BROWSER, "--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=5000"]
+    command += ["--no-first-run", "--disable-background-networking"]
     command += ["--window-size=1400,1000", f"--user-data-dir={tmp_path / 'profile'}"]
     command += [f"--blink-settings=preferredColorScheme={0 if dark else 1}"]
     command += ["--dump-dom", frame.as_uri()]
