@@ -308,6 +308,7 @@ def played(result: Result, folder: Path) -> dict[str, Any]:
     path = folder / "page.html"
     path.write_text(with_script(page([result]), STEPS), "utf-8")
     command = [BROWSER, "--headless", "--no-sandbox", "--disable-gpu"]
+    command += ["--no-first-run", "--disable-background-networking"]
     command += ["--virtual-time-budget=60000", f"--user-data-dir={folder / 'profile'}"]
     command += ["--dump-dom", path.as_uri()]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)

@@ -6,7 +6,7 @@ import subprocess
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -69,7 +69,9 @@ class _Server(BaseHTTPRequestHandler):
 def server() -> Iterator[tuple[str, list[str]]]:
     """The address of a server, and the paths that were asked of it."""
     paths = list[str]()
-    with HTTPServer(("127.0.0.1", 0), type("Server", (_Server,), {"paths": paths})) as http:
+    with ThreadingHTTPServer(
+        ("127.0.0.1", 0), type("Server", (_Server,), {"paths": paths})
+    ) as http:
         thread = threading.Thread(target=http.serve_forever)
         thread.start()
         yield f"http://127.0.0.1:{http.server_port}", paths
@@ -101,7 +103,8 @@ def test_what_is_injected_is_blocked(
     (tmp_path / "page.html").write_text(html, "utf-8")
     browser = find_browser()
     assert browser is not None
-    command = [browser, "--headless", "--no-sandbox", "--disable-gpu"]
+    command = [browser, "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run"]
+    command += ["--disable-background-networking"]
     command += ["--virtual-time-budget=3000", f"--user-data-dir={tmp_path / 'profile'}"]
     command += ["--dump-dom", (tmp_path / "page.html").as_uri()]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)

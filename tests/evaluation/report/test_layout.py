@@ -78,6 +78,7 @@ def test_nothing_sticks_out_or_is_too_faint(
     command = [BROWSER, "--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=5000"]
     command += ["--window-size=1400,1000", f"--user-data-dir={tmp_path / 'profile'}"]
     command += [f"--blink-settings=preferredColorScheme={0 if dark else 1}"]
+    command += ["--no-first-run", "--disable-background-networking"]
     command += ["--dump-dom", frame.as_uri()]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
     found = re.search("<pre>(.*?)</pre>", done.stdout, re.DOTALL)
