@@ -29,7 +29,7 @@ from normxlogit.text.token_lookup import NO_TEXT, TokenLookup
 class TensorAttribution:
     """Scores of a batch, and what they are made of; all on the model's device.
 
-    The sequence is that of `input_ids`; of images and sounds the positions of the final hidden
+    The sequence is that of `input_ids`; of images and audio the positions of the final hidden
     states; of an encoder-decoder that generates, the source and then the decoder's tokens.
 
     Attributes:

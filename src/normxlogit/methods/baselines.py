@@ -82,7 +82,7 @@ def frequency(context: MethodContext, counts: Mapping[Any, Any] | None = None) -
             f"{counts!r:.80} ({error}). explainer.token_counts(texts) makes one from a corpus."
         ) from error
     if context.ids is None:
-        raise UnsupportedHeadError("frequency counts tokens, and images and sounds have none.")
+        raise UnsupportedHeadError("frequency counts tokens, and images and audio have none.")
     unique, index = torch.unique(context.ids, return_inverse=True)
     # Add-one smoothing over the n counted tokens and one more, which stands for all others.
     seen = torch.tensor([by_id.get(i, 0) for i in unique.tolist()], dtype=torch.float64)

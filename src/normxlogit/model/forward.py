@@ -293,7 +293,7 @@ class ForwardPass:
         if self.ids is None:
             raise UnsupportedHeadError(
                 f"{self._name} reads no tokens, which this method changes or takes gradients at. "
-                "method='normxlogit' serves images and sounds too."
+                "method='normxlogit' serves images and audio too."
             )
         captured, gathered = self.captured, self.captured.gathered
         rows = torch.arange(self.ids.shape[:-1].numel(), device=self.ids.device)
