@@ -55,12 +55,12 @@ class TensorAttribution:
             1.
         sources: how many of the first positions are the source's.
         readout: the name of the readout; None if the method uses none.
-        of_output: whether it was put to the model's own output, rather than to HoT(x_i).
-        unsigned: of scores that speak neither for nor against a target, what a high one says.
+        of_output: whether the readout is of the model's own output, rather than of HoT(x_i).
+        unsigned: for scores that neither support nor oppose a target, what a high one means.
         reads_layers: whether the scores are those of `layers`.
         contrast: the id of the output that is subtracted for each row, int64 [batch]; or None.
-        notes: what the method says of its own scores, by name, float32 [batch, targets], nan where
-            a row has fewer targets.
+        notes: what the method reports about its scores, by name, float32 [batch, targets], nan
+            where a row has fewer targets.
     """
 
     scores: Tensor
@@ -144,14 +144,14 @@ class Query:
         method, contrasts = find_method(self.method), self.contrast is not None
         readout = find_readout(self.readout, forward.problem, contrasts, method.of_output)
         foils = self._foils(forward, targets)
-        context = MethodContext(forward, targets, foils, readout, lookup, method.reads)
-        scores = method(context, **self.options)
         has_readout = method.reads_head or method.of_output
         if not has_readout and (contrasts or self.readout is not None):
             raise OptionError(
                 f"method {self.method!r} scores tokens whatever the target is, so it has neither "
                 "readout nor contrast. Leave them out."
             )
+        context = MethodContext(forward, targets, foils, readout, lookup, method.reads)
+        scores = method(context, **self.options)
         batch, count = targets.ids.shape
         shape = (batch, count, len(forward.layers), forward.mask.shape[-1])
         missing = targets.ids < 0  # [batch, targets], of rows with fewer targets than others
@@ -183,6 +183,7 @@ class Query:
                 "Explain both with target='all'."
             )
         if not isinstance(self.contrast, Tensor):
+            # A contrast is one label: several, or "all", are refused here.
             target_id(self.contrast, forward.labels)
         foils = target_ids(
             self.contrast, forward.prediction, forward.labels, forward.problem, self.threshold

@@ -180,11 +180,11 @@ def _submit(
     explained = [Explained(row, bad=row.bad) for row in rows]
     encoded: dict[int, Any] = {}
     groups: dict[Target | None, list[int]] = {}
-    reading = InputOptions(question.long)
+    input_options = InputOptions(question.long)
     for index, row in enumerate(rows):
         if row.bad is None:
             try:
-                encoded[index] = task_explainer.encode(row.item, reading)
+                encoded[index] = task_explainer.encode(row.item, input_options)
             except InputError as error:
                 explained[index] = Explained(row, bad=Bad.of(error))
             else:

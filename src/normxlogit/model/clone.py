@@ -7,6 +7,7 @@ happens in between.
 
 import copy
 from collections import OrderedDict
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial, update_wrapper
 from types import FunctionType, MethodType
@@ -92,6 +93,15 @@ class Anatomy:
         return anatomy
 
 
+def blocks_of(stack: nn.Module) -> Iterator[nn.Module]:
+    """The blocks of a stack, or of the stacks in it."""
+    for block in stack.children():
+        if isinstance(block, nn.ModuleList):
+            yield from blocks_of(block)
+        else:
+            yield block
+
+
 class ModelClone:
     """A copy of a model's module tree in evaluation mode, which shares parameters and buffers.
 
@@ -108,16 +118,24 @@ class ModelClone:
     """
 
     def __init__(self, anatomy: Anatomy, *, frozen: bool = False) -> None:
-        """Copy a model's modules.
+        """Copy a model's modules; plain modules of torch inside blocks are shared.
 
         Args:
             anatomy: the model's.
             frozen: let the clone's parameters be constants to autograd, so that gradients with
                 respect to activations keep nothing that only gradients of weights need.
+
+        Raises:
+            ModelError: a module is TorchScript, or dropout cannot be kept from acting.
+            UnsupportedHeadError: a forward outside of the blocks was replaced on the instance.
         """
-        model, outside_stacks = anatomy.modules[0], set(anatomy.outside_stacks)
+        model = anatomy.modules[0]
+        # What gets hooks is always copied: modules outside of stacks, and blocks, which may be
+        # plain modules of torch (XLM keeps its LayerNorms in lists).
+        hooked = set(anatomy.outside_stacks)
+        hooked.update(block for stack in anatomy.stacks for block in blocks_of(stack))
         self.of: dict[nn.Module, nn.Module] = {
-            m: m if _is_stateless(m) and m not in outside_stacks and not frozen else _bare_copy(m)
+            m: m if _can_be_shared(m) and m not in hooked and not frozen else _bare_copy(m)
             for m in anatomy.modules
         }
         if frozen:
@@ -196,8 +214,8 @@ class ModelClone:
                 config._attn_implementation = implementation
 
 
-def _is_stateless(module: nn.Module) -> bool:
-    """Whether a module of torch has no children, mode or own forward, and so needs no copy."""
+def _can_be_shared(module: nn.Module) -> bool:
+    """Whether a plain module of torch has no children, mode or own forward to differ in."""
     return (
         not module._modules
         and not module.training

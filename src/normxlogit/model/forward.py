@@ -342,7 +342,7 @@ class ForwardPass:
         """How much of a target's output is read at each position.
 
         One-hot over the position the head reads; uniform over tokens if it pools. float32 [rows,
-        targets, sequence]; in multiple choice every choice is a row.
+        targets or 1, sequence]; in multiple choice every choice is a row.
         """
         mask = self._head_mask
         if self.problem is Problem.SPAN:

@@ -140,8 +140,7 @@ class Reruns:
         parts = []
         with differentiable(False):
             for some in self.batches(self._rows):
-                # Cloned, as tensors made in inference mode cannot be saved for a backward pass.
-                rows = self.all_rows[some].clone()
+                rows = self.all_rows[some]
                 with self._lookup(rows, None) as lookup:
                     self._run(rows)
                 parts.append(torch.cat(lookup.leaves, 1))
@@ -152,14 +151,14 @@ class Reruns:
 
         Raises as `embeddings`.
         """
-        place = int(self.mask[0].int().argmax())
+        first_token = int(self.mask[0].int().argmax())
         with differentiable(False):
-            row = self.all_rows[:1].clone()
+            row = self.all_rows[:1]
             ids = self.ids[:1].clone()
-            ids[0, place] = token
+            ids[0, first_token] = token
             with self._lookup(row, None, ids) as lookup:
                 self._run(row, ids)
-            return torch.cat(lookup.leaves, 1)[0, place]
+            return torch.cat(lookup.leaves, 1)[0, first_token]
 
     def values_of_embeddings(self, embeddings: Tensor, rows: Tensor) -> Tensor:
         """Explain rows with other word embeddings: the objective's value for each.
@@ -191,7 +190,7 @@ class Reruns:
         parts = []
         with differentiable(True):
             for some in self.batches(self._rows):
-                rows = self.all_rows[some].clone()
+                rows = self.all_rows[some]
                 values, leaves = self._values_and_leaves(rows)
                 embeddings = torch.cat(leaves, 1).detach().float()
                 reduced = [

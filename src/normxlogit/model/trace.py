@@ -19,7 +19,7 @@ from transformers import PreTrainedModel
 from transformers.utils.generic import ModelOutput
 
 from normxlogit.errors import UnsupportedHeadError
-from normxlogit.model.clone import Anatomy, ModelClone
+from normxlogit.model.clone import Anatomy, ModelClone, blocks_of
 from normxlogit.model.numerics import first_tensor, norms_of
 from normxlogit.model.word_embeddings import LookedUp, word_embeddings
 
@@ -174,7 +174,7 @@ class ForwardTrace:
                 self._before(of[module], self._on_enter)
                 self._after(of[module], self._on_leave)
         for blocks in anatomy.stacks:
-            inner = list(_blocks(blocks))
+            inner = list(blocks_of(blocks))
             some = {len(inner) * n // 4 for n in (1, 2, 3)} if trails else set()
             for number, block in enumerate(inner):
                 self._before(of[block], partial(self._on_block_input, of[blocks], number in some))
@@ -360,15 +360,6 @@ class ForwardTrace:
 def _is_pooled(shape: torch.Size, source: torch.Size) -> bool:
     """Whether a tensor has one vector for each row of the hidden states."""
     return tuple(shape) == ((source[0], source[2]) if len(source) == 3 else tuple(source[:2]))
-
-
-def _blocks(stack: nn.Module) -> Iterator[nn.Module]:
-    """The blocks of a stack, or of the stacks in it."""
-    for block in stack.children():
-        if isinstance(block, nn.ModuleList):
-            yield from _blocks(block)
-        else:
-            yield block
 
 
 def _size(module: nn.Module) -> int:

@@ -40,7 +40,7 @@ class InputOptions:
 class TaskExplainer(Protocol):
     """Explains items of one kind."""
 
-    def encode(self, item: Any, reading: InputOptions) -> Any:
+    def encode(self, item: Any, input_options: InputOptions) -> Any:
         """Turn an item into the model's inputs, with what a result needs to know about it.
 
         Raises:

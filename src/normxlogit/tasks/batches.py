@@ -1,4 +1,4 @@
-"""Texts in batches: which of them run together, and how memory is kept to."""
+"""Texts in batches: which of them run together, and the memory budget."""
 
 import math
 import warnings
@@ -74,12 +74,12 @@ class Texts:
         self._padding = Padding(model, encoder)
         self._memory = MemoryBudget()
 
-    def encode(self, item: Any, reading: InputOptions) -> Encoded:
+    def encode(self, item: Any, input_options: InputOptions) -> Encoded:
         """A text or a pair in tokens; see `Encoder.encode`."""
         return self.encoder.encode(
             item,
-            is_split_into_words=reading.is_split_into_words,
-            long=reading.long,
+            is_split_into_words=input_options.is_split_into_words,
+            long=input_options.long,
             has_windows=self.has_windows,
         )
 
@@ -89,7 +89,7 @@ class Texts:
         """Explain texts: an attribution for each, or the reason why there is none.
 
         Raises:
-            OptionError: the question does not fit the model.
+            OptionError: the query does not fit the model.
             UnsupportedHeadError: none of the texts could be explained with this model.
         """
         results: dict[int, Explained] = {}
@@ -120,6 +120,7 @@ class Texts:
             shortest, longest = (texts[whole[i]].windows[0] for i in (0, -1))
             side = self._padding.side(shortest, longest)
         fits = partial(self._fits, batch_size=batch_size)
+        # side is None where none is safe: only texts of equal length share a batch then.
         for batch in by_length(whole, length, fits, padded=0 if side is None else padded):
             yield batch, side or "right"
         for key, text in texts.items():

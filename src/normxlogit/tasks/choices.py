@@ -37,17 +37,17 @@ class Choices:
 class MultipleChoice:
     """Explains which choice a model makes.
 
-    A choice is read with its own copy of the text, so scores are of one choice's tokens, and those
-    of another are over others. A contrast subtracts what the text's tokens say for the other
-    choice; the tokens of the choice itself, which the other does not read, keep their scores.
+    Each choice is read with its own copy of the text, so only the target's tokens have scores. A
+    contrast subtracts what the text's tokens say for the other choice; the tokens of the choice
+    itself, which the other does not read, keep their scores.
     """
 
     def __init__(self, model: PreTrainedModel, encoder: Encoder, name: str) -> None:
         self.model, self.encoder, self.name = model, encoder, name
 
-    def encode(self, item: Any, reading: InputOptions) -> Choices:
+    def encode(self, item: Any, input_options: InputOptions) -> Choices:
         """A tuple of a text and a list of choices, in tokens."""
-        if reading.long == "window" or reading.position is not None:
+        if input_options.long == "window" or input_options.position is not None:
             raise OptionError("long='window' and position do not apply to multiple choice.")
         is_pair = isinstance(item, tuple) and len(item) == 2
         if not is_pair or not isinstance(item[1], (list, tuple)) or len(item[1]) < 2:
@@ -57,8 +57,8 @@ class MultipleChoice:
             tuple(
                 self.encoder.encode(
                     (text, choice),
-                    is_split_into_words=reading.is_split_into_words,
-                    long=reading.long,
+                    is_split_into_words=input_options.is_split_into_words,
+                    long=input_options.long,
                     has_windows=False,
                 )
                 for choice in choices

@@ -26,14 +26,14 @@ from normxlogit.text.encoded import Encoded
 class Classification(Texts):
     """Explains what a sequence classifier says of a text."""
 
-    def encode(self, item: Any, reading: InputOptions) -> Encoded:
+    def encode(self, item: Any, input_options: InputOptions) -> Encoded:
         """A text or a pair in tokens."""
-        if reading.position is not None:
+        if input_options.position is not None:
             raise OptionError(
                 "position is for models that say something of every token, and this one says one "
                 "thing of the whole text. Leave it out."
             )
-        return super().encode(item, reading)
+        return super().encode(item, input_options)
 
     def together(
         self, texts: Sequence[Encoded], side: str, query: Query, batch_size: int

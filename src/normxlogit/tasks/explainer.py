@@ -233,8 +233,8 @@ class ModelExplainer:
     ) -> Iterator[Result | Failure]:
         """Explain inputs as they come, in bounded memory.
 
-        The arguments are those of `explain`. After the first batch, sixteen batches are read ahead
-        at a time, so that texts of like length run together.
+        The arguments are those of `explain`. Sixteen batches are read at a time (of an iterator,
+        the first batch alone), so that texts of like length run together.
 
         Returns:
             An iterator with a result or a `Failure` for each input, in order.
@@ -248,7 +248,7 @@ class ModelExplainer:
         if not isinstance(batch_size, int) or batch_size < 1:
             raise OptionError(f"batch_size must be a number from 1, got {batch_size!r}.")
         check_long(long)
-        reading = InputOptions(long, is_split_into_words, position)
+        input_options = InputOptions(long, is_split_into_words, position)
 
         def explained() -> Iterator[Result | Failure]:
             for ahead in _read_ahead(inputs, batch_size):
@@ -256,7 +256,7 @@ class ModelExplainer:
                 items: dict[int, Any] = {}
                 for index, item in enumerate(ahead):
                     try:
-                        items[index] = self.task_explainer.encode(item, reading)
+                        items[index] = self.task_explainer.encode(item, input_options)
                     except InputError as error:
                         results[index] = without_traceback(error)
                 results.update(self.task_explainer.explain(items, query, batch_size))

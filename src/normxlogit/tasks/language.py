@@ -26,9 +26,9 @@ class Causal(Masks):
         super().__init__(model, encoder, name)
         self.generator = Generator(model, encoder, name)
 
-    def encode(self, item: Any, reading: InputOptions) -> Encoded:
+    def encode(self, item: Any, input_options: InputOptions) -> Encoded:
         """A text or a chat in tokens, of which the last is read."""
-        if reading.position is not None:
+        if input_options.position is not None:
             raise OptionError(
                 "a causal language model is read at the end of the text. Give the text up to "
                 "where it is to be explained, or a continuation as target."
@@ -38,7 +38,7 @@ class Causal(Masks):
         elif isinstance(item, tuple):
             raise InputError("a language model continues one text, and this is a pair.")
         else:
-            text = PerToken.encode(self, item, reading)
+            text = PerToken.encode(self, item, input_options)
         return replace(text, read=(len(text) - 1,))
 
     def explain(
@@ -57,9 +57,9 @@ class Seq2Seq:
         self.encoder = encoder
         self.generator = Generator(model, encoder, name)
 
-    def encode(self, item: Any, reading: InputOptions) -> Encoded:
+    def encode(self, item: Any, input_options: InputOptions) -> Encoded:
         """A text in tokens."""
-        if reading.position is not None or reading.long == "window":
+        if input_options.position is not None or input_options.long == "window":
             raise OptionError("position and long='window' do not apply to encoder-decoders.")
         if is_chat(item):
             return self.encoder.chat(item)
@@ -67,8 +67,8 @@ class Seq2Seq:
             raise InputError("an encoder-decoder reads one text, and this is a pair. Join them.")
         return self.encoder.encode(
             item,
-            is_split_into_words=reading.is_split_into_words,
-            long=reading.long,
+            is_split_into_words=input_options.is_split_into_words,
+            long=input_options.long,
             has_windows=False,
         )
 

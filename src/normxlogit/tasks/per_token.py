@@ -32,17 +32,17 @@ class PerToken(Texts):
 
     has_windows = False
 
-    def encode(self, item: Any, reading: InputOptions) -> Encoded:
+    def encode(self, item: Any, input_options: InputOptions) -> Encoded:
         """A text in tokens, with the ones that are to be read."""
-        if reading.long == "window":
+        if input_options.long == "window":
             raise OptionError(
                 "long='window' averages what classifiers say of windows, and this model says "
                 "something of each token. Use long='truncate', or shorter texts."
             )
-        text = super().encode(item, reading)
-        if reading.position is None:
+        text = super().encode(item, input_options)
+        if input_options.position is None:
             return text
-        return replace(text, read=(text.token_at(reading.position),))
+        return replace(text, read=(text.token_at(input_options.position),))
 
     def together(
         self, texts: Sequence[Encoded], side: str, query: Query, _batch_size: int
@@ -76,7 +76,7 @@ class PerToken(Texts):
         return scored.has_target_axis
 
     def _with_ids(self, query: Query) -> Query:
-        """The question with outputs named as the core knows them."""
+        """The query with outputs named by their ids."""
         return query
 
     def _run(
@@ -171,9 +171,9 @@ class Tags(PerToken):
 class Masks(PerToken):
     """Explains what stands at the mask."""
 
-    def encode(self, item: Any, reading: InputOptions) -> Encoded:
+    def encode(self, item: Any, input_options: InputOptions) -> Encoded:
         """A text in tokens, of which one is the mask, or was named."""
-        text = super().encode(item, reading)
+        text = super().encode(item, input_options)
         if text.read:
             return text
         mask = self.encoder.mask_token
@@ -220,7 +220,7 @@ class Masks(PerToken):
 class QuestionAnswering(PerToken):
     """Explains where a model finds the answer to a question in a text."""
 
-    def encode(self, item: Any, reading: InputOptions) -> Encoded:
+    def encode(self, item: Any, input_options: InputOptions) -> Encoded:
         """A question and the text in which its answer is."""
         if not isinstance(item, tuple):
             raise InputError("give a question and the text with its answer, as a tuple of two.")
@@ -228,11 +228,11 @@ class QuestionAnswering(PerToken):
             raise InputError(
                 f"give a question and the text with its answer; got a tuple of {len(item)}."
             )
-        if reading.position is not None:
+        if input_options.position is not None:
             raise OptionError(
                 "name an answer as target: its text, or its first character and last + 1."
             )
-        return super().encode(item, reading)
+        return super().encode(item, input_options)
 
     def _with_ids(self, query: Query) -> Query:
         return query if _are_outputs(query.target) else replace(query, target="span")

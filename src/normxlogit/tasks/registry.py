@@ -22,7 +22,7 @@ _SUFFIXES = {
 }
 """What transformers' conventions say of heads whose shapes alone do not tell them apart."""
 
-_READERS: dict[Task, Callable[[PreTrainedModel, Encoder, str], TaskExplainer]] = {
+_TASK_EXPLAINERS: dict[Task, Callable[[PreTrainedModel, Encoder, str], TaskExplainer]] = {
     Task.TEXT: Classification,
     Task.TOKENS: Tags,
     Task.ANSWER: QuestionAnswering,
@@ -70,7 +70,7 @@ def task_explainer_of(model: PreTrainedModel, processor: Any, name: str) -> Task
             ImageExplainer if task is Task.IMAGE else AudioExplainer
         )
         return kind(model, getattr(processor, part, processor), name)
-    return _READERS[task](model, encoder_of(model, processor), name)
+    return _TASK_EXPLAINERS[task](model, encoder_of(model, processor), name)
 
 
 def encoder_of(model: PreTrainedModel, processor: Any) -> Encoder:

@@ -1,4 +1,4 @@
-"""What happens when a batch fails: which item it was, and what to do when memory runs out."""
+"""Handling of a failed batch: which item it was, and what to do when memory runs out."""
 
 from collections.abc import Callable, Iterable, Sequence
 from typing import TypeVar
@@ -11,6 +11,8 @@ from normxlogit.errors import (
     UnsupportedHeadError,
     without_traceback,
 )
+
+_NO_MEMORY = ("can't allocate memory", "MPS backend out of memory")
 
 Item = TypeVar("Item")
 Explained = TypeVar("Explained")
@@ -27,8 +29,8 @@ def explain_or_split(
     Args:
         items: the batch.
         explain: explains some items together, in their order.
-        out_of_memory: explains items for which memory ran out in smaller parts. Without it the
-            error is the caller's.
+        out_of_memory: explains items for which memory ran out in smaller parts. Without it running
+            out of memory is an error like others.
 
     Returns:
         A result for each item, or the reason why there is none.
@@ -66,8 +68,8 @@ def is_out_of_memory(error: BaseException | None) -> bool:
     while error is not None:
         if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
             return True
-        # torch's allocator on the CPU raises a plain RuntimeError.
-        if isinstance(error, RuntimeError) and "can't allocate memory" in str(error):
+        # torch raises a plain RuntimeError on the CPU and on Apple's GPU.
+        if isinstance(error, RuntimeError) and any(sign in str(error) for sign in _NO_MEMORY):
             return True
         error = error.__cause__
     return False

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from normxlogit.evaluation.records import records_table
-from normxlogit.evaluation.report.disagreement import agreement, disputed
+from normxlogit.evaluation.report.disputed_texts import agreement, disputed
 from normxlogit.evaluation.report.paired_bootstrap import PairedBootstrap
 from tests.helpers.random_evaluation import DRAWS, RATIOS, Data, random_evaluation
 

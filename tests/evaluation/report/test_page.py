@@ -15,7 +15,7 @@ from normxlogit import InputError
 from normxlogit.evaluation.estimates import select_metrics
 from normxlogit.evaluation.report import write_report
 from normxlogit.evaluation.report.advice import advice
-from normxlogit.evaluation.report.disagreement import Disputed, disputed
+from normxlogit.evaluation.report.disputed_texts import Disputed, disputed
 from normxlogit.evaluation.report.pages.disputed import disputed_text
 from normxlogit.evaluation.report.pages.markdown import markdown
 from normxlogit.evaluation.report.pages.page import page

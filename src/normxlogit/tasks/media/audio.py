@@ -52,13 +52,13 @@ class AudioExplainer(MediaExplainer[AudioInfo, AudioAttribution]):
         self._frames: tuple[int, GridAxis] | None = None
         self._has_tried_frames = False
 
-    def encode(self, item: Any, reading: InputOptions) -> Item[AudioInfo]:
+    def encode(self, item: Any, input_options: InputOptions) -> Item[AudioInfo]:
         """Prepare audio for the model.
 
         Args:
             item: the path of a file (WAV, FLAC, OGG, ...); a tuple of samples and their sampling
                 rate; or a dict of "array" and "sampling_rate". Channels are averaged.
-            reading: must be the default.
+            input_options: must be the default.
 
         Raises:
             InputError: it is not audio, cannot be read, or has another sampling rate than the
@@ -66,7 +66,7 @@ class AudioExplainer(MediaExplainer[AudioInfo, AudioAttribution]):
             OptionError: `reading` has options for texts.
             MissingExtraError: it is a path, and soundfile is not installed.
         """
-        self._refuse_text_options(reading)
+        self._refuse_text_options(input_options)
         samples, rate, name = read_audio(item)
         expected = self.processor.sampling_rate
         if rate != expected:

@@ -66,7 +66,7 @@ class MediaExplainer(ABC, Generic[Info, MediaResult]):
         self._layouts: dict[Any, PatchLayout] = {}
 
     @abstractmethod
-    def encode(self, item: Any, reading: InputOptions) -> Item[Info]:
+    def encode(self, item: Any, input_options: InputOptions) -> Item[Info]:
         """Prepare an item for the model."""
 
     @abstractmethod
@@ -121,9 +121,9 @@ class MediaExplainer(ABC, Generic[Info, MediaResult]):
             if isinstance(value, Tensor) and name in self._parameters
         }
 
-    def _refuse_text_options(self, reading: InputOptions) -> None:
+    def _refuse_text_options(self, input_options: InputOptions) -> None:
         for name, default in vars(InputOptions()).items():
-            value = getattr(reading, name)
+            value = getattr(input_options, name)
             if value is not default and (isinstance(value, Tensor) or value != default):
                 raise OptionError(f"{name}={value!r} is for texts, not for {self.medium} input.")
 

@@ -48,21 +48,21 @@ class ImageExplainer(MediaExplainer[ImageInfo, ImageAttribution]):
         super().__init__(model, getattr(processor, "image_processor", processor), name)
         self._axes_by_size: dict[tuple[int, int], tuple[GridAxis, GridAxis] | None] = {}
 
-    def encode(self, item: Any, reading: InputOptions) -> Item[ImageInfo]:
+    def encode(self, item: Any, input_options: InputOptions) -> Item[ImageInfo]:
         """Prepare an image for the model.
 
         Args:
             item: a PIL image; the path of a file; or an array or tensor of pixels [height, width,
                 3], uint8, or floats from 0 to 1. [height, width] is grey; a fourth channel, alpha,
                 is dropped.
-            reading: must be the default.
+            input_options: must be the default.
 
         Raises:
             InputError: it is not an image, or cannot be read.
             OptionError: `reading` has options for texts.
             MissingExtraError: Pillow is not installed.
         """
-        self._refuse_text_options(reading)
+        self._refuse_text_options(input_options)
         image, name = read_image(item)
         inputs = self.prepared(images=image)
         pixels = inputs.get("pixel_values")

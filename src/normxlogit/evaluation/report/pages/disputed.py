@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from markupsafe import Markup
 
-from normxlogit.evaluation.report.disagreement import Disputed, Floats
+from normxlogit.evaluation.report.disputed_texts import Disputed, Floats
 from normxlogit.evaluation.report.view import EvaluationView
 from normxlogit.show import phrases
 from normxlogit.show.templating import fill

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from markupsafe import Markup
 
 from normxlogit.evaluation.report.advice import Paragraph
-from normxlogit.evaluation.report.disagreement import LEAST, disputed
+from normxlogit.evaluation.report.disputed_texts import LEAST, disputed
 from normxlogit.evaluation.report.pages import tables
 from normxlogit.evaluation.report.pages.disputed import disputed_text
 from normxlogit.evaluation.report.plots.style import Figure
