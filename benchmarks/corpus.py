@@ -150,6 +150,8 @@ def differences() -> Iterator[str]:
     }
     holders, flips, tops = [], 0, 0
     for full, half in zip(found["float32"], found["bfloat16"], strict=True):
+        assert isinstance(full, nxl.Attribution), full
+        assert isinstance(half, nxl.Attribution), half
         words, other = full.words(), half.words()
         holders.append(np.abs(words.scores - other.scores) / np.abs(words.scores).max())
         flips += full.prediction.id != half.prediction.id

@@ -172,10 +172,6 @@ def test_the_root_holds_no_other_module() -> None:
     )
 
 
-@pytest.mark.xfail(
-    reason="text.encoder, model.forward, model.reruns and tasks.media.base are being split",
-    strict=False,
-)
 def test_no_module_is_too_long() -> None:
     fail_with(longer_than(MODULE_LINES, sorted(SOURCE.rglob("*.py"))))
 

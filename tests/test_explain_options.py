@@ -1,15 +1,25 @@
-"""The options of `explain` are spelled alike wherever they must be repeated."""
+"""The options of `explain` are spelled alike wherever they must be repeated.
 
+Public functions say what they return.
+"""
+
+import ast
 import inspect
-from collections.abc import Callable
-from typing import Any
+import re
+from collections.abc import Callable, Iterator
+from functools import cached_property
+from textwrap import dedent
+from types import FunctionType, ModuleType, UnionType
+from typing import Any, Union, get_args, get_origin
 
 import pytest
 import typer.main
 from torch import Tensor
 
-from normxlogit import Explainer, attribute, cli
+import normxlogit
+from normxlogit import Explainer, attribute, cli, corpus, evaluation, methods
 from normxlogit.query import Query
+from normxlogit.tasks.explainer import ModelExplainer
 
 OPTIONS = ("target", "contrast", "method", "layer", "readout", "threshold")
 """What can be asked of any model and input, in the order of the documentation."""
@@ -81,3 +91,76 @@ def test_commands_write_their_common_options_alike() -> None:
     explain, corpus = command_options("explain"), command_options("corpus")
     common = [*OPTIONS, "option", "long"]
     assert [explain[option] for option in common] == [corpus[option] for option in common]
+
+
+RETURN_ANY = {
+    "normxlogit.corpus.Row.item",  # what a user's row holds: a text, a pair, an image, ...
+}
+"""Public functions that may return anything."""
+
+
+def public_functions(package: ModuleType) -> Iterator[tuple[str, FunctionType]]:
+    """Functions and the methods and properties of classes that a package exports, by full name."""
+    for name in package.__all__:
+        exported, full_name = getattr(package, name), f"{package.__name__}.{name}"
+        if inspect.isfunction(exported):
+            yield full_name, exported
+        elif inspect.isclass(exported):
+            for member in inspect.classify_class_attrs(exported):
+                is_own = member.defining_class.__module__.split(".")[0] == "normxlogit"
+                function = underlying_function(member.object)
+                if is_own and function and not member.name.startswith("_"):
+                    yield f"{full_name}.{member.name}", function
+
+
+def underlying_function(member: object) -> FunctionType | None:
+    """The function that a method or property wraps; None for other members of a class."""
+    if isinstance(member, staticmethod | classmethod):
+        member = member.__func__
+    elif isinstance(member, property):
+        member = member.fget
+    elif isinstance(member, cached_property):
+        member = member.func
+    return member if isinstance(member, FunctionType) else None
+
+
+def is_any(annotation: object) -> bool:
+    """Whether type checkers know nothing of such a value: it is Any, or a union with Any."""
+    if isinstance(annotation, str):  # its names may be imported for type checkers alone
+        return "Any" in annotation.split(" | ")
+    is_union = get_origin(annotation) in (Union, UnionType)
+    return annotation is Any or (is_union and any(map(is_any, get_args(annotation))))
+
+
+def test_any_is_seen_in_unions_and_in_quotes() -> None:
+    assert all(map(is_any, (Any, Any | None, "Any", "Any | None")))
+    assert not any(map(is_any, (dict[str, Any], int | None, "list[Any]", None)))
+
+
+def test_public_functions_say_what_they_return() -> None:
+    functions = {
+        name: function
+        for package in (normxlogit, corpus, evaluation, methods)
+        for name, function in public_functions(package)
+    }
+    seen = {"normxlogit.attribute", "normxlogit.Explainer.explain", "normxlogit.Attribution.words"}
+    assert seen < functions.keys()
+    returns = {name: function.__annotations__["return"] for name, function in functions.items()}
+    assert {name for name, annotation in returns.items() if is_any(annotation)} == RETURN_ANY
+
+
+@pytest.mark.parametrize("name", ["explain", "generate"])
+def test_overloads_tell_the_result_of_one_input_from_that_of_a_list(name: str) -> None:
+    # typing.get_overloads came with Python 3.11.
+    tree = ast.parse(dedent(inspect.getsource(ModelExplainer)))
+    returns = [
+        ast.unparse(node.returns)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.FunctionDef)
+        and node.name == name
+        and node.returns is not None
+        and "overload" in map(ast.unparse, node.decorator_list)
+    ]
+    result = {"explain": "Attribution", "generate": "GenerationAttribution"}[name]
+    assert {result, f"list[{result} | Failure]"} < set(returns)
+    assert not [annotation for annotation in returns if "Any" in re.findall(r"\w+", annotation)]

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 import normxlogit as nxl
+from tests.helpers.assertions import as_generation
 
 pytestmark = pytest.mark.models
 
@@ -110,7 +111,7 @@ def test_gemma_3_with_its_large_vocabulary(tmp_path: Path) -> None:
             file.write(part.read_bytes())
     explainer: nxl.Explainer = nxl.Explainer.from_pretrained(str(tmp_path), gguf_file=whole.name)
     for options in ({"do_sample": False}, {"num_beams": 2, "do_sample": False}):
-        found = explainer.generate(PROMPT, max_new_tokens=4, **options)
+        found = as_generation(explainer.generate(PROMPT, max_new_tokens=4, **options))
         check(found, explainer, explainer.tokenizer(PROMPT)["input_ids"])
     model: Any = explainer.model
     assert model.get_output_embeddings().weight.shape[0] == 262_144

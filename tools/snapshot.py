@@ -133,6 +133,7 @@ def _heads() -> Iterator[tuple[str, Any]]:
     beams = llama.generate(
         text, max_new_tokens=5, num_beams=3, num_return_sequences=2, do_sample=False
     )
+    assert isinstance(beams, list)
     yield "heads/beams", [_plain(result) for result in beams]
     steps = llama.generate_stream(text, max_new_tokens=4, do_sample=False)
     yield "heads/stream", [_plain(step) for step in steps]

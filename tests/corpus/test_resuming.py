@@ -11,7 +11,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
-from normxlogit import Explainer, InputError, MissingExtraError
+from normxlogit import Attribution, Explainer, InputError, MissingExtraError
 from normxlogit.corpus import shards
 from tests.helpers.corpora import (
     SLOW_WRITING,
@@ -239,7 +239,9 @@ def test_killed_at_twenty_moments(model: Path, explainer: Explainer, tmp_path: P
     assert read_shards(out) == read_shards(whole)
     assert [row["row"] for row in read_shards(out)] == list(range(2000))
     assert not [p for p in out.iterdir() if p.name.startswith(".") and p.name != ".lock"]
-    assert_row_explains(read_shards(out)[1999], explainer.explain(texts[1999]))
+    last = explainer.explain(texts[1999])
+    assert isinstance(last, Attribution)
+    assert_row_explains(read_shards(out)[1999], last)
 
 
 def test_one_run_at_a_time(

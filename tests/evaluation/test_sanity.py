@@ -144,7 +144,8 @@ def test_rounding_is_that_of_float32_whatever_the_model_came_in(
         for explainer in both:
             of_words = explainer.explain(text, target=target, method="logat").words()
             scores.append(of_words.scores[~of_words.special])
-        correlations.append(spearmanr(*scores).statistic)
+        in_float32, in_bfloat16 = scores
+        correlations.append(spearmanr(in_float32, in_bfloat16).statistic)
     expected = statistics.fmean(correlations)
     assert expected < 1
     assert found["logat"]["bfloat16"] == pytest.approx(expected)

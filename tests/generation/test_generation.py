@@ -22,6 +22,7 @@ from transformers import (
 import normxlogit as nxl
 from normxlogit.query import Query
 from normxlogit.tasks import InputOptions
+from tests.helpers.assertions import as_generation, succeeded
 from tests.helpers.builders import tokenizer
 from tests.helpers.zoo import tiny_config
 
@@ -220,17 +221,17 @@ def test_a_continuation_is_explained_as_if_it_had_been_generated(
 ) -> None:
     explainer = explainers("gpt2")
     made = explainer.generate(PROMPT, **NEW)
-    given = explainer.explain(PROMPT, target=[t.id for t in made.targets])
+    given = as_generation(explainer.explain(PROMPT, target=[t.id for t in made.targets]))
     np.testing.assert_allclose(given.scores, made.scores, rtol=1e-4, atol=1e-5)
     assert given.targets[2].probability == pytest.approx(made.targets[2].probability, abs=1e-6)
     assert given.answer == made.answer
-    text = explainer.explain(PROMPT, target=" The plot")
+    text = as_generation(explainer.explain(PROMPT, target=" The plot"))
     assert text.answer == " The plot"
     check(text, explainer, PROMPT)
 
 
 def test_the_whole_answer_and_parts_of_it(explainers: Callable[[str], nxl.Explainer]) -> None:
-    found = explainers("llama").explain(PROMPT, target=" The plot is not bad")
+    found = as_generation(explainers("llama").explain(PROMPT, target=" The plot is not bad"))
     whole = found.whole()
     expected = np.nansum(found.scores, 0)
     np.testing.assert_allclose(whole.scores, expected[: len(whole)], rtol=1e-5)
@@ -288,10 +289,10 @@ def test_a_sink_is_left_out_of_rankings(words: PreTrainedTokenizerBase) -> None:
         model.get_input_embeddings().weight[words.convert_tokens_to_ids(sink)] *= 1000
     for found in (
         explainer.explain(PROMPT),
-        explainer.explain([OTHER, PROMPT])[1],
+        succeeded(explainer.explain([OTHER, PROMPT]))[1],
         explainer.generate(PROMPT, **NEW).whole(),
-        explainer.generate([OTHER, PROMPT], **NEW)[1].whole(),
-        explainer.explain(PROMPT, target=" The plot").whole(),
+        as_generation(explainer.generate([OTHER, PROMPT], **NEW)[1]).whole(),
+        as_generation(explainer.explain(PROMPT, target=" The plot")).whole(),
     ):
         assert found.sinks == [number]
         assert sink not in [token for token, _ in found.top(100)]
@@ -424,8 +425,10 @@ def test_tokens_that_look_like_padding_are_kept(
             scores[:, 30] = 0.0
             return scores
 
-    found = explainers("llama").generate(
-        [PROMPT, OTHER], max_new_tokens=4, pad_token_id=30, logits_processor=[Always()]
+    found = succeeded(
+        explainers("llama").generate(
+            [PROMPT, OTHER], max_new_tokens=4, pad_token_id=30, logits_processor=[Always()]
+        )
     )
     assert [[t.id for t in result.targets] for result in found] == [[30] * 4] * 2
 
@@ -439,11 +442,13 @@ def test_a_row_that_is_stopped_gets_no_token_it_did_not_say(
 
     explainer = explainers("llama")
     alone = [explainer.generate(prompt, **NEW) for prompt in (PROMPT, OTHER)]
-    found = explainer.generate(
-        [PROMPT, OTHER],
-        max_new_tokens=5,
-        pad_token_id=words.eos_token_id,
-        stopping_criteria=[FirstRowStops()],
+    found = succeeded(
+        explainer.generate(
+            [PROMPT, OTHER],
+            max_new_tokens=5,
+            pad_token_id=words.eos_token_id,
+            stopping_criteria=[FirstRowStops()],
+        )
     )
     count = [len(result.targets) for result in found]
     assert sorted(count) == [1, 5]
@@ -474,7 +479,7 @@ def test_models_that_read_both_ways_do_not_generate(words: PreTrainedTokenizerBa
 
 def test_characters_of_several_tokens(explainers: Callable[[str], nxl.Explainer]) -> None:
     """All of an answer is what its characters are, though a token may be part of one only."""
-    found = explainers("llama").explain(PROMPT, target=" 我 😀 bien 👩‍🚀 ¿Qué")
+    found = as_generation(explainers("llama").explain(PROMPT, target=" 我 😀 bien 👩‍🚀 ¿Qué"))
     everything = found.span((0, len(found.answer)))
     np.testing.assert_allclose(everything.scores, found.whole().scores, rtol=1e-6)
     first = found.answer.index("👩")

@@ -1,9 +1,29 @@
-"""Comparisons of scores and of results."""
+"""Comparisons of scores and of results, and assertions of what kind a result is."""
 
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, TypeVar
 
 import numpy as np
 from torch import Tensor
+
+from normxlogit import Failure, GenerationAttribution, Result
+
+AnyResult = TypeVar("AnyResult", bound=Result)
+
+
+def succeeded(results: Iterable[AnyResult | Failure]) -> list[AnyResult]:
+    """Return results as a list, after asserting that none of them is a `Failure`."""
+    attributions = []
+    for result in results:
+        assert not isinstance(result, Failure), result
+        attributions.append(result)
+    return attributions
+
+
+def as_generation(result: object) -> GenerationAttribution:
+    """Return a result, after asserting that it explains generated text."""
+    assert isinstance(result, GenerationAttribution), result
+    return result
 
 
 def assert_close(scores: Any, expected: Any, rtol: float = 1e-4) -> None:

@@ -410,7 +410,9 @@ def test_tokens_without_a_score_are_left_out() -> None:
     assert plain(whole, special=True).count("\n") == plain(whole).count("\n")
     assert "nan" not in whole.to_html() + part.to_html() + str(part)
     assert [line.split()[0] for line in str(part).splitlines() if "█" in line] == ["great"]
-    assert [bar.get_height() > 0 for bar in part.plot().axes[0].patches] == [True]
+    (bar,) = part.plot().axes[0].patches
+    assert isinstance(bar, Rectangle)
+    assert bar.get_height() > 0
 
 
 def test_style_sheets_have_the_colours_of_figures() -> None:

@@ -10,8 +10,7 @@ from numpy.typing import NDArray
 
 import normxlogit as nxl
 from normxlogit import Explainer
-from normxlogit.results.generation import GenerationAttribution
-from tests.helpers.assertions import assert_close, assert_same_explanation
+from tests.helpers.assertions import as_generation, assert_close, assert_same_explanation
 from tests.helpers.model_outputs import block_outputs, model_outputs
 from tests.helpers.models import causal_lm
 from tests.helpers.texts import CONTINUATION, PROMPT, TEXTS
@@ -102,8 +101,7 @@ def continuation() -> tuple[Explainer, list[int], list[int], NDArray[np.float32]
 def test_a_given_continuation_token_by_token() -> None:
     explainer, before, ids, scores, chances = continuation()
     for target in (CONTINUATION, ids):
-        result = explainer.explain(PROMPT, target=target)
-        assert isinstance(result, GenerationAttribution)
+        result = as_generation(explainer.explain(PROMPT, target=target))
         assert_close(result.scores, scores)
         np.testing.assert_allclose(
             np.array([t.probability for t in result.targets], float), np.array(chances), rtol=1e-4
@@ -130,7 +128,7 @@ def test_a_given_continuation_token_by_token() -> None:
 
 def test_parts_of_a_continuation() -> None:
     explainer, before, ids, scores, chances = continuation()
-    result = explainer.explain(PROMPT, target=CONTINUATION)
+    result = as_generation(explainer.explain(PROMPT, target=CONTINUATION))
     whole = result.whole()
     assert_close(whole.scores, np.nansum(scores, 0)[:-1])
     assert whole.target.label == CONTINUATION
@@ -165,10 +163,9 @@ def test_parts_of_a_continuation() -> None:
 def test_a_continuation_survives_a_file(tmp_path: Path) -> None:
     explainer, *_ = continuation()
     for options in ({}, {"layer": "all"}):
-        result = explainer.explain(PROMPT, target=CONTINUATION, **options)
+        result = as_generation(explainer.explain(PROMPT, target=CONTINUATION, **options))
         result.save(tmp_path / "why.json")
-        loaded = nxl.Attribution.load(tmp_path / "why.json")
-        assert isinstance(loaded, GenerationAttribution)
+        loaded = as_generation(nxl.Attribution.load(tmp_path / "why.json"))
         assert loaded.to_dict() == result.to_dict()
         np.testing.assert_array_equal(loaded.scores, result.scores)
         assert_close(loaded.whole().scores, result.whole().scores)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from normxlogit import Failure
+from normxlogit import Attribution, Failure
 from tests.helpers.assertions import assert_close, assert_same_explanation
 from tests.helpers.models import explainer_with_head
 
@@ -45,7 +45,7 @@ def test_choices(layer: Any) -> None:
         assert [o.label for o in result.prediction.outputs] == choices
         np.testing.assert_allclose([o.logit for o in result.prediction.outputs], logits, rtol=1e-4)
         np.testing.assert_allclose(
-            [o.probability for o in result.prediction.outputs],
+            np.array([o.probability for o in result.prediction.outputs], float),
             torch.tensor(logits).softmax(-1),
             rtol=1e-4,
         )
@@ -74,6 +74,7 @@ def test_choices_in_a_list() -> None:
     for item, found in zip(items, explainer.explain(items), strict=True):
         assert_same_explanation(found, explainer.explain(item))
     named = explainer.explain(items, target="bad")
+    assert isinstance(named[0], Attribution)
     assert named[0].target.label == "bad"
     assert isinstance(named[1], Failure)
     assert "there is no choice 'bad'" in str(named[1].error)

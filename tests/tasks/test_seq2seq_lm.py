@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from normxlogit import Explainer, Failure, InputError, OptionError
-from tests.helpers.assertions import assert_close, assert_same_explanation
+from tests.helpers.assertions import as_generation, assert_close, assert_same_explanation
 from tests.helpers.models import explainer_with_head
 from tests.helpers.texts import TEXTS
 
@@ -48,11 +48,11 @@ def test_an_encoder_decoder(model_type: str, is_given: bool) -> None:
     source = explainer.tokenizer(TEXTS[0], return_tensors="pt")
     first = [model.generation_config.decoder_start_token_id]
     if is_given:
-        result = explainer.explain(TEXTS[0], target="good plot")
+        result = as_generation(explainer.explain(TEXTS[0], target="good plot"))
         ids = explainer.tokenizer("good plot")["input_ids"]
         assert result.answer == "good plot"
     else:
-        result = explainer.explain(TEXTS[0])
+        result = as_generation(explainer.explain(TEXTS[0]))
         ids = model.generate(**source)[0].tolist()
         assert first == ids[:1]
         ids = ids[1:]
