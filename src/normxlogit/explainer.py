@@ -5,6 +5,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
 from normxlogit.errors import ModelError, OptionError
+from normxlogit.evaluation.perturb.presets import RATIOS
+from normxlogit.evaluation.plan import METHODS, plan_of
 from normxlogit.model.targets import Target, Targets
 from normxlogit.tasks import Task
 from normxlogit.tasks.explainer import ModelExplainer
@@ -141,11 +143,11 @@ class Explainer(ModelExplainer):
         label: str | None = None,
         subset: str | None = None,
         split: str | None = None,
-        methods: Sequence[str | Mapping[str, Any]] | None = None,
+        methods: Sequence[str | Mapping[str, Any]] = METHODS,
         preset: str = "corrected",
         unit: str | None = None,
         operator: str | None = None,
-        ratios: Sequence[float] | None = None,
+        ratios: Sequence[float] = RATIOS,
         metrics: Sequence[str] = (),
         draws: int | None = None,
         seed: int = 0,
@@ -202,7 +204,6 @@ class Explainer(ModelExplainer):
 
         for module in ("pyarrow", "filelock", "scipy", "matplotlib"):
             require(module, "evaluate")
-        from normxlogit.evaluation.plan import plan_of
         from normxlogit.evaluation.run import evaluate
 
         if self.task is not Task.TEXT:
@@ -210,20 +211,19 @@ class Explainer(ModelExplainer):
                 f"evaluate is for classifiers and regressions of texts; {type(self.model).__name__}"
                 f" is for {self.task.value}."
             )
-        options: dict[str, Any] = dict(unknown)
-        options |= {} if methods is None else {"methods": methods}
-        options |= {} if ratios is None else {"ratios": ratios}
         plan = plan_of(
+            methods=methods,
             preset=preset,
             unit=unit,
             operator=operator,
+            ratios=ratios,
             metrics=metrics,
             draws=draws,
             seed=seed,
             long=long,
             max_length=max_length,
             limit=limit,
-            **options,
+            **unknown,
         )
         explainer = self if plan.max_length is None else self.limited(plan.max_length)
         return evaluate(

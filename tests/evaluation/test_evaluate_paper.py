@@ -222,7 +222,7 @@ def test_every_metric_of_trained_models(name: str, read: Callable[[], list[Data]
         own = assert_record(record, explainer, plain)
         own |= zip(SOFT, soft.figures(record["scores"]), strict=True)
         for metric in SOFT:
-            assert record[metric] == pytest.approx(own[metric], abs=3e-6 / soft.room)
+            assert record[metric] == pytest.approx(own[metric], abs=6e-6 / soft.room)
         expected.append(own)
     assert len(expected) == 4 * SHORT
     assert [plain.parts for plain, _ in known.values()] == [
