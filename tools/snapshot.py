@@ -10,6 +10,7 @@ so that the code inside may be moved about.
 
 import argparse
 import difflib
+import html
 import json
 import os
 import re
@@ -46,6 +47,7 @@ PAIRS = [
 _TIMINGS = ("cost.json", "cost.svg", ".lock")
 """Files of times and processes, which differ from run to run; reports hold some times too."""
 
+_POLICY = re.compile("<meta http-equiv[^>]*>")
 _NUMBER = re.compile(r"-?\d+(?:\.\d+)?(?:e-?\d+)?")
 
 
@@ -224,7 +226,7 @@ def _compare(before: Path, after: Path) -> int:
         if name.endswith(".json") and "/" in name:
             same = _is_same(json.loads(ours), json.loads(theirs))
         else:
-            same = _NUMBER.findall(ours) == _NUMBER.findall(theirs)
+            same = _numbers(ours) == _numbers(theirs)
         if not same:
             wrong.append(name)
         print("" if same else "NUMBERS DIFFER: ", name)
@@ -232,6 +234,11 @@ def _compare(before: Path, after: Path) -> int:
         print("\n".join(line[:300] for line in list(lines)[:40]))
     print(f"{len(wrong)} files with other numbers: {', '.join(wrong)}")
     return bool(wrong)
+
+
+def _numbers(text: str) -> list[str]:
+    """The numbers of a text or page, but for those in entities and in the page's policy."""
+    return _NUMBER.findall(html.unescape(_POLICY.sub("", text)))
 
 
 def _is_same(ours: Any, theirs: Any) -> bool:
