@@ -10,8 +10,13 @@ from normxlogit.errors import MissingExtraError
 VERSION = version("normxlogit")
 
 
-def require(module: str, extra: str = "corpus") -> Any:
+def require(module: str, extra: str = "corpus", *, need: str | None = None) -> Any:
     """Import a module that belongs to an optional extra.
+
+    Args:
+        module: its dotted name.
+        extra: the extra.
+        need: what needs which package, for the message; "this needs MODULE" if not given.
 
     Raises:
         MissingExtraError: it is not installed.
@@ -19,9 +24,9 @@ def require(module: str, extra: str = "corpus") -> Any:
     try:
         return import_module(module)
     except ImportError as error:
+        need = need or f"this needs {module.partition('.')[0]}"
         raise MissingExtraError(
-            f"this needs {module.partition('.')[0]}. "
-            f'Install it with: pip install "normxlogit[{extra}]"'
+            f'{need}. Install it with: pip install "normxlogit[{extra}]"'
         ) from error
 
 

@@ -190,7 +190,8 @@ def test_a_file_of_options_needs_an_extra(
     result = run_evaluate("--config", tmp_path / "config.yaml", "-o", tmp_path / "out")
     assert result.exit_code == 1
     assert result.stderr == (
-        'normxlogit: this needs yaml. Install it with: pip install "normxlogit[evaluate]"\n'
+        "normxlogit: settings in a file need PyYAML. "
+        'Install it with: pip install "normxlogit[evaluate]"\n'
     )
 
 

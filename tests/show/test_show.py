@@ -1,4 +1,3 @@
-import builtins
 import io
 import re
 from dataclasses import replace
@@ -23,6 +22,7 @@ from normxlogit.show.dispatch import fragment, page, plain, render
 from normxlogit.show.templating import asset
 from normxlogit.show.text.pieces import pieces
 from normxlogit.show.text.plot import figure as bars
+from tests.helpers.packages import hide_package
 from tests.helpers.pages import HOSTILE, HTMLReader
 from tests.helpers.results import GOOD_BAD, attribution, hostile, word_attribution
 
@@ -284,14 +284,7 @@ def test_plot_has_a_panel_for_each_target_and_a_heat_map_of_layers() -> None:
 
 
 def test_plot_without_matplotlib_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
-    real = builtins.__import__
-
-    def without(name: str, *rest: Any, **named: Any) -> Any:
-        if name.startswith("matplotlib"):
-            raise ImportError(name)
-        return real(name, *rest, **named)
-
-    monkeypatch.setattr(builtins, "__import__", without)
+    hide_package(monkeypatch, "matplotlib")
     with pytest.raises(MissingExtraError, match=r'pip install "normxlogit\[plot\]"'):
         GOOD_BAD.plot()
 

@@ -1,7 +1,6 @@
 """Explanations of sounds, against algebra on what the models themselves give."""
 
 import re
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from normxlogit.tasks import InputOptions
 from normxlogit.tasks.media.audio import AudioExplainer
 from normxlogit.tasks.media.positions import GridAxis
 from normxlogit.tasks.media.preprocessing import audio_axis
+from tests.helpers.packages import hide_package
 
 hf: Any = transformers
 
@@ -336,7 +336,7 @@ def test_what_is_for_texts_is_refused(reading: InputOptions) -> None:
 
 
 def test_soundfile_is_an_extra(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setitem(sys.modules, "soundfile", None)
+    hide_package(monkeypatch, "soundfile")
     explainer = AudioExplainer(wav2vec2(), hf.Wav2Vec2FeatureExtractor(), "")
     with pytest.raises(MissingExtraError, match=r"normxlogit\[audio\]"):
         explainer.encode(tmp_path / "a.wav", InputOptions())

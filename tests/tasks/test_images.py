@@ -1,7 +1,6 @@
 """Explanations of pictures, against algebra on what the models themselves give."""
 
 import base64
-import builtins
 import json
 import re
 from pathlib import Path
@@ -21,6 +20,7 @@ from normxlogit.results.thumbnails import LONGEST_SIDE
 from normxlogit.show.dispatch import fragment, page, plain
 from normxlogit.tasks import InputOptions
 from normxlogit.tasks.media.image import ImageExplainer
+from tests.helpers.packages import hide_package
 
 hf: Any = transformers
 
@@ -498,15 +498,9 @@ def test_a_processor_that_gives_no_rows_and_columns() -> None:
 
 
 def test_pillow_is_an_extra(monkeypatch: pytest.MonkeyPatch) -> None:
-    explainer, whole = ImageExplainer(vit(), square(), ""), builtins.__import__
-
-    def without(name: str, *args: Any, **kwargs: Any) -> Any:
-        if name.split(".")[0] == "PIL":
-            raise ImportError(name)
-        return whole(name, *args, **kwargs)
-
+    explainer = ImageExplainer(vit(), square(), "")
     (result,) = explain(vit(), square(), noise())
-    monkeypatch.setattr(builtins, "__import__", without)
+    hide_package(monkeypatch, "PIL")
     with pytest.raises(MissingExtraError, match=r"normxlogit\[image\]"):
         explainer.encode(noise(), InputOptions())
     again = Result.from_dict(result.to_dict())

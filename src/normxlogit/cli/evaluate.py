@@ -214,7 +214,7 @@ def _read_config(config: Path | None) -> dict[str, Any]:
     """Return the options in a YAML file whose value is not null."""
     if config is None:
         return {}
-    yaml = require("yaml", "evaluate")
+    yaml = require("yaml", "evaluate", need="settings in a file need PyYAML")
     try:
         options = yaml.safe_load(read_text(config))
     except yaml.YAMLError as error:

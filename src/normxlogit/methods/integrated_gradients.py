@@ -60,7 +60,7 @@ def integrated_gradients(
         UnsupportedHeadError: the model has no gradients at its word embeddings.
         MissingExtraError: captum is not installed.
     """
-    captum = require("captum.attr", "captum")
+    captum = require("captum.attr", "captum", need="integrated gradients need captum")
     if not isinstance(n_steps, int) or isinstance(n_steps, bool) or n_steps < 1:
         raise OptionError(f"n_steps must be a number from 1, got {n_steps!r}.")
     reruns, reduction = choose_reruns(context, compat), choose_reduction(reduce, compat)

@@ -5,7 +5,7 @@ import binascii
 import io
 from typing import TYPE_CHECKING, Any
 
-from normxlogit.errors import MissingExtraError
+from normxlogit.extras import require
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -22,13 +22,7 @@ def pillow() -> Any:
     Raises:
         MissingExtraError: Pillow is not installed.
     """
-    try:
-        from PIL import Image
-    except ImportError as error:
-        raise MissingExtraError(
-            'images need Pillow. Install it with: pip install "normxlogit[image]"'
-        ) from error
-    return Image
+    return require("PIL.Image", "image", need="images need Pillow")
 
 
 def thumbnail(picture: "Image") -> bytes:

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from normxlogit.errors import MissingExtraError
+from normxlogit.extras import require
 from normxlogit.results.base import Floats
 from normxlogit.show.colors import AGAINST, FOR
 from normxlogit.show.meaning import Meaning
@@ -21,13 +21,9 @@ def new_figure(width: float, height: float) -> "Figure":
     Raises:
         MissingExtraError: matplotlib is not installed.
     """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise MissingExtraError(
-            'plots need matplotlib. Install it with: pip install "normxlogit[plot]"'
-        ) from error
-    return Figure(figsize=(width, height), layout="constrained")
+    matplotlib_figure = require("matplotlib.figure", "plot", need="plots need matplotlib")
+    figure: Figure = matplotlib_figure.Figure(figsize=(width, height), layout="constrained")
+    return figure
 
 
 def color_map() -> "Colormap":

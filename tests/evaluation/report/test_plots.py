@@ -1,6 +1,5 @@
 """The plots of a report: what is drawn, whole and legible."""
 
-import builtins
 import itertools
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,6 +19,7 @@ from normxlogit.evaluation.report.plots import curves, layer_heatmap, scatter
 from normxlogit.evaluation.report.plots.figures import draw_figures
 from normxlogit.evaluation.report.plots.style import Figure
 from normxlogit.evaluation.report.view import EvaluationView
+from tests.helpers.packages import hide_package
 from tests.helpers.random_evaluation import STRENGTH, Data, method_costs, random_evaluation
 from tests.helpers.reports import FEW_METHODS, FIGURES, WrittenReport
 
@@ -142,15 +142,8 @@ def test_numbers_in_maps_are_not_too_faint(
 def test_without_matplotlib_the_extra_is_named(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    real = builtins.__import__
-
-    def without(name: str, *rest: Any, **named: Any) -> Any:
-        if name.startswith("matplotlib"):
-            raise ImportError(name)
-        return real(name, *rest, **named)
-
     results, scores = random_evaluation(FEW_METHODS, examples=5)
-    monkeypatch.setattr(builtins, "__import__", without)
+    hide_package(monkeypatch, "matplotlib")
     with pytest.raises(MissingExtraError, match=r'pip install "normxlogit\[plot\]"'):
         write_report(tmp_path / "new", results, scores, None)
     assert not (tmp_path / "new").exists()

@@ -135,7 +135,7 @@ def _pixels(values: NDArray[Any]) -> NDArray[np.uint8]:
 
 
 def _read_audio_file(path: Path) -> tuple[Floats, int]:
-    soundfile = require("soundfile", "audio")
+    soundfile = require("soundfile", "audio", need="audio files need soundfile")
     if not path.is_file():
         raise InputError(f"there is no file {path}.")
     try:
