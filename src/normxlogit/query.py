@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -246,7 +247,7 @@ class ScoredBatch:
         """Whether the positions are a decoder's: position i has read tokens up to i - 1."""
         return self.forward.captured.reads_decoder and self.method.reads_states
 
-    @property
+    @cached_property
     def norms(self) -> Tensor | None:
         """||x_i^0||_2 of the first target's tokens, float32 [batch, sequence], or None."""
         if not self.forward.has_norms:

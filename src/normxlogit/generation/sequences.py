@@ -9,6 +9,7 @@ from torch import Tensor
 
 from normxlogit.generation.recording import Generated
 from normxlogit.query import ScoredBatch
+from normxlogit.results.assemble import WindowScores, result_fields
 from normxlogit.results.base import Floats, Prediction, Provenance, Target
 from normxlogit.results.generation import GenerationAttribution
 from normxlogit.text.encoded import Encoded
@@ -80,13 +81,17 @@ def generation_attribution(
         for n, number in enumerate(new[first:])
     )
     kept = _kept(scored, row, len(before) + len(new) - 1)
-    every_layer = scored.query.layer == "all"
-    scores = _scores_of(scored.scores[row, :explained], kept)
-    values = None if scored.values is None else _scores_of(scored.values[row, :explained], kept)
+    values, norms = scored.values, scored.norms
+    row_scores = WindowScores(
+        scores=_scores_of(scored.scores[row, :explained], kept),
+        values=None if values is None else _scores_of(values[row, :explained], kept),
+        norms=None if norms is None else _scores_of(norms[row], kept),
+        notes={name: note[row][:explained].tolist() for name, note in scored.notes.items()},
+    )
+    prediction = Prediction(scored.forward.problem.value, targets, ())
     return GenerationAttribution(
         texts=(prompt.texts[0], text),
         tokens=tokens,
-        scores=scores if every_layer else scores[:, 0],
         special=np.concatenate([special, np.ones(starts, np.bool_), new_special]),
         offsets=np.concatenate(
             [prompt.offsets, np.array([*[(0, 0)] * starts, *offsets], np.int32).reshape(-1, 2)]
@@ -102,16 +107,9 @@ def generation_attribution(
             ]
         ).astype(np.int32),
         messages=prompt.messages,
-        axes=("target",) + ("layer",) * every_layer,
-        targets=targets,
-        layers=tuple(scored.forward.layers),
-        prediction=Prediction(scored.forward.problem.value, targets, ()),
-        provenance=provenance,
-        norms=None if scored.norms is None else _scores_of(scored.norms[row], kept),
-        logits=values if every_layer or values is None else values[:, 0],
-        notes={name: tuple(note[row][:explained].tolist()) for name, note in scored.notes.items()},
         answer_offsets=np.array(offsets, np.int32).reshape(-1, 2)[first:],
         answer_special=new_special[first:],
+        **result_fields(scored, row_scores, prediction, targets, provenance),
     )
 
 

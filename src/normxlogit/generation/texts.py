@@ -1,6 +1,7 @@
 """Generated text with its scores, and given text as if it had been generated."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -132,7 +133,9 @@ class Generator:
                 "Give tensors to normxlogit.attribute for the decoder's tokens alone."
             )
         forward.labels = VocabularyLabels(len(forward.labels), self.encoder)
-        return query.score(forward, generated.targets, self._lookup(forward, prompts))
+        scored = query.score(forward, generated.targets, self._lookup(forward, prompts))
+        # Generated text has an axis of targets even where it is one token.
+        return replace(scored, has_target_axis=True)
 
     def _result(
         self, continuation: Continuation, generated: Generated, scored: ScoredBatch, row: int
