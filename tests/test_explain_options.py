@@ -18,6 +18,7 @@ from torch import Tensor
 
 import normxlogit
 from normxlogit import Explainer, attribute, cli, corpus, evaluation, methods
+from normxlogit.evaluation.plan import plan_of
 from normxlogit.query import Query
 from normxlogit.tasks.explainer import ModelExplainer
 
@@ -38,6 +39,15 @@ OTHER_ANNOTATIONS: dict[str, tuple[Callable[..., Any], Annotations]] = {
 
 def parameters(function: Callable[..., Any]) -> dict[str, inspect.Parameter]:
     return dict(inspect.signature(function).parameters)
+
+
+def test_evaluate_has_the_defaults_of_its_plan() -> None:
+    evaluate = parameters(Explainer.evaluate)
+    planned = parameters(plan_of)
+    del planned["unknown"]
+    assert {name: evaluate[name].default for name in planned} == {
+        name: parameter.default for name, parameter in planned.items()
+    }
 
 
 @pytest.mark.parametrize("name", OTHER_ANNOTATIONS)
