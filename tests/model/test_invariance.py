@@ -1,4 +1,5 @@
-"""The same text gives the same scores, and nothing of the user's is changed."""
+"""The same text gives the same scores, whatever padding or batch is around it, and nothing of the
+user's is changed."""
 
 import copy
 import gc

@@ -44,7 +44,7 @@ Readout = Annotated[
     str | None,
     typer.Option(
         help="The number read from the head: logit, margin, logprob, centered; for a regression "
-        "closeness, distance."
+        "closeness, distance, value."
     ),
 ]
 Threshold = Annotated[

@@ -21,8 +21,8 @@ from normxlogit.evaluation.report.pages.markdown import markdown
 from normxlogit.evaluation.report.pages.page import page
 from normxlogit.evaluation.report.paired_bootstrap import PairedBootstrap
 from normxlogit.evaluation.report.plots.style import Figure
+from normxlogit.evaluation.report.verdicts import compare_with_random
 from normxlogit.evaluation.report.view import EvaluationView
-from normxlogit.evaluation.report.vs_random import compare_with_random
 from tests.helpers.random_evaluation import METRICS, method_costs, random_evaluation
 from tests.helpers.reports import CASES, FEW_METHODS, FIGURES, PageReader, WrittenReport, write_page
 

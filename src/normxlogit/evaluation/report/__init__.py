@@ -14,8 +14,8 @@ from normxlogit.evaluation.report.paired_bootstrap import PairedBootstrap
 from normxlogit.evaluation.report.plots.figures import draw_figures
 from normxlogit.evaluation.report.plots.layers import draw_by_layer
 from normxlogit.evaluation.report.plots.style import Figure, shortened
+from normxlogit.evaluation.report.verdicts import compare_with_random
 from normxlogit.evaluation.report.view import EvaluationView
-from normxlogit.evaluation.report.vs_random import compare_with_random
 
 if TYPE_CHECKING:
     import pyarrow as pa

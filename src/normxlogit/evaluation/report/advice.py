@@ -12,8 +12,8 @@ from typing import Any
 
 from normxlogit.evaluation.metrics.bootstrap import Estimate
 from normxlogit.evaluation.perturb.operators import EFFECTS
+from normxlogit.evaluation.report.verdicts import verdict
 from normxlogit.evaluation.report.view import MAIN, SELF, EvaluationView, times
-from normxlogit.evaluation.report.vs_random import gain
 from normxlogit.show.phrases import percent
 
 FEW = 100
@@ -58,7 +58,9 @@ def recommendable(view: EvaluationView, difference: Differences) -> list[str]:
     if view.random is not None:
         # A method may be indistinguishable both from the best and from random order.
         gaps = {name: difference(main, name, view.random) for name in first}
-        first = [n for n, gap in gaps.items() if gap is None or gain(view, main, gap) == "better"]
+        first = [
+            n for n, gap in gaps.items() if gap is None or verdict(view, main, gap) == "better"
+        ]
     return [name for name in first if name in view.ahead(brief)] or first
 
 
@@ -164,7 +166,7 @@ def _about_normxlogit(
         )
     sentences += [_place(view, name, metric) for metric in MAIN]
     chance = {
-        metric: gain(view, metric, gap)
+        metric: verdict(view, metric, gap)
         for metric in MAIN
         if view.random and (gap := difference(metric, name, view.random)) is not None
     }
@@ -230,7 +232,7 @@ def _when_not(
         and not view.is_baseline(other)
         and view.methods[other]["method"] != SELF
         and (gap := difference(main, other, name)) is not None
-        and gain(view, main, gap) == "better"
+        and verdict(view, main, gap) == "better"
     ]
     sentences = [_against_better(view, name, better, is_pick=name == pick)]
     if chance.get(brief, "better") != "better":

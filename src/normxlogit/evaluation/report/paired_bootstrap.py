@@ -1,4 +1,7 @@
-"""Differences between two methods, over the examples that both were measured on."""
+"""Differences between two methods, over the examples that both were measured on.
+
+`verdicts.verdict` says whether a difference is one.
+"""
 
 from typing import TYPE_CHECKING
 

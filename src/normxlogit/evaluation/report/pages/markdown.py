@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 from normxlogit.evaluation.report.advice import Paragraph
 from normxlogit.evaluation.report.pages import tables
 from normxlogit.evaluation.report.plots.style import Figure
+from normxlogit.evaluation.report.verdicts import VsRandom
 from normxlogit.evaluation.report.view import EvaluationView
-from normxlogit.evaluation.report.vs_random import VsRandom
 from normxlogit.show import phrases
 
 

@@ -12,8 +12,8 @@ from normxlogit.evaluation.report.disputed_texts import LEAST, disputed
 from normxlogit.evaluation.report.pages import tables
 from normxlogit.evaluation.report.pages.disputed import disputed_text
 from normxlogit.evaluation.report.plots.style import Figure
+from normxlogit.evaluation.report.verdicts import VsRandom
 from normxlogit.evaluation.report.view import EvaluationView
-from normxlogit.evaluation.report.vs_random import VsRandom
 from normxlogit.show import phrases
 from normxlogit.show.html import document
 from normxlogit.show.templating import asset, fill

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from normxlogit.evaluation.perturb.operators import describe_operator
+from normxlogit.evaluation.report.verdicts import VsRandom
 from normxlogit.evaluation.report.view import MAIN, EvaluationView, times, title
-from normxlogit.evaluation.report.vs_random import VsRandom
 from normxlogit.show.phrases import percent
 
 DISAGREEMENT = (

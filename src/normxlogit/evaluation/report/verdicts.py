@@ -1,4 +1,4 @@
-"""Comparison of methods with random order."""
+"""Whether two methods differ, and which are no better than random order."""
 
 from collections.abc import Mapping
 
@@ -20,14 +20,17 @@ def compare_with_random(view: EvaluationView, paired: PairedBootstrap) -> VsRand
             difference = paired.difference(metric, name, view.random)
             if name == view.random or difference is None:
                 continue
-            outcome = gain(view, metric, difference)
+            outcome = verdict(view, metric, difference)
             if outcome != "better":
                 outcomes[name, metric] = outcome
     return outcomes
 
 
-def gain(view: EvaluationView, metric: str, difference: Estimate) -> str:
-    """Judge a method by its difference from another: "better", "same" or "worse"."""
+def verdict(view: EvaluationView, metric: str, difference: Estimate) -> str:
+    """Judge a method by its difference from another: "better", "same" or "worse".
+
+    They differ if the interval of their paired difference excludes zero.
+    """
     if not difference.differs_from_zero:
         return "same"
     return "better" if view.is_gain(metric, difference.value) else "worse"
