@@ -192,8 +192,8 @@ def test_a_wrong_head_is_caught_beside_logits_that_are_masked(
     nxl.attribute(model, inputs)
     alone = Replay.alone
 
-    def wrong(self: Replay, vectors: Tensor) -> Tensor:
-        logits = alone(self, vectors)
+    def wrong(self: Replay, vectors: Tensor, rows: Tensor) -> Tensor:
+        logits = alone(self, vectors, rows)
         return torch.where(logits.abs() < 1e30, 0.9 * logits, logits)
 
     monkeypatch.setattr(Replay, "alone", wrong)

@@ -123,7 +123,9 @@ def test_a_wrong_head_is_caught_in_any_precision(
     inputs = tiny_inputs(models[0], length=64, padding=None)
     for model in models:
         nxl.attribute(model.to(dtype), inputs)
-    monkeypatch.setattr(Replay, "alone", lambda self, vectors: alone(self, vectors) * 0.9)
+    monkeypatch.setattr(
+        Replay, "alone", lambda self, vectors, rows: alone(self, vectors, rows) * 0.9
+    )
     for model in models:
         with pytest.raises(UnsupportedHeadError, match="does not give"):
             nxl.attribute(model, inputs)

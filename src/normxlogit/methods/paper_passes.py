@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from normxlogit.errors import InputError, UnsupportedHeadError
-from normxlogit.model.capture import logits_of
+from normxlogit.model.outputs import logits_of, run_model
 from normxlogit.model.reruns import Reruns, differentiable
 
 
@@ -56,7 +56,7 @@ class NotebookReruns(Reruns):
 
     def _forward(self, **inputs: object) -> Any:
         try:
-            return self._clone.root(**inputs, return_dict=True)
+            return run_model(self._clone.root, inputs)
         except torch.OutOfMemoryError:
             raise
         except Exception as error:

@@ -1,6 +1,5 @@
 """One forward pass: the prediction, and ||x^0|| and x^L of every token."""
 
-import inspect
 from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
@@ -14,6 +13,7 @@ from transformers.utils.generic import ModelOutput
 from normxlogit.errors import ModelError, UnsupportedHeadError
 from normxlogit.model.clone import Anatomy, ModelClone
 from normxlogit.model.numerics import agree, norms_of
+from normxlogit.model.outputs import logits_of, maker_of, parameters_of, run_model
 from normxlogit.model.trace import ForwardTrace, Stack, TracedOps
 from normxlogit.model.vocabulary import Vocabulary
 from normxlogit.model.word_embeddings import LookedUp
@@ -102,7 +102,7 @@ class Capture:
     Attributes:
         clone: the copy of the model that ran; the head is replayed on it.
         trunk: the clone's module that computed `states`.
-        trunk_returns: the class of what the trunk returned.
+        trunk_returns: makes its fields into what the trunk returned.
         towers: further sub-models that ran before it, and what they returned.
         inputs: the arguments of its forward.
         choices: how many rows make one example of multiple choice; None for other heads.
@@ -118,11 +118,12 @@ class Capture:
         layers: hidden states of the layers asked for, as the head would read them, [rows, sequence,
             hidden]; layer 1 is the first block's output, the last is x^L.
         derived: how further tensors of the trunk's output came from x^L.
+        layered: how many states a tuple in the trunk's output has, and whether the last is x^L.
     """
 
     clone: ModelClone
     trunk: nn.Module
-    trunk_returns: type[ModelOutput]
+    trunk_returns: Callable[..., Any]
     towers: list[tuple[nn.Module, ModelOutput]]
     inputs: dict[str, Any]
     choices: int | None
@@ -136,6 +137,7 @@ class Capture:
     depth: int
     layers: dict[int, Tensor]
     derived: dict[str, TracedOps]
+    layered: dict[str, tuple[int, bool]]
 
     @property
     def reads_decoder(self) -> bool:
@@ -186,7 +188,7 @@ def read_trace(
     model: PreTrainedModel,
     trace: ForwardTrace,
     arguments: dict[str, Any],
-    outputs: Any,
+    outputs: ModelOutput,
     vocabulary: Vocabulary | None,
     layers: Container[int] = (),
 ) -> Capture:
@@ -204,6 +206,11 @@ def read_trace(
             "[batch, classes] or [batch, sequence, classes]. Load the model with the auto class of "
             "its task, such as AutoModelForSequenceClassification."
         )
+    if not logits.is_floating_point():
+        raise UnsupportedHeadError(
+            f"{type(model).__name__} returned logits of {logits.dtype}, which are decisions rather "
+            "than scores. Return the scores that they are made from."
+        )
     trunk, output = trace.trunk()
     root, hidden = trace.clone.root, output["last_hidden_state"]
     name = "encoder_last_hidden_state"
@@ -220,7 +227,7 @@ def read_trace(
     return Capture(
         clone=trace.clone,
         trunk=trunk,
-        trunk_returns=type(output),
+        trunk_returns=maker_of(output),
         towers=trace.towers(),
         inputs=arguments,
         choices=choices,
@@ -236,6 +243,11 @@ def read_trace(
         if layers
         else {},
         derived=_derived(trace, output, hidden),
+        layered={
+            key: (len(value), value[-1] is hidden or torch.equal(value[-1], hidden))
+            for key, value in output.items()
+            if isinstance(value, tuple) and value and all(isinstance(v, Tensor) for v in value)
+        },
     )
 
 
@@ -246,23 +258,6 @@ def _encoder(root: Any) -> nn.Module:
     except TypeError:
         return root  # type: ignore[no-any-return]
     return part
-
-
-def logits_of(outputs: Any, choices: int | None) -> Tensor | None:
-    """The model's own output, [rows, outputs] or [rows, sequence, outputs].
-
-    A question answering head has three outputs: start, end, and the span, which is their sum. In
-    multiple choice every choice is a row with one output.
-    """
-    if not isinstance(outputs, ModelOutput):
-        return None
-    start, end = outputs.get("start_logits"), outputs.get("end_logits")
-    if start is not None and end is not None:
-        return torch.stack([start, end, start + end], -1)
-    logits = outputs.get("logits")
-    if not isinstance(logits, Tensor):
-        return None
-    return logits if choices is None else logits.reshape(-1, 1)
 
 
 def _arguments(
@@ -282,7 +277,7 @@ def _arguments(
         "output_attentions",
     )
     arguments = {key: value for key, value in inputs.items() if key not in left_out}
-    if _takes_cache(type(model).forward):
+    if "use_cache" in parameters_of(type(model).forward):
         arguments.setdefault("use_cache", False)
     # Last-token heads refuse a batch when no pad token is defined, for they could not find the last
     # token. In rows without padding it is the last position, so an id that no token has will do.
@@ -332,17 +327,11 @@ def _gives(derived: TracedOps, hidden: Tensor, value: Tensor) -> bool:
     return recomputed.shape == value.shape and agree(recomputed, value)
 
 
-@cache
-def _takes_cache(forward: Callable[..., Any]) -> bool:
-    return "use_cache" in inspect.signature(forward).parameters
-
-
 def _second_pass(model: PreTrainedModel, arguments: Mapping[str, Any]) -> Callable[[], ModelOutput]:
     @cache
     def run() -> ModelOutput:
         root = ModelClone(Anatomy.of(model)).root
-        outputs: ModelOutput = root(**arguments, output_hidden_states=True, return_dict=True)
-        return outputs
+        return run_model(root, arguments, output_hidden_states=True)
 
     return run
 

@@ -12,10 +12,12 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from transformers.utils.generic import ModelOutput
 
 from normxlogit.errors import UnsupportedHeadError
-from normxlogit.model.capture import Capture, logits_of
-from normxlogit.model.numerics import gap, tolerance
+from normxlogit.model.capture import Capture
+from normxlogit.model.numerics import Spread
+from normxlogit.model.outputs import LayerError, OnlyLast, logits_of, maker_of, run_model
 
 AT_ONCE = 1 << 24
 """How many numbers a chunk of replayed hidden states or logits may hold."""
@@ -23,88 +25,168 @@ AT_ONCE = 1 << 24
 WAY_OUT = "A perturbation method is the way to explain it."
 
 
+class NoOutputError(UnsupportedHeadError):
+    """A head that cannot be put on a token at all."""
+
+
 class Replay:
     """The model's own forward, from given final hidden states on.
 
     Attributes:
         name: the model's class.
-        within: the relative difference up to which two outputs agree.
+        features: the names of inputs beside the text, with numbers for each row.
     """
 
     def __init__(self, captured: Capture) -> None:
         self._captured = captured
         self.name = type(captured.clone.root).__name__
-        self.within = tolerance(captured.logits.dtype, captured.states.raw.dtype)
+        self.features = [
+            key for key, value in captured.inputs.items() if self._is_feature(key, value)
+        ]
 
-    def whole(self, tokens: Tensor) -> Tensor:
-        """The model's output for its own inputs with other x^L, [rows, sequence, hidden]."""
+    def spread(self, outputs: Tensor, mask: Tensor) -> Spread:
+        """How far HoT lies apart: [rows, sequence, outputs], bool [rows, sequence]."""
+        return Spread.of(
+            outputs, mask, self._captured.logits.dtype, self._captured.states.raw.dtype
+        )
+
+    def whole(self, tokens: Tensor, *, towers: float = 1.0) -> Tensor:
+        """The model's output for its own inputs with other x^L, [rows, sequence, hidden].
+
+        Args:
+            tokens: the other x^L.
+            towers: what the output of the sub-models that ran before the trunk is multiplied by.
+        """
         raw = self._captured.states.raw
         hidden = tokens if raw.dim() == 3 else tokens.mT.reshape(raw.shape)
-        return self._run(hidden, self._captured.inputs)
+        return self._run(hidden, self._captured.inputs, towers=towers)
 
-    def alone(self, vectors: Tensor) -> Tensor:
-        """The output for each of [tokens, hidden] as a sequence of length one."""
+    def alone(self, vectors: Tensor, rows: Tensor, *, features: bool = False) -> Tensor:
+        """The output for each token as a sequence of length one.
+
+        Args:
+            vectors: the tokens' states, [tokens, hidden].
+            rows: the rows that they are from, int64 [tokens].
+            features: give the head the `features` of these rows.
+        """
         raw = self._captured.states.raw
         hidden = vectors[:, None] if raw.dim() == 3 else vectors[:, :, None, None]
-        outputs = self._run(hidden, self._one_token_inputs(len(vectors)), position=0)
+        inputs = self._one_token_inputs(len(vectors))
+        if features:
+            inputs |= {
+                key: self._of_rows(self._captured.inputs[key], rows) for key in self.features
+            }
+        outputs = self._run(hidden, inputs, position=0)
         if outputs.dim() == 3 and outputs.shape[1] == 1:
             outputs = outputs[:, 0]
         if outputs.dim() != 2 or len(outputs) != len(vectors):
-            raise UnsupportedHeadError(
+            raise NoOutputError(
                 f"the head of {self.name} gave {list(outputs.shape)} for {len(vectors)} tokens, "
                 f"not one output a token. {WAY_OUT}"
             )
         return outputs
 
-    def repeated(self, vectors: Tensor) -> Tensor:
-        """The output for each of [tokens, hidden] at every position of a sequence."""
+    def repeated(self, vectors: Tensor, rows: Tensor) -> Tensor:
+        """The output for each token at every position of a sequence; arguments as `alone`."""
         raw, outputs = self._captured.states.raw, []
         size = max(1, AT_ONCE // raw[0].numel())
-        for part in torch.split(vectors, size):
+        for part, owners in zip(torch.split(vectors, size), torch.split(rows, size), strict=True):
             if raw.dim() == 3:
                 hidden = part[:, None].expand(-1, raw.shape[1], -1)
             else:
                 hidden = part[:, :, None, None].expand(-1, -1, *raw.shape[2:])
-            first = {
-                key: value[:1].expand(len(part), *value.shape[1:])
-                if isinstance(value, Tensor) and value.shape[:1] == raw.shape[:1]
-                else value
-                for key, value in self._captured.inputs.items()
-            }
-            outputs.append(self._run(hidden, first))
+            inputs = dict(self._captured.inputs)
+            for key, value in inputs.items():
+                if key in self.features:
+                    inputs[key] = self._of_rows(value, owners)
+                elif isinstance(value, Tensor) and value.shape[:1] == raw.shape[:1]:
+                    inputs[key] = value[:1].expand(len(part), *value.shape[1:])
+            outputs.append(self._run(hidden, inputs))
         return torch.cat(outputs)
 
-    def check(self, replayed: Tensor, expected: Tensor) -> None:
-        """Raise `UnsupportedHeadError` if an output is not the model's own, [..., outputs]."""
-        same_shape = replayed.shape == expected.shape
-        difference = gap(replayed, expected).amax() if same_shape else torch.inf
-        if not difference <= self.within:
+    def check(self, excess: Tensor) -> None:
+        """Raise `UnsupportedHeadError` if an output is not the model's own.
+
+        Args:
+            excess: differences, as multiples of what rounding may make.
+        """
+        if not (largest := excess.amax()) <= 1:
             raise UnsupportedHeadError(
                 f"the head of {self.name}, replayed on the final hidden states, does not give the "
-                f"model's own output (relative difference {float(difference):.1e}): it reads "
-                f"something besides them. {WAY_OUT}"
+                f"model's own output (it is off by {float(largest):.1e} times what rounding may "
+                f"make): it reads something besides them. {WAY_OUT}"
             )
 
-    def _run(self, hidden: Tensor, inputs: dict[str, Any], position: int | None = None) -> Tensor:
+    def check_trunk(self, excess: Tensor) -> None:
+        """Raise `UnsupportedHeadError` if an output changes with what other sub-models give.
+
+        Args:
+            excess: the differences that changing them makes, as `check`.
+        """
+        if not excess.amax() <= 1:
+            parts = [*(module for module, _ in self._captured.towers), self._captured.trunk]
+            names = ", ".join(type(part).__name__ for part in parts)
+            raise UnsupportedHeadError(
+                f"the head of {self.name} reads what {len(parts)} sub-models give ({names}), and "
+                "scores would be those of the last alone. Explain the sub-models that are models "
+                f"of their own one by one. {WAY_OUT}"
+            )
+
+    @property
+    def has_towers(self) -> bool:
+        """Whether sub-models ran before the trunk."""
+        return bool(self._captured.towers)
+
+    def _is_feature(self, key: str, value: Any) -> bool:
+        captured = self._captured
+        rows = len(captured.states.raw)
+        return (
+            isinstance(value, Tensor)
+            and value.dim() > 0
+            and len(value) * (captured.choices or 1) == rows
+            and (value.is_floating_point() or value.dim() == 1)
+            and key != captured.clone.root.main_input_name
+            and not key.endswith(("mask", "embeds"))
+        )
+
+    def _of_rows(self, value: Tensor, rows: Tensor) -> Tensor:
+        return value[(rows // (self._captured.choices or 1)).to(value.device)]
+
+    def _run(
+        self,
+        hidden: Tensor,
+        inputs: dict[str, Any],
+        *,
+        position: int | None = None,
+        towers: float = 1.0,
+    ) -> Tensor:
         captured = self._captured
         try:
             # Only tensors that can be recomputed from the states are returned beside them; a head
             # that reads any other finds None and fails, rather than read those of the first pass.
-            output = captured.trunk_returns(
-                last_hidden_state=hidden,
-                **{key: d(hidden, position=position) for key, d in captured.derived.items()},
-            )
+            fields: dict[str, Any] = {"last_hidden_state": hidden}
+            for key, derived in captured.derived.items():
+                fields[key] = derived(hidden, position=position)
+            for key, (count, ends_in_last) in captured.layered.items():
+                fields[key] = OnlyLast(key, count, hidden if ends_in_last else None)
+            output = captured.trunk_returns(**fields)
             choices = None if captured.choices is None else 1
             with ExitStack() as answers:
-                for module, returned in (*captured.towers, (captured.trunk, output)):
+                beside = [(module, _scaled(given, towers)) for module, given in captured.towers]
+                for module, returned in (*beside, (captured.trunk, output)):
                     answers.enter_context(_answering(module, returned))
-                logits = logits_of(captured.clone.root(**inputs, return_dict=True), choices)
+                logits = logits_of(run_model(captured.clone.root, inputs), choices)
             if logits is None:
                 raise TypeError("it returned no logits")
         except torch.OutOfMemoryError:
             raise
-        except Exception as error:
+        except LayerError as error:
             raise UnsupportedHeadError(
+                f"the head of {self.name} reads {error}, the states of other layers than the last, "
+                f"so its output is not a function of one token's final representation. {WAY_OUT}"
+            ) from error
+        except Exception as error:
+            raise NoOutputError(
                 f"the head of {self.name} could not be run on its final hidden states alone "
                 f"({type(error).__name__}: {error}). It reads something besides them. {WAY_OUT}"
             ) from error
@@ -134,6 +216,18 @@ class Replay:
             elif key == captured.clone.root.main_input_name:
                 inputs[key] = value[:1].expand(rows, *value.shape[1:])
         return inputs
+
+
+def _scaled(output: ModelOutput, factor: float) -> Any:
+    """An output whose floating-point tensors are multiplied by a factor."""
+    if factor == 1:
+        return output
+
+    def scaled(value: Any) -> Any:
+        is_floating = isinstance(value, Tensor) and value.is_floating_point()
+        return value * factor if is_floating else value
+
+    return maker_of(output)(**{key: scaled(value) for key, value in output.items()})
 
 
 @contextmanager

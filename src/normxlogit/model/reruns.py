@@ -16,9 +16,9 @@ from transformers import PreTrainedModel
 from transformers.utils.generic import ModelOutput
 
 from normxlogit.errors import ModelError, NormXLogitError, OptionError, UnsupportedHeadError
-from normxlogit.model.capture import logits_of
 from normxlogit.model.clone import Anatomy, ModelClone
 from normxlogit.model.numerics import agree, magnitude, tolerance
+from normxlogit.model.outputs import logits_of, run_model
 from normxlogit.model.positions import Part
 from normxlogit.model.readouts import Objective
 from normxlogit.model.vocabulary import Vocabulary
@@ -269,7 +269,7 @@ class Reruns:
             with ExitStack() as stack:
                 if vocabulary is not None and positions is not None:
                     stack.enter_context(vocabulary.reading(positions[rows]))
-                outputs: ModelOutput = clone.root(**inputs, **flags, return_dict=True)
+                outputs = run_model(clone.root, inputs, **flags)
         except (torch.OutOfMemoryError, UnsupportedHeadError):
             raise
         except Exception as error:
@@ -330,7 +330,7 @@ class Reruns:
             with ExitStack() as stack:
                 if vocabulary is not None and positions is not None:
                     stack.enter_context(vocabulary.reading(positions[rows].clamp_min(0)))
-                outputs = self._clone.root(**inputs, return_dict=True)
+                outputs = run_model(self._clone.root, inputs)
         except (torch.OutOfMemoryError, UnsupportedHeadError):
             raise
         except Exception as error:

@@ -21,6 +21,7 @@ from transformers.utils.generic import ModelOutput
 from normxlogit.errors import UnsupportedHeadError
 from normxlogit.model.clone import Anatomy, ModelClone, blocks_of
 from normxlogit.model.numerics import first_tensor, norms_of
+from normxlogit.model.outputs import named_states, run_model
 from normxlogit.model.word_embeddings import LookedUp, word_embeddings
 
 
@@ -161,6 +162,7 @@ class ForwardTrace:
         self._open: list[int] = []
         self._trunks: list[tuple[nn.Module, ModelOutput]] = []
         self._part: tuple[nn.Module, ModelOutput] | None = None
+        self._tupled: tuple[nn.Module, ModelOutput] | None = None
         self._stacks: dict[nn.Module, Stack] = {}
         self._calls: list[_Call] = []
 
@@ -184,10 +186,10 @@ class ForwardTrace:
         for module in self._embedding:
             self._after(module, self._on_words)
 
-    def run(self, arguments: Mapping[str, Any]) -> Any:
+    def run(self, arguments: Mapping[str, Any]) -> ModelOutput:
         """Run the model once, and take the hooks off, so that nothing refers back to the trace."""
         try:
-            return self.clone.root(**arguments, return_dict=True)
+            return run_model(self.clone.root, arguments)
         finally:
             self.release()
 
@@ -198,14 +200,14 @@ class ForwardTrace:
 
     def trunk(self) -> tuple[nn.Module, ModelOutput]:
         """The module whose output the head reads, and that output."""
-        if not self._trunks and self._part is not None:
-            return self._part
-        if not self._trunks:
+        if self._trunks:
+            return self._trunks[-1]
+        if (part := self._part or self._tupled) is None:
             raise UnsupportedHeadError(
                 f"no sub-model of {type(self.clone.root).__name__} returned a last_hidden_state, "
                 "so its head cannot be told from its trunk."
             )
-        return self._trunks[-1]
+        return part
 
     def towers(self) -> list[tuple[nn.Module, ModelOutput]]:
         """The outermost sub-models that ran before the trunk, and what they returned."""
@@ -309,11 +311,14 @@ class ForwardTrace:
     def _on_leave(self, module: nn.Module, _args: Any, _kwargs: Any, output: Any) -> None:
         # A sub-model that returns states replaces those that ran inside it: the outermost stays.
         began = self._open.pop()
-        if isinstance(output, ModelOutput) and output.get("last_hidden_state") is not None:
-            self._trunks[began:] = [(module, output)]
+        states = named_states(output)
+        if isinstance(output, ModelOutput) and states is not None:
+            self._trunks[began:] = [(module, states)]
+        elif states is not None:
+            self._tupled = (module, states)
 
     def _on_part(self, module: nn.Module, _args: Any, _kwargs: Any, output: Any) -> None:
-        if isinstance(output, ModelOutput) and output.get("last_hidden_state") is not None:
+        if isinstance(output, ModelOutput) and named_states(output) is not None:
             self._part = (module, output)
 
     def _on_block_input(

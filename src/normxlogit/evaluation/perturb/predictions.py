@@ -14,8 +14,8 @@ from transformers import PreTrainedModel
 from normxlogit.errors import ModelError
 from normxlogit.evaluation.perturb.operators import Inputs, Operator
 from normxlogit.evaluation.perturb.samples import Sample
-from normxlogit.model.capture import logits_of
 from normxlogit.model.clone import Anatomy, ModelClone
+from normxlogit.model.outputs import logits_of, run_model
 from normxlogit.model.targets import Problem
 from normxlogit.tasks.batches import MemoryBudget, by_halves, by_length
 from normxlogit.tasks.padding import Padding
@@ -135,7 +135,7 @@ class PredictionCache:
         inputs = self._encoder.batch(windows, side)
         try:
             moved = {name: values.to(self._model.device) for name, values in inputs.items()}
-            logits = logits_of(self._clone.root(**moved, return_dict=True), None)
+            logits = logits_of(run_model(self._clone.root, moved), None)
         except Exception as error:
             raise ModelError(
                 f"{type(self._model).__name__} does not take texts with words hidden in this way: "

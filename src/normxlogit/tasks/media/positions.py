@@ -21,6 +21,7 @@ from transformers import PreTrainedModel
 from normxlogit.errors import UnsupportedHeadError
 from normxlogit.model.capture import capture
 from normxlogit.model.clone import Anatomy, ModelClone
+from normxlogit.model.outputs import run_model
 
 MOST_PREFIXES = 16
 """At most this many positions before the patches are taken for tokens such as CLS."""
@@ -186,7 +187,7 @@ def find_patch_layout(
         reductions = _Reductions()
         clone = ModelClone(Anatomy.of(model)).root
         with reductions:
-            clone(**inputs, return_dict=True)
+            run_model(clone, inputs)
         # There may be several: maps of more than one layer, read in more than one order, can have
         # as many cells as x^L has positions, counting merged cells and prefixes.
         candidates: list[PatchLayout] = []
@@ -321,7 +322,7 @@ class _Probe:
                 clone.of[block].register_forward_pre_hook(keep, with_kwargs=True)
         if self._reads_first:
             try:
-                clone.root(**inputs, return_dict=True)
+                run_model(clone.root, inputs)
             except _FirstStates as first:
                 return first.states
         # A pyramid's first block has more positions than x^L, so no hook has raised.
