@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from normxlogit.model.heads import VocabularyHead
+from normxlogit.model.heads.language import VocabularyHead
 from normxlogit.model.vocabulary import Vocabulary
 
 

@@ -12,7 +12,7 @@ from transformers import PreTrainedModel
 
 import normxlogit as nxl
 from normxlogit.errors import UnsupportedHeadError
-from normxlogit.model.replay import Replay
+from normxlogit.model.heads.replay import Replay
 from tests.helpers.by_hand import generated_scores_by_hand, scores_by_hand
 from tests.helpers.head_use import record_head_use
 from tests.helpers.random_models import (

@@ -17,7 +17,9 @@ from normxlogit.errors import (
 )
 from normxlogit.model.capture import Capture, capture
 from normxlogit.model.causality import hides_what_follows, is_causal
-from normxlogit.model.heads import PooledHead, TokenHead, VocabularyHead
+from normxlogit.model.heads.language import VocabularyHead
+from normxlogit.model.heads.per_token import TokenHead
+from normxlogit.model.heads.pooled import PooledHead
 from normxlogit.model.positions import best_spans, find_positions, read_positions
 from normxlogit.model.readouts import Objective, Outputs, Readout, logit
 from normxlogit.model.reruns import Reruns

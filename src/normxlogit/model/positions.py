@@ -9,7 +9,7 @@ from torch import Tensor
 
 from normxlogit.errors import InputError, UnsupportedHeadError
 from normxlogit.model.capture import Capture
-from normxlogit.model.replay import WAY_OUT
+from normxlogit.model.heads.replay import WAY_OUT
 
 Part = tuple[str, slice]
 """A prefix of `input_ids` and `attention_mask` ("" or "decoder_"), and which positions of the

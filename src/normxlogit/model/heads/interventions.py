@@ -14,6 +14,9 @@ AMPLIFIED = -8.0
 """What states are multiplied by that a head is not to read. A head that reads a hundredth of them
 gives an output that is off by a tenth of its spread."""
 
+WEAKENED = 0.1
+"""What states are multiplied by where an output may be saturated, such as a sure probability."""
+
 
 def amplified(hidden: Tensor, positions: Tensor, factor: float = AMPLIFIED) -> Tensor:
     """Multiply states [rows, sequence, hidden] by a factor at some positions [rows, sequence]."""

@@ -16,7 +16,7 @@ from transformers.utils.generic import ModelOutput
 
 from normxlogit.errors import UnsupportedHeadError
 from normxlogit.model.capture import Capture
-from normxlogit.model.numerics import Spread
+from normxlogit.model.heads.spread import Spread
 from normxlogit.model.outputs import LayerError, OnlyLast, logits_of, maker_of, run_model
 
 AT_ONCE = 1 << 24
@@ -50,16 +50,18 @@ class Replay:
             outputs, mask, self._captured.logits.dtype, self._captured.states.raw.dtype
         )
 
-    def whole(self, tokens: Tensor, *, towers: float = 1.0) -> Tensor:
+    def whole(self, tokens: Tensor, *, rows: Tensor | None = None, towers: float = 1.0) -> Tensor:
         """The model's output for its own inputs with other x^L, [rows, sequence, hidden].
 
         Args:
             tokens: the other x^L.
+            rows: the rows that they are variants of, int64; all in turn if not given.
             towers: what the output of the sub-models that ran before the trunk is multiplied by.
         """
         raw = self._captured.states.raw
         hidden = tokens if raw.dim() == 3 else tokens.mT.reshape(raw.shape)
-        return self._run(hidden, self._captured.inputs, towers=towers)
+        inputs = self._captured.inputs if rows is None else self._inputs_of(rows)
+        return self._run(hidden, inputs, towers=towers)
 
     def alone(self, vectors: Tensor, rows: Tensor, *, features: bool = False) -> Tensor:
         """The output for each token as a sequence of length one.
@@ -95,12 +97,7 @@ class Replay:
                 hidden = part[:, None].expand(-1, raw.shape[1], -1)
             else:
                 hidden = part[:, :, None, None].expand(-1, -1, *raw.shape[2:])
-            inputs = dict(self._captured.inputs)
-            for key, value in inputs.items():
-                if key in self.features:
-                    inputs[key] = self._of_rows(value, owners)
-                elif isinstance(value, Tensor) and value.shape[:1] == raw.shape[:1]:
-                    inputs[key] = value[:1].expand(len(part), *value.shape[1:])
+            inputs = self._inputs_of(owners)
             outputs.append(self._run(hidden, inputs))
         return torch.cat(outputs)
 
@@ -149,8 +146,29 @@ class Replay:
             and not key.endswith(("mask", "embeds"))
         )
 
+    def _inputs_of(self, rows: Tensor) -> dict[str, Any]:
+        """The model's inputs for variants of rows."""
+        captured = self._captured
+        batch = len(captured.states.raw) // (captured.choices or 1)
+        inputs = dict(captured.inputs)
+        for key, value in inputs.items():
+            if isinstance(value, Tensor) and value.shape[:1] == (batch,):
+                # What the trunk alone reads, images and audio, need not be copied.
+                is_main = key == captured.clone.root.main_input_name
+                if value.is_floating_point() and (is_main or value.dim() > 3):
+                    inputs[key] = value[:1].expand(len(rows), *value.shape[1:])
+                else:
+                    inputs[key] = self._of_rows(value, rows)
+        return inputs
+
     def _of_rows(self, value: Tensor, rows: Tensor) -> Tensor:
-        return value[(rows // (self._captured.choices or 1)).to(value.device)]
+        """An input for variants of rows; in multiple choice each is an example of one choice."""
+        choices, rows = self._captured.choices, rows.to(value.device)
+        if choices is None:
+            return value[rows]
+        if value.shape[1:2] == (choices,):
+            return value.flatten(0, 1)[rows][:, None]
+        return value[rows // choices]
 
     def _run(
         self,
@@ -172,7 +190,7 @@ class Replay:
             output = captured.trunk_returns(**fields)
             choices = None if captured.choices is None else 1
             with ExitStack() as answers:
-                beside = [(module, _scaled(given, towers)) for module, given in captured.towers]
+                beside = [(tower, _scaled(states, towers)) for tower, states in captured.towers]
                 for module, returned in (*beside, (captured.trunk, output)):
                     answers.enter_context(_answering(module, returned))
                 logits = logits_of(run_model(captured.clone.root, inputs), choices)

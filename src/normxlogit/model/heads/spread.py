@@ -1,0 +1,90 @@
+"""How far the outputs of a head may differ by rounding."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+
+from normxlogit.errors import UnsupportedHeadError
+from normxlogit.model.numerics import wide
+
+# A head alone takes few roundings. What it may differ by: a share of the spread of its outputs, and
+# some units in the last place of their size.
+_HEAD_RELATIVE = {
+    torch.float64: 1e-8,
+    torch.float32: 1e-4,
+    torch.float16: 2e-3,
+    torch.bfloat16: 1e-2,
+}
+_UNITS = {torch.float64: 32, torch.float32: 32, torch.float16: 8, torch.bfloat16: 4}
+
+
+@dataclass(frozen=True)
+class Spread:
+    """How far a head's outputs lie apart over tokens, which is what a difference is held against.
+
+    Every output has its own: a label that is masked by -1e9, or a value in thousands, must not make
+    the differences of other outputs look small; nor must a constant that all tokens share, such as
+    the bias of a regression, those of its own.
+
+    Attributes:
+        width: the largest output over a row's tokens less the smallest, [rows, outputs].
+        size: the largest absolute output of a row's tokens, [rows, outputs].
+        dtypes: what was computed in.
+    """
+
+    width: Tensor
+    size: Tensor
+    dtypes: tuple[torch.dtype, ...]
+
+    @classmethod
+    def of(cls, outputs: Tensor, mask: Tensor, *dtypes: torch.dtype) -> "Spread":
+        """Measure outputs, [rows, sequence, outputs], where `mask` [rows, sequence] is true."""
+        values, hidden = wide(outputs), ~mask[..., None]
+        largest = values.masked_fill(hidden, -torch.inf).amax(1)
+        smallest = values.masked_fill(hidden, torch.inf).amin(1)
+        return cls(largest - smallest, torch.maximum(largest.abs(), smallest.abs()), dtypes)
+
+    def widened(self, outputs: Tensor) -> "Spread":
+        """The spread with the size of further outputs, [rows, outputs]."""
+        return replace(self, size=self.size.maximum(wide(outputs).abs().nan_to_num(0.0)))
+
+    @property
+    def allowed(self) -> Tensor:
+        """The largest difference that rounding may make, [rows, outputs]."""
+        relative = max(_HEAD_RELATIVE[dtype] for dtype in self.dtypes)
+        rounding = max(_UNITS[dtype] * torch.finfo(dtype).eps for dtype in self.dtypes)
+        return (relative * self.width + rounding * self.size).clamp_min(torch.finfo().tiny)
+
+    def excess(self, actual: Tensor, expected: Tensor) -> Tensor:
+        """The largest difference over the outputs, as a multiple of what rounding may make.
+
+        Takes [rows, ..., outputs] and returns [rows, ...]: at most 1 if the two agree, infinite
+        where `actual` is not a number.
+        """
+        between = (1,) * (actual.dim() - 2)
+        allowed = self.allowed.reshape(len(self.allowed), *between, -1)
+        ratios = (wide(actual) - wide(expected)).abs() / allowed
+        return ratios.amax(-1).nan_to_num(nan=torch.inf)
+
+
+T = TypeVar("T")
+
+
+def checked(check: Callable[[Spread], T], spread: Spread, probe: Callable[[], Tensor]) -> T:
+    """Check outputs; if they are refused, again with the rounding of what may cancel in them.
+
+    An output near zero, where large numbers cancel, has the rounding of these. The same numbers in
+    another order do not cancel, and show how large they are.
+
+    Args:
+        check: raises `UnsupportedHeadError` for outputs that differ by more than a spread allows.
+        spread: of the outputs.
+        probe: gives the outputs of states whose numbers are in another order, [rows, outputs].
+    """
+    try:
+        return check(spread)
+    except UnsupportedHeadError:
+        return check(spread.widened(probe()))
