@@ -69,9 +69,11 @@ class LRPReruns(Reruns):
         if dtype not in (torch.bfloat16, torch.float16):
             super().check(values, rows)
             return
-        both = self._beside_expected(values, rows)
-        if both is not None and not agree(*(side.to(dtype) for side in both)):
-            now, before = (side[:3].tolist() for side in both)
+        if self._expected is None:
+            return
+        expected = self._expected[rows].to(values.device)
+        if not self.agree(values, expected, rows, dtype):
+            now, before = (side.flatten()[:3].tolist() for side in (values, expected))
             raise UnsupportedHeadError(
                 f"{type(self._model).__name__} gave {now} with eager attention where it gave "
                 f"{before} before, in {dtype}. Load it with dtype=float32. {INSTEAD_OF_LRP}"

@@ -8,7 +8,6 @@ from torch import Tensor
 from normxlogit.errors import InputError, OptionError, UnsupportedHeadError
 from normxlogit.methods.context import MethodContext
 from normxlogit.methods.registry import register
-from normxlogit.model.numerics import agree
 from normxlogit.model.reruns import Reruns
 from normxlogit.text.token_lookup import NO_TEXT
 
@@ -91,7 +90,7 @@ def _check_mask(reruns: Reruns, units: Tensor) -> None:
     if len(rows) == 0:
         return
     values = reruns.values(rows, mask=reruns.mask[rows] & ~others[rows])
-    if agree(values, reruns.original[rows]):
+    if reruns.agree(values, reruns.original[rows], rows):
         raise UnsupportedHeadError(
             "hiding tokens by the attention mask changes nothing in this model's output, so it "
             "does not heed it. Give a token as replacement."

@@ -12,6 +12,7 @@ from transformers import PreTrainedModel
 from normxlogit.errors import (
     InputError,
     ModelError,
+    NormXLogitError,
     OptionError,
     UnsupportedHeadError,
 )
@@ -20,6 +21,7 @@ from normxlogit.model.causality import hides_what_follows, is_causal
 from normxlogit.model.heads.language import VocabularyHead
 from normxlogit.model.heads.per_token import TokenHead
 from normxlogit.model.heads.pooled import PooledHead
+from normxlogit.model.heads.spread import check_resolution, extremes
 from normxlogit.model.positions import best_spans, find_positions, read_positions
 from normxlogit.model.readouts import Objective, Outputs, Readout, logit
 from normxlogit.model.reruns import Reruns
@@ -172,7 +174,10 @@ class ForwardPass:
         """The head, replayed and checked."""
         captured = self.captured
         if captured.logits.dim() == 2:
-            return PooledHead(captured, self._head_mask)
+            head = PooledHead(captured, self._head_mask)
+            if self.problem is Problem.REGRESSION:
+                check_resolution(head.logits, self._head_mask, self._name)
+            return head
         if self.problem is Problem.TOKEN:
             assert self.read is not None
             return VocabularyHead(captured, self._head_mask, self.read)
@@ -314,8 +319,32 @@ class ForwardPass:
         else:
             expected = objective(captured.logits, rows, gathered=gathered)
         return kind(
-            self._model, self._inputs, self.ids, self.mask, self._parts, objective, expected
+            self._model,
+            self._inputs,
+            self.ids,
+            self.mask,
+            self._parts,
+            objective,
+            expected,
+            lambda: self._width(targets, foils, readout),
         )
+
+    @torch.inference_mode()
+    def _width(self, targets: TargetIds, foils: Tensor | None, readout: Outputs) -> Tensor | None:
+        """The range of a readout of HoT over each row's tokens, float32 [rows, targets].
+
+        None in multiple choice, and if the head cannot be put on tokens.
+        """
+        if self.problem is Problem.CHOICE:
+            return None
+        try:
+            values = self.values(targets.ids, Readout(readout))[:, :, -1]  # [rows, targets, tokens]
+            if foils is not None:
+                values = values - self.values(foils, Readout(readout))[:, :, -1]
+        except NormXLogitError:
+            return None
+        smallest, largest = extremes(values, self.mask[:, None], -1)
+        return largest - smallest
 
     def _readout_at_targets(
         self, targets: TargetIds, foils: Tensor | None, readout: Outputs

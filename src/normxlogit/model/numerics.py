@@ -11,6 +11,9 @@ from transformers.utils.generic import ModelOutput
 # format's epsilon (1e-7 in float32, 8e-3 in bfloat16).
 _RELATIVE = {torch.float64: 1e-8, torch.float32: 1e-4, torch.float16: 1e-2, torch.bfloat16: 5e-2}
 
+# In units in the last place.
+_UNITS = {torch.float64: 32, torch.float32: 32, torch.float16: 8, torch.bfloat16: 4}
+
 _MANY = 64
 """Among this many values or more, the largest counts for at most this many times the median."""
 
@@ -25,6 +28,11 @@ def to_numpy(values: Tensor) -> NDArray[Any]:
 def tolerance(*dtypes: torch.dtype) -> float:
     """Return the relative difference that rounding may make in the coarsest of these dtypes."""
     return max(_RELATIVE[dtype] for dtype in dtypes)
+
+
+def rounding(*dtypes: torch.dtype) -> float:
+    """Return the relative difference that some roundings of one number make, in the coarsest."""
+    return max(_UNITS[dtype] * torch.finfo(dtype).eps for dtype in dtypes)
 
 
 def magnitude(values: Tensor) -> Tensor:

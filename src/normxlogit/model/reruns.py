@@ -7,7 +7,7 @@ and gradients stay off the user's own.
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any
 
 import torch
@@ -17,7 +17,7 @@ from transformers.utils.generic import ModelOutput
 
 from normxlogit.errors import ModelError, NormXLogitError, OptionError, UnsupportedHeadError
 from normxlogit.model.clone import Anatomy, ModelClone
-from normxlogit.model.numerics import agree, magnitude, tolerance
+from normxlogit.model.numerics import magnitude, rounding, tolerance
 from normxlogit.model.outputs import logits_of, run_model
 from normxlogit.model.positions import Part
 from normxlogit.model.readouts import Objective
@@ -54,6 +54,7 @@ class Reruns:
         parts: Sequence[Part],
         objective: Objective,
         expected: Tensor | None,
+        width: Callable[[], Tensor | None] = lambda: None,
     ) -> None:
         """Prepare to run a model.
 
@@ -66,6 +67,8 @@ class Reruns:
             objective: the number that is explained.
             expected: its values for the unchanged rows, [rows, targets], if they are known: what
                 the passes are checked against.
+            width: gives the range of the objective over a row's tokens, [rows, targets], if it is
+                known: what differences are held against.
         """
         self._model, self._parts, self.objective = model, parts, objective
         self.ids, self.mask = ids.flatten(0, -2), mask.flatten(0, -2)
@@ -78,7 +81,7 @@ class Reruns:
         }
         self._rows = len(self.ids)
         self.targets = objective.ids.shape[1]
-        self._expected = expected
+        self._expected, self._width = expected, cache(width)
 
     @property
     def all_rows(self) -> Tensor:
@@ -288,8 +291,7 @@ class Reruns:
         gathered = vocabulary is not None and positions is not None and vocabulary.called
         values = replace(objective, positions=positions, span=span)(logits, rows, gathered=gathered)
         expected = self.original[row] if self._expected is None else self._expected[row]
-        within = tolerance(logits.dtype) * magnitude(logits.float())
-        if not ((values[0] - expected).abs() <= within)[objective.ids[row] >= 0].all():
+        if not self.agree(values, expected[None], rows, logits.dtype):
             raise UnsupportedHeadError(
                 f"{name} says {values[0, :3].tolist()} of row {row} without padding"
                 f"{' or with another attention function' if not flags else ''}, and said "
@@ -357,21 +359,38 @@ class Reruns:
             values: the objective's values for these rows, [rows, targets].
             rows: int64 [rows].
         """
-        both = self._beside_expected(values, rows)
-        if both is not None and not agree(*both):
-            now, before = (values[:3].tolist() for values in both)
+        if self._expected is None:
+            return
+        expected = self._expected[rows].to(values.device)
+        if not self.agree(values, expected, rows):
+            now, before = (side.flatten()[:3].tolist() for side in (values, expected))
             raise UnsupportedHeadError(
                 f"{type(self._model).__name__} gave {now} where it gave {before} before, for the "
                 "same inputs, so what other inputs change cannot be told. method='normxlogit' "
                 "needs one pass only."
             )
 
-    def _beside_expected(self, values: Tensor, rows: Tensor) -> tuple[Tensor, Tensor] | None:
-        """The values of rows and the expected ones, both [those with a target]."""
-        if self._expected is None:
-            return None
-        taken = self.objective.ids[rows] >= 0
-        return values[taken], self._expected[rows].to(values.device)[taken]
+    def agree(
+        self,
+        values: Tensor,
+        expected: Tensor,
+        rows: Tensor,
+        dtype: torch.dtype = torch.float32,
+    ) -> bool:
+        """Whether values of the objective are equal up to rounding.
+
+        Args:
+            values, expected: [variants, targets].
+            rows: the row that each is a variant of, int64 [variants].
+            dtype: the one whose rounding counts.
+        """
+        width = self._width()
+        if width is None:
+            within = tolerance(dtype) * magnitude(expected)
+        else:
+            width = width[rows.to(width.device)].to(values.device)
+            within = tolerance(dtype) * width + rounding(dtype) * expected.abs()
+        return bool(((values - expected).abs() <= within)[self.objective.ids[rows] >= 0].all())
 
     def _gradient(self, value: Tensor, leaves: Sequence[Tensor]) -> Tensor:
         """[rows, sequence, width] in float32."""

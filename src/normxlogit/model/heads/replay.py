@@ -73,11 +73,9 @@ class Replay:
         """
         raw = self._captured.states.raw
         hidden = vectors[:, None] if raw.dim() == 3 else vectors[:, :, None, None]
-        inputs = self._one_token_inputs(len(vectors))
+        inputs = self._stand_ins(len(vectors), 1)
         if features:
-            inputs |= {
-                key: self._of_rows(self._captured.inputs[key], rows) for key in self.features
-            }
+            inputs |= self._features_of(rows)
         outputs = self._run(hidden, inputs, position=0)
         if outputs.dim() == 3 and outputs.shape[1] == 1:
             outputs = outputs[:, 0]
@@ -97,7 +95,8 @@ class Replay:
                 hidden = part[:, None].expand(-1, raw.shape[1], -1)
             else:
                 hidden = part[:, :, None, None].expand(-1, -1, *raw.shape[2:])
-            inputs = self._inputs_of(owners)
+            inputs = self._stand_ins(len(part), raw.shape[1])
+            inputs |= self._features_of(owners)
             outputs.append(self._run(hidden, inputs))
         return torch.cat(outputs)
 
@@ -210,8 +209,12 @@ class Replay:
             ) from error
         return logits
 
-    def _one_token_inputs(self, rows: int) -> dict[str, Any]:
-        """Inputs for rows of one token.
+    def _features_of(self, rows: Tensor) -> dict[str, Any]:
+        inputs = self._captured.inputs
+        return {key: self._of_rows(inputs[key], rows) for key in self.features}
+
+    def _stand_ins(self, rows: int, length: int) -> dict[str, Any]:
+        """Inputs for rows of other tokens than the model's own, of any text.
 
         Heads look at ids although they do not embed them: for eos (BART) and padding (Llama).
         """
@@ -220,7 +223,7 @@ class Replay:
         eos = getattr(config, "eos_token_id", None)
         eos = eos[0] if isinstance(eos, list) else eos
         device = captured.states.raw.device
-        shape = (rows, 1) if captured.choices is None else (rows, 1, 1)
+        shape = (rows, length) if captured.choices is None else (rows, 1, length)
         ids = torch.full(shape, eos or 0, device=device)
         inputs: dict[str, Any] = {}
         for key, value in captured.inputs.items():

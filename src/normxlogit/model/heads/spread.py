@@ -7,18 +7,19 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from normxlogit.errors import UnsupportedHeadError
-from normxlogit.model.numerics import wide
+from normxlogit.errors import ModelError, UnsupportedHeadError
+from normxlogit.model.numerics import rounding, wide
 
-# A head alone takes few roundings. What it may differ by: a share of the spread of its outputs, and
-# some units in the last place of their size.
+# A head alone takes fewer roundings than a whole model.
 _HEAD_RELATIVE = {
     torch.float64: 1e-8,
     torch.float32: 1e-4,
     torch.float16: 2e-3,
     torch.bfloat16: 1e-2,
 }
-_UNITS = {torch.float64: 32, torch.float32: 32, torch.float16: 8, torch.bfloat16: 4}
+
+_STEPS = 8
+"""How many steps of rounding the values of a regression's tokens must be apart."""
 
 
 @dataclass(frozen=True)
@@ -42,9 +43,7 @@ class Spread:
     @classmethod
     def of(cls, outputs: Tensor, mask: Tensor, *dtypes: torch.dtype) -> "Spread":
         """Measure outputs, [rows, sequence, outputs], where `mask` [rows, sequence] is true."""
-        values, hidden = wide(outputs), ~mask[..., None]
-        largest = values.masked_fill(hidden, -torch.inf).amax(1)
-        smallest = values.masked_fill(hidden, torch.inf).amin(1)
+        smallest, largest = extremes(wide(outputs), mask[..., None], 1)
         return cls(largest - smallest, torch.maximum(largest.abs(), smallest.abs()), dtypes)
 
     def widened(self, outputs: Tensor) -> "Spread":
@@ -55,8 +54,9 @@ class Spread:
     def allowed(self) -> Tensor:
         """The largest difference that rounding may make, [rows, outputs]."""
         relative = max(_HEAD_RELATIVE[dtype] for dtype in self.dtypes)
-        rounding = max(_UNITS[dtype] * torch.finfo(dtype).eps for dtype in self.dtypes)
-        return (relative * self.width + rounding * self.size).clamp_min(torch.finfo().tiny)
+        return (relative * self.width + rounding(*self.dtypes) * self.size).clamp_min(
+            torch.finfo().tiny
+        )
 
     def excess(self, actual: Tensor, expected: Tensor) -> Tensor:
         """The largest difference over the outputs, as a multiple of what rounding may make.
@@ -68,6 +68,35 @@ class Spread:
         allowed = self.allowed.reshape(len(self.allowed), *between, -1)
         ratios = (wide(actual) - wide(expected)).abs() / allowed
         return ratios.amax(-1).nan_to_num(nan=torch.inf)
+
+
+def extremes(values: Tensor, mask: Tensor, dim: int) -> tuple[Tensor, Tensor]:
+    """The smallest and the largest value along a dimension, where `mask` is true."""
+    smallest = values.masked_fill(~mask, torch.inf).amin(dim)
+    return smallest, values.masked_fill(~mask, -torch.inf).amax(dim)
+
+
+def check_resolution(values: Tensor, mask: Tensor, name: str) -> None:
+    """Raise `ModelError` if rounding hides how far apart a regression's values of tokens are.
+
+    Its scores are made of the distances between them.
+
+    Args:
+        values: HoT, [rows, sequence, outputs].
+        mask: where tokens are, bool [rows, sequence].
+        name: the model's class.
+    """
+    smallest, largest = extremes(wide(values), mask[..., None], 1)  # [rows, outputs]
+    width, size = largest - smallest, largest.abs().maximum(smallest.abs())
+    hidden = (width < _STEPS * torch.finfo(values.dtype).eps * size) & (mask.sum(1) > 1)[:, None]
+    if hidden.any():
+        dtype = str(values.dtype).removeprefix("torch.")
+        wider = "float64" if values.dtype == torch.float32 else "float32"
+        raise ModelError(
+            f"the values of {name} for tokens are too close to be told apart in {dtype}: "
+            f"{float(width[hidden][0]):.1e} apart, of {float(size[hidden][0]):.4g}. Load it with "
+            f"dtype={wider}."
+        )
 
 
 T = TypeVar("T")
