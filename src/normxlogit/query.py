@@ -13,6 +13,7 @@ from normxlogit.methods import Method, find_method
 from normxlogit.methods.context import MethodContext
 from normxlogit.model.clone import unwrap
 from normxlogit.model.forward import ForwardPass, Layer
+from normxlogit.model.inference import inference
 from normxlogit.model.readouts import find_readout
 from normxlogit.model.targets import (
     Problem,
@@ -317,7 +318,7 @@ def attribute(
     Args:
         model: a transformers model with a head for classification, tags, answers, choices or
             language modelling, as it is or wrapped by PEFT or torch.compile. It is not changed;
-            dropout does not act, whatever mode it is in.
+            dropout does not act, whatever mode it is in, nor does `torch.autocast`.
         inputs: what its forward takes: `input_ids` [batch, sequence] and, if rows are padded,
             `attention_mask`, ...; of multiple choice [batch, choices, sequence]; `pixel_values`,
             `input_values`, ...; tensors are moved to the model's device.
@@ -346,7 +347,7 @@ def attribute(
     if isinstance(position, int):
         rows = next((len(value) for value in inputs.values() if isinstance(value, Tensor)), 1)
         position = torch.full((rows,), position)
-    with torch.inference_mode():
+    with inference():
         forward = ForwardPass.run(unwrap(model), inputs, layer=layer, position=position)
         result = query.score(forward, query.targets(forward)).tensors()
     # Tensors made in inference mode could not be written to by the caller, so these are copies.

@@ -14,6 +14,7 @@ from normxlogit.generation.recording import Generated, Recording
 from normxlogit.generation.sequences import Continuation, generation_attribution
 from normxlogit.model.causality import hides_what_follows
 from normxlogit.model.forward import ForwardPass
+from normxlogit.model.inference import inference
 from normxlogit.model.numerics import agree, probability
 from normxlogit.model.targets import TargetIds
 from normxlogit.query import Query, ScoredBatch
@@ -97,7 +98,7 @@ class Generator:
         ends = recording.ends if beams is None else (beams >= 0).sum(1)
         per_prompt = len(output.sequences) // len(prompts)
         owners = [prompt for prompt in prompts for _ in range(per_prompt)]
-        with torch.inference_mode():
+        with inference():
             generated = recording.explained(output.sequences, beams, ends)
             scored = self._score(generated, owners, query)
         results: list[list[GenerationAttribution]] = [[] for _ in prompts]
@@ -117,7 +118,7 @@ class Generator:
         query: Query,
     ) -> GenerationAttribution:
         """Explain the last of the tokens `ids` that were generated so far after `before`."""
-        with torch.inference_mode():
+        with inference():
             sequences = torch.tensor([[*before, *ids]], device=recording.device)
             ends = torch.tensor([len(ids)], device=recording.device)
             generated = recording.explained(sequences, None, ends, since=len(ids) - 1)
@@ -222,7 +223,7 @@ class Generator:
             inputs |= {"decoder_input_ids": whole, "decoder_attention_mask": torch.ones_like(whole)}
         else:
             inputs = {"input_ids": whole, "attention_mask": torch.ones_like(whole)}
-        with torch.inference_mode():
+        with inference():
             self._check_hides_what_follows()
             forward = ForwardPass.run(self.model, inputs, layer=query.layer)
             device = forward.captured.states.raw.device

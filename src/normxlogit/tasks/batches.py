@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
-import torch
 from transformers import PreTrainedModel
 
 from normxlogit.errors import (
@@ -14,6 +13,7 @@ from normxlogit.errors import (
     NormXLogitError,
 )
 from normxlogit.methods import find_method
+from normxlogit.model.inference import inference
 from normxlogit.query import Query
 from normxlogit.results.text import Attribution
 from normxlogit.tasks import InputOptions
@@ -136,7 +136,7 @@ class Texts:
     ) -> list[Explained]:
         """Explain a batch; on an error one text at a time, without memory in smaller batches."""
 
-        @torch.inference_mode()
+        @inference()
         def together(some: Sequence[Encoded]) -> list[Attribution]:
             return self.together(some, side, query, batch_size)
 

@@ -5,11 +5,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import torch
 from transformers import PreTrainedModel
 
 from normxlogit.errors import InputError, OptionError
 from normxlogit.model.forward import ForwardPass
+from normxlogit.model.inference import inference
 from normxlogit.model.targets import TargetIds, target_id
 from normxlogit.query import Query
 from normxlogit.results.assemble import attribution, provenance_of, window_scores
@@ -74,7 +74,7 @@ class MultipleChoice:
             for key, item in items.items()
         }
 
-    @torch.inference_mode()
+    @inference()
     def _explained(self, item: Choices, query: Query) -> Attribution:
         windows, names = [pair.windows[0] for pair in item.pairs], item.names
         rows = self.encoder.batch(windows, "right")

@@ -16,6 +16,7 @@ from normxlogit.errors import (
     OptionError,
 )
 from normxlogit.model.forward import ForwardPass
+from normxlogit.model.inference import inference, without_autocast
 from normxlogit.query import Query
 from normxlogit.results.assemble import (
     prediction_of,
@@ -110,7 +111,8 @@ class MediaExplainer(ABC, Generic[Info, MediaResult]):
             InputError: the processor fails.
         """
         try:
-            features = self.processor(*args, return_tensors="pt", **options)
+            with without_autocast():
+                features = self.processor(*args, return_tensors="pt", **options)
         except Exception as error:  # processors fail in ways that raise errors of any kind
             raise InputError(
                 f"{type(self.processor).__name__} could not read this {self.medium}: {error}"
@@ -131,7 +133,7 @@ class MediaExplainer(ABC, Generic[Info, MediaResult]):
         inputs = self._moved(
             {name: torch.cat([item.inputs[name] for item in items]) for name in items[0].inputs}
         )
-        with torch.inference_mode():
+        with inference():
             forward = ForwardPass.run(self.model, inputs, layer=query.layer)
             scored = query.score(forward, query.targets(forward))
             scores = window_scores(scored)
