@@ -14,7 +14,7 @@ BLOCK, THRESHOLD = 4, 28
 
 
 def big_bird() -> Any:
-    sizes = {"block_size": BLOCK, "num_random_blocks": 1, "max_position_embeddings": 128}
+    sizes: Any = {"block_size": BLOCK, "num_random_blocks": 1, "max_position_embeddings": 128}
     return tiny_model("big_bird", attention_type="block_sparse", **sizes)
 
 

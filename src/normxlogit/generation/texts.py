@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from transformers import GenerationConfig, PreTrainedModel
 
-from normxlogit.data.option_values import as_integer, whole_number
+from normxlogit.data.option_checks import as_integer, whole_number
 from normxlogit.errors import InputError, NormXLogitError, OptionError, UnsupportedHeadError
 from normxlogit.generation.recording import Generated, Recording
 from normxlogit.generation.sequences import Continuation, generation_attribution

@@ -1,5 +1,6 @@
 """Texts in batches: which of them run together, and the memory budget."""
 
+import itertools
 import math
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -24,6 +25,9 @@ from normxlogit.text.encoder import Encoder
 
 Explained = Attribution | NormXLogitError
 Answer = TypeVar("Answer")
+
+MOST_TOGETHER = 1 << 20
+"""The most texts that may be asked for in one batch: more than any memory holds."""
 
 TOKENS = 128
 """How many tokens a batch may hold, padding included, for each text of `batch_size`: batches of
@@ -233,3 +237,24 @@ def by_length(
 def chunks(values: Sequence[Any], size: int) -> Iterator[Any]:
     """The values, so many at a time."""
     return (values[start : start + size] for start in range(0, len(values), size))
+
+
+def read_ahead(inputs: Iterable[Any], batch_size: int) -> Iterator[list[Any]]:
+    """Items in lists of sixteen batches; the first one of an iterator is a single batch.
+
+    Items that came before an error of the iterator are not lost.
+    """
+    items, size = iter(inputs), batch_size * (16 if isinstance(inputs, list) else 1)
+    while True:
+        # extend keeps what an iterator gave before it raised.
+        ahead: list[Any] = []
+        try:
+            ahead.extend(itertools.islice(items, size))
+        except Exception:
+            if ahead:
+                yield ahead
+            raise
+        if not ahead:
+            return
+        yield ahead
+        size = 16 * batch_size

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from transformers import BatchEncoding, PreTrainedModel, PreTrainedTokenizerBase
 
-from normxlogit.data.option_values import as_integer
+from normxlogit.data.option_checks import as_integer
 from normxlogit.errors import InputError, OptionError, TooLongError
 from normxlogit.text.chat import render_chat
 from normxlogit.text.decoding import token_spans

@@ -1,12 +1,12 @@
 """Checks of texts and tokenizers before anything is encoded."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from normxlogit.data.option_values import one_of
+from normxlogit.data.option_checks import one_of
 from normxlogit.errors import InputError, ModelError
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
@@ -18,6 +18,14 @@ LONG = ("error", "truncate", "window")
 def check_long(long: object) -> None:
     """Raise `OptionError` unless `long` is one of `LONG`."""
     one_of("long", long, LONG)
+
+
+def check_several(texts: object) -> None:
+    """Raise `InputError` for one text, and for what is no list or iterator of them."""
+    if isinstance(texts, (str, bytes)) or not isinstance(texts, Iterable):
+        raise InputError(
+            f"expected a list or an iterator of texts, got {type(texts).__name__}: {texts!r:.80}."
+        )
 
 
 def check_text(parts: Sequence[Any], is_split: bool) -> None:

@@ -63,7 +63,7 @@ class MediaExplainer(ABC, Generic[Info, MediaResult]):
     def __init__(self, model: PreTrainedModel, processor: Any, name: str) -> None:
         """Take a model, its processor, and the model's name for results."""
         self.model, self.processor, self.name = model, processor, name
-        self._parameters = inspect.signature(model.forward).parameters
+        self._parameters = frozenset(inspect.signature(model.forward).parameters)
         self._layouts: dict[Any, PatchLayout] = {}
 
     @abstractmethod
@@ -126,7 +126,7 @@ class MediaExplainer(ABC, Generic[Info, MediaResult]):
     def _refuse_text_options(self, input_options: InputOptions) -> None:
         for name, default in vars(InputOptions()).items():
             value = getattr(input_options, name)
-            if value is not default and (isinstance(value, Tensor) or value != default):
+            if type(value) is not type(default) or value != default:
                 raise OptionError(f"{name}={value!r} is for texts, not for {self.medium} input.")
 
     def _explain_batch(self, items: Sequence[Item[Info]], query: Query) -> list[MediaResult]:
