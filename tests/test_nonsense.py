@@ -16,7 +16,12 @@ import normxlogit as nxl
 from normxlogit import Explainer, NormXLogitError, evaluation
 from normxlogit.evaluation.benchmark.cases import RULES
 from normxlogit.methods import METHODS, find_method
-from tests.helpers.models import causal_lm, classifier_explainer, explainer_with_head
+from tests.helpers.models import (
+    causal_lm,
+    classifier_explainer,
+    explainer_with_head,
+    image_classifier,
+)
 from tests.helpers.texts import MASKED, PROMPT, TEXTS
 
 NONSENSE: dict[str, Callable[[], Any]] = {
@@ -69,6 +74,8 @@ def _offline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 CLASSIFIER, LANGUAGE = classifier_explainer(), causal_lm()
 MASK = explainer_with_head("bert", "masked-lm")
 TEXT, ANSWER = CLASSIFIER.explain(TEXTS[0]), LANGUAGE.generate(PROMPT, max_new_tokens=3)
+VIT, PIXELS = image_classifier()
+IMAGE = VIT.explain(PIXELS)
 INPUTS = {"input_ids": torch.tensor([[0, 5, 6, 7, 2]])}
 CALLS: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
     "Explainer": (Explainer, {"model": CLASSIFIER.model, "tokenizer": CLASSIFIER.tokenizer}),
@@ -102,6 +109,11 @@ CALLS: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
     "top": (TEXT.top, {}),
     "answer.span": (ANSWER.span, {"part": (0, 1)}),
     "answer.at": (ANSWER.at, {"number": 0}),
+    "explain an image": (VIT.explain, {"inputs": PIXELS}),
+    "image.top": (IMAGE.top, {}),
+    "image.cell": (IMAGE.cell, {"row": 0, "column": 0}),
+    "image.heatmap": (IMAGE.heatmap, {}),
+    "image.overlay": (IMAGE.overlay, {}),
     "find_method": (find_method, {"name": "norm"}),
 }
 

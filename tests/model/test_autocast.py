@@ -18,11 +18,11 @@ from tests.helpers.models import (
     causal_lm,
     classifier_explainer,
     explainer_with_head,
+    image_classifier,
     token_classifier,
 )
 from tests.helpers.paths import ROOT
 from tests.helpers.texts import CONTEXT, CONTINUATION, MASKED, PROMPT, QUESTION
-from tests.helpers.zoo import tiny_model
 
 hf: Any = transformers
 
@@ -53,11 +53,8 @@ def evaluated() -> list[Any]:
 
 
 def image() -> list[Any]:
-    model = tiny_model("vit", mapping="image-classification")
-    size = model.config.image_size
-    processor = hf.ViTImageProcessor(size={"height": size, "width": size})
-    pixels = np.random.default_rng(0).integers(0, 256, (40, 60, 3)).astype(np.uint8)
-    return explained(nxl.Explainer(model, processor).explain(pixels))
+    explainer, pixels = image_classifier()
+    return explained(explainer.explain(pixels))
 
 
 def audio() -> list[Any]:

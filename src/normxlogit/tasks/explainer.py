@@ -420,6 +420,7 @@ def _query_of(method: str, readout: str | None, options: dict[str, Any]) -> Quer
     )
 
 
-def _are_words(inputs: list[Any]) -> bool:
+def _are_words(inputs: Any) -> bool:
     """Whether a list is one text's words rather than several texts."""
-    return bool(inputs) and all(isinstance(word, str) for word in inputs)
+    is_list = isinstance(inputs, list) and bool(inputs)
+    return is_list and all(isinstance(word, str) for word in inputs)
