@@ -210,8 +210,8 @@ class Generator:
             OptionError: the configuration is of another kind.
         """
         requested = self._requested(options, name)
-        own = self.model.generation_config
-        return getattr(own, name, None) if requested is None else requested
+        default = getattr(self.model.generation_config, name, None)
+        return default if requested is None else requested
 
     def _requested(self, options: Mapping[str, Any], name: str) -> Any:
         config = options.get("generation_config")
