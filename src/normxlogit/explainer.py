@@ -101,6 +101,7 @@ class Explainer(ModelExplainer):
         from normxlogit.corpus.explain import Question
         from normxlogit.corpus.job import make_job
         from normxlogit.corpus.run import explain_each, find_workers, write_shards
+        from normxlogit.data.option_checks import flag
         from normxlogit.data.rows import Columns
 
         job = make_job(
@@ -129,7 +130,7 @@ class Explainer(ModelExplainer):
             job,
             subset=subset,
             split=split,
-            progress=progress,
+            progress=flag("progress", progress),
             workers=ray_workers,
         )
 
@@ -199,6 +200,7 @@ class Explainer(ModelExplainer):
             MissingExtraError: a package of the extra `evaluate` is not installed.
         """
         from normxlogit.data.location import local_folder
+        from normxlogit.data.option_checks import flag
         from normxlogit.data.rows import Columns
         from normxlogit.extras import require
 
@@ -234,5 +236,5 @@ class Explainer(ModelExplainer):
             output=None if output is None else local_folder(output),
             subset=subset,
             split=split,
-            progress=progress,
+            progress=flag("progress", progress),
         )

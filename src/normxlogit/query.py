@@ -1,24 +1,28 @@
 """What is asked of a model, and the scores that answer it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
+from normxlogit.data.option_checks import as_integer, real_number, whole_number
 from normxlogit.errors import InputError, OptionError
 from normxlogit.methods import Method, find_method
 from normxlogit.methods.context import MethodContext
 from normxlogit.model.clone import unwrap
 from normxlogit.model.forward import ForwardPass, Layer
+from normxlogit.model.inference import inference
 from normxlogit.model.readouts import find_readout
 from normxlogit.model.targets import (
     Problem,
     Target,
     TargetIds,
     Targets,
+    TokenIds,
     is_several,
     target_id,
     target_ids,
@@ -87,8 +91,11 @@ class TensorAttribution:
 class Query:
     """What is asked of a forward pass; the fields are arguments of `attribute`.
 
+    Arrays become lists, and numpy's numbers Python's.
+
     Raises:
-        OptionError: there is no such method, option of it, or layer.
+        OptionError: there is no such method, option of it, or layer; or the threshold is no
+            probability.
     """
 
     target: Targets = None
@@ -101,9 +108,15 @@ class Query:
 
     def __post_init__(self) -> None:
         find_method(self.method).check(self.options, self.layer)
-        is_number = isinstance(self.layer, int) and not isinstance(self.layer, bool)
-        if self.layer not in (None, "all") and not (is_number and int(self.layer) > 0):
-            raise OptionError(f"layer must be a number from 1, 'all' or None, got {self.layer!r}.")
+        plain = {
+            "target": _plain(self.target),
+            "contrast": _plain(self.contrast),
+            "layer": _layer(self.layer),
+            "options": {name: _plain(option) for name, option in self.options.items()},
+            "threshold": real_number("threshold", self.threshold, least=0, most=1),
+        }
+        for name, value in plain.items():
+            object.__setattr__(self, name, value)  # the way to set a field of a frozen class
 
     def targets(self, forward: ForwardPass, prediction: Tensor | None = None) -> TargetIds:
         """The outputs to explain, for each row of a forward pass.
@@ -112,6 +125,8 @@ class Query:
             forward: a forward pass.
             prediction: logits to predict by, [batch, outputs], in place of its own.
         """
+
+        _check_tokens(self.target, forward.labels)
 
         def ids(logits: Tensor) -> Tensor:
             return target_ids(self.target, logits, forward.labels, forward.problem, self.threshold)
@@ -183,6 +198,7 @@ class Query:
                 "contrast compares two outputs of the same tokens, and each choice has its own. "
                 "Explain both with target='all'."
             )
+        _check_tokens(self.contrast, forward.labels)
         if not isinstance(self.contrast, Tensor):
             # A contrast is one label: several, or "all", are refused here.
             target_id(self.contrast, forward.labels)
@@ -303,7 +319,7 @@ def attribute(
     *,
     target: Targets = None,
     contrast: Target | Tensor | None = None,
-    position: int | Tensor | None = None,
+    position: int | Sequence[int] | Tensor | None = None,
     method: str = "normxlogit",
     layer: Layer = None,
     readout: str | None = None,
@@ -317,7 +333,7 @@ def attribute(
     Args:
         model: a transformers model with a head for classification, tags, answers, choices or
             language modelling, as it is or wrapped by PEFT or torch.compile. It is not changed;
-            dropout does not act, whatever mode it is in.
+            dropout does not act, whatever mode it is in, nor does `torch.autocast`.
         inputs: what its forward takes: `input_ids` [batch, sequence] and, if rows are padded,
             `attention_mask`, ...; of multiple choice [batch, choices, sequence]; `pixel_values`,
             `input_values`, ...; tensors are moved to the model's device.
@@ -343,10 +359,13 @@ def attribute(
         ModelError: not a model that can be explained, or logits that are not finite.
     """
     query = Query(target, contrast, method, layer, readout, threshold, options)
-    if isinstance(position, int):
-        rows = next((len(value) for value in inputs.values() if isinstance(value, Tensor)), 1)
-        position = torch.full((rows,), position)
-    with torch.inference_mode():
+    if not isinstance(inputs, Mapping) or not all(isinstance(name, str) for name in inputs):
+        raise InputError(
+            "inputs must be the model's inputs by name, such as a tokenizer returns them; got "
+            f"{type(inputs).__name__}."
+        )
+    position = None if position is None else _positions(position, inputs)
+    with inference():
         forward = ForwardPass.run(unwrap(model), inputs, layer=layer, position=position)
         result = query.score(forward, query.targets(forward)).tensors()
     # Tensors made in inference mode could not be written to by the caller, so these are copies.
@@ -355,3 +374,53 @@ def attribute(
     }
     notes = {name: note.clone() for name, note in result.notes.items()}
     return replace(result, **copies, notes=notes)
+
+
+def _plain(value: Any) -> Any:
+    """Return a value without numpy's types: numbers and texts as Python's, arrays as lists."""
+    if isinstance(value, (np.ndarray, np.generic)):
+        return value.tolist()
+    if type(value) in (list, tuple):
+        return type(value)(map(_plain, value))
+    return value
+
+
+def _layer(layer: Any) -> Layer:
+    if layer is None or (isinstance(layer, str) and layer == "all"):
+        return layer  # type: ignore[return-value]
+    number = as_integer(layer)
+    if number is None or number < 1:
+        raise OptionError(f"layer must be a number from 1, 'all' or None, got {layer!r:.80}.")
+    return number
+
+
+def _check_tokens(outputs: Any, labels: Sequence[str]) -> None:
+    """Raise `OptionError` for an id that is not in a language model's vocabulary.
+
+    Of other labels the nearest names are shown; to compare with 100,000 takes a minute.
+    """
+    if outputs is None or not isinstance(labels, TokenIds):
+        return
+    several = outputs.flatten().tolist() if isinstance(outputs, Tensor) else outputs
+    for output in several if isinstance(several, (list, tuple)) else [several]:
+        if isinstance(output, str) and not output.isdecimal():
+            continue  # refused as a text, or "all"
+        number = int(output) if isinstance(output, str) else output
+        whole_number("a token's id", number, least=0, most=len(labels) - 1)
+
+
+def _positions(position: Any, inputs: Mapping[str, Any]) -> Tensor:
+    """Return positions as a tensor; a number holds for every row."""
+    if isinstance(position, Tensor) and position.dtype != torch.bool:
+        return position
+    number = as_integer(position)
+    if number is not None:
+        rows = next((len(value) for value in inputs.values() if isinstance(value, Tensor)), 1)
+        position = [number] * rows
+    array = np.asarray(position) if isinstance(position, (list, tuple, np.ndarray)) else None
+    if array is None or array.dtype.kind not in "iu":
+        raise InputError(
+            f"position must be a number, or integers [batch] or [batch, positions]; got "
+            f"{position!r:.80}."
+        )
+    return torch.from_numpy(array.astype(np.int64))

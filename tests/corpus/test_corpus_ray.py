@@ -161,10 +161,10 @@ def test_what_does_not_fit(
 ) -> None:
     source, out = write_lines(tmp_path / "reviews.txt", TEXTS), tmp_path / "out"
     cases: list[tuple[dict[str, Any], str]] = [
-        ({"engine": "spark"}, "'local' or 'ray', got 'spark'"),
+        ({"engine": "spark"}, "one of local, ray; got 'spark'"),
         ({"workers": 2}, "are for engine='ray'"),
         ({"gpus_per_worker": 0.5}, "are for engine='ray'"),
-        ({"engine": "ray", "workers": 0}, "a number from 1, got 0"),
+        ({"engine": "ray", "workers": 0}, "a whole number from 1, got 0"),
         ({"engine": "ray", "gpus_per_worker": -1}, "a number from 0, got -1"),
         ({"engine": "ray", "gpus_per_worker": 1}, "do not fit into 2 processors and 0 GPUs"),
     ]

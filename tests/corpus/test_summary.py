@@ -396,7 +396,7 @@ def test_what_is_no_run(tmp_path: Path) -> None:
             summary(folder)
     folder = run_of(tmp_path / "out", [record(0)])
     for options in ({"top": -1}, {"min_count": 0}, {"top": True}):
-        with pytest.raises(OptionError, match="must be a number from"):
+        with pytest.raises(OptionError, match="must be a whole number from"):
             summary(folder, **options)
     path = folder / shards.file_name(0)
     whole = path.read_bytes()

@@ -2,7 +2,9 @@
 
 from typing import Any
 
+import numpy as np
 import torch
+import transformers
 from tokenizers.processors import TemplateProcessing
 from torch import nn
 from transformers import BertConfig, PreTrainedModel, PreTrainedTokenizerBase
@@ -77,6 +79,16 @@ def classifier_explainer(
     """A random sequence classifier whose tokenizer has a mask token."""
     words = tokenizer(**{"mask_token": "<mask>", **options})
     return Explainer(classifier(words, model_type, num_labels), words)
+
+
+def image_classifier() -> tuple[Explainer, Any]:
+    """A random ViT, and an image that it reads, uint8 [height, width, 3]."""
+    model = tiny_model("vit", mapping="image-classification")
+    side = model.config.image_size
+    processors: Any = transformers
+    processor = processors.ViTImageProcessor(size={"height": side, "width": side})
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 60, 3)).astype(np.uint8)
+    return Explainer(model, processor), pixels
 
 
 class BagEmbeddings(PreTrainedModel):  # type: ignore[no-untyped-call]

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 import normxlogit as nxl
-from normxlogit.methods import METHODS, MethodContext, MethodScores, register
+from normxlogit.errors import OptionError
+from normxlogit.methods import METHODS, MethodContext, MethodScores, find_method, register
 from tests.helpers.zoo.models import tiny_model
 
 IDS = torch.tensor([[5, 6, 7, 8]])
@@ -70,3 +71,29 @@ def test_scores_come_with_what_they_mean(registered: Callable[..., None]) -> Non
     torch.testing.assert_close(result.scores, torch.ones(1, 2, 4))
     with pytest.raises(nxl.OptionError, match="whatever the target is"):
         explain(target=0, contrast=1)
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("ig", "integrated_gradients"),
+        ("GxI", "gradient_x_input"),
+        ("vz", "value_zeroing"),
+        ("lrp", "late_lrp"),
+        ("rollout", "attention_rollout"),
+        ("Integrated Gradients", "integrated_gradients"),
+        ("integratedgradients", "integrated_gradients"),
+        ("normxlogits", "normxlogit"),
+        ("oclusion", "occlusion"),
+    ],
+)
+def test_a_method_is_suggested_by_initials_a_part_or_a_near_name(name: str, meant: str) -> None:
+    says = rf"there is no method '{name}'\. Did you mean {meant}\b.*\? The methods: "
+    with pytest.raises(OptionError, match=says):
+        find_method(name)
+
+
+@pytest.mark.parametrize("name", ["shap", "", "_", "  "])
+def test_nothing_is_suggested_for_what_is_like_none(name: str) -> None:
+    with pytest.raises(OptionError, match=rf"there is no method '{name}'\. The methods: "):
+        find_method(name)

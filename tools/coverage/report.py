@@ -56,6 +56,12 @@ def page(tables: Tables, command: str) -> str:
             "says that the first block reads other positions than the head, or several vectors for "
             'each, so that `method="normxlogit"` is refused, and `method="logat"`, which needs '
             "no norm, was compared.",
+            "",
+            "The texts are short. BigBird attends to blocks in those of more than "
+            "`(5 + 2 * num_random_blocks) * block_size` tokens (704 in its published models), and "
+            "pads them to whole blocks: if the length is a multiple of `block_size` they are "
+            'explained like short ones, else by `method="logat"` only '
+            "(`pytest tests/model/test_block_sparse.py`).",
             *(line for title, rows in tables.items() for line in _section(title, rows)),
             "",
         ]

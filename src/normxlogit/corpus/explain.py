@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from normxlogit.corpus.threads import worker_threads
+from normxlogit.data.option_checks import whole_number
 from normxlogit.data.rows import Bad, Kind, Row
 from normxlogit.errors import (
     InputError,
@@ -22,8 +23,9 @@ from normxlogit.model.targets import Target
 from normxlogit.query import Query
 from normxlogit.results.text import Attribution
 from normxlogit.tasks import InputOptions, Task, TaskExplainer
-from normxlogit.tasks.batches import chunks
+from normxlogit.tasks.batches import MOST_TOGETHER, chunks
 from normxlogit.tasks.explainer import ModelExplainer
+from normxlogit.text.validation import check_long
 
 AHEAD = 32
 """How many batches make a window. Its rows are sorted by length, so that similar ones share a
@@ -49,8 +51,11 @@ class Question(Query):
 
     def __post_init__(self) -> None:
         # "all" layers are fine elsewhere, but the columns of a shard hold those of one.
-        if not (self.layer is None or type(self.layer) is int):
-            raise OptionError(f"layer must be a number from 1 or None, got {self.layer!r}.")
+        if self.layer is not None:
+            whole_number("layer", self.layer)
+        size = whole_number("batch_size", self.batch_size, most=MOST_TOGETHER)
+        object.__setattr__(self, "batch_size", size)
+        check_long(self.long)
         super().__post_init__()
 
     def arguments(self) -> dict[str, Any]:

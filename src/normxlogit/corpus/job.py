@@ -7,6 +7,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from normxlogit.corpus.explain import Explained, Question
+from normxlogit.data.option_checks import flag
 from normxlogit.data.rows import Columns, Row
 from normxlogit.data.source import Source
 from normxlogit.errors import InputError, OptionError
@@ -68,14 +69,20 @@ class Job:
 def make_job(
     columns: Columns, question: Question, *, hashed: bool, float16: bool, strict: bool
 ) -> Job:
-    """Return the job, with the column that a target "column:NAME" names among its columns."""
+    """Return the job, with the column that a target "column:NAME" names among its columns.
+
+    Raises:
+        OptionError: a flag is neither True nor False, or the target names a column among others.
+    """
     target = question.target
     if isinstance(target, str) and target.startswith(_FROM_COLUMN):
         columns = replace(columns, target=target.removeprefix(_FROM_COLUMN))
         question = replace(question, target=None)
     elif isinstance(target, (list, tuple)) and any(str(t).startswith(_FROM_COLUMN) for t in target):
         raise OptionError("a column of targets stands alone: it cannot be one of several targets.")
-    return Job(columns, question, hashed, float16, strict)
+    return Job(
+        columns, question, flag("hash", hashed), flag("float16", float16), flag("strict", strict)
+    )
 
 
 def missing_rows(source: Source, job: Job, missing: "MissingShards", size: int) -> Iterator[Row]:

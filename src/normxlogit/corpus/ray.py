@@ -57,14 +57,9 @@ class RayWorkers:
 
         Raises:
             MissingExtraError: Ray is not installed.
-            OptionError: there cannot be as many workers, or such shares of a GPU.
             ModelError: the model cannot be sent.
         """
         require("ray.data", "ray")
-        if not (self.count is None or (type(self.count) is int and self.count > 0)):
-            raise OptionError(f"workers must be a number from 1, got {self.count!r}.")
-        if type(self.gpus) not in (int, float) or not 0 <= self.gpus < float("inf"):
-            raise OptionError(f"gpus_per_worker must be a number from 0, got {self.gpus!r}.")
         model = explainer.model
         if model.device.type != "cpu":
             raise ModelError(

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from normxlogit.corpus.findings import ClassWords, Difference, Findings, Label, Values, Word
 from normxlogit.data.location import Location, locate
-from normxlogit.errors import InputError, OptionError
+from normxlogit.data.option_checks import whole_number
+from normxlogit.errors import InputError
 from normxlogit.extras import require
 
 if TYPE_CHECKING:
@@ -34,8 +35,8 @@ def summary(folder: str | Path, *, top: int = 20, min_count: int | None = None) 
         MissingExtraError: pyarrow is not installed.
     """
     for name, number, least in (("top", top, 0), ("min_count", min_count, 1)):
-        if number is not None and (type(number) is not int or number < least):
-            raise OptionError(f"{name} must be a number from {least}, got {number!r}.")
+        if number is not None:
+            whole_number(name, number, least=least)
     require("pyarrow")
     from normxlogit.corpus.progress import MANIFEST, read_manifest, read_run
     from normxlogit.corpus.tally import Tally, read_batches, value_range

@@ -169,9 +169,10 @@ def locate(path: str | Path) -> Location:
     """Return the place that a path or URI names.
 
     Raises:
-        InputError: it is a URI that pyarrow does not know or cannot follow.
+        InputError: it is a URI that pyarrow does not know or cannot follow, or no path at all.
         MissingExtraError: it is a URI, and pyarrow is not installed.
     """
+    _check_path(path)
     if isinstance(path, Path) or not _URI.match(path):
         return Path(path)
     try:
@@ -186,14 +187,26 @@ def local_folder(path: str | Path) -> Path:
     """Return the folder on this machine that an evaluation is written to.
 
     Raises:
-        InputError: it is a URI.
+        InputError: it is a URI, or no path at all.
     """
+    _check_path(path)
     if not isinstance(path, Path) and _URI.match(path):
         raise InputError(
             f"cannot write {redacted(path)}: an evaluation is written to a folder on this machine. "
             "Give one, and copy it from there."
         )
     return Path(path)
+
+
+def _check_path(path: object) -> None:
+    """Raise `InputError` unless a file could have this path."""
+    try:
+        if isinstance(path, (str, Path)):
+            os.fsencode(path)
+            return
+    except UnicodeEncodeError:
+        pass
+    raise InputError(f"expected a path or a URI, got {type(path).__name__}: {path!r:.80}.")
 
 
 def address(place: Location) -> Path | str:

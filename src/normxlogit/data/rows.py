@@ -5,7 +5,13 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
-from normxlogit.errors import InputError, ModelError, TooLongError, UnsupportedHeadError
+from normxlogit.errors import (
+    InputError,
+    ModelError,
+    OptionError,
+    TooLongError,
+    UnsupportedHeadError,
+)
 
 
 class Kind(str, Enum):
@@ -69,6 +75,9 @@ class Columns:
         id: the user's names for the rows.
         label: the user's labels, which are written beside the predictions.
         target: each row's label to explain.
+
+    Raises:
+        OptionError: one of them is no text.
     """
 
     text: str = "text"
@@ -76,6 +85,11 @@ class Columns:
     id: str | None = None
     label: str | None = None
     target: str | None = None
+
+    def __post_init__(self) -> None:
+        for use, name in vars(self).items():
+            if not isinstance(name, str) and (name is not None or use == "text"):
+                raise OptionError(f"{use} must be the name of a column, got {name!r:.80}.")
 
     @property
     def names(self) -> list[str]:

@@ -2,9 +2,10 @@
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
+from normxlogit.data.option_checks import as_integer
 from normxlogit.data.option_values import parse_option
 from normxlogit.errors import OptionError
 from normxlogit.methods import find_method
@@ -57,14 +58,13 @@ def parse_method_specs(methods: Sequence[str | Mapping[str, Any]]) -> list[Metho
     duplicate = next((name for name in names if names.count(name) > 1), None)
     if duplicate is not None:
         raise OptionError(f"method {duplicate!r} is given twice. Give one of them another name.")
-    for spec in specs:
-        _check(spec)
-    return specs
+    return [_checked(spec) for spec in specs]
 
 
-def _check(spec: MethodSpec) -> None:
+def _checked(spec: MethodSpec) -> MethodSpec:
     find_method(spec.method).check(spec.options, spec.layer)
-    if not (spec.layer is None or type(spec.layer) is int):
+    layer = as_integer(spec.layer)
+    if layer is None and spec.layer is not None:
         raise OptionError(
             f"{spec.name!r}: layer must be one number, got {spec.layer!r}. Give a method for each."
         )
@@ -77,6 +77,7 @@ def _check(spec: MethodSpec) -> None:
             f"{spec.name!r} is another name for {spec.method!r}: random, which the others are "
             "compared with, goes by that name, and no other method does."
         )
+    return replace(spec, layer=layer)
 
 
 def _from_text(text: str) -> MethodSpec:

@@ -1,10 +1,12 @@
 """The plan of an evaluation: its options, checked."""
 
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import NoneType
 from typing import Any
 
+from normxlogit.data.option_checks import one_of, shares, whole_number
 from normxlogit.errors import OptionError
 from normxlogit.evaluation.method_specs import MethodSpec, parse_method_specs
 from normxlogit.evaluation.perturb.presets import RATIOS, Corrected, Paper, Preset
@@ -90,31 +92,27 @@ def plan_of(
     """
     if unknown:
         raise OptionError(f"evaluate has no option {next(iter(unknown))!r}.")
-    if preset not in ("corrected", "paper"):
-        raise OptionError(f"preset must be 'corrected' or 'paper', got {preset!r}.")
+    one_of("preset", preset, ("corrected", "paper"))
     if preset == "paper" and (unit is not None or draws is not None):
         raise OptionError(
             "preset 'paper' ranks tokens and draws one random order. Leave out unit and draws."
         )
-    if unit is not None and unit not in UNITS:
-        raise OptionError(f"unit must be one of {', '.join(UNITS)}; got {unit!r}.")
+    if unit is not None:
+        one_of("unit", unit, UNITS)
     check_long(long)
     if long == "window":
         raise OptionError(
             "long must be 'error' or 'truncate' here: a text in several windows has no single "
             "output to hide words from."
         )
-    check_number("draws", draws, optional=True)
-    check_number("limit", limit, optional=True)
-    check_number("max_length", max_length, optional=True)
-    check_number("seed", seed, least=0)
+    draws = None if draws is None else whole_number("draws", draws)
+    limit = None if limit is None else whole_number("limit", limit, most=sys.maxsize)
+    max_length = None if max_length is None else whole_number("max_length", max_length)
+    seed = whole_number("seed", seed, least=0)
     if not isinstance(operator, (str, NoneType)):
         raise OptionError(f"operator must be a name or the text of a token, got {operator!r}.")
-    shares = tuple(ratios) if isinstance(ratios, Sequence) else ()
-    if not shares or not all(_is_share(share) for share in shares):
-        raise OptionError(f"ratios must be a list of shares from 0 to 1, got {ratios!r}.")
     is_list = isinstance(metrics, Sequence) and not isinstance(metrics, str)
-    if not is_list or not all(name in FURTHER for name in metrics):
+    if not is_list or not all(isinstance(m, str) and m in FURTHER for m in metrics):
         raise OptionError(
             f"metrics must be a list of any of {', '.join(FURTHER)}, which come beside "
             f"comprehensiveness and sufficiency; got {metrics!r}."
@@ -130,24 +128,10 @@ def plan_of(
         preset=Paper() if preset == "paper" else Corrected(unit, 20 if draws is None else draws),
         unit=unit,
         operator=operator,
-        ratios=shares,
+        ratios=shares("ratios", ratios),
         further=tuple(name for name in FURTHER if name in metrics),
         seed=seed,
         long=long,
         max_length=max_length,
         limit=limit,
     )
-
-
-def check_number(name: str, number: object, *, least: int = 1, optional: bool = False) -> None:
-    """Raise `OptionError` unless an option is a whole number of at least `least`.
-
-    If it is `optional`, it may also be None.
-    """
-    is_left_out = optional and number is None
-    if not is_left_out and (type(number) is not int or number < least):
-        raise OptionError(f"{name} must be a whole number from {least}, got {number!r}.")
-
-
-def _is_share(ratio: object) -> bool:
-    return isinstance(ratio, (int, float)) and not isinstance(ratio, bool) and 0 <= ratio <= 1

@@ -22,6 +22,7 @@ from normxlogit.generation.steps import SequenceEnds, Step
 from normxlogit.model.capture import Capture, read_trace
 from normxlogit.model.clone import Anatomy, ModelClone
 from normxlogit.model.forward import SINK, ForwardPass
+from normxlogit.model.inference import inference
 from normxlogit.model.numerics import first_tensor, magnitude, norms_of, probability, tolerance
 from normxlogit.model.targets import TargetIds
 from normxlogit.model.trace import ForwardTrace
@@ -88,7 +89,7 @@ class Recording:
         """The device of the states."""
         return self._steps[0].hidden.device
 
-    @torch.inference_mode()
+    @inference()
     def generate(self, **options: Any) -> Any:
         """Call the model's `generate` with its options, and record its forward passes.
 

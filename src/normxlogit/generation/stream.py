@@ -39,13 +39,13 @@ class Stream(Iterator[GenerationAttribution]):
     def __init__(
         self, generator: Generator, prompt: Encoded, query: Query, options: Mapping[str, Any]
     ) -> None:
+        all_options = generator.options(options, [prompt])
         for name in ("num_beams", "num_return_sequences"):
-            if (generator.option(options, name) or 1) != 1:
+            if (generator.option(all_options, name) or 1) != 1:
                 raise OptionError(
                     f"{name} makes several sequences, and a stream has one. Use generate()."
                 )
         recording = generator.recording([prompt])
-        all_options = generator.options(options, [prompt])
         self._channel, self._reading = _Channel(), threading.Lock()
         self._thread = _Thread(self._channel, generator, recording, prompt, query, all_options)
         # Not at exit: `_end_all` closes all channels then, and waits for the threads too.

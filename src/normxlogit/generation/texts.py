@@ -2,18 +2,21 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from types import NoneType
 from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
-from transformers import PreTrainedModel
+from transformers import GenerationConfig, PreTrainedModel
 
+from normxlogit.data.option_checks import as_integer, whole_number
 from normxlogit.errors import InputError, NormXLogitError, OptionError, UnsupportedHeadError
 from normxlogit.generation.recording import Generated, Recording
 from normxlogit.generation.sequences import Continuation, generation_attribution
 from normxlogit.model.causality import hides_what_follows
 from normxlogit.model.forward import ForwardPass
+from normxlogit.model.inference import inference
 from normxlogit.model.numerics import agree, probability
 from normxlogit.model.targets import TargetIds
 from normxlogit.query import Query, ScoredBatch
@@ -97,7 +100,7 @@ class Generator:
         ends = recording.ends if beams is None else (beams >= 0).sum(1)
         per_prompt = len(output.sequences) // len(prompts)
         owners = [prompt for prompt in prompts for _ in range(per_prompt)]
-        with torch.inference_mode():
+        with inference():
             generated = recording.explained(output.sequences, beams, ends)
             scored = self._score(generated, owners, query)
         results: list[list[GenerationAttribution]] = [[] for _ in prompts]
@@ -117,7 +120,7 @@ class Generator:
         query: Query,
     ) -> GenerationAttribution:
         """Explain the last of the tokens `ids` that were generated so far after `before`."""
-        with torch.inference_mode():
+        with inference():
             sequences = torch.tensor([[*before, *ids]], device=recording.device)
             ends = torch.tensor([len(ids)], device=recording.device)
             generated = recording.explained(sequences, None, ends, since=len(ids) - 1)
@@ -165,31 +168,60 @@ class Generator:
                 "layer does not go with generating, which keeps the last layer's states. Generate "
                 "first, and explain the answer as target of the prompt."
             )
-        for name in ("max_new_tokens", "num_beams", "num_return_sequences"):
-            value = completed.get(name)
-            is_number = hasattr(value, "__index__") and not isinstance(value, bool)
-            if name in completed and value is not None and not (is_number and value >= 1):
-                raise OptionError(f"{name} must be a number from 1, got {value!r}.")
-        count = completed.get("max_new_tokens")
-        limit = self.encoder.max_length
-        longest = max(map(len, prompts))
-        if self.model.config.is_encoder_decoder:
-            longest = 0
-        if limit is not None and count and longest + count > limit:
-            raise InputError(
-                f"the prompt has {longest} tokens and {count} are to be generated, and the "
-                f"model takes {limit} in all. Shorten the prompt, or ask for fewer."
-            )
-        if self.option(completed, "pad_token_id") is None:
+        for name in ("max_length", "max_new_tokens", "num_beams", "num_return_sequences"):
+            if (value := self._requested(options, name)) is not None:
+                number = whole_number(name, value)
+                if options.get(name) is not None:
+                    completed[name] = number
+        self._check_length(completed, max(map(len, prompts)))
+        pad = as_integer(self.option(completed, "pad_token_id"))
+        if pad is None or not 0 <= pad < self.encoder.vocabulary_size:
             completed["pad_token_id"] = self.encoder.filler
-        if self.option(completed, "stop_strings"):
+        if self.option(completed, "stop_strings") is not None:
             completed["tokenizer"] = self.encoder.tokenizer
         return completed
 
+    def _check_length(self, options: Mapping[str, Any], longest: int) -> None:
+        """Raise `InputError` if the caller asks for more tokens than the model has positions for.
+
+        `longest` is the number of the longest prompt's tokens. A length that the model came with
+        is nobody's request: its answers may well end before.
+        """
+        names = ("max_new_tokens", "max_length")
+        if all(self._requested(options, name) is None for name in names):
+            return
+        limit, is_decoder = self.encoder.max_length, not self.model.config.is_encoder_decoder
+        count, length = (self.option(options, name) for name in names)
+        # The decoder of an encoder-decoder has one token before the new ones, of which the last is
+        # not read again.
+        before = longest if is_decoder else 0
+        if count is None and length is not None:
+            count = length - (longest if is_decoder else 1)
+        if limit is not None and count is not None and before + count > limit:
+            raise InputError(
+                f"the prompt has {before} tokens and {count} are to be generated, and the model "
+                f"takes {limit} in all. Shorten the prompt, or ask for fewer by max_new_tokens."
+            )
+
     def option(self, options: Mapping[str, Any], name: str) -> Any:
-        """An option of `generate`, else from the configuration among them, else the model's."""
-        config = options.get("generation_config") or self.model.generation_config
-        return options.get(name, getattr(config, name, None))
+        """An option of `generate`, else from the configuration among them, else the model's.
+
+        Raises:
+            OptionError: the configuration is of another kind.
+        """
+        requested = self._requested(options, name)
+        default = getattr(self.model.generation_config, name, None)
+        return default if requested is None else requested
+
+    def _requested(self, options: Mapping[str, Any], name: str) -> Any:
+        config = options.get("generation_config")
+        if not isinstance(config, (GenerationConfig, NoneType)):
+            raise OptionError(
+                "generation_config must be a transformers.GenerationConfig, got "
+                f"{type(config).__name__}. Give its options by name."
+            )
+        value = options.get(name)
+        return getattr(config, name, None) if value is None else value
 
     def continued(
         self, prompt: Encoded, continuation: str | Sequence[int], query: Query
@@ -222,7 +254,7 @@ class Generator:
             inputs |= {"decoder_input_ids": whole, "decoder_attention_mask": torch.ones_like(whole)}
         else:
             inputs = {"input_ids": whole, "attention_mask": torch.ones_like(whole)}
-        with torch.inference_mode():
+        with inference():
             self._check_hides_what_follows()
             forward = ForwardPass.run(self.model, inputs, layer=query.layer)
             device = forward.captured.states.raw.device

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from normxlogit.data.option_checks import as_integer, flag
 from normxlogit.errors import OptionError, UnsupportedHeadError
 from normxlogit.methods.context import MethodContext
 from normxlogit.methods.registry import register
@@ -24,8 +25,9 @@ def random(context: MethodContext, seed: int = 0) -> MethodScores:
         context: the forward pass and what to explain of it.
         seed: another seed gives other draws.
     """
-    if not isinstance(seed, int):
-        raise OptionError(f"seed must be a number, got {seed!r}.")
+    number = as_integer(seed)
+    if number is None:
+        raise OptionError(f"seed must be a whole number, got {seed!r:.80}.")
     mask = context.mask
     ids = torch.zeros_like(mask, dtype=torch.long) if context.ids is None else context.ids
     draws = []
@@ -33,7 +35,7 @@ def random(context: MethodContext, seed: int = 0) -> MethodScores:
     for row, kept in zip(ids.expand(mask.shape).flatten(0, 1), mask.flatten(0, 1), strict=True):
         tokens = row[kept].tolist()
         # Not hash(), which differs between processes; on the CPU, for GPUs draw other numbers.
-        generator = torch.Generator().manual_seed(zlib.crc32(repr((seed, tokens)).encode()))
+        generator = torch.Generator().manual_seed(zlib.crc32(repr((number, tokens)).encode()))
         draw = torch.zeros(len(kept))
         draw[kept.cpu()] = torch.rand(len(tokens), generator=generator)
         draws.append(draw)
@@ -52,8 +54,7 @@ def position(context: MethodContext, first: bool = False) -> MethodScores:
         context: the forward pass and what to explain of it.
         first: rank the first tokens highest, instead of the last.
     """
-    if not isinstance(first, bool):
-        raise OptionError(f"first must be True or False, got {first!r}.")
+    first = flag("first", first)
     mask = context.mask.long()
     order = mask.flip(-1).cumsum(-1).flip(-1) if first else mask.cumsum(-1)
     meaning = "nearer to the beginning" if first else "nearer to the end"

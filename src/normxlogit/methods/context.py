@@ -7,6 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from normxlogit.data.option_checks import one_of
 from normxlogit.errors import OptionError
 from normxlogit.model.forward import ForwardPass
 from normxlogit.model.numerics import norms_of
@@ -137,6 +138,7 @@ class MethodContext:
         sequence].
         """
         self._check_reads("states")
+        one_of("norm", kind, ("embedding", "word"))
         return self._forward.of_targets(self._forward.norms(kind), self.targets)[:, :, None]
 
     def state_norms(self) -> Tensor | None:

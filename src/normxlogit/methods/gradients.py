@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from normxlogit.data.option_checks import one_of
 from normxlogit.errors import OptionError
 from normxlogit.methods.context import MethodContext
 from normxlogit.methods.paper_passes import NotebookReruns
@@ -45,9 +46,8 @@ def gradient_norm(
             twice.
     """
     reruns = choose_reruns(context, compat)
-    norm = norm or ("l1" if compat else "l2")
-    if norm not in ("l1", "l2"):
-        raise OptionError(f"norm must be one of l1, l2; got {norm!r}.")
+    default = "l1" if compat else "l2"
+    norm = default if norm is None else one_of("norm", norm, ("l1", "l2"))
     order = 1 if norm == "l1" else 2
 
     def length(gradient: Tensor, _embedding: Tensor) -> Tensor:
@@ -95,9 +95,11 @@ def choose_reruns(context: MethodContext, compat: str | None) -> Reruns:
     Raises:
         OptionError: `compat` is neither None nor "paper".
     """
-    if compat not in (None, "paper"):
-        raise OptionError(f"compat must be 'paper' or None, got {compat!r}.")
-    return context.reruns_by(NotebookReruns) if compat else context.reruns
+    if compat is None:
+        return context.reruns
+    if not isinstance(compat, str) or compat != "paper":
+        raise OptionError(f"compat must be 'paper' or None, got {compat!r:.80}.")
+    return context.reruns_by(NotebookReruns)
 
 
 @dataclass(frozen=True)
@@ -126,7 +128,6 @@ def choose_reduction(reduce: str | None, compat: str | None) -> Reduction:
     Raises:
         OptionError: `reduce` is something else.
     """
-    reduce = reduce or ("l1" if compat else "sum")
-    if reduce not in ("sum", "l1"):
-        raise OptionError(f"reduce must be one of sum, l1; got {reduce!r}.")
+    default = "l1" if compat else "sum"
+    reduce = default if reduce is None else one_of("reduce", reduce, ("sum", "l1"))
     return Reduction(is_l1=reduce == "l1")

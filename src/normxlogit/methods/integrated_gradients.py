@@ -5,6 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from normxlogit.data.option_checks import as_integer, whole_number
 from normxlogit.errors import OptionError
 from normxlogit.extras import require
 from normxlogit.methods.context import MethodContext
@@ -61,8 +62,7 @@ def integrated_gradients(
         MissingExtraError: captum is not installed.
     """
     captum = require("captum.attr", "captum", need="integrated gradients need captum")
-    if not isinstance(n_steps, int) or isinstance(n_steps, bool) or n_steps < 1:
-        raise OptionError(f"n_steps must be a number from 1, got {n_steps!r}.")
+    n_steps = whole_number("n_steps", n_steps)
     reruns, reduction = choose_reruns(context, compat), choose_reduction(reduce, compat)
     pace = 1 if compat else PACE
     if compat and not (isinstance(baseline, str) and baseline == "zero"):
@@ -129,9 +129,11 @@ def _baseline(baseline: Any, context: MethodContext, reruns: Reruns, embeddings:
         )
     if isinstance(baseline, str) and baseline in ("mask", "pad"):
         baseline = context.lookup.token(baseline)
-    if isinstance(baseline, bool) or not isinstance(baseline, int):
+    token = as_integer(baseline)
+    if token is None:
         raise OptionError(
-            f"baseline must be 'zero', 'mask', 'pad', a token's id or a tensor; got {baseline!r}."
+            "baseline must be 'zero', 'mask', 'pad', a token's id or a tensor; got "
+            f"{baseline!r:.80}."
         )
-    reruns.check_token(baseline)
-    return reruns.embedding_of(baseline).expand_as(embeddings)
+    reruns.check_token(token)
+    return reruns.embedding_of(token).expand_as(embeddings)

@@ -2,7 +2,7 @@
 
 from functools import partial
 
-from normxlogit.errors import OptionError
+from normxlogit.data.option_checks import one_of, whole_number
 from normxlogit.methods.context import MethodContext
 from normxlogit.methods.lrp_passes import LRPReruns
 from normxlogit.methods.registry import register
@@ -44,10 +44,9 @@ def late_lrp(
         UnsupportedHeadError: the model has no such blocks, attention or norms.
     """
     most = context.depth
-    if blocks is not None and (type(blocks) is not int or not 1 <= blocks <= (most or blocks)):
-        raise OptionError(f"blocks must be a whole number from 1 to {most}, got {blocks!r}.")
-    if reduce not in ("sum", "abs"):
-        raise OptionError(f"reduce must be one of sum, abs; got {reduce!r}.")
+    if blocks is not None:
+        blocks = whole_number("blocks", blocks, most=most or None)
+    one_of("reduce", reduce, ("sum", "abs"))
     last = min(blocks or BLOCKS, most)
     lrp = partial(LRPReruns, blocks=context.blocks, depth=context.depth, last=last)
     reruns = context.reruns_by(lrp)

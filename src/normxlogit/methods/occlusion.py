@@ -5,6 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from normxlogit.data.option_checks import as_integer
 from normxlogit.errors import InputError, OptionError, UnsupportedHeadError
 from normxlogit.methods.context import MethodContext
 from normxlogit.methods.registry import register
@@ -103,10 +104,13 @@ def _token(replacement: Any, context: MethodContext) -> int | None:
         return context.lookup.mask
     if isinstance(replacement, str) and replacement == "remove":
         return None
-    token = context.lookup.token(replacement) if isinstance(replacement, str) else replacement
-    if isinstance(token, bool) or not isinstance(token, int):
+    if isinstance(replacement, str):
+        replacement = context.lookup.token(replacement)
+    token = as_integer(replacement)
+    if token is None:
         raise OptionError(
-            f"replacement must be 'mask', 'remove', 'pad', a token's text or id; got {token!r}."
+            "replacement must be 'mask', 'remove', 'pad', a token's text or id; got "
+            f"{replacement!r:.80}."
         )
     context.reruns.check_token(token)
     return token

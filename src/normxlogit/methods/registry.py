@@ -8,7 +8,9 @@ A method is a function from `MethodContext` to scores, registered under its name
 Its keyword arguments are its options, which `explain` and `attribute` pass on.
 """
 
+import difflib
 import inspect
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -128,5 +130,19 @@ def register(
 def find_method(name: str) -> Method:
     """Return the method of that name; `OptionError` with all names if there is none."""
     if not isinstance(name, str) or name not in METHODS:
-        raise OptionError(f"there is no method {name!r}. The methods: {', '.join(METHODS)}.")
+        alike = _alike(name) if isinstance(name, str) else []
+        hint = f" Did you mean {' or '.join(alike)}?" if alike else ""
+        raise OptionError(
+            f"there is no method {name!r:.80}.{hint} The methods: {', '.join(METHODS)}."
+        )
     return METHODS[name]
+
+
+def _alike(name: str) -> list[str]:
+    """Return the methods that a name may stand for: by their initials, a part, or a misspelling."""
+    written = re.sub(r"\W+", "_", name.casefold())
+    if not written.strip("_"):
+        return []
+    by_initials = [m for m in METHODS if written == "".join(word[0] for word in m.split("_"))]
+    by_part = [method for method in METHODS if written in method]
+    return by_initials or by_part[:3] or difflib.get_close_matches(written, METHODS, 3)

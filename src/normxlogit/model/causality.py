@@ -7,6 +7,7 @@ from transformers import PreTrainedModel
 
 from normxlogit.errors import NormXLogitError
 from normxlogit.model.capture import capture
+from normxlogit.model.inference import inference
 from normxlogit.model.numerics import agree
 
 
@@ -24,7 +25,7 @@ def is_causal(model: PreTrainedModel) -> bool:
 _HIDING: WeakKeyDictionary[PreTrainedModel, bool] = WeakKeyDictionary()
 
 
-@torch.inference_mode()
+@inference()
 def hides_what_follows(model: PreTrainedModel) -> bool:
     """Whether the state at a token is independent of the tokens after it.
 

@@ -1,7 +1,10 @@
 """Loads models from the Hub, a folder, or this package, and refuses any that is incomplete."""
 
+from collections.abc import Mapping
 from importlib.resources import files
+from os import PathLike
 from pathlib import Path
+from types import NoneType
 from typing import Any
 
 import torch
@@ -26,6 +29,7 @@ from transformers import (
 )
 from transformers.models.auto import modeling_auto
 
+from normxlogit.data.option_checks import flag
 from normxlogit.errors import ModelError, OptionError
 
 DEMO = "demo"
@@ -58,10 +62,10 @@ listed for several tasks; the first one here is taken."""
 
 
 def load(
-    name: str,
+    name: str | PathLike[str],
     *,
     revision: str | None = None,
-    device: str = "auto",
+    device: str | torch.device = "auto",
     dtype: str | torch.dtype = "auto",
     trust_remote_code: bool = False,
     **options: Any,
@@ -71,13 +75,23 @@ def load(
     For the arguments see `Explainer.from_pretrained`.
 
     Raises:
-        OptionError: there is no such device or dtype.
+        OptionError: there is no such device or dtype, or an option is of another type.
         ModelError: it could not be loaded, or some of its weights are missing.
     """
+    if not isinstance(name, (str, PathLike)) or not isinstance(revision, (str, NoneType)):
+        raise OptionError(
+            "a model is named by its id on the Hub or its folder, and a revision by its name; got "
+            f"{name!r:.80} and {revision!r:.80}."
+        )
+    name = str(name)
+    trust_remote_code = flag("trust_remote_code", trust_remote_code)
+    # Before anything is loaded, which may take minutes.
+    place = None if "device_map" in options else find_device(device)
     source = str(files("normxlogit") / DEMO) if name == DEMO else name
     weights = _dtype(dtype)
     hub = {"revision": revision, "trust_remote_code": trust_remote_code}
     shared = {key: options[key] for key in options.keys() & _SHARED_OPTIONS}
+    auto, processor_class = _TASKS["SEQUENCE_CLASSIFICATION"]
     try:
         if "gguf_file" in options:
             auto, processor_class = _TASKS["CAUSAL_LM"]
@@ -98,7 +112,7 @@ def load(
         )
         processor = processor_class.from_pretrained(source, **hub, **shared)
     except Exception as error:  # files can be wrong in ways that raise errors of any kind
-        raise ModelError(_reason(name, error)) from error
+        raise ModelError(_reason(name, options, auto, error)) from error
     # transformers only warns of weights that the files lack or that have another shape.
     missing = sorted({*report["missing_keys"], *(key for key, *_ in report["mismatched_keys"])})
     if missing:
@@ -108,10 +122,10 @@ def load(
             "Use a model that was fine-tuned for its task."
         )
     # With a device map accelerate has placed the weights, and moving them would undo that.
-    if "device_map" not in options:
-        model = model.to(find_device(device))
+    if place is not None:
+        model = model.to(place)
     # CPUs compute in float16 slowly and less exactly, and some operators not at all.
-    if dtype == "auto" and model.dtype == torch.float16 and model.device.type == "cpu":
+    if weights == "auto" and model.dtype == torch.float16 and model.device.type == "cpu":
         model = model.float()
     return model.eval(), processor
 
@@ -132,12 +146,14 @@ def _auto_classes(config: PreTrainedConfig) -> tuple[Any, Any]:
     return _TASKS["SEQUENCE_CLASSIFICATION"]
 
 
-def find_device(name: str) -> torch.device:
+def find_device(name: str | torch.device) -> torch.device:
     """Return the device with that name; "auto" is the fastest one available.
 
     Raises:
         OptionError: it is not available on this machine.
     """
+    if not isinstance(name, (str, torch.device)):
+        raise OptionError(f"a device is one of {', '.join(DEVICES)}; got {name!r:.80}.")
     if name == "auto":
         if torch.cuda.is_available():
             return torch.device("cuda")
@@ -150,7 +166,9 @@ def find_device(name: str) -> torch.device:
             f"there is no device {name!r}; try one of {', '.join(DEVICES)}."
         ) from error
     if not available.get(device.type, True):
-        raise OptionError(f"device {name!r} is not available on this machine; use 'auto' or 'cpu'.")
+        raise OptionError(
+            f"device {str(name)!r} is not available on this machine; use 'auto' or 'cpu'."
+        )
     return device
 
 
@@ -173,17 +191,46 @@ def seems_untrained(model: PreTrainedModel) -> bool:
 
 
 def _dtype(dtype: str | torch.dtype) -> str | torch.dtype:
-    if isinstance(dtype, str) and dtype not in DTYPES:
-        raise OptionError(f"there is no dtype {dtype!r}; use one of {', '.join(DTYPES)}.")
-    return dtype if dtype == "auto" or isinstance(dtype, torch.dtype) else getattr(torch, dtype)
+    if isinstance(dtype, torch.dtype):
+        return dtype
+    if not isinstance(dtype, str) or dtype not in DTYPES:
+        raise OptionError(f"there is no dtype {dtype!r:.80}; use one of {', '.join(DTYPES)}.")
+    return dtype if dtype == "auto" else getattr(torch, dtype)
 
 
-def _reason(name: str, error: Exception) -> str:
+def _reason(name: str, options: Mapping[str, Any], auto: type, error: Exception) -> str:
     """Describe in one line why a model could not be loaded, and what to do."""
     first = " ".join(str(error).split("\n\n")[0].split())
-    if Path(name).is_dir():
-        return f"cannot load a model from the folder {name}: {first}"
+    path = Path(name)
+    if path.is_file():
+        inside = f", gguf_file={path.name!r}" if path.suffix == ".gguf" else ""
+        return f"cannot load {name}, which is a file. Name its folder: {str(path.parent)!r}{inside}"
+    if path.is_dir():
+        folder = path / options.get("subfolder", "")
+        is_named = "gguf_file" in options or (folder / "config.json").exists()
+        ggufs = [] if is_named else sorted(file.name for file in folder.glob("*.gguf"))
+        if ggufs:
+            return (
+                f"the folder {name} has no config.json, but {', '.join(ggufs[:4])}. Say that it is "
+                f"to be loaded: gguf_file={ggufs[0]!r}, or --gguf-file {ggufs[0]}."
+            )
+        return f"cannot load a model from the folder {name}: {first}{_conversion(folder, auto)}"
     return (
         f"cannot load {name!r}: there is no such folder, and it could not be loaded from the Hub "
         f"or its cache ({first:.300})"
+    )
+
+
+def _conversion(folder: Path, auto: type) -> str:
+    """Say how to convert a folder's weights, if they are all pickles.
+
+    `auto` is the auto class of the model.
+    """
+    pickles = sorted(folder.glob("*.bin"))
+    if not pickles or any(folder.glob("*.safetensors")):
+        return ""
+    return (
+        f" {pickles[0].name} is a pickle, which may run code of its authors when it is read. If "
+        "you trust them, convert it once: transformers."
+        f"{auto.__name__}.from_pretrained({str(folder)!r}).save_pretrained({str(folder)!r})."
     )

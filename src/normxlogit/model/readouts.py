@@ -131,9 +131,9 @@ def find_readout(name: str | None, problem: Problem, contrasts: bool, of_output:
         readouts = {key: readout for key, readout in readouts.items() if readout.finish is None}
     if name is None:
         return next(iter(readouts))
-    if name not in readouts:
+    if not isinstance(name, str) or name not in readouts:
         raise OptionError(
-            f"readout {name!r} is not one of those for {problem.value}"
+            f"readout {name!r:.80} is not one of those for {problem.value}"
             f"{' with this method' * of_output}: {', '.join(readouts)}."
         )
     if contrasts and name == "margin":

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from normxlogit.data.option_checks import whole_number
 from normxlogit.errors import InputError
 from normxlogit.results.base import Floats, Result, plain
 
@@ -73,7 +74,9 @@ class AudioAttribution(Result, kind="audio"):
 
         Raises:
             InputError: the times are unknown.
+            OptionError: the count is no whole number from 0.
         """
+        count = whole_number("count", count, least=0)
         scores, times = self.only().track(), self.times()
         order = np.argsort(-scores, kind="stable")[:count]
         return [((float(times[i, 0]), float(times[i, 1])), float(scores[i])) for i in order]

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from normxlogit.data.display import DISPLAYS, Displayed, ResultDisplay
 from normxlogit.data.files import write_whole
+from normxlogit.data.option_checks import as_integer, whole_number
 from normxlogit.errors import InputError, OptionError
 
 if TYPE_CHECKING:
@@ -191,18 +192,28 @@ class Result(Displayed):
         """Return the part that explains one target (by label or id), at one layer."""
         part = self
         if target is not None:
+            key = target if isinstance(target, str) else as_integer(target)
             keys = [key for t in self.targets for key in (t.label, t.id)]
-            if target not in keys:
-                raise OptionError(f"target {target!r} is not among {', '.join(map(str, keys))}.")
-            part = part.at(keys.index(target) // 2)
+            if key not in keys:
+                raise OptionError(
+                    f"target {target!r:.80} is not among {', '.join(map(str, keys))}."
+                )
+            part = part.at(keys.index(key) // 2)
         if layer is not None:
-            if layer not in self.layers:
-                raise OptionError(f"layer {layer!r} is not among {self.layers}.")
-            part = part._take("layer", self.layers.index(layer), layers=(layer,))
+            number = as_integer(layer)
+            if number not in self.layers:
+                raise OptionError(f"layer {layer!r:.80} is not among {self.layers}.")
+            part = part._take("layer", self.layers.index(number), layers=(number,))
         return part
 
     def at(self: AnyResult, number: int) -> AnyResult:
-        """Return the part that explains the target of this number in `targets`."""
+        """Return the part that explains the target of this number in `targets`.
+
+        Raises:
+            OptionError: there are not as many. Negative ones count from the last.
+        """
+        count = len(self.targets)
+        number = whole_number("number", number, least=-count, most=count - 1)
         notes = {name: (values[number],) for name, values in self.notes.items()}
         return self._take("target", number, targets=(self.targets[number],), notes=notes)
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from normxlogit.errors import InputError, OptionError
 from normxlogit.results.base import Floats, Prediction, Target
 from normxlogit.results.text import Attribution
-from normxlogit.text.words import Span
+from normxlogit.text.words import Span, checked_span
 
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
@@ -80,9 +80,7 @@ class GenerationAttribution(Attribution, kind="generation"):
                 raise InputError(f"{part!r} does not occur in the answer {self.answer!r:.80}.")
             start = self.answer.index(part)
             part = (start, start + len(part))
-        start, end = part
-        if not 0 <= start < end <= len(self.answer):
-            raise InputError(f"span ({start}, {end}) is not inside {len(self.answer)} characters.")
+        start, end = checked_span(part, self.answer)
         a, b = self.answer_offsets.T
         inside = np.flatnonzero((a < end) & (b > start) & (b > a))
         if not len(inside):

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from normxlogit.data.option_checks import flag, real_number, whole_number
 from normxlogit.errors import InputError
 from normxlogit.results.base import Floats, Result
 from normxlogit.results.thumbnails import decoded, encoded, opened
@@ -68,9 +69,12 @@ class ImageAttribution(Result, kind="image"):
 
         Raises:
             InputError: the place of the patches is unknown.
+            OptionError: there is no such row or column.
         """
         left, upper, right, lower = self._placed()
         rows, columns = self.grid or (1, 1)
+        row = whole_number("row", row, least=0, most=rows - 1)
+        column = whole_number("column", column, least=0, most=columns - 1)
         width, height = (right - left) / columns, (lower - upper) / rows
         x, y = left + column * width, upper + row * height
         return x, y, x + width, y + height
@@ -88,6 +92,7 @@ class ImageAttribution(Result, kind="image"):
         Raises:
             InputError: the place of the patches is unknown.
         """
+        smooth = flag("smooth", smooth)
         left, upper, right, lower = self._placed()
         patches = self.patches()
         rows, columns = patches.shape[-2:]
@@ -112,9 +117,10 @@ class ImageAttribution(Result, kind="image"):
         Raises:
             InputError: the place of the patches is unknown, there is no image, or it has other
                 proportions.
-            OptionError: the scores are of several targets or layers.
+            OptionError: the scores are of several targets or layers, or an option is out of range.
             MissingExtraError: Pillow is not installed.
         """
+        strength = real_number("strength", strength, least=0, most=1)
         return self._display().overlay(self, picture, smooth=smooth, strength=strength)
 
     def top(self, count: int = 5) -> list[tuple[tuple[int, int], float]]:
@@ -122,7 +128,9 @@ class ImageAttribution(Result, kind="image"):
 
         Raises:
             InputError: the grid is unknown.
+            OptionError: the count is no whole number from 0.
         """
+        count = whole_number("count", count, least=0)
         patches = self.only().patches()
         order = np.argsort(-patches.ravel(), kind="stable")[:count]
         cells = [divmod(int(i), patches.shape[1]) for i in order]

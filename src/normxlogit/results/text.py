@@ -8,10 +8,11 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from normxlogit.data.option_checks import flag, whole_number
 from normxlogit.errors import InputError, NormXLogitError, OptionError
 from normxlogit.results.base import Floats, Result, Target
 from normxlogit.text.message import Message
-from normxlogit.text.words import Span, inside_characters, owners, sentence_spans
+from normxlogit.text.words import Span, checked_span, inside_characters, owners, sentence_spans
 
 Text = TypeVar("Text", bound="Attribution")
 
@@ -96,7 +97,8 @@ class Attribution(Result, kind="text"):
 
         Raises:
             InputError: a span is empty or outside of the text, or holds no token.
-            OptionError: the name of the parts is unknown, or the text is no chat.
+            OptionError: the name of the parts is unknown, there are none, or the text is no chat;
+                there is no such segment.
         """
         if not isinstance(parts, str):
             return self._sum(self._checked_groups(parts, segment), "span", keep_special=False)
@@ -108,10 +110,7 @@ class Attribution(Result, kind="text"):
             groups = [g for n, text in enumerate(self.texts) for g in self._within(_lines(text), n)]
             return self._sum([g for g in groups if len(g)], "line")
         if parts not in ("message", "role"):
-            raise OptionError(
-                f"parts must be word, sentence, line, message, role, or spans of characters; got "
-                f"{parts!r}."
-            )
+            raise _no_parts(parts)
         if not self.messages:
             raise OptionError(f"by({parts!r}) needs a chat, and this text has no messages.")
         groups = self._within([(m.start, m.end) for m in self.messages], 0)
@@ -132,7 +131,12 @@ class Attribution(Result, kind="text"):
         """Return the tokens that support the target most with their scores, the highest first.
 
         Special tokens are left out unless `special`.
+
+        Raises:
+            OptionError: the count is no whole number from 0, `special` neither True nor False, or
+                the scores are of several targets or layers.
         """
+        count, special = whole_number("count", count, least=0), flag("special", special)
         scores = self.only().scores
         shown = ~np.isnan(scores) & (special | ~self.special)
         order = [int(i) for i in np.argsort(-scores, kind="stable") if shown[i]]
@@ -167,11 +171,13 @@ class Attribution(Result, kind="text"):
             "messages": tuple(Message(**message) for message in data["messages"]),
         }
 
-    def _checked_groups(self, spans: Sequence[Span], segment: int) -> list[NDArray[np.intp]]:
+    def _checked_groups(self, parts: Any, segment: int) -> list[NDArray[np.intp]]:
+        segment = whole_number("segment", segment, least=0, most=len(self.texts) - 1)
         text = self.texts[segment]
-        for start, end in spans:
-            if not 0 <= start < end <= len(text):
-                raise InputError(f"span ({start}, {end}) is not inside a text of {len(text)}.")
+        listed = parts.tolist() if isinstance(parts, np.ndarray) else parts
+        if not isinstance(listed, (list, tuple)) or not listed:
+            raise _no_parts(parts)
+        spans = [checked_span(part, text) for part in listed]
         groups = self._within(spans, segment)
         for span, group in zip(spans, groups, strict=True):
             if not len(group):
@@ -254,6 +260,13 @@ class Failure:
 
     def __str__(self) -> str:
         return f"not explained: {self.error}"
+
+
+def _no_parts(parts: Any) -> OptionError:
+    return OptionError(
+        "parts must be word, sentence, line, message, role, or a list of spans of characters; got "
+        f"{parts!r:.80}."
+    )
 
 
 def _placed(targets: Sequence[Target], places: NDArray[np.intp]) -> tuple[Target, ...]:

@@ -1,12 +1,12 @@
 """Texts in batches: which of them run together, and the memory budget."""
 
+import itertools
 import math
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
-import torch
 from transformers import PreTrainedModel
 
 from normxlogit.errors import (
@@ -14,6 +14,7 @@ from normxlogit.errors import (
     NormXLogitError,
 )
 from normxlogit.methods import find_method
+from normxlogit.model.inference import inference
 from normxlogit.query import Query
 from normxlogit.results.text import Attribution
 from normxlogit.tasks import InputOptions
@@ -24,6 +25,9 @@ from normxlogit.text.encoder import Encoder
 
 Explained = Attribution | NormXLogitError
 Answer = TypeVar("Answer")
+
+MOST_TOGETHER = 1 << 20
+"""The most texts that may be asked for in one batch: more than any memory holds."""
 
 TOKENS = 128
 """How many tokens a batch may hold, padding included, for each text of `batch_size`: batches of
@@ -136,7 +140,7 @@ class Texts:
     ) -> list[Explained]:
         """Explain a batch; on an error one text at a time, without memory in smaller batches."""
 
-        @torch.inference_mode()
+        @inference()
         def together(some: Sequence[Encoded]) -> list[Attribution]:
             return self.together(some, side, query, batch_size)
 
@@ -233,3 +237,24 @@ def by_length(
 def chunks(values: Sequence[Any], size: int) -> Iterator[Any]:
     """The values, so many at a time."""
     return (values[start : start + size] for start in range(0, len(values), size))
+
+
+def read_ahead(inputs: Iterable[Any], batch_size: int) -> Iterator[list[Any]]:
+    """Items in lists of sixteen batches; the first one of an iterator is a single batch.
+
+    Items that came before an error of the iterator are not lost.
+    """
+    items, size = iter(inputs), batch_size * (16 if isinstance(inputs, list) else 1)
+    while True:
+        # extend keeps what an iterator gave before it raised.
+        ahead: list[Any] = []
+        try:
+            ahead.extend(itertools.islice(items, size))
+        except Exception:
+            if ahead:
+                yield ahead
+            raise
+        if not ahead:
+            return
+        yield ahead
+        size = 16 * batch_size

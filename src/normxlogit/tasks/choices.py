@@ -5,11 +5,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import torch
 from transformers import PreTrainedModel
 
 from normxlogit.errors import InputError, OptionError
 from normxlogit.model.forward import ForwardPass
+from normxlogit.model.inference import inference
 from normxlogit.model.targets import TargetIds, target_id
 from normxlogit.query import Query
 from normxlogit.results.assemble import attribution, provenance_of, window_scores
@@ -74,12 +74,13 @@ class MultipleChoice:
             for key, item in items.items()
         }
 
-    @torch.inference_mode()
+    @inference()
     def _explained(self, item: Choices, query: Query) -> Attribution:
         windows, names = [pair.windows[0] for pair in item.pairs], item.names
         rows = self.encoder.batch(windows, "right")
         inputs = {key: value[None] for key, value in rows.items()}  # [1, choices, sequence]
-        if query.target == "all" or isinstance(query.target, (list, tuple)):
+        is_all = isinstance(query.target, str) and query.target == "all"
+        if is_all or isinstance(query.target, (list, tuple)):
             raise OptionError(
                 "each choice has tokens of its own, so one is explained at a time: name one, by "
                 "its text or its number."
@@ -146,7 +147,7 @@ def _number_of(target: Any, names: list[str]) -> int:
     Raises:
         InputError: these choices do not have it, or twice.
     """
-    if names.count(target) > 1:
+    if isinstance(target, str) and names.count(target) > 1:
         raise InputError(f"{target!r} is {names.count(target)} of the choices: give its number.")
     try:
         return target_id(target, names)

@@ -1,15 +1,17 @@
 """Texts, images or audio in, results out; `Explainer` adds corpora and evaluation on top."""
 
 import copy
-import itertools
 import warnings
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from os import PathLike
+from types import NoneType
 from typing import Any, TypeVar, overload
 
 import torch
 from torch import Tensor, nn
 
+from normxlogit.data.option_checks import flag, whole_number
 from normxlogit.errors import (
     InputError,
     ModelError,
@@ -29,12 +31,13 @@ from normxlogit.results.base import Result
 from normxlogit.results.generation import GenerationAttribution
 from normxlogit.results.text import Attribution, Failure
 from normxlogit.tasks import InputOptions
+from normxlogit.tasks.batches import MOST_TOGETHER, read_ahead
 from normxlogit.tasks.generate import Generated, generate
 from normxlogit.tasks.registry import task_explainer_of, task_of
 from normxlogit.text.chat import is_chat
 from normxlogit.text.encoder import Encoder
 from normxlogit.text.message import Chat
-from normxlogit.text.validation import check_long
+from normxlogit.text.validation import check_long, check_several
 
 AnyExplainer = TypeVar("AnyExplainer", bound="ModelExplainer")
 
@@ -65,7 +68,10 @@ class ModelExplainer:
 
         Raises:
             ModelError: there is no such head, or the tokenizer belongs to another model.
+            OptionError: the name is no text.
         """
+        if not isinstance(name, (str, NoneType)):
+            raise OptionError(f"name is what results call the model, a text; got {name!r:.80}.")
         self.model = unwrap(model)
         self.tokenizer = tokenizer
         self.task = task_of(self.model)
@@ -81,10 +87,10 @@ class ModelExplainer:
     @classmethod
     def from_pretrained(
         cls: type[AnyExplainer],
-        name: str = "demo",
+        name: str | PathLike[str] = "demo",
         *,
         revision: str | None = None,
-        device: str = "auto",
+        device: str | torch.device = "auto",
         dtype: str | torch.dtype = "auto",
         trust_remote_code: bool = False,
         **options: Any,
@@ -114,7 +120,7 @@ class ModelExplainer:
             trust_remote_code=trust_remote_code,
             **options,
         )
-        return cls(model, tokenizer, name=name)
+        return cls(model, tokenizer, name=str(name))
 
     # A str is taken for a text here, so that type checkers know its result; of an image or audio
     # file give a Path.
@@ -192,7 +198,8 @@ class ModelExplainer:
             ModelError: logits are not finite. (In a list it becomes a `Failure`.)
             UnsupportedHeadError: scores of this model could not be vouched for.
         """
-        alone = is_chat(inputs) or (is_split_into_words and _are_words(inputs))
+        is_split = flag("is_split_into_words", is_split_into_words)
+        alone = is_chat(inputs) or (is_split and _are_words(inputs))
         several = isinstance(inputs, list) and not alone
         results = self.stream(
             inputs if several else [inputs],
@@ -245,13 +252,15 @@ class ModelExplainer:
                 "target and contrast are the same for all texts here: a label, an id, or several. "
                 "A tensor with one id a row is for normxlogit.attribute."
             )
-        if not isinstance(batch_size, int) or batch_size < 1:
-            raise OptionError(f"batch_size must be a number from 1, got {batch_size!r}.")
+        size = whole_number("batch_size", batch_size, most=MOST_TOGETHER)
         check_long(long)
-        input_options = InputOptions(long, is_split_into_words, position)
+        input_options = InputOptions(
+            long, flag("is_split_into_words", is_split_into_words), position
+        )
+        check_several(inputs)
 
         def explained() -> Iterator[Result | Failure]:
-            for ahead in _read_ahead(inputs, batch_size):
+            for ahead in read_ahead(inputs, size):
                 results: dict[int, Result | NormXLogitError] = {}
                 items: dict[int, Any] = {}
                 for index, item in enumerate(ahead):
@@ -259,7 +268,7 @@ class ModelExplainer:
                         items[index] = self.task_explainer.encode(item, input_options)
                     except InputError as error:
                         results[index] = without_traceback(error)
-                results.update(self.task_explainer.explain(items, query, batch_size))
+                results.update(self.task_explainer.explain(items, query, size))
                 for index, item in enumerate(ahead):
                     result = results[index]
                     yield result if isinstance(result, Result) else Failure(item, result)
@@ -359,11 +368,14 @@ class ModelExplainer:
             InputError: one of them is not a text, or is blank.
             ModelError: the model does not read texts.
         """
+        check_several(texts)
         return self.encoder().counts(texts)
 
     def limited(self: AnyExplainer, tokens: int) -> AnyExplainer:
         """Return an explainer of the same model that takes texts of at most `tokens` tokens."""
+        self.encoder()  # which only models of texts have
         least = self.tokenizer.num_special_tokens_to_add() + 1
+        tokens = whole_number("max_length", tokens)
         if tokens < least:
             raise OptionError(f"max_length must leave room for a word: at least {least} tokens.")
         limited = copy.copy(self)
@@ -408,27 +420,7 @@ def _query_of(method: str, readout: str | None, options: dict[str, Any]) -> Quer
     )
 
 
-def _are_words(inputs: list[Any]) -> bool:
+def _are_words(inputs: Any) -> bool:
     """Whether a list is one text's words rather than several texts."""
-    return bool(inputs) and all(isinstance(word, str) for word in inputs)
-
-
-def _read_ahead(inputs: Iterable[Any], batch_size: int) -> Iterator[list[Any]]:
-    """Items in lists of sixteen batches; the first one of an iterator is a single batch.
-
-    Items that came before an error of the iterator are not lost.
-    """
-    items, size = iter(inputs), batch_size * (16 if isinstance(inputs, list) else 1)
-    while True:
-        # extend keeps what an iterator gave before it raised.
-        ahead: list[Any] = []
-        try:
-            ahead.extend(itertools.islice(items, size))
-        except Exception:
-            if ahead:
-                yield ahead
-            raise
-        if not ahead:
-            return
-        yield ahead
-        size = 16 * batch_size
+    is_list = isinstance(inputs, list) and bool(inputs)
+    return is_list and all(isinstance(word, str) for word in inputs)

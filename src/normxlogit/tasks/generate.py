@@ -4,12 +4,14 @@ import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from normxlogit.errors import InputError, NormXLogitError, OptionError, without_traceback
+from normxlogit.data.option_checks import whole_number
+from normxlogit.errors import InputError, NormXLogitError, without_traceback
 from normxlogit.generation.texts import Generator
 from normxlogit.query import Query
 from normxlogit.results.generation import GenerationAttribution
 from normxlogit.results.text import Failure
 from normxlogit.tasks import InputOptions, TaskExplainer
+from normxlogit.tasks.batches import MOST_TOGETHER
 from normxlogit.tasks.splitting import explain_or_split
 from normxlogit.text.encoded import Encoded
 
@@ -30,8 +32,7 @@ def generate(
     Raises:
         OptionError: the options do not fit the model.
     """
-    if not isinstance(batch_size, int) or batch_size < 1:
-        raise OptionError(f"batch_size must be a number from 1, got {batch_size!r}.")
+    batch_size = whole_number("batch_size", batch_size, most=MOST_TOGETHER)
     results: dict[int, Generated] = {}
     texts: dict[int, Encoded] = {}
     for index, prompt in enumerate(prompts):

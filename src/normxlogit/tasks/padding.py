@@ -7,6 +7,7 @@ from transformers import PreTrainedModel
 
 from normxlogit.errors import NormXLogitError
 from normxlogit.model.forward import ForwardPass
+from normxlogit.model.inference import inference
 from normxlogit.model.numerics import agree
 from normxlogit.text.encoded import Window
 from normxlogit.text.encoder import Encoder
@@ -40,7 +41,7 @@ class Padding:
             self._tested_length = len(longest)
         return self._side
 
-    @torch.inference_mode()
+    @inference()
     def _is_safe(self, side: str, shortest: Window, longest: Window) -> bool:
         first = len(longest) - len(shortest) if side == "left" else 0
         tokens = slice(first, first + len(shortest))

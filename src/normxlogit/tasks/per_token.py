@@ -279,7 +279,10 @@ class QuestionAnswering(PerToken):
 def _are_outputs(target: Any) -> bool:
     """Whether a target of question answering names outputs rather than an answer."""
     several = target if isinstance(target, list) else [target]
-    return all(t in (None, "start", "end", "span", "all") or isinstance(t, int) for t in several)
+    names = ("start", "end", "span", "all")
+    return all(
+        t is None or isinstance(t, int) or (isinstance(t, str) and t in names) for t in several
+    )
 
 
 def _span(text: Encoded, named: Any) -> tuple[int, int]:

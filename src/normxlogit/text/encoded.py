@@ -1,6 +1,5 @@
 """A text as tokens: where each stands, which unit it belongs to, and what the model gets."""
 
-import operator
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -11,9 +10,10 @@ import regex
 from numpy.typing import NDArray
 from regex import Pattern
 
+from normxlogit.data.option_checks import as_integer
 from normxlogit.errors import InputError, OptionError
 from normxlogit.text.message import Message
-from normxlogit.text.words import UNSPACED, Span, owners, sentence_spans
+from normxlogit.text.words import UNSPACED, Span, as_span, owners, sentence_spans
 
 
 @dataclass(frozen=True)
@@ -83,12 +83,13 @@ class Encoded:
         if isinstance(unit, str) and unit == "sentence":
             parts = [(message.start, message.end) for message in self.messages]
             spans = [sentence_spans(text, parts) for text in self.texts]
-        elif isinstance(unit, list) and unit and all(map(_is_span, unit)):
-            for start, end in unit:
+        elif isinstance(unit, list) and unit and all(map(as_span, unit)):
+            named = [span for span in map(as_span, unit) if span is not None]
+            for start, end in named:
                 self.tokens_within(start, end, 0)
-            if any(end > start for (_, end), (start, _) in pairwise(sorted(map(tuple, unit)))):
+            if any(end > start for (_, end), (start, _) in pairwise(sorted(named))):
                 raise InputError(f"unit has parts that overlap, so none is left out whole: {unit}.")
-            spans = [unit]
+            spans = [named]
         else:
             raise OptionError(
                 "unit must be 'token', 'word', 'sentence' or a list of parts of the text, each its "
@@ -118,12 +119,12 @@ class Encoded:
             return self.tokens_within(start, start + len(position), segment)[0]
         if isinstance(position, tuple) and len(position) == 2:
             return self.tokens_within(*position, 0)[0]
-        if isinstance(position, bool) or not hasattr(position, "__index__"):
+        number = as_integer(position)
+        if number is None:
             raise InputError(
                 "position must be the number of a token, a word, or a tuple of its first character "
-                f"and last + 1; got {position!r}."
+                f"and last + 1; got {position!r:.80}."
             )
-        number = operator.index(position)
         if not -len(self) <= number < len(self):
             raise InputError(f"position {number} is not among the text's {len(self)} tokens.")
         return number % len(self)
@@ -144,12 +145,13 @@ class Encoded:
             InputError: no token holds any, or the text has no such characters.
         """
         length = len(self.texts[segment])
-        are_numbers = all(hasattr(value, "__index__") for value in (start, end))
-        if not are_numbers or not 0 <= start < end <= length:
+        span = as_span((start, end))
+        if span is None or not 0 <= span[0] < span[1] <= length:
             raise InputError(
                 f"({start!r}, {end!r}) are not the first character and last + 1 of a part of the "
                 f"text, which has {length} characters."
             )
+        start, end = span
         first, last = self.offsets.T
         # last > first: a token without characters (a lone "▁") overlaps nothing.
         inside = (self.segments == segment) & (first < end) & (last > start) & (last > first)
@@ -187,14 +189,6 @@ class Encoded:
             words=_shifted(self.words, -1),
             windows=tuple(replace(w, positions=_shifted(w.positions + 1, 0)) for w in self.windows),
         )
-
-
-def _is_span(part: Any) -> bool:
-    return (
-        isinstance(part, (tuple, list))
-        and len(part) == 2
-        and all(isinstance(end, int) and not isinstance(end, bool) for end in part)
-    )
 
 
 def _patterns(part: str) -> list[Pattern[str]]:

@@ -1,7 +1,6 @@
 """Text to model inputs: a tokenizer, the model's limits, and the windows of long texts."""
 
 import copy
-import operator
 import threading
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,13 +12,20 @@ import torch
 from torch import Tensor
 from transformers import BatchEncoding, PreTrainedModel, PreTrainedTokenizerBase
 
+from normxlogit.data.option_checks import as_integer
 from normxlogit.errors import InputError, OptionError, TooLongError
 from normxlogit.text.chat import render_chat
 from normxlogit.text.decoding import token_spans
 from normxlogit.text.encoded import Encoded, Window, batch_units, window_positions
 from normxlogit.text.offsets import joined_word_offsets, recover_offsets
 from normxlogit.text.token_lookup import TokenLookup
-from normxlogit.text.validation import check_long, check_same_vocabulary, check_text, max_length
+from normxlogit.text.validation import (
+    check_long,
+    check_same_vocabulary,
+    check_text,
+    max_length,
+    vocabulary_size,
+)
 from normxlogit.text.words import Span, word_numbers
 
 
@@ -31,6 +37,7 @@ class Encoder:
 
     Attributes:
         max_length: the most tokens that the model accepts; None if unknown.
+        vocabulary_size: how many tokens the model has embeddings for; the tokenizer may have more.
         pads: whether texts of different lengths can be padded to one batch.
         padding_side: the side that the tokenizer pads on.
     """
@@ -49,8 +56,16 @@ class Encoder:
         self._markers = {getattr(tokenizer, f"{name}_token_id") for name in names}
         self._tokenizer.truncation_side = "right"
         self.max_length = max_length(tokenizer, model)
+        self.vocabulary_size = vocabulary_size(model)
         self.pads = tokenizer.pad_token_id is not None
         self.padding_side: str = tokenizer.padding_side
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what is pickled: everything but the lock, which no other process could share."""
+        return {name: value for name, value in vars(self).items() if name != "_lock"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state, _lock=threading.Lock())
 
     def encode(
         self,
@@ -72,7 +87,8 @@ class Encoder:
             has_windows: whether the caller can use windows; an error proposes them only then.
 
         Raises:
-            InputError: it is not a text, or blank, or too long.
+            InputError: it is not a text, or blank, or too long, or the model has no embedding for
+                one of its tokens.
             OptionError: `long` is none of the above.
         """
         check_long(long)
@@ -138,7 +154,7 @@ class Encoder:
             OptionError: there is no such token, or the text is several.
         """
         if isinstance(target, str):
-            ids = [self._ids(text) for text in (target, f" {target}")]
+            ids = [self._ids(text, add_special_tokens=False) for text in (target, f" {target}")]
             if not ids[0] or any(number == self._tokenizer.unk_token_id for number in ids[0]):
                 raise OptionError(f"this model has no token for {target!r}.")
             single = next((spelling for spelling in ids if len(spelling) == 1), None)
@@ -148,21 +164,37 @@ class Encoder:
                     f"{target!r} is {len(ids[0])} tokens to this model ({parts}), and one is named "
                     "here. Name one of them by its id, or another word."
                 )
-            return single[0]
-        if isinstance(target, bool) or not hasattr(target, "__index__"):
-            raise OptionError(f"a token is named by its text or id; got {target!r}.")
-        number = operator.index(target)
+            number: int | None = single[0]
+        else:
+            number = as_integer(target)
+        if number is None:
+            raise OptionError(f"a token is named by its text or id; got {target!r:.80}.")
         if not 0 <= number < len(self._tokenizer):
             raise OptionError(
                 f"there is no token {number}; ids go from 0 to {len(self._tokenizer) - 1}."
             )
+        if not self._is_known(number):
+            raise OptionError(self._unknown(number))
         return number
 
     @property
     def mask_token(self) -> tuple[str, int] | None:
-        """The mask token and its id, if the tokenizer has one."""
+        """The mask token and its id, if the tokenizer has one and the model an embedding for it."""
         name, number = self._tokenizer.mask_token, self._tokenizer.mask_token_id
-        return None if number is None else (str(name), number)
+        return None if number is None or not self._is_known(number) else (str(name), number)
+
+    def special_id(self, name: str) -> int:
+        """Return the id of a special token: "mask", "pad", "unk" or "eos".
+
+        Raises:
+            OptionError: the tokenizer has none, or the model no embedding for it.
+        """
+        number = getattr(self._tokenizer, f"{name}_token_id")
+        if number is None:
+            raise OptionError(f"the tokenizer has no {name} token. Give another token's id.")
+        if not self._is_known(number):
+            raise OptionError(self._unknown(number))
+        return int(number)
 
     @property
     def tokenizer(self) -> PreTrainedTokenizerBase:
@@ -171,9 +203,12 @@ class Encoder:
 
     @property
     def filler(self) -> int:
-        """An id to pad rows with where a mask hides it: pad, else EOS, else 0."""
+        """An id to pad rows with where a mask hides it: pad, else EOS, else 0.
+
+        The model looks up its embedding all the same, so it is one that the model has.
+        """
         for number in (self._tokenizer.pad_token_id, self._tokenizer.eos_token_id):
-            if number is not None:
+            if number is not None and self._is_known(number):
                 return int(number)
         return 0
 
@@ -182,7 +217,7 @@ class Encoder:
         counts: Counter[int] = Counter()
         for text in texts:
             check_text((text,), False)
-            counts.update(self._ids(text, specials=True))
+            counts.update(self._ids(text))
         return counts
 
     def lookup(
@@ -196,19 +231,15 @@ class Encoder:
             generated: for each generated token, which stands after the text in every row, whether
                 it is a unit by itself, if units are not parts of the text.
         """
-        special = {"mask": self._tokenizer.mask_token_id, "pad": self._tokenizer.pad_token_id}
 
-        def token(name: Any) -> int:
-            if name not in special:
-                return self.id_of(name)
-            if special[name] is None:
-                raise OptionError(f"the tokenizer has no {name} token. Give another token's id.")
-            return int(special[name])
+        def token(name: str) -> int:
+            return self.special_id(name) if name in ("mask", "pad") else self.id_of(name)
 
         def units(unit: Any) -> Tensor:
             return torch.from_numpy(batch_units(parts, side, generated, unit))
 
-        return TokenLookup(units, token, special["mask"])
+        mask = self.mask_token
+        return TokenLookup(units, token, None if mask is None else mask[1])
 
     def is_special(self, number: int) -> bool:
         """Return whether a token id is one of the tokenizer's special tokens."""
@@ -242,22 +273,27 @@ class Encoder:
                 sequence-to-sequence decoder writes it.
 
         Raises:
-            InputError: the tokenizer cannot read the target.
+            InputError: the tokenizer cannot read the target, or the model has no embedding for one
+                of its tokens.
             OptionError: an id is not in the vocabulary.
         """
         if not isinstance(target, str):
             return [self.id_of(number) for number in target]
+        ids = self._continuation(prompt, target, is_answer)
+        self._check_known(ids)
+        return ids
+
+    def _continuation(self, prompt: Encoded, target: str, is_answer: bool) -> list[int]:
         if is_answer:
-            with self._lock:
-                return list(self._tokenizer(text_target=target, verbose=False)["input_ids"])
+            return self._ids(text_target=target)
         before = prompt.windows[0].inputs["input_ids"]
         # Tokenized with the prompt, a word keeps the space before it; but only if that leaves the
         # prompt's own tokens as they are (BPE may merge across the boundary).
         if not prompt.messages:
-            whole = self._ids(prompt.texts[0] + target, specials=True)
+            whole = self._ids(prompt.texts[0] + target)
             if whole[: len(before)] == before:
                 return whole[len(before) :]
-        return self._ids(target)
+        return self._ids(target, add_special_tokens=False)
 
     def chat(self, messages: Sequence[Mapping[str, Any]]) -> Encoded:
         """Encode a chat, up to where the assistant is to answer.
@@ -298,13 +334,31 @@ class Encoder:
     def _decode(self, ids: Sequence[int]) -> str:
         return str(self._tokenizer.decode(list(ids), clean_up_tokenization_spaces=False))
 
-    def _ids(self, text: str, *, specials: bool = False) -> list[int]:
+    def _ids(self, text: str | None = None, **options: Any) -> list[int]:
         try:
             with self._lock:
-                batch = self._tokenizer(text, add_special_tokens=specials, verbose=False)
+                batch = self._tokenizer(text, verbose=False, **options)
         except Exception as error:  # tokenizers raise errors of many kinds
-            raise InputError(f"the tokenizer could not read {text!r:.80}: {error}") from error
+            read = options.get("text_target", text)
+            raise InputError(f"the tokenizer could not read {read!r:.80}: {error}") from error
         return list(batch["input_ids"])
+
+    def _is_known(self, number: int) -> bool:
+        """Whether the model has an embedding for a token of the tokenizer."""
+        return number < self.vocabulary_size
+
+    def _check_known(self, ids: Sequence[int]) -> None:
+        """Raise `InputError` if the model has no embedding for one of the tokens."""
+        unknown = next((number for number in ids if not self._is_known(number)), None)
+        if unknown is not None:
+            raise InputError(self._unknown(unknown))
+
+    def _unknown(self, number: int) -> str:
+        return (
+            f"the tokenizer has the token {self.token(number)!r} (id {number}), and the model has "
+            f"embeddings for {self.vocabulary_size} tokens only. Leave it out, or give the model "
+            f"one by model.resize_token_embeddings({len(self._tokenizer)}) and train it."
+        )
 
     def batch(self, windows: Sequence[Window], side: str) -> dict[str, Tensor]:
         """Return the inputs of windows as tensors [batch, sequence], padded on `side`."""
@@ -314,7 +368,10 @@ class Encoder:
             padded = {name: [w.inputs[name] for w in windows] for name in windows[0].inputs}
         else:
             padded = dict(self._tokenizer.pad([w.inputs for w in windows], padding_side=side))
-        return {name: torch.tensor(values) for name, values in padded.items()}
+        inputs = {name: torch.tensor(values) for name, values in padded.items()}
+        # Only a pad token can be unknown to the model here.
+        ids = inputs["input_ids"]
+        return inputs | {"input_ids": ids.masked_fill(ids >= self.vocabulary_size, self.filler)}
 
     def inputs_of(self, texts: Sequence[str]) -> dict[str, list[int]]:
         """Return the model's inputs for a text or the two of a pair, which may be blank."""
@@ -334,6 +391,8 @@ class Encoder:
                 )
         except Exception as error:  # tokenizers raise errors of many kinds
             raise InputError(f"the tokenizer could not read the text: {error}") from error
+        for ids in batch["input_ids"]:
+            self._check_known(ids)
         return batch if self._tokenizer.is_fast else recover_offsets(batch, parts, self._tokenizer)
 
     def _encoded(

@@ -1,24 +1,38 @@
 """Checks of texts and tokenizers before anything is encoded."""
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from normxlogit.errors import InputError, ModelError, OptionError
+from normxlogit.data.option_checks import one_of
+from normxlogit.errors import InputError, ModelError
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 LONG = ("error", "truncate", "window")
 """What to do with a text that is over the model's limit."""
 
 
-def check_long(long: str) -> None:
+def check_long(long: object) -> None:
     """Raise `OptionError` unless `long` is one of `LONG`."""
-    if long not in LONG:
-        raise OptionError(f"long must be one of {', '.join(LONG)}; got {long!r}.")
+    one_of("long", long, LONG)
+
+
+def check_several(texts: object) -> None:
+    """Raise `InputError` for one text, and for what is no list or iterator of them."""
+    if isinstance(texts, (str, bytes)) or not isinstance(texts, Iterable):
+        raise InputError(
+            f"expected a list or an iterator of texts, got {type(texts).__name__}: {texts!r:.80}."
+        )
 
 
 def check_text(parts: Sequence[Any], is_split: bool) -> None:
-    """Raise `InputError` unless the parts are texts (or lists of words) that are not blank."""
+    """Raise `InputError` unless the parts are texts (or lists of words) that are not blank.
+
+    Half a character, a surrogate without its pair, is in no text: no file could hold the result.
+    """
     for part in parts:
         if is_split and (isinstance(part, str) or not isinstance(part, Sequence)):
             raise InputError(
@@ -28,6 +42,11 @@ def check_text(parts: Sequence[Any], is_split: bool) -> None:
         for piece in pieces:
             if not isinstance(piece, str):
                 raise InputError(f"expected text, got {type(piece).__name__}: {piece!r:.80}.")
+            if half := _SURROGATE.search(piece):
+                raise InputError(
+                    f"the text has half a character, {half[0]!r} at {half.start()}. Decode it from "
+                    "its bytes again, or take that out."
+                )
         if not any(piece.strip() for piece in pieces):
             raise InputError("the text is empty or blank, so there is nothing to explain.")
 
@@ -35,15 +54,21 @@ def check_text(parts: Sequence[Any], is_split: bool) -> None:
 def check_same_vocabulary(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel) -> None:
     """Raise `ModelError` unless tokenizer and model have vocabularies of about the same size.
 
-    Every token needs an embedding. Embeddings without a token are padding, up to a multiple that
-    is fast to multiply by, and so must be few.
+    Every token that the tokenizer was trained with needs an embedding; of those that were added to
+    it (a padding token, those of images) only the ones that a text uses do. Embeddings without a
+    token are padding, up to a multiple that is fast to multiply by, and so must be few.
     """
-    rows, size = model.config.get_text_config().vocab_size, len(tokenizer)
-    if size > rows or size < 0.9 * rows:
+    rows, size = vocabulary_size(model), len(tokenizer)
+    if tokenizer.vocab_size > rows or size < 0.9 * rows:
         raise ModelError(
             f"the tokenizer has {size} tokens and the model {rows}, so they do not belong "
             "together. Load both from the same place, or give tensors to normxlogit.attribute."
         )
+
+
+def vocabulary_size(model: PreTrainedModel) -> int:
+    """Return how many tokens a model has embeddings for."""
+    return int(model.config.get_text_config().vocab_size)
 
 
 def max_length(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel) -> int | None:

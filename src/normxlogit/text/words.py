@@ -13,6 +13,9 @@ import numpy as np
 import regex
 from numpy.typing import NDArray
 
+from normxlogit.data.option_checks import as_integer
+from normxlogit.errors import InputError
+
 # Combining marks count as letters: vowel signs (Hindi) and points (Arabic) stand inside words, and
 # a token may begin with one.
 _WORD_CHARACTER = regex.compile(r"[\w\p{M}]")
@@ -27,6 +30,29 @@ UNSPACED = regex.compile(
 _SENTENCE_END = regex.compile(r"(?:[.!?…]+[\p{Pe}\p{Pf}\"']*(?=\s)|[。！？]+[\p{Pe}\p{Pf}]*|\n)\s*")
 
 Span = tuple[int, int]
+
+
+def as_span(part: object) -> Span | None:
+    """Return a first character and last + 1, of any type of integer; None if it is no such pair."""
+    if not isinstance(part, (tuple, list)) or len(part) != 2:
+        return None
+    start, end = map(as_integer, part)
+    return None if start is None or end is None else (start, end)
+
+
+def checked_span(part: object, text: str) -> Span:
+    """Return a first character and last + 1.
+
+    Raises:
+        InputError: it is no such pair, or not inside the text.
+    """
+    span = as_span(part)
+    if span is None or not 0 <= span[0] < span[1] <= len(text):
+        raise InputError(
+            f"span {part!r:.80} is not inside a text of {len(text)} characters: give its first "
+            "character and last + 1."
+        )
+    return span
 
 
 def word_numbers(

@@ -15,6 +15,7 @@ from typing import Any
 from transformers import PreTrainedTokenizerBase
 
 from normxlogit.data.location import address, locate, redacted
+from normxlogit.data.option_checks import check_type
 from normxlogit.data.rows import Columns
 from normxlogit.data.source import read_rows
 from normxlogit.errors import InputError, ModelError
@@ -133,7 +134,10 @@ def case_of(good: str, bad: str, paradigm: str) -> Case:
 
     Raises:
         InputError: there is no rule for the paradigm, or it does not match the pair.
+        OptionError: one of them is no text.
     """
+    for name, text in (("good", good), ("bad", bad), ("paradigm", paradigm)):
+        check_type(name, text, str)
     if paradigm not in RULES:
         raise InputError(f"there is no rule for {paradigm!r}; there are {', '.join(RULES)}.")
     good, bad = expand(good), expand(bad)

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from normxlogit.data.option_checks import check_type
 from normxlogit.errors import (
     InputError,
     ModelError,
@@ -90,6 +91,7 @@ def check_model(explainer: ModelExplainer) -> None:
         ModelError: it is neither a masked nor a causal language model, has no mask token, or would
             be asked for the next word after a special token that ends every text.
     """
+    check_type("explainer", explainer, ModelExplainer)
     tokenizer = explainer.tokenizer
     kind = type(explainer.model).__name__
     if explainer.task not in (Task.MASK, Task.CAUSAL):

@@ -12,6 +12,7 @@ import numpy as np
 
 from normxlogit.data.files import write_whole
 from normxlogit.data.location import local_folder
+from normxlogit.data.option_checks import whole_number
 from normxlogit.data.progress import Meter
 from normxlogit.errors import OptionError
 from normxlogit.evaluation.benchmark.cases import RULES, Case, halves, read_cases
@@ -23,7 +24,6 @@ from normxlogit.evaluation.benchmark.readings import (
     read,
     supported_methods,
 )
-from normxlogit.evaluation.plan import check_number
 from normxlogit.extras import require, versions
 from normxlogit.tasks.explainer import ModelExplainer
 from normxlogit.tasks.fingerprint import model_fingerprint
@@ -54,7 +54,7 @@ def check_benchmark(name: object, options: Mapping[str, object]) -> None:
             f"benchmark {name!r} takes {' and '.join(OPTIONS)} beside model and data. Leave out "
             f"{', '.join(further)}."
         )
-    _check_numbers(**options)
+    _numbers(**options)
 
 
 def blimp(
@@ -102,7 +102,7 @@ def blimp(
     from normxlogit.evaluation.checkpoint import Checkpoint, parquet
     from normxlogit.evaluation.report import write_evidence
 
-    _check_numbers(limit, seed)
+    limit, seed = _numbers(limit, seed)
     check_model(explainer)
     folder = None if output is None else local_folder(output)
     cases, data = _cases(source, limit)
@@ -174,9 +174,11 @@ def _scores(
     return scores.take(np.argsort(scores["case"].to_numpy(), kind="stable"))
 
 
-def _check_numbers(limit: object = None, seed: object = 0) -> None:
-    check_number("limit", limit, optional=True)
-    check_number("seed", seed, least=0)
+def _numbers(limit: object = None, seed: object = 0) -> tuple[int | None, int]:
+    return (
+        None if limit is None else whole_number("limit", limit),
+        whole_number("seed", seed, least=0),
+    )
 
 
 def _by_paradigm(cases: Sequence[Case]) -> dict[str, int]:

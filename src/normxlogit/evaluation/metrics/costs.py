@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from normxlogit.evaluation.perturb.samples import Sample
+from normxlogit.model.inference import inference
 from normxlogit.tasks.explainer import ModelExplainer
 
 EXAMPLES = 16
@@ -57,7 +58,7 @@ def _explain(explainer: ModelExplainer, arguments: Mapping[str, Any], sample: Sa
     explainer.explain(sample.item, **arguments)
 
 
-@torch.inference_mode()
+@inference()
 def _forward(explainer: ModelExplainer, sample: Sample) -> None:
     model = explainer.model
     model(**{n: torch.tensor([ids], device=model.device) for n, ids in sample.inputs.items()})

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from normxlogit.data.option_checks import as_integer, check_type, shares
 from normxlogit.errors import InputError, ModelError, OptionError
 from normxlogit.evaluation.perturb.operators import without
 from normxlogit.evaluation.perturb.presets import RATIOS
@@ -72,6 +73,8 @@ def answer_drops(
         InputError: the prompt is a chat, or has fewer than two words.
         ModelError: an answer's probability is 0 in float32, so it has no logarithm.
     """
+    check_type("explainer", explainer, ModelExplainer)
+    check_type("generation", generation, GenerationAttribution)
     if generation.messages:
         raise InputError("the words of a chat stand in its template. Give a prompt that is a text.")
     answer = generation.whole().words()
@@ -98,17 +101,18 @@ def _counts(
 ) -> tuple[int, ...]:
     """Turn shares or counts into numbers of words to cut out, of which one is always left."""
     if counts is None:
-        shares = RATIOS if ratios is None else ratios
-        if not len(shares) or not all(0 <= share <= 1 for share in shares):
-            raise OptionError(f"ratios must be a list of shares from 0 to 1, got {shares!r}.")
-        counts = [int(share * words + 0.5 + 1e-9) for share in shares]
+        parts = shares("ratios", RATIOS if ratios is None else ratios)
+        numbers = [int(share * words + 0.5 + 1e-9) for share in parts]
     elif ratios is not None:
         raise OptionError(
             "ratios and counts both set how many words are cut out. Give one of them."
         )
-    elif not counts or not all(type(count) is int and count > 0 for count in counts):
-        raise OptionError(f"counts must be a list of whole numbers from 1, got {counts!r}.")
-    return tuple(min(count, words - 1) for count in counts)
+    else:
+        is_list = isinstance(counts, (list, tuple, np.ndarray))
+        numbers = [as_integer(count) or 0 for count in counts] if is_list else []
+        if not numbers or min(numbers) < 1:
+            raise OptionError(f"counts must be a list of whole numbers from 1, got {counts!r:.80}.")
+    return tuple(min(number, words - 1) for number in numbers)
 
 
 def _log_probabilities(

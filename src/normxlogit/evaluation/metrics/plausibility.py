@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from normxlogit.data.option_checks import check_type, whole_number
 from normxlogit.errors import InputError, OptionError
 from normxlogit.results.text import Attribution
-from normxlogit.text.words import Span
+from normxlogit.text.words import Span, checked_span
 
 Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -132,6 +133,8 @@ def rationale_mask(attribution: Attribution, spans: Sequence[Sequence[Span]]) ->
             token, for instance because the text was truncated.
         OptionError: the attribution is of parts that need not be contiguous.
     """
+    check_type("an attribution", attribution, Attribution)
+    check_type("a rationale", spans, Sequence)
     if attribution.unit not in ("token", "word", "sentence", "line"):
         raise OptionError(
             f"an attribution of {attribution.unit}s has no place for spans. Take that of its "
@@ -146,9 +149,8 @@ def rationale_mask(attribution: Attribution, spans: Sequence[Sequence[Span]]) ->
     for segment, (text, text_spans) in enumerate(zip(attribution.texts, spans, strict=True)):
         visible = np.array([not character.isspace() for character in text], np.bool_)
         tokens = np.flatnonzero(attribution.segments == segment)
-        for start, end in text_spans:
-            if not 0 <= start < end <= len(text):
-                raise InputError(f"span ({start}, {end}) is not inside a text of {len(text)}.")
+        check_type("the spans of a text", text_spans, Sequence)
+        for start, end in (checked_span(span, text) for span in text_spans):
             inside = np.zeros(len(text), np.bool_)
             inside[start:end] = visible[start:end]
             held = [i for i in tokens if inside[slice(*attribution.offsets[i])].any()]
@@ -197,6 +199,9 @@ def agreement(
             compared, as in `rationale_mask` and `average_precision`. The error names the text.
         OptionError: as in `rationale_mask` and `token_f1`.
     """
+    check_type("attributions", attributions, Iterable)
+    check_type("rationales", rationales, Iterable)
+    top = None if top is None else whole_number("top", top)
     spans, scored = list(rationales), list[tuple[Floats, Mask]]()
     for number, attribution in enumerate(attributions):
         if number == len(spans):
@@ -259,10 +264,7 @@ def _curve(scores: Floats, evidence: Mask) -> tuple[Floats, Floats]:
 def _selected(scores: ArrayLike, rationale: ArrayLike, top: Any) -> tuple[Mask, Mask]:
     """Select the tokens with the highest scores; return them and the rationale."""
     values, mask = _checked(scores, rationale)
-    if isinstance(top, bool) or not isinstance(top, (int, np.integer)):
-        raise OptionError(f"top must be a number of tokens, got {top!r}.")
-    if not 1 <= top <= len(values):
-        raise OptionError(f"top must be from 1 to the text's {len(values)} tokens, got {top}.")
+    top = whole_number("top", top, most=len(values))
     selected = np.zeros(len(values), np.bool_)
     selected[np.argsort(-values, kind="stable")[:top]] = True
     return selected, mask

@@ -30,6 +30,7 @@ from transformers import PreTrainedModel
 from normxlogit.errors import ModelError, UnsupportedHeadError
 from normxlogit.evaluation.metrics.faithfulness import Floats, loss
 from normxlogit.evaluation.perturb.samples import Sample
+from normxlogit.model.inference import without_autocast
 from normxlogit.model.numerics import agree
 from normxlogit.model.readouts import Objective, logit
 from normxlogit.model.reruns import Reruns, differentiable
@@ -103,7 +104,7 @@ class SoftMetrics:
         # Put the unchanged embeddings in place first: a model that also uses the ids in another
         # way would give other values, and nothing below would mean what it says.
         try:
-            with differentiable(False):
+            with without_autocast(), differentiable(False):
                 embeddings = reruns.embeddings
                 replayed = reruns.values_of_embeddings(embeddings, reruns.all_rows)
                 expected = reruns.original
@@ -150,7 +151,7 @@ class SoftMetrics:
     def _values(self, reruns: Reruns, embeddings: Tensor, masks: Masks) -> Floats:
         """Compute f of the text with each mask on its word embeddings, float64 [masks]."""
         batches, remaining = list[Tensor](), iter(masks)
-        with differentiable(False):
+        with without_autocast(), differentiable(False):
             while batch := list(islice(remaining, reruns.at_once)):
                 kept = torch.from_numpy(np.stack(batch)).to(embeddings.device)
                 rows = torch.zeros(len(batch), dtype=torch.int64, device=embeddings.device)

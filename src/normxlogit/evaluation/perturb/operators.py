@@ -54,11 +54,8 @@ def find_operator(name: str | None, encoder: Encoder) -> tuple[str, Operator]:
         return name, remove
     if name == "delete":
         return name, deletion(encoder)
-    special = {key: getattr(encoder.tokenizer, f"{key}_token_id") for key in ("unk", "eos")}
-    special |= {"mask": encoder.tokenizer.mask_token_id, "pad": encoder.tokenizer.pad_token_id}
-    if name in special and special[name] is None:
-        raise OptionError(f"this tokenizer has no {name} token. Choose another way to hide words.")
-    return name, replacement(special[name] if name in special else encoder.id_of(name))
+    token = encoder.special_id(name) if name in EFFECTS else encoder.id_of(name)
+    return name, replacement(token)
 
 
 def describe_operator(name: str) -> str:

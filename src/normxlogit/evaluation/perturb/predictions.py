@@ -7,7 +7,6 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from transformers import PreTrainedModel
 
@@ -15,6 +14,7 @@ from normxlogit.errors import ModelError
 from normxlogit.evaluation.perturb.operators import Inputs, Operator
 from normxlogit.evaluation.perturb.samples import Sample
 from normxlogit.model.clone import Anatomy, ModelClone
+from normxlogit.model.inference import inference
 from normxlogit.model.outputs import logits_of, run_model
 from normxlogit.model.targets import Problem
 from normxlogit.tasks.batches import MemoryBudget, by_halves, by_length
@@ -129,7 +129,7 @@ class PredictionCache:
     def _fits(self, rows: int, longest: int) -> bool:
         return self._room.fits(rows, longest, MAX_BATCH_TOKENS)
 
-    @torch.inference_mode()
+    @inference()
     def _outputs(self, windows: Sequence[Window], side: str) -> Outputs:
         """Run one batch: float64 [rows, outputs]."""
         inputs = self._encoder.batch(windows, side)

@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import torch
 from transformers import PreTrainedModel
 
 from normxlogit.data.rows import Bad, Row
@@ -14,6 +13,7 @@ from normxlogit.evaluation.perturb.predictions import MAX_BATCH_TOKENS, Outputs
 from normxlogit.evaluation.perturb.presets import Preset
 from normxlogit.evaluation.perturb.samples import Sample
 from normxlogit.model.forward import ForwardPass
+from normxlogit.model.inference import inference
 from normxlogit.model.targets import Problem, label_names, target_id
 from normxlogit.query import TensorAttribution, attribute
 from normxlogit.tasks.batches import MemoryBudget, by_halves, by_length
@@ -58,7 +58,7 @@ class SampleReader:
         self._model, self._encoder, self._preset, self._long = model, encoder, preset, long
         self._room, self.has_mask = MemoryBudget(), encoder.mask_token is not None
         window = encoder.encode("a").windows[0]
-        with torch.inference_mode():
+        with inference():
             forward = ForwardPass.run(model, encoder.batch([window], "right"))
         outputs = forward.prediction.shape[-1]
         self.problem = Problem.of(model.config, outputs)
@@ -139,7 +139,7 @@ class SampleReader:
     def _fits(self, rows: int, longest: int) -> bool:
         return self._room.fits(rows, longest, MAX_BATCH_TOKENS)
 
-    @torch.inference_mode()
+    @inference()
     def _read(self, windows: Sequence[Window]) -> list[tuple[Outputs, int]]:
         """Predict texts of the same length."""
         scored = self._attribution(self._encoder.batch(windows, "right"))

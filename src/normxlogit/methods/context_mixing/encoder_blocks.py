@@ -17,7 +17,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from normxlogit.errors import OptionError, UnsupportedHeadError
+from normxlogit.data.option_checks import flag
+from normxlogit.errors import UnsupportedHeadError
 from normxlogit.methods.context import MethodContext
 from normxlogit.methods.context_mixing.attention import Maps, read_maps
 from normxlogit.methods.context_mixing.steps import Activation, Linear, Norm, PartError, Step
@@ -258,8 +259,7 @@ def read_block_maps(
         OptionError: `rollout` is neither True nor False.
         UnsupportedHeadError: as `run_blocks`; or the product of maps overflows.
     """
-    if not isinstance(rollout, bool):
-        raise OptionError(f"rollout must be True or False, got {rollout!r}.")
+    rollout = flag("rollout", rollout)
 
     def layer_maps(clone: ModelClone, row: int, layers: list[int]) -> tuple[Maps, Tensor]:
         blocks, _, tokens = run_blocks(context, clone, row)

@@ -14,7 +14,8 @@ from torch.nn.functional import normalize
 from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.masking_utils import eager_mask
 
-from normxlogit.errors import OptionError, UnsupportedHeadError
+from normxlogit.data.option_checks import flag
+from normxlogit.errors import UnsupportedHeadError
 from normxlogit.methods.context import MethodContext
 from normxlogit.methods.context_mixing.attention import FAMILY, Maps, read_maps
 from normxlogit.methods.context_mixing.block_copies import (
@@ -60,8 +61,7 @@ def value_zeroing(context: MethodContext, rollout: bool = True) -> MethodScores:
     Raises:
         UnsupportedHeadError: values cannot be reached in this model.
     """
-    if not isinstance(rollout, bool):
-        raise OptionError(f"rollout must be True or False, got {rollout!r}.")
+    rollout = flag("rollout", rollout)
     scores = read_maps(context, _ATTENTION_NAME, partial(_layer_maps, context), rolled_out=rollout)
     return MethodScores(scores, unsigned="larger change without its value")
 

@@ -26,6 +26,8 @@ def overlay(
     picture = result.picture if picture is None else picture
     if picture is None:
         raise InputError("this result keeps no copy of its image: pass the image to overlay.")
+    if not isinstance(picture, image.Image):
+        raise InputError(f"picture must be an image of Pillow, got {type(picture).__name__}.")
     _check_proportions(result, picture)
     scores = _resized(result.only().heatmap(smooth=smooth), picture.height, picture.width)
     grey = np.asarray(picture.convert("L"), np.float32)[..., None].repeat(3, -1)

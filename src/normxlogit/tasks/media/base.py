@@ -16,6 +16,7 @@ from normxlogit.errors import (
     OptionError,
 )
 from normxlogit.model.forward import ForwardPass
+from normxlogit.model.inference import inference, without_autocast
 from normxlogit.query import Query
 from normxlogit.results.assemble import (
     prediction_of,
@@ -62,7 +63,7 @@ class MediaExplainer(ABC, Generic[Info, MediaResult]):
     def __init__(self, model: PreTrainedModel, processor: Any, name: str) -> None:
         """Take a model, its processor, and the model's name for results."""
         self.model, self.processor, self.name = model, processor, name
-        self._parameters = inspect.signature(model.forward).parameters
+        self._parameters = frozenset(inspect.signature(model.forward).parameters)
         self._layouts: dict[Any, PatchLayout] = {}
 
     @abstractmethod
@@ -110,7 +111,8 @@ class MediaExplainer(ABC, Generic[Info, MediaResult]):
             InputError: the processor fails.
         """
         try:
-            features = self.processor(*args, return_tensors="pt", **options)
+            with without_autocast():
+                features = self.processor(*args, return_tensors="pt", **options)
         except Exception as error:  # processors fail in ways that raise errors of any kind
             raise InputError(
                 f"{type(self.processor).__name__} could not read this {self.medium}: {error}"
@@ -124,14 +126,14 @@ class MediaExplainer(ABC, Generic[Info, MediaResult]):
     def _refuse_text_options(self, input_options: InputOptions) -> None:
         for name, default in vars(InputOptions()).items():
             value = getattr(input_options, name)
-            if value is not default and (isinstance(value, Tensor) or value != default):
+            if type(value) is not type(default) or value != default:
                 raise OptionError(f"{name}={value!r} is for texts, not for {self.medium} input.")
 
     def _explain_batch(self, items: Sequence[Item[Info]], query: Query) -> list[MediaResult]:
         inputs = self._moved(
             {name: torch.cat([item.inputs[name] for item in items]) for name in items[0].inputs}
         )
-        with torch.inference_mode():
+        with inference():
             forward = ForwardPass.run(self.model, inputs, layer=query.layer)
             scored = query.score(forward, query.targets(forward))
             scores = window_scores(scored)

@@ -21,6 +21,7 @@ from transformers import PreTrainedModel
 from normxlogit.errors import UnsupportedHeadError
 from normxlogit.model.capture import capture
 from normxlogit.model.clone import Anatomy, ModelClone
+from normxlogit.model.inference import without_autocast
 from normxlogit.model.outputs import run_model
 
 MOST_PREFIXES = 16
@@ -183,7 +184,7 @@ def find_patch_layout(
         UnsupportedHeadError: it could not be determined.
     """
     values = inputs[name]
-    with torch.inference_mode(False), torch.no_grad():
+    with without_autocast(), torch.inference_mode(False), torch.no_grad():
         reductions = _Reductions()
         clone = ModelClone(Anatomy.of(model)).root
         with reductions:
