@@ -20,7 +20,7 @@ from normxlogit.text.encoded import Encoded, Window, batch_units, window_positio
 from normxlogit.text.offsets import joined_word_offsets, recover_offsets
 from normxlogit.text.token_lookup import TokenLookup
 from normxlogit.text.validation import check_long, check_same_vocabulary, check_text, max_length
-from normxlogit.text.words import Span, word_numbers
+from normxlogit.text.words import Span, owners, word_numbers
 
 
 class Encoder:
@@ -281,12 +281,8 @@ class Encoder:
             )
         # The template writes special tokens as text, so the tokenizer does not mark all of them:
         # a token is part of a message if its first visible character is.
-        within = ~encoded.special
-        for i in np.flatnonzero(within):
-            start, end = encoded.offsets[i]
-            visible = text[start:end].lstrip()
-            first = end - len(visible) if visible else start
-            within[i] = any(message.start <= first < message.end for message in spans)
+        owner = owners(text, encoded.offsets, [(message.start, message.end) for message in spans])
+        within = ~encoded.special & (owner >= 0)
         return replace(
             encoded,
             special=~within,
