@@ -121,7 +121,7 @@ def assert_nothing_is_lost(result: Attribution, cuts: list[int]) -> None:
 
 
 @pytest.mark.parametrize("name", TOKENIZERS)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(text=texts, cuts=st.lists(st.integers(0, 40), max_size=3))
 def test_words_sentences_and_spans_sum_to_the_tokens(name: str, text: str, cuts: list[int]) -> None:
     try:
@@ -143,7 +143,7 @@ def test_pairs_sum_to_the_tokens(name: str, first: str, second: str) -> None:
 
 
 @pytest.mark.parametrize("name", TOKENIZERS)
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(text=texts)
 def test_what_is_not_seen_is_no_word_beside_one(name: str, text: str) -> None:
     try:
@@ -157,7 +157,7 @@ def test_what_is_not_seen_is_no_word_beside_one(name: str, text: str) -> None:
 
 
 @pytest.mark.parametrize("name", [n for n in TOKENIZERS if n != "characters that are known"])
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(expected=st.lists(words, min_size=1, max_size=5))
 def test_words_stay_whole(name: str, expected: list[str]) -> None:
     """Whatever the tokenizer composes, strips or leaves out."""
