@@ -11,6 +11,7 @@ from typing import Any
 from normxlogit.data.formats import FORMATS, SourceFile
 from normxlogit.data.location import Location, locate, redacted
 from normxlogit.data.rows import Bad, BrokenFileError, Columns, Place, Row, Values, parse_row
+from normxlogit.data.tables import check_items, open_frame
 from normxlogit.errors import InputError, OptionError, first_line
 from normxlogit.extras import require
 
@@ -153,8 +154,18 @@ def read_rows(
         return opened.rows(columns, strict=True), opened.fingerprint
     if subset is not None or split is not None:
         raise OptionError("subset and split are for data sets of the Hub.")
+    frame = open_frame(source)
+    if frame is not None:
+        problem = _problem(frame, columns)
+        if problem is not None:
+            raise problem
+        return InMemoryRows(frame.rows(columns.names, 0)).rows(columns), None
+    check_items(source)
     if not isinstance(source, Iterable):
-        raise InputError(f"a source is a path or gives rows; got {type(source).__name__}.")
+        raise InputError(
+            f"a source is a path or gives rows; got {type(source).__name__}. Give texts, mappings "
+            "from columns to values, or a data frame of pandas or polars."
+        )
     return InMemoryRows(source).rows(columns), None
 
 
@@ -223,12 +234,16 @@ def _problem(file: SourceFile, columns: Columns) -> BrokenFileError | None:
         names = file.columns()
     except BrokenFileError as error:
         return error
-    missing = [] if names is None else [name for name in columns.names if name not in names]
-    if not missing:
-        return None
-    return BrokenFileError(
-        f"{file.name} has no column {missing[0]!r}. Its columns: {', '.join(names or [])}."
-    )
+    for name in [] if names is None else columns.names:
+        count = names.count(name)
+        if count == 0:
+            shown = ", ".join(map(str, names))
+            return BrokenFileError(f"{file.name} has no column {name!r}. Its columns: {shown}.")
+        if count > 1:
+            return BrokenFileError(
+                f"{file.name} has {count} columns {name!r}. Give each a name of its own."
+            )
+    return None
 
 
 def _fingerprint(path: Location) -> dict[str, Any]:

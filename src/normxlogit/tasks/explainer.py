@@ -10,6 +10,7 @@ from typing import Any, TypeVar, overload
 import torch
 from torch import Tensor, nn
 
+from normxlogit.data.tables import check_items
 from normxlogit.errors import (
     InputError,
     ModelError,
@@ -248,6 +249,7 @@ class ModelExplainer:
         if not isinstance(batch_size, int) or batch_size < 1:
             raise OptionError(f"batch_size must be a number from 1, got {batch_size!r}.")
         check_long(long)
+        check_items(inputs)
         input_options = InputOptions(long, is_split_into_words, position)
 
         def explained() -> Iterator[Result | Failure]:
@@ -359,6 +361,7 @@ class ModelExplainer:
             InputError: one of them is not a text, or is blank.
             ModelError: the model does not read texts.
         """
+        check_items(texts)
         return self.encoder().counts(texts)
 
     def limited(self: AnyExplainer, tokens: int) -> AnyExplainer:
