@@ -311,8 +311,9 @@ def test_shards_that_changed_their_names(explainer: Explainer, tmp_path: Path) -
     for swapped in (contents[::-1], contents[:1] * 2):
         second.write_bytes(swapped[0])
         third.write_bytes(swapped[1])
-        for make in (lambda: None, lambda: mark_unfinished(out)):
-            make()
+        for state in ("finished", "unfinished"):
+            manifest = read_manifest(out) | {"state": state}
+            (out / "manifest.json").write_text(json.dumps(manifest))
             with pytest.raises(InputError, match=r"is shard-0000\d\.parquet by what it holds"):
                 explainer.corpus(source, out)
     second.write_bytes(contents[0])

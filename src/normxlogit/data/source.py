@@ -264,7 +264,9 @@ def _problem(file: SourceFile, columns: Columns) -> BrokenFileError | None:
         names = file.columns()
     except BrokenFileError as error:
         return error
-    for name in [] if names is None else columns.names:
+    if names is None:
+        return None
+    for name in columns.names:
         count = names.count(name)
         if count == 0:
             shown = ", ".join(map(str, names))
