@@ -68,7 +68,8 @@ class Explainer(ModelExplainer):
         Args:
             source: a file (.parquet, .csv, .tsv, .jsonl, .ndjson, .txt), a folder of these, the
                 URI of such in an object store, or the id of a data set on the Hub; without
-                `output` also texts, or mappings from columns to values.
+                `output` also texts, mappings from columns to values, or a data frame of pandas or
+                polars.
             output: the folder to write to, or its URI. Without it nothing is written.
             text, pair: the columns of the texts, and of the second texts of pairs.
             id, label: columns to write beside the explanations.
@@ -166,7 +167,8 @@ class Explainer(ModelExplainer):
 
         Args:
             source: a file (.parquet, .csv, .tsv, .jsonl, .ndjson, .txt), a folder of these, the id
-                of a data set on the Hub, or texts, or mappings from columns to values.
+                of a data set on the Hub, or texts, mappings from columns to values, or a data
+                frame of pandas or polars.
             output: a local folder for the report, figures and scores. Without it nothing is
                 written.
             text, pair, label: the columns of the texts, of the second texts of pairs, and of the

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from normxlogit.data.option_checks import as_integer, real_number, whole_number
+from normxlogit.data.option_checks import as_integer, real_number
 from normxlogit.errors import InputError, OptionError
 from normxlogit.methods import Method, find_method
 from normxlogit.methods.context import MethodContext
@@ -22,7 +22,6 @@ from normxlogit.model.targets import (
     Target,
     TargetIds,
     Targets,
-    TokenIds,
     is_several,
     target_id,
     target_ids,
@@ -126,8 +125,6 @@ class Query:
             prediction: logits to predict by, [batch, outputs], in place of its own.
         """
 
-        _check_tokens(self.target, forward.labels)
-
         def ids(logits: Tensor) -> Tensor:
             return target_ids(self.target, logits, forward.labels, forward.problem, self.threshold)
 
@@ -198,7 +195,6 @@ class Query:
                 "contrast compares two outputs of the same tokens, and each choice has its own. "
                 "Explain both with target='all'."
             )
-        _check_tokens(self.contrast, forward.labels)
         if not isinstance(self.contrast, Tensor):
             # A contrast is one label: several, or "all", are refused here.
             target_id(self.contrast, forward.labels)
@@ -392,21 +388,6 @@ def _layer(layer: Any) -> Layer:
     if number is None or number < 1:
         raise OptionError(f"layer must be a number from 1, 'all' or None, got {layer!r:.80}.")
     return number
-
-
-def _check_tokens(outputs: Any, labels: Sequence[str]) -> None:
-    """Raise `OptionError` for an id that is not in a language model's vocabulary.
-
-    Of other labels the nearest names are shown; to compare with 100,000 takes a minute.
-    """
-    if outputs is None or not isinstance(labels, TokenIds):
-        return
-    several = outputs.flatten().tolist() if isinstance(outputs, Tensor) else outputs
-    for output in several if isinstance(several, (list, tuple)) else [several]:
-        if isinstance(output, str) and not output.isdecimal():
-            continue  # refused as a text, or "all"
-        number = int(output) if isinstance(output, str) else output
-        whole_number("a token's id", number, least=0, most=len(labels) - 1)
 
 
 def _positions(position: Any, inputs: Mapping[str, Any]) -> Tensor:

@@ -304,7 +304,7 @@ def test_rows_without_a_label(bert: Explainer) -> None:
 
 UNKNOWN = (
     "no row can be evaluated: row 0{of}: this model has no label 'solid'. Its labels: {labels}, or "
-    "an id from 0 to {last}; row 1{of_next}: this model has no label 7. Its labels: {labels}, or "
+    "an id from 0 to {last}; row 1{of_next}: this model has no label '7'. Its labels: {labels}, or "
     "an id from 0 to {last}."
 )
 

@@ -170,7 +170,7 @@ def test_a_folder_with_broken_files(explainer: Explainer, tmp_path: Path) -> Non
     assert list(summary.broken) == ["a.parquet", "b.csv", "e.txt", "f.csv"]
     assert "no column 'text'" in summary.broken["b.csv"]
     assert "UTF-16" in summary.broken["e.txt"]
-    assert "two columns" in summary.broken["f.csv"]
+    assert "has 2 columns 'text'" in summary.broken["f.csv"]
     assert summary.ignored == ("README.md",)
     rows = read_shards(tmp_path / "out")
     assert [row["file"] for row in rows] == ["c.csv"] * 7 + ["d.txt"] * 7

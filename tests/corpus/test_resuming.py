@@ -2,17 +2,21 @@
 
 import errno
 import hashlib
+import json
 import os
 import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
 from normxlogit import Attribution, Explainer, InputError, MissingExtraError
-from normxlogit.corpus import shards
+from normxlogit.corpus import shards, summary
+from normxlogit.corpus.folder import Folder
+from normxlogit.data.source import Source
 from tests.helpers.corpora import (
     SLOW_WRITING,
     TEXTS,
@@ -195,7 +199,7 @@ def test_a_full_disk(
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(InputError, match=r"cannot write .*: No space left on device"):
         explainer.corpus(source, out)
-    assert not [path for path in out.iterdir() if path.name.startswith((".shard", ".manifest"))]
+    assert not [path for path in out.glob("*") if path.name.startswith((".shard", ".manifest"))]
     explainer.corpus(source, out)
     assert [row["text"] for row in read_shards(out)] == [f"one {n}" for n in range(35)]
 
@@ -266,3 +270,141 @@ def test_a_window_at_a_time_is_written(explainer: Explainer, tmp_path: Path) -> 
     (path,) = explainer.corpus(source, tmp_path / "out", batch_size=1).shards
     metadata = pq.read_metadata(path)
     assert max(metadata.row_group(n).num_rows for n in range(metadata.num_row_groups)) == 32
+
+
+def damaged(content: bytes, at: int) -> bytes:
+    """The content with one bit of a byte turned over."""
+    return content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :]
+
+
+@pytest.mark.usefixtures("small")
+def test_a_damaged_shard_is_not_taken_for_whole(explainer: Explainer, tmp_path: Path) -> None:
+    source = write_lines(tmp_path / "reviews.txt", [f"one {n}" for n in range(35)])
+    out = tmp_path / "out"
+    explainer.corpus(source, out)
+    expected, path = read_shards(out), out / shards.file_name(1)
+    whole = path.read_bytes()
+    footer = len(whole) - pq.read_metadata(path).serialized_size - 8
+    places = np.random.default_rng(0).integers(4, footer, 40).tolist()
+    note = whole.index(b'"progress"', footer)
+    for _ in ("finished", "unfinished"):
+        for at in (*places, 4, footer - 1, note, note + 40):
+            path.write_bytes(damaged(whole, at))
+            with pytest.raises(InputError, match=r"shard-00001\.parquet is (damaged|not a whole)"):
+                explainer.corpus(source, out)
+            with pytest.raises(InputError, match=r"shard-00001\.parquet is (damaged|not a whole)"):
+                summary(out)
+        mark_unfinished(out)
+    path.unlink()
+    assert explainer.corpus(source, out).rows == 35
+    assert read_shards(out) == expected
+
+
+@pytest.mark.usefixtures("small")
+def test_shards_that_changed_their_names(explainer: Explainer, tmp_path: Path) -> None:
+    source = write_lines(tmp_path / "reviews.txt", [f"one {n}" for n in range(35)])
+    out = tmp_path / "out"
+    explainer.corpus(source, out)
+    expected = read_shards(out)
+    second, third = (out / shards.file_name(n) for n in (1, 2))
+    contents = second.read_bytes(), third.read_bytes()
+    for swapped in (contents[::-1], contents[:1] * 2):
+        second.write_bytes(swapped[0])
+        third.write_bytes(swapped[1])
+        for state in ("finished", "unfinished"):
+            manifest = read_manifest(out) | {"state": state}
+            (out / "manifest.json").write_text(json.dumps(manifest))
+            with pytest.raises(InputError, match=r"is shard-0000\d\.parquet by what it holds"):
+                explainer.corpus(source, out)
+    second.write_bytes(contents[0])
+    third.unlink()
+    explainer.corpus(source, out)
+    assert read_shards(out) == expected
+
+
+def test_a_manifest_that_counts_other_rows(explainer: Explainer, tmp_path: Path) -> None:
+    source, out = write_lines(tmp_path / "reviews.txt", TEXTS), tmp_path / "out"
+    explainer.corpus(source, out)
+    manifest = read_manifest(out)
+    manifest["counts"]["rows"] += 1
+    (out / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(InputError, match=r'manifest.json counts .*"rows": .* its shards hold'):
+        explainer.corpus(source, out)
+
+
+@pytest.mark.usefixtures("small")
+@pytest.mark.parametrize("number", range(4))
+@pytest.mark.parametrize("keeps_time", [False, True])
+def test_a_source_that_changes(
+    number: int,
+    keeps_time: bool,
+    explainer: Explainer,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Nothing of the changed file is kept, and what was kept before is used again."""
+    lines = [f"one {n}" for n in range(35)]
+    source, out = write_lines(tmp_path / "reviews.txt", lines), tmp_path / "out"
+    explainer.corpus(source, tmp_path / "whole")
+    enter, before = shards.Writer.__enter__, source.stat()
+
+    def change(self: shards.Writer) -> shards.Writer:
+        if self.path == out / shards.file_name(number):
+            write_lines(source, [line.replace("one", "two") for line in lines])
+            if keeps_time:
+                os.utime(source, ns=(before.st_atime_ns, before.st_mtime_ns))
+        return enter(self)
+
+    monkeypatch.setattr(shards.Writer, "__enter__", change)
+    with pytest.raises(InputError, match=r"reviews\.txt changed while it was read"):
+        explainer.corpus(source, out)
+    monkeypatch.undo()
+    monkeypatch.setattr(shards, "ROWS", 10)
+    assert read_manifest(out)["state"] == "unfinished"
+    assert len(list(out.glob("shard-*"))) == number
+    with pytest.raises(InputError, match=r"the file reviews\.txt was of"):
+        explainer.corpus(source, out)
+    write_lines(source, lines)
+    assert explainer.corpus(source, out).rows == 35
+    assert read_shards(out) == read_shards(tmp_path / "whole")
+
+
+def test_a_source_that_changes_at_the_end(
+    explainer: Explainer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, out = write_lines(tmp_path / "reviews.txt", TEXTS), tmp_path / "out"
+    add = Folder.add
+
+    def change(self: Folder, progress: Any) -> None:
+        add(self, progress)
+        write_lines(source, TEXTS[:2])
+
+    monkeypatch.setattr(Folder, "add", change)
+    with pytest.raises(InputError, match="changed while it was read"):
+        explainer.corpus(source, out)
+    assert read_manifest(out)["state"] == "unfinished"
+
+
+def test_what_fails_before_the_first_row_leaves_nothing(
+    explainer: Explainer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, empty = write_lines(tmp_path / "reviews.txt", TEXTS), tmp_path / "empty"
+    empty.mkdir()
+
+    def rows(*_: Any, **__: Any) -> Any:
+        raise InputError("the line is dead")
+
+    monkeypatch.setattr(Source, "rows", rows)
+    for out in (tmp_path / "out", empty):
+        with pytest.raises(InputError, match="the line is dead"):
+            explainer.corpus(source, out)
+    assert not (tmp_path / "out").exists()
+    assert list(empty.iterdir()) == []
+    monkeypatch.undo()
+    explainer.corpus(source, empty)
+    monkeypatch.setattr(Source, "rows", rows)
+    mark_unfinished(empty)
+    (empty / shards.file_name(0)).unlink()
+    with pytest.raises(InputError, match="the line is dead"):
+        explainer.corpus(source, empty)
+    assert read_manifest(empty)["state"] == "unfinished"

@@ -1,11 +1,15 @@
 """Sources of texts: files of every format, iterables and data sets, each row once."""
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import datasets
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from normxlogit import (
@@ -77,6 +81,66 @@ def test_texts_and_mappings_are_sources(make: Callable[[Any], Any], explainer: E
         np.testing.assert_array_equal(one.attribution.scores, other.attribution.scores)
 
 
+def pandas_frame(columns: dict[str, list[Any]]) -> Any:
+    return pd.DataFrame(columns, index=range(7, 7 + len(columns["t"])))
+
+
+def polars_frame(columns: dict[str, list[Any]]) -> Any:
+    return pytest.importorskip("polars").DataFrame(columns)
+
+
+@pytest.mark.parametrize("make", [pandas_frame, polars_frame])
+def test_data_frames_are_sources(make: Callable[[Any], Any], explainer: Explainer) -> None:
+    frame = make({"n": [1, 2, None, 4], "t": ["one", None, "two three", "  "], "u": [1, 2, 3, 4]})
+    explained = list(explainer.corpus(frame, text="t", id="u", label="n"))
+    assert [e.row.text for e in explained] == ["one", None, "two three", "  "]
+    assert [e.bad and e.bad.kind for e in explained] == [None, Kind.NULL, None, Kind.BLANK]
+    assert [e.row.id for e in explained] == ["1", "2", "3", "4"]
+    assert explained[2].row.label is None
+    assert explained[2].attribution is not None
+    expected = explainer.explain("two three")
+    np.testing.assert_allclose(explained[2].attribution.scores, expected.scores, atol=1e-5)
+    with pytest.raises(InputError, match=r"DataFrame has no column 'text'\. Its columns: n, t, u"):
+        explainer.corpus(frame)
+
+
+def test_a_data_frame_with_two_columns_of_a_name(explainer: Explainer) -> None:
+    frame = pd.DataFrame([["one", "two"]], columns=["text", "text"])
+    with pytest.raises(InputError, match="DataFrame has 2 columns 'text'"):
+        explainer.corpus(frame)
+
+
+class ColumnsOnly:
+    """A table that iterates over the names of its columns, and has no rows to offer."""
+
+    columns = ("text", "label")
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.columns)
+
+
+def test_what_iterates_over_names_is_refused(explainer: Explainer) -> None:
+    splits = datasets.DatasetDict(
+        {name: datasets.Dataset.from_dict({"text": ["one"]}) for name in ("train", "test")}
+    )
+    sources: dict[str, Any] = {
+        "DatasetDict gives names, train, test": splits,
+        "dict gives names, text, label": {"text": ["one"], "label": [1]},
+        "ColumnsOnly gives names, text, label": ColumnsOnly(),
+    }
+    for message, source in sources.items():
+        for use in (explainer.corpus, partial(explainer.evaluate, operator="remove")):
+            with pytest.raises(InputError, match=f"{message}.*Give one of these parts"):
+                use(source)
+        for read in (explainer.stream, explainer.token_counts):
+            with pytest.raises(InputError, match=message):
+                read(source)
+    with pytest.raises(InputError, match="DataFrame gives names, text"):
+        explainer.stream(pd.DataFrame({"text": ["one"]}))
+    rows = list(explainer.corpus(splits["train"]))
+    assert [row.row.text for row in rows] == ["one"]
+
+
 def test_iterables_are_not_written(explainer: Explainer, tmp_path: Path) -> None:
     source: Any = TEXTS
     with pytest.raises(OptionError, match="Write them to a file"):
@@ -114,6 +178,21 @@ def test_rows_before_an_error_of_the_source_are_not_lost(explainer: Explainer) -
     assert next(found).row.text == "one"
     with pytest.raises(RuntimeError, match="the source"):
         next(found)
+
+
+@pytest.mark.parametrize("end", [".csv", ".tsv", ".parquet"])
+def test_two_columns_of_a_name(end: str, explainer: Explainer, tmp_path: Path) -> None:
+    source = tmp_path / f"reviews{end}"
+    if end == ".parquet":
+        pq.write_table(pa.table([["one"], ["two"], ["a"]], names=["text", "text", "a"]), source)
+    else:
+        source.write_text("text,text,a\none,two,a\n".replace(",", "\t" if end == ".tsv" else ","))
+    for output in (None, tmp_path / "out"):
+        with pytest.raises(InputError, match=f"reviews{end} has 2 columns 'text'"):
+            explainer.corpus(source, output)
+    assert not (tmp_path / "out").exists()
+    unread = explainer.corpus(source, tmp_path / "out", text="a")
+    assert (unread.rows, unread.broken) == (1, {})
 
 
 def test_what_is_no_source(explainer: Explainer, tmp_path: Path) -> None:

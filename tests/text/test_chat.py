@@ -154,8 +154,12 @@ def test_messages_are_found_and_summed(name: str, template: str, kind: str) -> N
     chat = CHATS[name]
     explainer = talker(TEMPLATES[template], kind)
     result = explainer.explain(chat)
+    is_begun = chat[-1]["role"] == "assistant"
     expected = explainer.tokenizer.apply_chat_template(
-        chat, tokenize=False, add_generation_prompt=True
+        chat,
+        tokenize=False,
+        add_generation_prompt=not is_begun,
+        continue_final_message=is_begun,
     )
     assert result.text == expected
     ids = explainer.tokenizer(expected, add_special_tokens=False)["input_ids"]
@@ -216,23 +220,128 @@ def test_an_answer_is_a_message_of_the_assistant(template: str) -> None:
     assert [t.id for t in forced.targets] == ids
 
 
-def test_parts_instead_of_a_text() -> None:
-    def parts(*texts: str) -> Chat:
-        return [{"role": "user", "content": [{"type": "text", "text": t} for t in texts]}]
+def parts(*texts: str, role: str = "user") -> Chat:
+    return [{"role": role, "content": [{"type": "text", "text": t} for t in texts]}]
 
-    plain = [{"role": "user", "content": "a good movie"}]
-    expected = talker().explain(plain)
-    for chat in (parts("a good movie"), parts("a good", " movie")):
-        result = talker().explain(chat)
-        assert result.text == expected.text
-        np.testing.assert_array_equal(result.scores, expected.scores)
-        assert spoken(result) == [("user", "a good movie")]
-        only_parts = talker(PARTS).explain(chat)
-        assert only_parts.text == "user: a good movie"
-        assert spoken(only_parts) == [("user", "a good movie")]
+
+TRIMS = (
+    "{% for message in messages %}{{ message['role'] }}:{% for part in message['content'] %}"
+    "{{ joint }}{{ part['text'] | trim }}{% endfor %}\n{% endfor %}"
+)
+"""Trims each part, so that parts are not the same as one text."""
+
+
+@pytest.mark.parametrize(
+    ("template", "texts"),
+    [
+        (PARTS, ("a good movie",)),
+        (PARTS, ("a good", " movie")),
+        (PARTS, ("good", "good", "good")),
+        (TRIMS.replace("joint", "' '"), ("a good ", " movie")),
+        (TRIMS.replace("joint", "'\n\n'"), ("a", " good ", "\n", "movie")),
+    ],
+)
+def test_the_prompt_of_parts_is_that_of_the_template(template: str, texts: tuple[str, ...]) -> None:
+    explainer = talker(template)
+    chat = parts(*texts)
+    result = explainer.explain(chat)
+    assert result.text == explainer.tokenizer.apply_chat_template(
+        chat, tokenize=False, add_generation_prompt=True
+    )
+    ((role, text),) = spoken(result)
+    assert role == "user"
+    assert "".join(text.split()) == "".join("".join(texts).split())
+    assert result.text.strip().endswith(text)
+
+
+def test_parts_that_are_refused() -> None:
+    with pytest.raises(InputError, match=r"writes those of message 1 \(user\) as Python does"):
+        talker(CHATML).explain(parts("a good movie"))
+    marked = TRIMS.replace("joint", "' * '")
+    with pytest.raises(InputError, match="Give the message as one part"):
+        talker(marked).explain(parts("a good", "movie"))
     picture = [{"role": "user", "content": [{"type": "image", "url": "a.png"}]}]
     with pytest.raises(InputError, match="must be text; this one holds something else"):
         talker().explain(picture)
+
+
+@pytest.mark.parametrize("template", TEMPLATES)
+def test_a_last_message_of_the_assistant_is_continued(template: str) -> None:
+    explainer = talker(TEMPLATES[template])
+    chat = [*TALK, {"role": "assistant", "content": "The acting is "}]
+    apply = explainer.tokenizer.apply_chat_template
+    expected = apply(chat, tokenize=False, continue_final_message=True)
+    assert expected.rstrip().endswith("The acting is")
+    for result in (explainer.explain(chat), explainer.generate(chat, max_new_tokens=2)):
+        assert result.text == expected
+        assert spoken(result)[-1] == ("assistant", "The acting is")
+    for options in ({"add_generation_prompt": True}, {"add_generation_prompt": False}):
+        opened = explainer.generate(chat, max_new_tokens=2, **options)
+        assert opened.text == apply(chat, tokenize=False, **options)
+
+
+CALLS = (
+    "{% for m in messages %}<{{ m['role'] }}>{{ m['content'] }}{% for call in m['tool_calls'] %}"
+    "[{{ call['function']['name'] }}]{% endfor %}\n{% endfor %}"
+)
+
+
+@pytest.mark.parametrize("nothing", [{"content": ""}, {"content": None}, {}])
+def test_messages_without_a_text_are_messages(nothing: dict[str, Any]) -> None:
+    chat: Chat = [
+        {"role": "system", "content": ""},
+        {"role": "user", "content": "good movie"},
+        {"role": "assistant", "tool_calls": [{"function": {"name": "rate"}}], **nothing},
+        {"role": "tool", "content": "bad"},
+    ]
+    explainer = talker(CALLS)
+    result = explainer.explain(chat)
+    assert result.text == explainer.tokenizer.apply_chat_template(
+        chat, tokenize=False, add_generation_prompt=True
+    )
+    assert result.text.startswith("<system><user>")
+    assert "<assistant>[rate]" in result.text
+    expected = [("system", ""), ("user", "good movie"), ("assistant", ""), ("tool", "bad")]
+    assert spoken(result) == expected
+    assert list(result.by("role").tokens) == ["user", "tool"]
+    shown = ~result.special
+    assert result.by("message").scores.sum() == pytest.approx(result.scores[shown].sum(), rel=1e-4)
+    assert "good" in explainer.generate(chat, max_new_tokens=2).to_html()
+
+
+TOOLS = (
+    "{% if tools %}{% for tool in tools %}{{ tool['function']['name'] }} {% endfor %}{% endif %}"
+    "{% if documents %}{{ documents[0]['text'] }} {% endif %}"
+    "{% for m in messages %}{% generation %}{{ m['content'] }}{% endgeneration %}\n{% endfor %}"
+    "{% if enable_thinking is defined and not enable_thinking %}<think></think>{% endif %}"
+    "{% if add_generation_prompt %}[assistant]{% endif %}"
+)
+
+
+def test_options_of_the_template() -> None:
+    explainer, chat = talker(TOOLS), [{"role": "user", "content": "good movie"}]
+    tool = {"type": "function", "function": {"name": "rate", "parameters": {}}}
+    cases: list[dict[str, Any]] = [
+        {"tools": [tool]},
+        {"documents": [{"title": "a", "text": "a plot"}]},
+        {"enable_thinking": False},
+        {"add_generation_prompt": False},
+    ]
+    plain = explainer.generate(chat, max_new_tokens=2).prompt
+    for options in cases:
+        expected = explainer.tokenizer.apply_chat_template(
+            chat, tokenize=False, **({"add_generation_prompt": True} | options)
+        )
+        assert expected != plain
+        assert explainer.generate(chat, max_new_tokens=2, **options).prompt == expected
+        (several,) = explainer.generate([chat], max_new_tokens=2, **options)
+        assert several.prompt == expected
+        stream = explainer.generate_stream(chat, max_new_tokens=2, **options)
+        assert next(stream).prompt == expected
+        stream.close()
+    for options in ({"tools": [tool]}, {"documents": [{"title": "a", "text": "b"}]}):
+        with pytest.raises(OptionError, match="the chat template does not read"):
+            talker(CHATML).generate(chat, max_new_tokens=2, **options)
 
 
 def test_chats_in_a_list() -> None:
@@ -282,14 +391,15 @@ UPPER = "{% for m in messages %}{{ m['content'] | upper }}\n{% endfor %}"
             [
                 {"role": "user", "content": "a"},
                 {"role": "assistant", "content": "<think>why</think>so"},
+                {"role": "user", "content": "b"},
             ],
             r"does not give message 2 \(assistant\) as it is",
         ),
         (REPEATS, TALK, r"does not give message 1"),
         (UPPER, TALK, r"does not give message 1"),
         (LLAMA, [TALK[1], TALK[3]], "refuses these messages: roles must alternate"),
-        (CHATML, [{"role": "user", "content": ""}], r"message 1 of the chat \(user\) has no text"),
-        (CHATML, [TALK[0], {"role": "user", "content": " \n"}], r"message 2 .* has no text"),
+        (CHATML, [{"role": "user", "content": ""}], "the chat has no text"),
+        (CHATML, [{"role": "system", "content": ""}, {"role": "user", "content": " "}], "no text"),
         (CHATML, [{"role": "user"}], "message 1 of the chat has no role or no content"),
         (CHATML, [{"content": "x"}], "message 1 of the chat has no role or no content"),
         (CHATML, [{"role": "user", "content": None}], "must be text"),

@@ -56,6 +56,7 @@ class Folder(RunFolder):
 
     def add(self, shard: Progress) -> None:
         """Count a shard that was written."""
+        self.has_begun = True
         self.progress.add(shard)
         self.save()
 
@@ -73,20 +74,13 @@ class Folder(RunFolder):
 
     def save(self) -> None:
         """Write the manifest."""
-        counts = self.progress
         manifest = {
             "schema": SCHEMA,
             "shard_schema": shards.SCHEMA,
             "state": "finished" if self.finished else "unfinished",
             "run": self.run,
-            "counts": {
-                "rows": counts.rows,
-                "errors": dict(sorted(counts.errors.items())),
-                "records": counts.records,
-                "tokens": counts.tokens,
-                "shards": counts.shards,
-            },
-            "broken": counts.broken,
+            "counts": self.progress.counts(),
+            "broken": self.progress.broken,
             **self.settings,
         }
         write_whole(self.path / MANIFEST, json.dumps(manifest, indent=2) + "\n")
@@ -94,6 +88,10 @@ class Folder(RunFolder):
     def _start(self) -> None:
         self.clear()
         self.save()
+
+    def _undo(self) -> None:
+        self.clear()
+        super()._undo()
 
     def _resume(self, record: Mapping[str, Any]) -> None:
         self.clear()

@@ -5,6 +5,7 @@ after it. So a run can be resumed from its shards alone: manifest.json has the s
 may lag behind by the shard that was being written when the run was stopped.
 """
 
+import json
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
@@ -57,6 +58,16 @@ class Progress:
             self.errors[explained.bad.kind.value] += 1
             self.first_error = self.first_error or explained.complaint
 
+    def counts(self) -> dict[str, Any]:
+        """Return the counts of a manifest."""
+        return {
+            "rows": self.rows,
+            "errors": dict(sorted(self.errors.items())),
+            "records": self.records,
+            "tokens": self.tokens,
+            "shards": self.shards,
+        }
+
     def add(self, other: "Progress") -> None:
         """Add later shards."""
         self.shards += other.shards
@@ -107,9 +118,9 @@ class Run:
     finished: bool
 
 
-def note(run: str, progress: Progress, after: Place) -> dict[str, Any]:
-    """Return the note of a shard: its run, its counts, and the row that comes after it."""
-    return {"run": run, "progress": vars(progress), "next": asdict(after)}
+def note(run: str, number: int, progress: Progress, after: Place) -> dict[str, Any]:
+    """Return the note of a shard: its run, number and counts, and the row that comes after it."""
+    return {"run": run, "shard": number, "progress": vars(progress), "next": asdict(after)}
 
 
 def read_manifest(folder: Location) -> dict[str, Any]:
@@ -132,14 +143,19 @@ def read_run(folder: Location, manifest: dict[str, Any]) -> Run:
     """Read how far the run in a folder has come.
 
     Raises:
-        InputError: a shard cannot be read or belongs to another run, or the run was finished and
-            has lost shards.
+        InputError: a shard cannot be read, is damaged, has another's name or belongs to another
+            run, or the run was finished and has lost shards.
     """
     paths, progress, missing = shards.list_paths(folder), Progress(), [MissingShards()]
     for path in paths:
         shard, number = shards.read_note(path), shards.shard_number(path)
-        if number is None or shard.get("run") != manifest["run"]:
+        if number is None or shard["run"] != manifest["run"]:
             raise InputError(f"{path} is not a shard of this run. Take it away.")
+        if shard["shard"] != number:
+            raise InputError(
+                f"{path} is {shards.file_name(shard['shard'])} by what it holds. Give it its name "
+                "back, or take it away."
+            )
         progress.add(Progress.from_dict(shard["progress"]))
         # The last gap was open until now; it ends before this shard, or never was one. Workers of
         # a cluster finish shards in any order, so there may be several gaps.
@@ -149,11 +165,17 @@ def read_run(folder: Location, manifest: dict[str, Any]) -> Run:
         missing.append(MissingShards(number + 1, Place(**shard["next"])))
     finished = manifest["state"] == "finished"
     if finished:
-        if progress.shards != manifest["counts"]["shards"]:
-            lost = manifest["counts"]["shards"] - progress.shards
+        counts, recorded = progress.counts(), manifest["counts"]
+        if counts["shards"] != recorded["shards"]:
+            lost = recorded["shards"] - counts["shards"]
             raise InputError(
                 f"{folder} was finished, and has lost {lost} of its shards. Bring them back, or "
                 "give another folder."
+            )
+        if counts != recorded:
+            raise InputError(
+                f"{folder / MANIFEST} counts {json.dumps(recorded)}, and its shards hold "
+                f"{json.dumps(counts)}. Bring back the files as they were, or give another folder."
             )
         progress.broken = manifest["broken"]
     return Run(manifest, paths, progress, missing, finished)

@@ -99,9 +99,11 @@ class RayWorkers:
                     elif "broken" in result:
                         source.broken, problem = result["broken"], result["problem"]
                     else:
+                        folder.has_begun = True
                         raise unpack_error(result)
         if problem is not None:
             raise InputError(problem)
+        source.check_unchanged(by_content=True)
         folder.clear()  # what workers that died had begun
         folder.finish(source.broken)
 
@@ -217,6 +219,7 @@ def read_pieces(
             rows, number, after = missing_rows(source, job, gap, size), gap.first, gap.start
             # A source without rows gets shard 0 all the same, so that readers find the columns.
             while (shard := list(islice(rows, size))) or number == 0:
+                source.check_unchanged()
                 after = source.place_after(shard[-1]) if shard else after
                 yield table(
                     {
@@ -264,7 +267,7 @@ class _ShardWorker:
         ):
             for window in windows:
                 fill(shard, window, job, progress)
-            shard.close(note(self._run, progress, Place(**piece["after"])))
+            shard.close(note(self._run, piece["shard"], progress, Place(**piece["after"])))
         return progress
 
 

@@ -189,6 +189,7 @@ def _write_here(
         with contextlib.closing(windows):
             window = next(windows, None)
             while window is not None or not done.shards:
+                folder.has_begun = True
                 path, progress = folder.path / shards.file_name(number), Progress(shards=1)
                 with shards.Writer(path, hashed=job.hashed, float16=job.float16) as shard:
                     while window is not None:
@@ -199,8 +200,12 @@ def _write_here(
                         # is published before the next window is waited for, as that may fail.
                         window = next(windows, None) if progress.rows < shards.ROWS else None
                     progress.broken = dict(source.broken)
-                    shard.close(note(folder.run, progress, after))
+                    # So no shard is published whose rows may be of another file than the manifest
+                    # says; later the file might be as it was again.
+                    source.check_unchanged()
+                    shard.close(note(folder.run, number, progress, after))
                 folder.add(progress)
                 number += 1
                 window = next(windows, None)
+    source.check_unchanged(by_content=True)
     folder.finish(source.broken)

@@ -2,10 +2,11 @@
 
 import contextlib
 import hashlib
+import io
 import json
 import re
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import pyarrow as pa
@@ -24,7 +25,8 @@ ROWS = 4096
 """How many rows of the source a shard holds."""
 
 _SPAN = pa.struct([("start", pa.int32()), ("end", pa.int32())])
-_NOTE = b"normxlogit.shard"
+_NOTE, _DIGEST = b"normxlogit.shard", b"normxlogit.sha256"
+_CHUNK = 1 << 20
 _LARGEST = float(np.finfo(np.float16).max)
 
 
@@ -78,20 +80,55 @@ def list_paths(folder: Location) -> list[Location]:
 
 
 def read_note(path: Location) -> dict[str, Any]:
-    """Read the note that `Writer.close` left in a shard.
+    """Read the note that `Writer.close` left in a shard, and hold the shard against it.
 
     Raises:
-        InputError: it is no shard, or not whole, or cannot be read.
+        InputError: it is no shard, or not whole, or damaged, or cannot be read.
     """
     try:
         with open_parquet(path) as file:
-            text = (file.metadata.metadata or {})[_NOTE]
+            metadata = file.metadata
+            text, digest = (metadata.metadata[key] for key in (_NOTE, _DIGEST))
+        with path.open("rb") as stream:
+            # The footer ends with its length and "PAR1", of four bytes each.
+            end = stream.seek(0, io.SEEK_END) - metadata.serialized_size - 8
+            stream.seek(0)
+            content = _sha256(stream, end)
+        content.update(text)
         note: dict[str, Any] = json.loads(text)
     except InputError:
         raise
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path} is not a whole shard of normxlogit.") from error
+    is_whole = content.hexdigest().encode() == digest
+    if not is_whole or metadata.num_rows != note["progress"]["records"]:
+        raise InputError(
+            f"{path} is damaged: it does not hold what was written. Bring it back; or take it "
+            "away, and a run that is not finished writes it again."
+        )
     return note
+
+
+def _sha256(stream: IO[bytes], length: int) -> Any:
+    digest = hashlib.sha256()
+    while length > 0 and (chunk := stream.read(min(_CHUNK, length))):
+        digest.update(chunk)
+        length -= len(chunk)
+    return digest
+
+
+class _DigestingFile(io.RawIOBase):
+    """Passes on what is written, and digests it."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file, self.digest = file, hashlib.sha256()
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, content: Any) -> int:
+        self.digest.update(content)
+        return self._file.write(content)
 
 
 class Writer:
@@ -117,9 +154,8 @@ class Writer:
         with self._reported():
             self._pending = open_pending(self.path)
             try:
-                self._writer = pq.ParquetWriter(
-                    self._pending.file, self._schema, compression="zstd"
-                )
+                self._file = _DigestingFile(self._pending.file)
+                self._writer = pq.ParquetWriter(self._file, self._schema, compression="zstd")
             except BaseException:
                 self._pending.discard()
                 raise
@@ -137,19 +173,28 @@ class Writer:
         columns = {
             field.name: [record.get(field.name) for record in records] for field in self._schema
         }
+        self.append(pa.table(columns, self._schema))
+        return window
+
+    def append(self, records: Any) -> None:
+        """Append records, an Arrow table of the shard's schema."""
         self.records += len(records)
         with self._reported():
-            self._writer.write_table(pa.table(columns, self._schema))
-        return window
+            self._writer.write_table(records)
 
     def close(self, note: dict[str, Any]) -> None:
         """Publish the shard with a note, which a run is resumed from.
 
         The note is inside the file, in the footer that Parquet writes last. So whoever sees a shard
-        sees that all of it is there, which run it is of, and where to go on.
+        sees that all of it is there, which run it is of, and where to go on. Beside it is a digest
+        of all that stands before the footer, and of the note.
         """
+        text = json.dumps(note).encode()
+        self._file.digest.update(text)
         with self._reported():
-            self._writer.add_key_value_metadata({_NOTE: json.dumps(note)})
+            self._writer.add_key_value_metadata(
+                {_NOTE: text, _DIGEST: self._file.digest.hexdigest()}
+            )
             self._writer.close()
             self._pending.commit()
 

@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 
 from normxlogit.data.location import Location, open_parquet
 from normxlogit.errors import InputError, OptionError
-from normxlogit.model.targets import Problem, target_id
+from normxlogit.model.targets import Problem, gold_id
 from normxlogit.tasks import Task
 
 BATCH = 1024
@@ -191,7 +191,7 @@ class Comparer:
         if self._labels is None:
             return text.strip()
         try:
-            return self._labels[target_id(text.strip(), self._labels)]
+            return self._labels[gold_id(text, self._labels)]
         except OptionError:
             return None
 

@@ -10,7 +10,7 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 
-from normxlogit.data.location import Location, open_parquet
+from normxlogit.data.location import Location, open_parquet, stamp
 from normxlogit.data.rows import Bad, BrokenFileError, Kind, Values
 from normxlogit.errors import InputError, first_line
 from normxlogit.extras import require
@@ -53,11 +53,18 @@ class SourceFile(Protocol):
 
 
 class File:
-    """A file on this machine or in a store."""
+    """A file on this machine or in a store.
+
+    Attributes:
+        path: where it is.
+        name: its name in results.
+        stamp: what changes when it does, as of when it was last known to be unchanged.
+    """
 
     def __init__(self, path: Location) -> None:
         self.path = path
         self.name = path.name
+        self.stamp = stamp(path)
 
     def count(self) -> int | None:
         return None
@@ -172,14 +179,11 @@ class Csv(Lines):
             raise BrokenFileError(f"cannot read {self.path}: {header.why}")
         return header
 
-    def rows(self, names: Sequence[str], start: int) -> Iterator[Values | Bad]:
+    def rows(self, names: Sequence[str], start: int) -> Iterator[Values | Bad]:  # noqa: ARG002
         records = self._records()
         header = next(records, None)
         if not isinstance(header, list):
             return
-        twice = [name for name in names if header.count(name) > 1]
-        if twice:
-            raise BrokenFileError(f"cannot read {self.path}: it has two columns {twice[0]}")
         for record in itertools.islice(records, start, None):
             if isinstance(record, Bad):
                 yield record

@@ -80,6 +80,12 @@ class Remote:
         for entry in entries:
             yield replace(self / entry.base_name, is_known_file=entry.type.name == "File")
 
+    def stamp(self) -> object:
+        """Return what changes when the file does; see `stamp`."""
+        with self._reported("read"):
+            info = self.filesystem.get_file_info(self.path)
+        return info.size, info.mtime_ns
+
     def open(self, mode: Literal["rb"] = "rb") -> io.BufferedReader:  # noqa: ARG002
         """Open the file; errors of the store while it is read are InputErrors too."""
         with self._reported("read"):
@@ -163,6 +169,20 @@ class _RemoteStream(io.RawIOBase):
     def close(self) -> None:
         self._file.close()
         super().close()
+
+
+def stamp(place: Location) -> object:
+    """Return what changes when a file does, without reading it; None if there is no such file.
+
+    The time of a file can be set back, so equal stamps are no proof of equal content.
+    """
+    if isinstance(place, Remote):
+        return place.stamp()
+    try:
+        status = place.stat()
+    except OSError:
+        return None
+    return status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino
 
 
 def locate(path: str | Path) -> Location:

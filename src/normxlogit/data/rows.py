@@ -123,7 +123,7 @@ class Row:
         place: how many rows of that file come before it.
         text, pair: the texts as they are; None if they are not text.
         id, label: as text.
-        target: the label or id to explain, if the source has a column of these.
+        target: the label or id to explain, as text, if the source has a column of these.
         bad: why it cannot be explained.
     """
 
@@ -134,7 +134,7 @@ class Row:
     pair: str | None = None
     id: str | None = None
     label: str | None = None
-    target: str | int | None = None
+    target: str | None = None
     bad: Bad | None = None
 
     @property
@@ -182,16 +182,15 @@ def _text(values: Values, name: str) -> str | Bad:
     return value if value.strip() else Bad(Kind.BLANK, f"{name} is blank")
 
 
-def _target(values: Values, name: str) -> str | int | Bad:
-    """Return a label or its id; a column of ids with gaps is one of floats."""
+def _target(values: Values, name: str) -> str | Bad:
+    """Return a label or its id as text, so that it means the same in every format."""
     value = _value(values, name)
     if isinstance(value, Bad):
         return value
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    if isinstance(value, (str, int)) and not isinstance(value, bool) and value != "":
-        return value
-    shown = "null" if _is_null(value) else repr(value)
+    is_null = _is_null(value)
+    if isinstance(value, (str, int, float)) and not is_null and value != "":
+        return str(value)
+    shown = "null" if is_null else repr(value)
     return Bad(Kind.TARGET, f"{name} is {shown:.60}, which is neither a label nor its number")
 
 

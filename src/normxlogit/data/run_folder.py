@@ -6,6 +6,7 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import TracebackType
 from typing import Any, ClassVar, TypeVar
 
 from filelock import FileLock, Timeout
@@ -24,9 +25,12 @@ class RunFolder(ABC):
     Entering it starts a run in an empty folder, and resumes the run that an earlier process has
     left there if its settings are the same.
 
+    A run that is new and fails before it has anything to keep leaves nothing behind.
+
     Attributes:
         path: the folder, which need not exist yet.
         settings: what the results depend on, as JSON gives it back.
+        has_begun: whether there is something to keep.
     """
 
     RECORD: ClassVar[str]
@@ -40,6 +44,8 @@ class RunFolder(ABC):
         self.path = path
         # JSON turns tuples into lists: settings must be compared as they will be read back.
         self.settings: dict[str, Any] = json.loads(json.dumps(settings))
+        self.has_begun = False
+        self._is_new = False
 
     def __enter__(self: AnyFolder) -> AnyFolder:
         """Lock the folder, and start or resume its run.
@@ -59,8 +65,13 @@ class RunFolder(ABC):
             raise InputError(f"cannot write {self.path}: {error.strerror or error}.") from error
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self._held.close()
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._held.__exit__(kind, error, traceback)
 
     @abstractmethod
     def _start(self) -> None:
@@ -69,6 +80,10 @@ class RunFolder(ABC):
     @abstractmethod
     def _resume(self, record: Mapping[str, Any]) -> None:
         """Go on with the run of that record, whose settings are the same."""
+
+    def _undo(self) -> None:
+        """Delete what `_start` has made; of a folder on this machine only."""
+        (self.path / self.RECORD).unlink(missing_ok=True)
 
     def _read_record(self) -> dict[str, Any]:
         return read_json(self.path / self.RECORD)
@@ -102,6 +117,7 @@ class RunFolder(ABC):
     def _start_or_resume(self) -> None:
         # Only under the lock: a run with other settings may have begun since the first look.
         if not (self.path / self.RECORD).exists():
+            self._is_new = True
             self._start()
             return
         record = self._read_record()
@@ -116,7 +132,7 @@ class RunFolder(ABC):
     @contextlib.contextmanager
     def _locked(self, folder: Path) -> Iterator[None]:
         """Create a folder on this machine if need be, and hold its lock."""
-        lock = FileLock(folder / LOCK, blocking=False)
+        lock, is_there = FileLock(folder / LOCK, blocking=False), folder.exists()
         folder.mkdir(parents=self.MAKES_PARENTS, exist_ok=True)
         try:
             lock.acquire()
@@ -129,6 +145,14 @@ class RunFolder(ABC):
             with contextlib.suppress(OSError):  # the number is for messages only
                 (folder / LOCK).write_text(str(os.getpid()))
             yield
+        except BaseException:
+            if self._is_new and not self.has_begun:
+                with contextlib.suppress(OSError):
+                    self._undo()
+                    (folder / LOCK).unlink()
+                    if not is_there:
+                        folder.rmdir()
+            raise
         finally:
             lock.release()
 

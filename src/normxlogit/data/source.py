@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from normxlogit.data.formats import FORMATS, SourceFile
-from normxlogit.data.location import Location, locate, redacted
+from normxlogit.data.formats import FORMATS, File, SourceFile
+from normxlogit.data.location import Location, locate, redacted, stamp
 from normxlogit.data.rows import Bad, BrokenFileError, Columns, Place, Row, Values, parse_row
+from normxlogit.data.tables import check_items, open_frame
 from normxlogit.errors import InputError, OptionError, first_line
 from normxlogit.extras import require
 
@@ -27,12 +28,14 @@ class Source:
         fingerprint: the identity of the data, as plain data for JSON.
         ignored: the names of other files in the folder.
         broken: why files could not be read, by name, as far as they were tried.
+        unchecked: the files that were read since they were last checked.
     """
 
     files: list[SourceFile]
     fingerprint: dict[str, Any]
     ignored: list[str] = field(default_factory=list)
     broken: dict[str, str] = field(default_factory=dict)
+    unchecked: list[SourceFile] = field(default_factory=list)
 
     def check(self, columns: Columns, *, strict: bool) -> None:
         """Find out whether there is anything to read.
@@ -43,6 +46,33 @@ class Source:
         problems = [problem for file in self.files if (problem := _problem(file, columns))]
         if problems and (strict or len(problems) == len(self.files)):
             raise problems[0]
+
+    def check_unchanged(self, *, by_content: bool = False) -> None:
+        """Find out whether the files are still those of the fingerprint.
+
+        Args:
+            by_content: compare the content of every file; else of those only that were read since
+                the last check and have another size or time.
+
+        Raises:
+            InputError: one of them has changed.
+        """
+        for file, before in zip(self.files, self.fingerprint.get("files", ()), strict=False):
+            # A data set of the Hub is read at a commit.
+            assert isinstance(file, File)
+            now = stamp(file.path)
+            if not by_content and (file not in self.unchecked or now == file.stamp):
+                continue
+            after = _fingerprint(file.path)
+            if after != before:
+                raise InputError(
+                    f"{file.path} changed while it was read: it was of {_described(before)} and is "
+                    f"of {_described(after)}. Bring it back as it was and run again, or give "
+                    "another folder."
+                )
+            file.stamp = now
+        # Of the last one more rows may be read.
+        del self.unchecked[:-1]
 
     def count(self) -> int | None:
         """Count the rows, if that is possible without reading them."""
@@ -74,6 +104,7 @@ class Source:
             strict: raise an error at a file that cannot be read, rather than note it in `broken`.
         """
         for file in self.files[part:]:
+            self.unchecked.append(file)
             try:
                 problem = _problem(file, columns)
                 if problem is not None:
@@ -153,8 +184,18 @@ def read_rows(
         return opened.rows(columns, strict=True), opened.fingerprint
     if subset is not None or split is not None:
         raise OptionError("subset and split are for data sets of the Hub.")
+    frame = open_frame(source)
+    if frame is not None:
+        problem = _problem(frame, columns)
+        if problem is not None:
+            raise problem
+        return InMemoryRows(frame.rows(columns.names, 0)).rows(columns), None
+    check_items(source)
     if not isinstance(source, Iterable):
-        raise InputError(f"a source is a path or gives rows; got {type(source).__name__}.")
+        raise InputError(
+            f"a source is a path or gives rows; got {type(source).__name__}. Give texts, mappings "
+            "from columns to values, or a data frame of pandas or polars."
+        )
     return InMemoryRows(source).rows(columns), None
 
 
@@ -223,12 +264,22 @@ def _problem(file: SourceFile, columns: Columns) -> BrokenFileError | None:
         names = file.columns()
     except BrokenFileError as error:
         return error
-    missing = [] if names is None else [name for name in columns.names if name not in names]
-    if not missing:
+    if names is None:
         return None
-    return BrokenFileError(
-        f"{file.name} has no column {missing[0]!r}. Its columns: {', '.join(names or [])}."
-    )
+    for name in columns.names:
+        count = names.count(name)
+        if count == 0:
+            shown = ", ".join(map(str, names))
+            return BrokenFileError(f"{file.name} has no column {name!r}. Its columns: {shown}.")
+        if count > 1:
+            return BrokenFileError(
+                f"{file.name} has {count} columns {name!r}. Give each a name of its own."
+            )
+    return None
+
+
+def _described(fingerprint: dict[str, Any]) -> str:
+    return f"{fingerprint['bytes']} bytes ({str(fingerprint['sha256'])[:12]})"
 
 
 def _fingerprint(path: Location) -> dict[str, Any]:

@@ -50,6 +50,7 @@ class Checkpoint(RunFolder):
 
     def save(self, number: int, table: pa.Table, note: Mapping[str, Any]) -> None:
         """Write a part; `note` is plain data for JSON, such as which rows were left out."""
+        self.has_begun = True
         annotated = table.replace_schema_metadata({_NOTE: json.dumps(note)})
         write_whole(self._part(number), parquet(annotated))
 
@@ -62,6 +63,10 @@ class Checkpoint(RunFolder):
     def _start(self) -> None:
         self._parts.mkdir(exist_ok=True)
         write_whole(self.path / SETTINGS, json.dumps(self.settings, indent=2) + "\n")
+
+    def _undo(self) -> None:
+        self._parts.rmdir()
+        super()._undo()
 
     def _resume(self, record: Mapping[str, Any]) -> None:  # noqa: ARG002
         self._parts.mkdir(exist_ok=True)

@@ -22,6 +22,7 @@ from normxlogit.model.heads.language import VocabularyHead
 from normxlogit.model.heads.per_token import TokenHead
 from normxlogit.model.heads.pooled import PooledHead
 from normxlogit.model.heads.spread import check_resolution, extremes
+from normxlogit.model.inference import inference
 from normxlogit.model.positions import best_spans, find_positions, read_positions
 from normxlogit.model.readouts import Objective, Outputs, Readout, logit
 from normxlogit.model.reruns import Reruns
@@ -329,7 +330,7 @@ class ForwardPass:
             lambda: self._width(targets, foils, readout),
         )
 
-    @torch.inference_mode()
+    @inference()
     def _width(self, targets: TargetIds, foils: Tensor | None, readout: Outputs) -> Tensor | None:
         """The range of a readout of HoT over each row's tokens, float32 [rows, targets].
 

@@ -12,6 +12,9 @@ from torch import Tensor
 
 from normxlogit.errors import ModelError, OptionError
 
+_LISTED = 10
+"""How many labels an error lists."""
+
 Target = str | int
 Targets = Target | Sequence[Target] | Tensor | None
 """A label's name or id, several, "all", ids [batch] (one per row), or None for the prediction."""
@@ -99,37 +102,92 @@ def label_names(config: Any, problem: Problem, outputs: int) -> Sequence[str]:
 
 
 def target_id(target: Target, labels: Sequence[str]) -> int:
-    """Return the output with a name or id. A name matches any case if only one label fits.
+    """Return the output with a name or id; see `fitting`.
 
     Raises:
-        OptionError: there is no such label.
+        OptionError: there is no such label, or several.
     """
-    if isinstance(labels, TokenIds) and isinstance(target, str) and not target.isdecimal():
+    numbers = fitting(target, labels, range(len(labels)))
+    if len(numbers) > 1:
         raise OptionError(
-            f"the outputs of a language model are token ids; got {target!r}. With tensors give "
-            "ids; normxlogit.Explainer, which has the tokenizer, takes text."
+            f"{len(numbers)} labels fit {target!r}: those of the ids "
+            f"{', '.join(map(str, numbers))}. Give the id of one, as a number."
         )
-    if isinstance(target, str) and not isinstance(labels, TokenIds):
-        if target in labels:
-            return labels.index(target)
-        alike = [i for i, label in enumerate(labels) if label.casefold() == target.casefold()]
-        if len(alike) == 1:
-            return alike[0]
-    # The command line gives ids as text; a label named "1" has won above.
+    if not numbers:
+        raise OptionError(_no_label(target, labels))
+    return numbers[0]
+
+
+def fitting(target: Target, labels: Sequence[str], ids: Sequence[int]) -> list[int]:
+    """Return the indices of the outputs that a target fits.
+
+    Text is a name: as it is, or else whatever its case and the white space around it. It is an id
+    only where no label is a number, for a command or a table has no other way to give one. A number
+    is an id.
+
+    Args:
+        target: a name or id.
+        labels: the names of the outputs.
+        ids: their ids, in the same order.
+    """
     if isinstance(target, str):
-        if target.isdecimal() and int(target) < len(labels):
-            return int(target)
-    elif (
-        not isinstance(target, bool)
-        and hasattr(target, "__index__")
-        and 0 <= operator.index(target) < len(labels)
-    ):
-        return operator.index(target)
-    shown = ", ".join(difflib.get_close_matches(str(target), labels, 3, 0.5) or labels[:10])
-    more = f" and {len(labels) - 10} more" if len(labels) > 10 else ""
-    raise OptionError(
-        f"this model has no label {target!r}. Its labels: {shown}{more}, or an id from 0 to "
-        f"{len(labels) - 1}."
+        name = _plain(target)
+        if not isinstance(labels, TokenIds):
+            exact = [n for n, label in enumerate(labels) if label == target]
+            named = exact or [n for n, label in enumerate(labels) if _plain(label) == name]
+            if named or any(_plain(label).isdecimal() for label in labels):
+                return named
+        if not name.isdecimal():
+            return []
+        target = int(name)
+    if isinstance(target, bool) or not hasattr(target, "__index__"):
+        return []
+    number = operator.index(target)
+    if isinstance(ids, range):  # a vocabulary is too long to be gone through
+        return [number] if number in ids else []
+    return [n for n, i in enumerate(ids) if i == number]
+
+
+def gold_id(label: str, labels: Sequence[str]) -> int:
+    """Return the output that a row has as its own label, to compare it with predictions by name.
+
+    Raises:
+        OptionError: there is no such label, or others are called the same.
+    """
+    number = target_id(label, labels)
+    name = labels[number]
+    if labels.count(name) > 1:
+        raise OptionError(
+            f"this model calls {labels.count(name)} labels {name!r}, so {label!r} cannot be told "
+            "from others in predictions. Give each a name of its own in config.id2label."
+        )
+    return number
+
+
+def _plain(text: str) -> str:
+    """Return text without what does not tell labels apart; tables with gaps write 1 as "1.0"."""
+    text = text.strip().casefold()
+    number = text.removesuffix(".0")
+    return number if number.isdecimal() else text
+
+
+def _no_label(target: Target, labels: Sequence[str]) -> str:
+    count = len(labels)
+    if isinstance(labels, TokenIds):
+        return (
+            f"the outputs of a language model are token ids, from 0 to {count - 1}; got "
+            f"{target!r}. With tensors give ids; normxlogit.Explainer, which has the tokenizer, "
+            "takes text."
+        )
+    if count <= _LISTED:
+        return (
+            f"this model has no label {target!r}. Its labels: {', '.join(labels)}, or an id from 0 "
+            f"to {count - 1}."
+        )
+    nearest = difflib.get_close_matches(str(target), labels, 3, 0.5) or labels[:_LISTED]
+    return (
+        f"this model has no label {target!r}. Its labels: {', '.join(nearest)} and "
+        f"{count - len(nearest)} more, or an id from 0 to {count - 1}."
     )
 
 

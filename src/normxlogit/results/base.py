@@ -13,6 +13,7 @@ from normxlogit.data.display import DISPLAYS, Displayed, ResultDisplay
 from normxlogit.data.files import write_whole
 from normxlogit.data.option_checks import as_integer, whole_number
 from normxlogit.errors import InputError, OptionError
+from normxlogit.model.targets import fitting
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -189,16 +190,25 @@ class Result(Displayed):
     def select(
         self: AnyResult, *, target: str | int | None = None, layer: int | None = None
     ) -> AnyResult:
-        """Return the part that explains one target (by label or id), at one layer."""
+        """Return the part that explains one target (by label or id), at one layer.
+
+        Raises:
+            OptionError: there is no such target or layer, or several targets fit.
+        """
         part = self
         if target is not None:
-            key = target if isinstance(target, str) else as_integer(target)
-            keys = [key for t in self.targets for key in (t.label, t.id)]
-            if key not in keys:
+            labels, ids = [t.label for t in self.targets], [t.id for t in self.targets]
+            numbers = fitting(target, labels, ids)
+            if not numbers:
+                keys = ", ".join(f"{label} (id {i})" for label, i in zip(labels, ids, strict=True))
+                raise OptionError(f"target {target!r} is not among {keys}.")
+            if len(numbers) > 1:
+                places = ", ".join(f"{n} (id {ids[n]})" for n in numbers)
                 raise OptionError(
-                    f"target {target!r:.80} is not among {', '.join(map(str, keys))}."
+                    f"{len(numbers)} targets fit {target!r}: those of the numbers {places}. "
+                    "Use a.at(number) for one of them."
                 )
-            part = part.at(keys.index(key) // 2)
+            part = part.at(numbers[0])
         if layer is not None:
             number = as_integer(layer)
             if number not in self.layers:

@@ -12,7 +12,15 @@ from normxlogit.data.option_checks import flag, whole_number
 from normxlogit.errors import InputError, NormXLogitError, OptionError
 from normxlogit.results.base import Floats, Result, Target
 from normxlogit.text.message import Message
-from normxlogit.text.words import Span, checked_span, inside_characters, owners, sentence_spans
+from normxlogit.text.words import (
+    Span,
+    checked_span,
+    first_visible,
+    inside_characters,
+    line_spans,
+    owners,
+    sentence_spans,
+)
 
 Text = TypeVar("Text", bound="Attribution")
 
@@ -107,7 +115,9 @@ class Attribution(Result, kind="text"):
         if parts == "sentence":
             return self.sentences()
         if parts == "line":
-            groups = [g for n, text in enumerate(self.texts) for g in self._within(_lines(text), n)]
+            groups = [
+                g for n, text in enumerate(self.texts) for g in self._within(line_spans(text), n)
+            ]
             return self._sum([g for g in groups if len(g)], "line")
         if parts not in ("message", "role"):
             raise _no_parts(parts)
@@ -218,11 +228,11 @@ class Attribution(Result, kind="text"):
             # A group may end within what a reader sees as one character; then all of it is shown.
             while ends[n] in inside:
                 ends[n] += 1
+            visible = first_visible(text, begins[n], ends[n])
+            if visible < ends[n]:
+                begins[n] = visible
             part = text[begins[n] : ends[n]]
-            visible = part.strip()
-            if visible:
-                begins[n] += len(part) - len(part.lstrip())
-            tokens.append(visible or part)
+            tokens.append(part.strip() or part)
         places = np.full(len(self), -1)
         places[order] = np.repeat(np.arange(len(groups)), sizes)
         prediction = self.prediction
@@ -286,13 +296,3 @@ def _totals(scores: Floats, starts: NDArray[np.intp]) -> Floats:
     scored = ~np.isnan(scores)  # [..., tokens]
     totals: Floats = np.add.reduceat(np.where(scored, scores, np.float32(0)), starts, axis=-1)
     return np.where(np.logical_or.reduceat(scored, starts, axis=-1), totals, np.float32(np.nan))
-
-
-def _lines(text: str) -> list[Span]:
-    """Return the spans of the lines that are not blank; each reaches up to the next."""
-    starts, start = list[int](), 0
-    for line in text.splitlines(keepends=True):
-        if line.strip():
-            starts.append(start)
-        start += len(line)
-    return list(zip([0, *starts[1:]], [*starts[1:], len(text)], strict=True)) if starts else []

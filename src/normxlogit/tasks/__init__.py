@@ -5,7 +5,7 @@ the model, runs them in batches where it can, and makes results of the scores.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, Protocol
 
@@ -30,11 +30,16 @@ class Task(str, Enum):
 
 @dataclass(frozen=True)
 class InputOptions:
-    """How to encode items; the fields are arguments of `Explainer.explain`."""
+    """How to encode items; the fields are arguments of `Explainer.explain`.
+
+    Attributes:
+        template: options of the chat template, from those of `Explainer.generate`.
+    """
 
     long: str = "error"
     is_split_into_words: bool = False
     position: Any = None
+    template: Mapping[str, Any] = field(default_factory=dict)
 
 
 class TaskExplainer(Protocol):

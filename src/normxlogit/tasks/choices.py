@@ -10,7 +10,7 @@ from transformers import PreTrainedModel
 from normxlogit.errors import InputError, OptionError
 from normxlogit.model.forward import ForwardPass
 from normxlogit.model.inference import inference
-from normxlogit.model.targets import TargetIds, target_id
+from normxlogit.model.targets import TargetIds, fitting
 from normxlogit.query import Query
 from normxlogit.results.assemble import attribution, provenance_of, window_scores
 from normxlogit.results.base import Prediction, Target
@@ -147,13 +147,13 @@ def _number_of(target: Any, names: list[str]) -> int:
     Raises:
         InputError: these choices do not have it, or twice.
     """
-    if isinstance(target, str) and names.count(target) > 1:
-        raise InputError(f"{target!r} is {names.count(target)} of the choices: give its number.")
-    try:
-        return target_id(target, names)
-    except OptionError:
+    numbers = fitting(target, names, range(len(names)))
+    if len(numbers) > 1:
+        raise InputError(f"{target!r} is {len(numbers)} of the choices: give its number.")
+    if not numbers:
         shown = ", ".join(f"{name!r:.40}" for name in names)
         raise InputError(
             f"there is no choice {target!r}. The choices are {shown}; name one by its text or by "
             f"its number, 0 to {len(names) - 1}."
-        ) from None
+        )
+    return numbers[0]

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from normxlogit.data.option_checks import flag, whole_number
+from normxlogit.data.tables import check_items
 from normxlogit.errors import (
     InputError,
     ModelError,
@@ -34,7 +35,7 @@ from normxlogit.tasks import InputOptions
 from normxlogit.tasks.batches import MOST_TOGETHER, read_ahead
 from normxlogit.tasks.generate import Generated, generate
 from normxlogit.tasks.registry import task_explainer_of, task_of
-from normxlogit.text.chat import is_chat
+from normxlogit.text.chat import is_chat, take_template_options
 from normxlogit.text.encoder import Encoder
 from normxlogit.text.message import Chat
 from normxlogit.text.validation import check_long, check_several
@@ -254,10 +255,11 @@ class ModelExplainer:
             )
         size = whole_number("batch_size", batch_size, most=MOST_TOGETHER)
         check_long(long)
+        check_items(inputs)
+        check_several(inputs)
         input_options = InputOptions(
             long, flag("is_split_into_words", is_split_into_words), position
         )
-        check_several(inputs)
 
         def explained() -> Iterator[Result | Failure]:
             for ahead in read_ahead(inputs, size):
@@ -309,8 +311,11 @@ class ModelExplainer:
             method: see `normxlogit.methods.METHODS`.
             readout: see `normxlogit.model.readouts`; None is "logit".
             batch_size: how many prompts run together.
-            **options: the method's own, and any of the model's own `generate`: `max_new_tokens`,
-                `do_sample`, `num_beams`, `stop_strings`, ...
+            **options: the method's own; any of the model's own `generate`: `max_new_tokens`,
+                `do_sample`, `num_beams`, `stop_strings`, ...; and for chats those of the template:
+                `tools`, `documents`, `add_generation_prompt`, `continue_final_message`, and what
+                it reads by itself, such as `enable_thinking`. A last message of the assistant is
+                continued, unless these say otherwise.
 
         Returns:
             A `GenerationAttribution`, or with `num_return_sequences` over one a list of these; for
@@ -325,15 +330,12 @@ class ModelExplainer:
             UnsupportedHeadError: scores of this model could not be vouched for.
         """
         several = isinstance(prompts, list) and not is_chat(prompts)
+        items = prompts if several else [prompts]
         query = _query_of(method, readout, options)
         generator = self.generator()
+        template = self._template_options(items, options)
         results = generate(
-            generator,
-            self.task_explainer,
-            prompts if several else [prompts],
-            query,
-            batch_size,
-            options,
+            generator, self.task_explainer, items, query, batch_size, options, template
         )
         if several:
             return results
@@ -359,7 +361,13 @@ class ModelExplainer:
         """
         query = _query_of(method, readout, options)
         generator = self.generator()
-        return Stream(generator, self.task_explainer.encode(prompt, InputOptions()), query, options)
+        input_options = InputOptions(template=self._template_options([prompt], options))
+        return Stream(generator, self.task_explainer.encode(prompt, input_options), query, options)
+
+    def _template_options(self, prompts: Sequence[Any], options: dict[str, Any]) -> dict[str, Any]:
+        """The options of the chat template, taken out of `options`, if a prompt is a chat."""
+        is_any_chat = any(map(is_chat, prompts))
+        return take_template_options(self.tokenizer, options) if is_any_chat else {}
 
     def token_counts(self, texts: Iterable[str]) -> Counter[int]:
         """How often each token occurs in texts, by its id: the `counts` of method "frequency".
@@ -368,6 +376,7 @@ class ModelExplainer:
             InputError: one of them is not a text, or is blank.
             ModelError: the model does not read texts.
         """
+        check_items(texts)
         check_several(texts)
         return self.encoder().counts(texts)
 

@@ -26,6 +26,7 @@ def generate(
     query: Query,
     batch_size: int,
     options: Mapping[str, Any],
+    template: Mapping[str, Any],
 ) -> list[Generated]:
     """Generate from prompts: what came of each, in order; a `Failure` where nothing did.
 
@@ -37,7 +38,7 @@ def generate(
     texts: dict[int, Encoded] = {}
     for index, prompt in enumerate(prompts):
         try:
-            texts[index] = task_explainer.encode(prompt, InputOptions())
+            texts[index] = task_explainer.encode(prompt, InputOptions(template=template))
         except InputError as error:
             results[index] = Failure(prompt, without_traceback(error))
 

@@ -34,7 +34,7 @@ class Causal(Masks):
                 "where it is to be explained, or a continuation as target."
             )
         if is_chat(item):
-            text = self.encoder.chat(item)
+            text = self.encoder.chat(item, input_options.template)
         elif isinstance(item, tuple):
             raise InputError("a language model continues one text, and this is a pair.")
         else:
@@ -62,7 +62,7 @@ class Seq2Seq:
         if input_options.position is not None or input_options.long == "window":
             raise OptionError("position and long='window' do not apply to encoder-decoders.")
         if is_chat(item):
-            return self.encoder.chat(item)
+            return self.encoder.chat(item, input_options.template)
         if isinstance(item, tuple):
             raise InputError("an encoder-decoder reads one text, and this is a pair. Join them.")
         return self.encoder.encode(

@@ -1,23 +1,70 @@
 """Chats rendered by a tokenizer's template, with the place of each message in the prompt."""
 
-import contextlib
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
+import jinja2
+import regex
+from jinja2 import meta
 from transformers import PreTrainedTokenizerBase
 
-from normxlogit.errors import InputError
+from normxlogit.errors import InputError, OptionError, first_line
 from normxlogit.text.message import Message
+from normxlogit.text.words import Span
 
 _MARK = "normxlogit-message"
 """Takes the place of a message's text. It is letters and a hyphen, unlike anything in a template,
 so that none escapes it, trims it or has it elsewhere."""
 
+_OF_TRANSFORMERS = ("add_generation_prompt", "continue_final_message")
+"""Options of `apply_chat_template` that do something with any template."""
+
+_KNOWN = (*_OF_TRANSFORMERS, "tools", "documents")
+
+_GENERATION = regex.compile(r"\{%-?\s*(end)?generation\s*-?%\}")
+"""Transformers' own tag, which jinja2 does not know."""
+
+
+def take_template_options(
+    tokenizer: PreTrainedTokenizerBase, options: dict[str, Any]
+) -> dict[str, Any]:
+    """Take the options of the chat template out of `options`.
+
+    These are the ones that transformers defines, and the variables that the template itself reads,
+    such as `enable_thinking`.
+
+    Raises:
+        OptionError: tools or documents, which the template does not read.
+    """
+    reads = _variables(tokenizer, options.get("tools"))
+    template_options = {
+        name: options.pop(name) for name in list(options) if name in reads or name in _KNOWN
+    }
+    for name in template_options:
+        if name not in reads and name not in _OF_TRANSFORMERS:
+            raise OptionError(
+                f"the chat template does not read {name}, so the model would not see them. Leave "
+                "them out, or put them into a message."
+            )
+    return template_options
+
 
 def render_chat(
-    tokenizer: PreTrainedTokenizerBase, messages: Sequence[Mapping[str, Any]]
+    tokenizer: PreTrainedTokenizerBase,
+    messages: Sequence[Mapping[str, Any]],
+    options: Mapping[str, Any] | None = None,
 ) -> tuple[str, list[Message]]:
-    """Render a chat, up to where the assistant is to answer; return the prompt and its messages.
+    """Render a chat with its template; return the prompt and its messages.
+
+    The prompt is what transformers' `apply_chat_template` makes of the same messages. As in its
+    pipeline, a last message of the assistant is continued, and after another a new one begins,
+    unless `options` say otherwise.
+
+    Args:
+        tokenizer: has the template.
+        messages: the chat.
+        options: see `take_template_options`.
 
     Raises:
         InputError: there is no template, or it refuses the messages or changes their text.
@@ -28,15 +75,19 @@ def render_chat(
             f"{type(tokenizer).__name__} has no chat template, so a chat cannot be put to the "
             "model. Give the prompt as one text, or set tokenizer.chat_template."
         )
-    if all(isinstance(message["content"], str) for message in messages):
-        return _located(tokenizer, messages)
-    # Content in parts (the format of multimodal models): most templates want plain text.
-    try:
-        return _located(tokenizer, [{**m, "content": _content_text(m)} for m in messages])
-    except InputError:  # and some want the parts
-        with contextlib.suppress(InputError):
-            return _located(tokenizer, messages)
-        raise
+    options = dict(options or {})
+    if not any(name in options for name in _OF_TRANSFORMERS):
+        is_begun = messages[-1]["role"] == "assistant" and _has_text(messages[-1])
+        options["continue_final_message" if is_begun else "add_generation_prompt"] = True
+    text, located, end = _apply_template(tokenizer, messages, options), list[Message](), 0
+    for number, message in enumerate(messages):
+        # What is blank has no place; that of the message before it stands in.
+        parts = [part for part in _parts(message) if part.strip()]
+        start = end
+        if parts:
+            start, end = _located(tokenizer, messages, number, text, options)
+        located.append(Message(str(message["role"]), start, end))
+    return text, located
 
 
 def is_chat(item: Any) -> bool:
@@ -45,75 +96,116 @@ def is_chat(item: Any) -> bool:
 
 
 def _located(
-    tokenizer: PreTrainedTokenizerBase, messages: Sequence[Mapping[str, Any]]
-) -> tuple[str, list[Message]]:
-    """Render the chat and locate each message in it.
+    tokenizer: PreTrainedTokenizerBase,
+    messages: Sequence[Mapping[str, Any]],
+    number: int,
+    text: str,
+    options: Mapping[str, Any],
+) -> Span:
+    """Locate a message in the rendered chat.
 
     A message's text cannot be searched for: it may occur in the template or in another message
-    ("user", "yes"). So the chat is rendered once more per message, with a mark in place of its
-    text; what stands before and after the mark must stand around the message too.
+    ("user", "yes"). So the chat is rendered once more for each part of it, with a mark in place of
+    its text; what stands before and after the mark must stand around the part too.
     """
-    text, spans = _apply_template(tokenizer, messages), list[Message]()
-    for number, message in enumerate(messages):
-        marked = [*messages[:number], _with_mark(message), *messages[number + 1 :]]
-        before, _, after = _apply_template(tokenizer, marked).partition(_MARK)
+    message, spans = messages[number], list[Span]()
+    if not isinstance(message["content"], str) and str(message["content"]) in text:
+        raise InputError(
+            f"the chat template takes no parts: it writes those of message {number + 1} "
+            f"({message['role']}) as Python does, braces and all. Give the message as one text."
+        )
+    for place, content in enumerate(_parts(message)):
+        if not content.strip():
+            continue
+        marked = [*messages[:number], _with_mark(message, place), *messages[number + 1 :]]
+        before, _, after = _apply_template(tokenizer, marked, options).partition(_MARK)
         start, end = len(before), len(text) - len(after)
         # A template may rewrite the text (drop its reasoning, say) or write something else around
         # it depending on the text: then its place is unknown. Only white space may be stripped.
         part = text[start : max(start, end)]
-        if text != before + part + after or part.strip() != _content_text(message).strip():
+        is_there = text == before + part + after and part.strip() == content.strip()
+        # Between parts a template may put white space, but nothing to be taken for the message's.
+        if not is_there or (spans and text[spans[-1][1] : start].strip()):
             raise InputError(
                 f"the chat template does not give message {number + 1} ({message['role']}) as it "
-                "is, so its place in the prompt is not known. Give the prompt as one text."
+                "is, so its place in the prompt is not known. Give the message as one part, or "
+                "the prompt as one text."
             )
         start += len(part) - len(part.lstrip())
-        spans.append(Message(str(message["role"]), start, start + len(part.strip())))
-    return text, spans
+        spans.append((start, start + len(part.strip())))
+    return spans[0][0], spans[-1][1]
 
 
-def _with_mark(message: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the message with the mark in place of its text."""
-    content: Any = _MARK
-    if not isinstance(message["content"], str):
-        first, *others = message["content"]
-        content = [{**first, "text": _MARK}, *({**part, "text": ""} for part in others)]
-    return {**message, "content": content}
+def _with_mark(message: Mapping[str, Any], place: int) -> dict[str, Any]:
+    """Return the message with the mark in place of the text of one of its parts."""
+    content = message["content"]
+    if isinstance(content, str):
+        return {**message, "content": _MARK}
+    parts = list(content)
+    parts[place] = {**parts[place], "text": _MARK}
+    return {**message, "content": parts}
 
 
 def _apply_template(
     tokenizer: PreTrainedTokenizerBase,
     messages: Sequence[Mapping[str, Any]],
+    options: Mapping[str, Any],
 ) -> str:
     try:
         return str(
             tokenizer.apply_chat_template(
-                [dict(message) for message in messages],
-                tokenize=False,
-                add_generation_prompt=True,
+                [dict(message) for message in messages], tokenize=False, **options
             )
         )
     except Exception as error:  # templates are programs, and raise what they like
-        raise InputError(f"the chat template refuses these messages: {error}") from error
+        raise InputError(
+            f"the chat template refuses these messages: {first_line(error)}"
+        ) from error
+
+
+def _variables(tokenizer: PreTrainedTokenizerBase, tools: Any) -> frozenset[str]:
+    """Return the variables that the chat template reads; none if there is no template."""
+    if not getattr(tokenizer, "chat_template", None):
+        return frozenset()
+    try:
+        return _undeclared(tokenizer.get_chat_template(tools=tools))
+    except (ValueError, jinja2.TemplateError):  # rendering says what is wrong with it
+        return frozenset()
+
+
+@lru_cache(16)
+def _undeclared(template: str) -> frozenset[str]:
+    environment = jinja2.Environment(extensions=["jinja2.ext.loopcontrols"])
+    names = meta.find_undeclared_variables(environment.parse(_GENERATION.sub("", template)))
+    return frozenset(names - {"messages"})
 
 
 def _check_messages(messages: Sequence[Mapping[str, Any]]) -> None:
     if not messages:
         raise InputError("the chat has no messages.")
     for number, message in enumerate(messages, 1):
-        if not isinstance(message, Mapping) or not {"role", "content"} <= set(message):
+        is_message = isinstance(message, Mapping) and "role" in message
+        if not is_message or not ("content" in message or message.get("tool_calls")):
             raise InputError(
                 f"message {number} of the chat has no role or no content: {message!r}."
             )
-        if not _content_text(message).strip():
-            raise InputError(f"message {number} of the chat ({message['role']}) has no text.")
+        _parts(message)
+    if not any(map(_has_text, messages)):
+        raise InputError("the chat has no text, so there is nothing to explain.")
 
 
-def _content_text(message: Mapping[str, Any]) -> str:
-    """Return a message's text, of all its parts; they must be text."""
-    content = message["content"]
+def _has_text(message: Mapping[str, Any]) -> bool:
+    return any(part.strip() for part in _parts(message))
+
+
+def _parts(message: Mapping[str, Any]) -> list[str]:
+    """Return the texts of a message's parts; a call of a tool may have none."""
+    content = message.get("content")
+    if content is None and message.get("tool_calls"):
+        return []
     if isinstance(content, str):
-        return content
-    parts = content if isinstance(content, (list, tuple)) else [content]
+        return [content]
+    parts: Sequence[Any] = content if isinstance(content, (list, tuple)) else [content]
     if not all(isinstance(p, Mapping) and isinstance(p.get("text"), str) for p in parts):
         raise InputError("messages of a chat must be text; this one holds something else.")
-    return "".join(part["text"] for part in parts)
+    return [part["text"] for part in parts]

@@ -26,7 +26,7 @@ from normxlogit.text.validation import (
     max_length,
     vocabulary_size,
 )
-from normxlogit.text.words import Span, word_numbers
+from normxlogit.text.words import Span, owners, word_numbers
 
 
 class Encoder:
@@ -295,19 +295,22 @@ class Encoder:
                 return whole[len(before) :]
         return self._ids(target, add_special_tokens=False)
 
-    def chat(self, messages: Sequence[Mapping[str, Any]]) -> Encoded:
-        """Encode a chat, up to where the assistant is to answer.
+    def chat(
+        self, messages: Sequence[Mapping[str, Any]], options: Mapping[str, Any] | None = None
+    ) -> Encoded:
+        """Encode a chat, up to where the assistant is to answer or to go on.
 
         Tokens that the tokenizer's template puts around the messages count as special.
 
         Args:
-            messages: each with "role" and "content", a text.
+            messages: each with "role" and "content", a text or parts of text.
+            options: of the template; see `text.chat.take_template_options`.
 
         Raises:
             InputError: the messages are malformed, or the tokenizer has no chat template, or one
                 that changes a message's text.
         """
-        text, spans = render_chat(self._tokenizer, messages)
+        text, spans = render_chat(self._tokenizer, messages, options)
         batch = self._tokenize([text], False, add_special_tokens=False)
         encoded = self._encoded([text], False, batch, batch)
         if self.max_length is not None and len(encoded) > self.max_length:
@@ -317,12 +320,8 @@ class Encoder:
             )
         # The template writes special tokens as text, so the tokenizer does not mark all of them:
         # a token is part of a message if its first visible character is.
-        within = ~encoded.special
-        for i in np.flatnonzero(within):
-            start, end = encoded.offsets[i]
-            visible = text[start:end].lstrip()
-            first = end - len(visible) if visible else start
-            within[i] = any(message.start <= first < message.end for message in spans)
+        owner = owners(text, encoded.offsets, [(message.start, message.end) for message in spans])
+        within = ~encoded.special & (owner >= 0)
         return replace(
             encoded,
             special=~within,

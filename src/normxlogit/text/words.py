@@ -4,10 +4,15 @@ A tokenizer's word ids alone would call a whole sentence one word (SentencePiece
 pre-tokenizer), split "don't" into three (BERT) and "2024" into four, separate a letter from its
 accent (byte-level BPE), and attach the full stop to the word before it. So adjacent letters make a
 word, as they do for a reader, and the ids decide only which punctuation marks belong together.
+
+Nor do offsets alone say which tokens touch: normalizers compose letters with their marks, or drop
+marks and characters that no reader sees, and leave gaps. So it is the text between two tokens that
+decides, boundary by boundary.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
+from itertools import accumulate
 
 import numpy as np
 import regex
@@ -19,7 +24,12 @@ from normxlogit.errors import InputError
 # Combining marks count as letters: vowel signs (Hindi) and points (Arabic) stand inside words, and
 # a token may begin with one.
 _WORD_CHARACTER = regex.compile(r"[\w\p{M}]")
+_MARK = regex.compile(r"\p{M}")
 _APOSTROPHES = frozenset("'’ʼ")
+# Characters that no reader sees and that part no word: soft hyphens, joiners, marks of direction,
+# variation selectors, control characters. The zero-width space is there to part words.
+_HIDDEN = regex.compile(r"[[\p{Default_Ignorable_Code_Point}\p{Cc}]--[\s\u200b]]", regex.V1)
+_ZERO_WIDTH_SPACE = "\u200b"
 # Scripts written without spaces. Only a dictionary could say where their words end, so each token
 # is a word, except that no character is split. Hangul is not among them: it is written with spaces.
 UNSPACED = regex.compile(
@@ -63,8 +73,8 @@ def word_numbers(
 ) -> NDArray[np.int32]:
     """Number the words over all texts and return each token's, [tokens]; -1 for special tokens.
 
-    White space belongs to the word after it; at the end of a text, or before special tokens, to the
-    word before it; where there is no word it counts as one.
+    What no reader sees, such as white space, belongs to the word after it; at the end of a text, or
+    before special tokens, to the word before it; where there is no word it counts as one.
 
     Args:
         texts: the text, or the two of a pair.
@@ -74,40 +84,41 @@ def word_numbers(
     """
     inner = [inside_characters(text) for text in texts]
     numbers = [-1] * len(offsets)
-    # previous: the last token of a word; pending: white space that waits for the next word.
-    word, previous, pending = -1, -1, list[int]()
-    for i, segment in enumerate(segments):
-        # The text ended, or a special token came: white space goes to the word right before it, or
-        # is a word if a special token stands there.
-        if pending and segment != segments[pending[0]]:
-            word += previous != pending[0] - 1
-            for token in pending:
+    # last: the last token of a word, -1 where a text begins or a special token stood; blank: tokens
+    # without a visible character, which wait for the next word.
+    word, last, blank = -1, -1, list[int]()
+    for i, segment in enumerate([*segments, -1]):
+        if i and segment != segments[i - 1]:
+            if blank:
+                word += last < 0
+            for token in blank:
                 numbers[token] = word
-            previous, pending = i - 1, []
+            last, blank = -1, []
         if segment < 0:
             continue
         start, end = offsets[i]
-        visible = texts[segment][start:end].lstrip()
-        if not visible:
-            pending.append(i)
+        first = first_visible(texts[segment], start, end)
+        if first >= end:
+            blank.append(i)
             continue
-        if previous < 0 or not (
-            segments[previous] == segment
-            and _joined(
-                texts[segment],
-                inner[segment],
-                offsets[previous][1],
-                end - len(visible),
-                word_ids[previous] == word_ids[i],
-            )
+        if last < 0 or not _joined(
+            texts[segment],
+            inner[segment],
+            offsets[last][1],
+            first,
+            word_ids[last] == word_ids[i],
         ):
             word += 1
-        for token in (*pending, i):
+        for token in (*blank, i):
             numbers[token] = word
-        previous, pending = i, []
-    for token in pending:
-        numbers[token] = max(word, 0)
+        last, blank = i, []
     return np.array(numbers, np.int32)
+
+
+def first_visible(text: str, start: int, end: int) -> int:
+    """Return the index of the first character before `end` that a reader sees; `end` if none."""
+    seen = (i for i in range(start, min(end, len(text))) if not _is_blank(text[i]))
+    return next(seen, end)
 
 
 def inside_characters(text: str) -> frozenset[int]:
@@ -128,20 +139,35 @@ def inside_characters(text: str) -> frozenset[int]:
 
 def _joined(text: str, inner: frozenset[int], end: int, start: int, same_id: bool) -> bool:
     """Return whether a token that ends at `end` and one visible from `start` make one word."""
-    # Tokens that share a character (bytes of one code point), or parts of a grapheme cluster.
-    if start < end or start in inner:
+    # Tokens that share a character (bytes of one code point) have no boundary between them.
+    return all(_goes_on(text, inner, at, same_id) for at in range(end, start + 1))
+
+
+def _goes_on(text: str, inner: frozenset[int], at: int, same_id: bool) -> bool:
+    """Return whether a word goes on over the boundary before the character at `at`."""
+    if at in inner:
         return True
-    if start > end or start == 0 or text[start - 1].isspace():
+    before, after = _nearest(text, at - 1, -1, _is_hidden), _nearest(text, at, 1, _is_hidden)
+    if before < 0 or after == len(text) or _is_blank(text[before]) or _is_blank(text[after]):
         return False
-    left, right = text[start - 1], text[start]
     # An apostrophe joins on both of its sides: "don" + "'", and "'" + "t".
-    if _is_inner_apostrophe(text, start) or _is_inner_apostrophe(text, start - 1):
+    if _is_inner_apostrophe(text, before) or _is_inner_apostrophe(text, after):
         return True
+    left, right = text[before], text[after]
     if _is_unspaced(left) or _is_unspaced(right):
         return False
     # "2024" is one word however it was split; of "?!" and "..." only the tokenizer can say.
     letters = (_is_letter(left), _is_letter(right))
     return all(letters) or (same_id and not any(letters))
+
+
+def _nearest(text: str, at: int, step: int, is_skipped: Callable[[str], bool]) -> int:
+    """Return the index of the first character from `at` on that is not skipped; -1 or the length
+    of the text if there is none.
+    """
+    while 0 <= at < len(text) and is_skipped(text[at]):
+        at += step
+    return at
 
 
 @lru_cache(4096)
@@ -154,14 +180,28 @@ def _is_unspaced(character: str) -> bool:
     return UNSPACED.match(character) is not None
 
 
+@lru_cache(4096)
+def _is_hidden(character: str) -> bool:
+    return _HIDDEN.match(character) is not None
+
+
+def _is_blank(character: str) -> bool:
+    return character.isspace() or character == _ZERO_WIDTH_SPACE or _is_hidden(character)
+
+
+@lru_cache(4096)
+def _is_mark(character: str) -> bool:
+    return _is_hidden(character) or _MARK.match(character) is not None
+
+
 def _is_inner_apostrophe(text: str, at: int) -> bool:
-    """Return whether the character at `at` is an apostrophe between two letters."""
-    return (
-        0 < at < len(text) - 1
-        and text[at] in _APOSTROPHES
-        and text[at - 1].isalpha()
-        and text[at + 1].isalpha()
-    )
+    """Return whether the character at `at` is an apostrophe between two letters, which may have
+    marks of their own.
+    """
+    if text[at] not in _APOSTROPHES:
+        return False
+    before, after = _nearest(text, at - 1, -1, _is_mark), _nearest(text, at + 1, 1, _is_mark)
+    return before >= 0 and after < len(text) and text[before].isalpha() and text[after].isalpha()
 
 
 def owners(
@@ -169,13 +209,16 @@ def owners(
 ) -> NDArray[np.intp]:
     """Return for each token the first span that holds its first visible character; -1 if none.
 
-    A token of white space belongs to the span that it begins in.
+    A token without one belongs to the span that it begins in, and at the end of the text, where
+    offsets without white space leave it no character, to the span that ends there.
     """
     owner = np.full(len(offsets), -1)
     for i, (start, end) in enumerate(offsets):
-        visible = text[start:end].lstrip()
-        first = end - len(visible) if visible else start
-        owner[i] = next((n for n, (a, b) in enumerate(spans) if a <= first < b), -1)
+        first = first_visible(text, start, end)
+        if first >= end:
+            first = start
+        inside = (n for n, (a, b) in enumerate(spans) if a <= first < b or first == b == len(text))
+        owner[i] = next(inside, -1)
     return owner
 
 
@@ -183,7 +226,8 @@ def sentence_spans(text: str, parts: Sequence[Span] = ()) -> list[Span]:
     """Return the sentences: up to a full stop, question or exclamation mark, or the end of a line.
 
     A heuristic: the full stop of an abbreviation ends a sentence too. The spans cover the text, or
-    each of `parts` (the messages of a chat, say); white space belongs to the sentence before it.
+    each of `parts` (the messages of a chat, say); what no reader sees belongs to the sentence
+    before it, and at the start of a text to the first.
     """
     if parts:
         return [
@@ -191,9 +235,20 @@ def sentence_spans(text: str, parts: Sequence[Span] = ()) -> list[Span]:
             for start, end in parts
             for first, last in sentence_spans(text[start:end])
         ]
-    ends = [match.end() for match in _SENTENCE_END.finditer(text)]
-    starts = [0, *(end for end in ends if text[end:].strip())]
-    # Blank lines at the start of a text belong to its first sentence.
-    if len(starts) > 1 and not text[: starts[1]].strip():
-        del starts[1]
-    return list(zip(starts, [*starts[1:], len(text)], strict=True))
+    return _spans(text, (match.end() for match in _SENTENCE_END.finditer(text)))
+
+
+def line_spans(text: str) -> list[Span]:
+    """Return the lines, which cover the text; blank ones belong to the line before them, and at the
+    start of a text to the first.
+    """
+    return _spans(text, accumulate(map(len, text.splitlines(keepends=True))))
+
+
+def _spans(text: str, ends: Iterable[int]) -> list[Span]:
+    """Cut a text at `ends`, unless one of the parts would hold nothing that a reader sees."""
+    starts, length = [0], len(text)
+    for end in ends:
+        if first_visible(text, starts[-1], end) < end and first_visible(text, end, length) < length:
+            starts.append(end)
+    return list(zip(starts, [*starts[1:], length], strict=True))

@@ -14,7 +14,7 @@ from normxlogit.evaluation.perturb.presets import Preset
 from normxlogit.evaluation.perturb.samples import Sample
 from normxlogit.model.forward import ForwardPass
 from normxlogit.model.inference import inference
-from normxlogit.model.targets import Problem, label_names, target_id
+from normxlogit.model.targets import Problem, gold_id, label_names
 from normxlogit.query import TensorAttribution, attribute
 from normxlogit.tasks.batches import MemoryBudget, by_halves, by_length
 from normxlogit.text.encoded import Encoded, Window
@@ -116,10 +116,7 @@ class SampleReader:
                 raise _Unusable("label", f"its label {row.label!r:.60} is no number")
             return value
         try:
-            number = row.label.removesuffix(".0")
-            # A label may be called "1": names go before numbers. Tables with gaps say "1.0" for 1.
-            is_name = row.label in self.labels or not number.isdecimal()
-            return float(target_id(row.label if is_name else int(number), self.labels))
+            return float(gold_id(row.label, self.labels))
         except OptionError as error:
             raise _Unusable("label", str(error)) from error
 
