@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from normxlogit.cli import terminal
 from normxlogit.cli.errors import quiet, reporting
 from normxlogit.cli.evaluation_tables import print_benchmark, print_evaluation
 from normxlogit.cli.io import read_text, use_utf8
@@ -190,7 +191,7 @@ def evaluate(
                 results = blimp(explainer, source, folder, name=model, progress=True, **options)
                 print_benchmark(results)
         report = "report.html" if benchmark is None else "report.md"
-        typer.echo(f"The report: {folder / report}")
+        terminal.say(f"The report: {folder / report}")
 
 
 def _split_names(names: str | None) -> list[str] | None:
