@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from transformers import AutoModelForCausalLM
@@ -66,9 +67,8 @@ def talker(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A language model whose chat template raises an error with what the user said."""
     folder = tmp_path_factory.mktemp("talker")
     words = tokenizer("bpe", add_eos=False)
-    AutoModelForCausalLM.from_config(tiny_config("llama", vocab_size=len(words))).save_pretrained(
-        folder
-    )
+    auto: Any = AutoModelForCausalLM
+    auto.from_config(tiny_config("llama", vocab_size=len(words))).save_pretrained(folder)
     words.chat_template = "{{ raise_exception(messages[0]['content']) }}"
     words.save_pretrained(folder)
     return folder

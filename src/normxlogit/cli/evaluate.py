@@ -218,8 +218,12 @@ def _read_config(config: Path | None) -> dict[str, Any]:
     yaml = require("yaml", "evaluate", need="settings in a file need PyYAML")
     try:
         options = yaml.safe_load(read_text(config))
-    except yaml.YAMLError as error:
-        raise typer.BadParameter(f"{config} is not valid YAML: {error}") from error
+    except RecursionError as error:
+        raise typer.BadParameter(f"{config} is not valid YAML: it is nested too deeply.") from error
+    # PyYAML lets errors of what reads numbers and dates through, such as of the date 2024-99-99.
+    except (yaml.YAMLError, ValueError, LookupError, AttributeError) as error:
+        reason = " ".join(str(error).split())
+        raise typer.BadParameter(f"{config} is not valid YAML: {reason}") from error
     names = OPTIONS.split(", ")
     if not isinstance(options, Mapping) or not set(options) <= set(names):
         unknown = (

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from normxlogit.corpus.explain import Explained
 from normxlogit.data.files import open_pending
 from normxlogit.data.location import Location, open_parquet
+from normxlogit.data.plain import parse_json
 from normxlogit.data.rows import Bad, Kind, Row
 from normxlogit.errors import InputError
 from normxlogit.results.text import Attribution
@@ -83,14 +84,19 @@ def read_note(path: Location) -> dict[str, Any]:
     Raises:
         InputError: it is no shard, or not whole, or cannot be read.
     """
+    refusal = f"{path} is not a whole shard of normxlogit. Bring it back, or take it away."
     try:
         with open_parquet(path) as file:
-            text = (file.metadata.metadata or {})[_NOTE]
-        note: dict[str, Any] = json.loads(text)
+            text, found = (file.metadata.metadata or {})[_NOTE], file.schema_arrow
     except InputError:
         raise
     except (OSError, ValueError, KeyError) as error:
-        raise InputError(f"{path} is not a whole shard of normxlogit.") from error
+        raise InputError(refusal) from error
+    note = parse_json(text, f"the note in {path}")
+    if not isinstance(note, dict) or not any(
+        found.equals(schema(float16=float16)) for float16 in (False, True)
+    ):
+        raise InputError(refusal)
     return note
 
 
@@ -202,7 +208,7 @@ def _target_records(attribution: Attribution, dtype: Any) -> Iterator[dict[str, 
     top = attribution.prediction.top
     spans = attribution.offsets.tolist()
     shared = {
-        "prediction": top.label,
+        "prediction": _utf8(top.label),
         "prediction_value": top.value,
         "tokens": attribution.tokens,
         "offsets": [{"start": start, "end": end} for start, end in spans],
@@ -213,7 +219,7 @@ def _target_records(attribution: Attribution, dtype: Any) -> Iterator[dict[str, 
     token_scores, word_scores = _target_scores(attribution), _target_scores(by_word)
     for number, target in enumerate(attribution.targets):
         yield shared | {
-            "target": target.label,
+            "target": _utf8(target.label),
             "target_value": target.value,
             "target_position": target.position,
             "token_scores": token_scores[number].astype(dtype),
