@@ -208,7 +208,7 @@ def _target_records(attribution: Attribution, dtype: Any) -> Iterator[dict[str, 
     top = attribution.prediction.top
     spans = attribution.offsets.tolist()
     shared = {
-        "prediction": _utf8(top.label),
+        "prediction": top.label,
         "prediction_value": top.value,
         "tokens": attribution.tokens,
         "offsets": [{"start": start, "end": end} for start, end in spans],
@@ -219,7 +219,7 @@ def _target_records(attribution: Attribution, dtype: Any) -> Iterator[dict[str, 
     token_scores, word_scores = _target_scores(attribution), _target_scores(by_word)
     for number, target in enumerate(attribution.targets):
         yield shared | {
-            "target": _utf8(target.label),
+            "target": target.label,
             "target_value": target.value,
             "target_position": target.position,
             "token_scores": token_scores[number].astype(dtype),
