@@ -216,8 +216,9 @@ def _read_config(config: Path | None) -> dict[str, Any]:
     if config is None:
         return {}
     yaml = require("yaml", "evaluate", need="settings in a file need PyYAML")
+    text = read_text(config)
     try:
-        options = yaml.safe_load(read_text(config))
+        options = yaml.safe_load(text)
     except RecursionError as error:
         raise typer.BadParameter(f"{config} is not valid YAML: it is nested too deeply.") from error
     # PyYAML lets errors of what reads numbers and dates through, such as of the date 2024-99-99.

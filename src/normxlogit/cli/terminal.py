@@ -45,8 +45,8 @@ def console(*, err: bool = False, width: int | None = None) -> "Console":
     """
     from rich.console import Console
 
-    made = Console(stderr=err, width=width, highlight=False)
+    rich_console = Console(stderr=err, width=width, highlight=False)
     # COLUMNS=0 says that the width is not known, and rich would leave no column for anything.
-    if not 0 < made.width <= _WIDEST:
-        made.width = _WIDTH
-    return made
+    if not 0 < rich_console.width <= _WIDEST:
+        rich_console.width = _WIDTH
+    return rich_console

@@ -87,14 +87,14 @@ def read_note(path: Location) -> dict[str, Any]:
     refusal = f"{path} is not a whole shard of normxlogit. Bring it back, or take it away."
     try:
         with open_parquet(path) as file:
-            text, found = (file.metadata.metadata or {})[_NOTE], file.schema_arrow
+            text, columns = (file.metadata.metadata or {})[_NOTE], file.schema_arrow
     except InputError:
         raise
     except (OSError, ValueError, KeyError) as error:
         raise InputError(refusal) from error
     note = parse_json(text, f"the note in {path}")
     if not isinstance(note, dict) or not any(
-        found.equals(schema(float16=float16)) for float16 in (False, True)
+        columns.equals(schema(float16=float16)) for float16 in (False, True)
     ):
         raise InputError(refusal)
     return note

@@ -203,9 +203,9 @@ class Plain:
         for length in shape:
             if not all(isinstance(part, (list, tuple)) for part in leaves):
                 self.refuse(wanted)
-            found = set(map(len, leaves))
-            size = found.pop() if length is None and found else length
-            if not size or found - {size}:
+            sizes = set(map(len, leaves))
+            size = sizes.pop() if length is None and sizes else length
+            if not size or sizes - {size}:
                 self.refuse(wanted)
             lengths.append(size)
             leaves = list(itertools.chain.from_iterable(leaves))
