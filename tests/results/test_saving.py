@@ -31,6 +31,12 @@ def test_halves_of_surrogate_pairs_are_saved_and_loaded(tmp_path: Path) -> None:
         assert "a\ufffdb" in text
 
 
+@pytest.mark.parametrize("text", [f"good {HALF}", ("good", f"good {HALF}")])
+def test_texts_with_half_a_pair_are_refused(text: Any, explainer: Explainer) -> None:
+    with pytest.raises(InputError, match=r"character 6 of the text is '\\ud800', half a surrogate"):
+        explainer.explain(text)
+
+
 def test_infinite_numbers_are_not_written(tmp_path: Path) -> None:
     for result in (
         replace(GOOD_BAD, scores=np.full(5, np.inf, np.float32)),

@@ -1,11 +1,14 @@
 """Checks of texts and tokenizers before anything is encoded."""
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from normxlogit.errors import InputError, ModelError, OptionError
+
+_HALF_A_PAIR = re.compile("[\ud800-\udfff]")
 
 LONG = ("error", "truncate", "window")
 """What to do with a text that is over the model's limit."""
@@ -28,6 +31,12 @@ def check_text(parts: Sequence[Any], is_split: bool) -> None:
         for piece in pieces:
             if not isinstance(piece, str):
                 raise InputError(f"expected text, got {type(piece).__name__}: {piece!r:.80}.")
+            half = _HALF_A_PAIR.search(piece)
+            if half is not None:
+                raise InputError(
+                    f"character {half.start()} of the text is {half[0]!r}, half a surrogate pair, "
+                    "which tokenizers cannot read. Decode the text anew, or leave it out."
+                )
         if not any(piece.strip() for piece in pieces):
             raise InputError("the text is empty or blank, so there is nothing to explain.")
 
