@@ -21,9 +21,10 @@ if TYPE_CHECKING:
     from normxlogit.explainer import Explainer
     from normxlogit.query import TensorAttribution, attribute
     from normxlogit.results.audio import AudioAttribution
-    from normxlogit.results.base import Prediction, Result, Target
+    from normxlogit.results.base import Result
     from normxlogit.results.generation import GenerationAttribution
     from normxlogit.results.image import ImageAttribution
+    from normxlogit.results.prediction import Prediction, Target
     from normxlogit.results.text import Attribution, Failure
 
 _HOMES = {
@@ -33,9 +34,9 @@ _HOMES = {
     "Failure": "results.text",
     "GenerationAttribution": "results.generation",
     "ImageAttribution": "results.image",
-    "Prediction": "results.base",
+    "Prediction": "results.prediction",
     "Result": "results.base",
-    "Target": "results.base",
+    "Target": "results.prediction",
     "TensorAttribution": "query",
     "attribute": "query",
 }

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from normxlogit import (
     Attribution,
@@ -15,7 +16,8 @@ from normxlogit import (
     Prediction,
     Target,
 )
-from normxlogit.results.base import Provenance
+from normxlogit.results.base import Provenance, Result
+from normxlogit.results.thumbnails import thumbnail
 from normxlogit.text.message import Message
 from normxlogit.text.words import word_numbers
 from tests.helpers.pages import HOSTILE
@@ -184,6 +186,17 @@ def word_attribution(text: str, scores: Any, **options: Any) -> Attribution:
     return attribution(text, word_spans(text), scores, **options)
 
 
+def pair() -> Attribution:
+    """An attribution of two texts, a word each."""
+    one = word_attribution("one two", [1.0, 2.0])
+    return replace(
+        one,
+        texts=("one", "two"),
+        offsets=np.array([(0, 0), (0, 3), (0, 3), (0, 0)], np.int32),
+        segments=np.array([-1, 0, 1, -1], np.int32),
+    )
+
+
 GOOD_BAD = word_attribution("good  but\n bad", [4.0, 0.0, -2.0])
 
 
@@ -213,3 +226,36 @@ SOUND = AudioAttribution(
     envelope=np.array([0, 0.5], np.float32),
     **COMMON,
 )
+
+PATCHES = replace(
+    IMAGE, grid=(2, 2), box=(0.0, -1.5, 60.0, 64.0), thumbnail=thumbnail(Image.new("RGB", (60, 64)))
+)
+MADE_BY_HAND: dict[str, Result] = {
+    "text": GOOD_BAD,
+    "pair": pair(),
+    "every target and layer": word_attribution(
+        "good bad",
+        np.arange(8).reshape(2, 2, 2),
+        explained=(0, 1),
+        layers=(5, 6),
+        axes=("target", "layer"),
+    ),
+    "regression": word_attribution(
+        "a b", [1.0, -2.0], labels=("LABEL_0",), explained=(0,), problem="regression"
+    ),
+    "generation": generation(),
+    "all layers": generation(layers=(1, 2)),
+    "words": generation().words(),
+    "whole": generation().whole(),
+    "one token": generation().at(2),
+    "chat": chat(),
+    "messages": chat().by("message"),
+    "roles": chat().by("role"),
+    "lines": chat().by("line"),
+    "image": IMAGE,
+    "patches": PATCHES,
+    "sound": SOUND,
+    "spectrogram": replace(SOUND, grid=(2, 2)),
+    "unknown times": replace(SOUND, seconds=None, note="no idea"),
+}
+"""Results of every kind, by what is special about them."""

@@ -3,7 +3,6 @@
 import json
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,29 +16,10 @@ from normxlogit import Explainer
 from normxlogit.results.base import Result
 from tests.helpers.builders import classifier
 from tests.helpers.paths import ROOT
-from tests.helpers.results import IMAGE, SOUND, chat, generation
+from tests.helpers.results import IMAGE, MADE_BY_HAND
 
 SCHEMA = json.loads((ROOT / "docs/attribution.schema.json").read_text())
 VALIDATOR = Draft202012Validator(SCHEMA)
-
-PNG = b"\x89PNG\r\n\x1a\n"
-
-MADE_BY_HAND = {
-    "generation": generation(),
-    "all layers": generation(layers=(1, 2)),
-    "words": generation().words(),
-    "whole": generation().whole(),
-    "one token": generation().at(2),
-    "chat": chat(),
-    "messages": chat().by("message"),
-    "roles": chat().by("role"),
-    "lines": chat().by("line"),
-    "image": IMAGE,
-    "patches": replace(IMAGE, grid=(2, 2), box=(0.0, -1.5, 60.0, 64.0), thumbnail=PNG),
-    "sound": SOUND,
-    "spectrogram": replace(SOUND, grid=(2, 2)),
-    "unknown times": replace(SOUND, seconds=None, note="no idea"),
-}
 
 
 def through_json(result: Result) -> Any:

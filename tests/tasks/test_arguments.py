@@ -130,7 +130,7 @@ def test_options_out_of_range_are_refused(options: dict[str, Any], says: str) ->
         (float("nan"), "expected text, got float"),
         (None, "expected text, got NoneType"),
         ("half \ud800", r"half a character, '\\ud800' at 5"),
-        (("a text", "\udfff"), "half a character"),
+        (("a text", "\udfff"), "half a surrogate"),
     ],
 )
 def test_what_is_no_text_fails_alone(text: Any, says: str) -> None:

@@ -24,7 +24,7 @@ def test_a_bad_item_does_not_lose_the_others(explainer: Explainer) -> None:
     reasons = [str(f.error) for f in found if isinstance(f, Failure)]
     for reason, says in zip(
         reasons,
-        ["empty or blank", "got NoneType", "512|64", "pair", "got bytes", "half a character"],
+        ["empty or blank", "got NoneType", "512|64", "pair", "got bytes", "half a surrogate"],
         strict=True,
     ):
         assert any(part in reason for part in says.split("|")), reason

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from normxlogit import Attribution, InputError
-from normxlogit.results.base import Prediction, Target
+from normxlogit.results.prediction import Prediction, Target
 from normxlogit.text.encoder import Encoder
 from normxlogit.text.words import first_visible
 from tests.helpers.results import PROVENANCE

@@ -3,12 +3,16 @@
 Torch and the like are imported inside the commands only, so that `--help` is quick.
 """
 
+import sys
+import traceback
 from typing import Annotated
 
 import typer
 
 from normxlogit import __version__
+from normxlogit.cli import terminal
 from normxlogit.cli.corpus import corpus
+from normxlogit.cli.errors import Commands
 from normxlogit.cli.evaluate import evaluate
 from normxlogit.cli.explain import explain
 from normxlogit.cli.generate import generate
@@ -17,6 +21,7 @@ from normxlogit.cli.summary import summary
 
 app = typer.Typer(
     name="normxlogit",
+    cls=Commands,
     help="What a transformer's prediction rests on, at the price of one forward pass.",
     no_args_is_help=True,
     add_completion=False,
@@ -28,12 +33,16 @@ app = typer.Typer(
 
 def main() -> None:
     """Run the command line."""
-    app()
+    try:
+        app()
+    except Exception:  # with --debug; else commands let none through
+        terminal.write(traceback.format_exc(), err=True)
+        sys.exit(1)
 
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"normxlogit {__version__}")
+        terminal.say(f"normxlogit {__version__}")
         raise typer.Exit
 
 

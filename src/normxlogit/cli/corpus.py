@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from normxlogit.cli import terminal
 from normxlogit.cli.errors import complain, quiet, reporting
 from normxlogit.cli.io import check_utf8, use_utf8
 from normxlogit.cli.model import ModelOptions, load, prefer_cached_data
@@ -201,7 +202,7 @@ def corpus(
             )
         for reason in summary.broken.values():
             complain(reason)
-        typer.echo(f"{'already finished: ' if summary.was_finished else ''}{summary}")
+        terminal.say(f"{'already finished: ' if summary.was_finished else ''}{summary}")
         if summary.broken:
             raise typer.Exit(1)
 

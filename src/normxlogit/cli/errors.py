@@ -6,9 +6,12 @@ import os
 import sys
 import warnings
 from collections.abc import Iterator
+from typing import Any
 
 import typer
+from typer.core import TyperGroup
 
+from normxlogit.cli import terminal
 from normxlogit.errors import NormXLogitError
 
 
@@ -69,4 +72,29 @@ def quiet(debug: bool) -> Iterator[None]:
 
 def complain(message: str) -> None:
     """Print a message on standard error, as one line."""
-    typer.echo(f"normxlogit: {' '.join(message.split())}", err=True)
+    terminal.say(f"normxlogit: {' '.join(message.split())}", err=True)
+
+
+class Commands(TyperGroup):
+    """The commands; on a terminal, what is wrong with their usage has no control characters."""
+
+    def make_context(self, *args: Any, **options: Any) -> Any:
+        with _visible_usage():
+            return super().make_context(*args, **options)
+
+    def invoke(self, ctx: Any) -> Any:
+        with _visible_usage():
+            return super().invoke(ctx)
+
+
+# Of click, or of the copy of it that some versions of typer have.
+_UsageError: Any = typer.BadParameter.__base__
+
+
+@contextlib.contextmanager
+def _visible_usage() -> Iterator[None]:
+    try:
+        yield
+    except _UsageError as error:
+        error.message = terminal.shown(error.message, err=True)
+        raise

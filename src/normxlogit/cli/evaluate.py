@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from normxlogit.cli import terminal
 from normxlogit.cli.errors import quiet, reporting
 from normxlogit.cli.evaluation_tables import print_benchmark, print_evaluation
 from normxlogit.cli.io import read_text, use_utf8
@@ -190,7 +191,7 @@ def evaluate(
                 results = blimp(explainer, source, folder, name=model, progress=True, **options)
                 print_benchmark(results)
         report = "report.html" if benchmark is None else "report.md"
-        typer.echo(f"The report: {folder / report}")
+        terminal.say(f"The report: {folder / report}")
 
 
 def _split_names(names: str | None) -> list[str] | None:
@@ -215,10 +216,15 @@ def _read_config(config: Path | None) -> dict[str, Any]:
     if config is None:
         return {}
     yaml = require("yaml", "evaluate", need="settings in a file need PyYAML")
+    text = read_text(config)
     try:
-        options = yaml.safe_load(read_text(config))
-    except yaml.YAMLError as error:
-        raise typer.BadParameter(f"{config} is not valid YAML: {error}") from error
+        options = yaml.safe_load(text)
+    except RecursionError as error:
+        raise typer.BadParameter(f"{config} is not valid YAML: it is nested too deeply.") from error
+    # PyYAML lets errors of what reads numbers and dates through, such as of the date 2024-99-99.
+    except (yaml.YAMLError, ValueError, LookupError, AttributeError) as error:
+        reason = " ".join(str(error).split())
+        raise typer.BadParameter(f"{config} is not valid YAML: {reason}") from error
     names = OPTIONS.split(", ")
     if not isinstance(options, Mapping) or not set(options) <= set(names):
         unknown = (

@@ -4,9 +4,10 @@ import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-import typer
-from rich.console import Console
 from rich.table import Table
+from rich.text import Text
+
+from normxlogit.cli import terminal
 
 if TYPE_CHECKING:
     from normxlogit.evaluation.run import Evaluation
@@ -20,32 +21,33 @@ def print_evaluation(evaluation: "Evaluation") -> None:
     metrics, methods = results["metrics"], results["methods"]
     table = _table("method")
     for name, metric in metrics.items():
-        table.add_column(f"{name} {'↑' if metric['higher_is_better'] else '↓'}", justify="right")
+        sign = "↑" if metric["higher_is_better"] else "↓"
+        table.add_column(_cell(f"{name} {sign}"), justify="right")
     table.add_column("cost", justify="right")
     ranked = sorted(methods, key=lambda n: -methods[n]["figures"]["comprehensiveness"]["value"])
     for name in ranked:
         figures = methods[name]["figures"]
         cost = evaluation.costs["methods"].get(name)
         table.add_row(
-            name,
+            _cell(name),
             *(_compared_estimate(figures[metric]) for metric in metrics),
             "" if cost is None else f"{cost['forwards']:.3g}",
         )
     _print_table(table)
     for name, reason in results["failed"].items():
-        typer.echo(f"{name} left out: {reason}")
+        terminal.say(f"{name} left out: {reason}")
     examples = results["examples"]
     skipped = ", ".join(f"{count} {kind}" for kind, count in examples["errors"].items())
-    typer.echo(
+    terminal.say(
         f"{examples['evaluated']} of {examples['read']} rows"
         + (f" ({skipped})" if skipped else "")
         + ". Intervals are 95 %; = marks methods that are statistically indistinguishable from the "
         "best (*); cost is time in forward passes."
     )
     forwards = results["forwards"]
-    typer.echo(f"Variants of texts: {forwards['asked']:,} asked for, {forwards['run']:,} run.")
+    terminal.say(f"Variants of texts: {forwards['asked']:,} asked for, {forwards['run']:,} run.")
     for note in results["notes"]:
-        typer.echo(f"Note: {note}")
+        terminal.say(f"Note: {note}")
 
 
 def print_benchmark(results: Mapping[str, Any]) -> None:
@@ -58,12 +60,14 @@ def print_benchmark(results: Mapping[str, Any]) -> None:
     for metric in BENCHMARK_METRICS:
         table.add_column(f"{metric} ↑", justify="right")
     for name in sorted(precision, key=lambda name: -precision[name]["mean"][-1]):
-        table.add_row(name, *(_last_layer(metrics[metric][name]) for metric in BENCHMARK_METRICS))
+        table.add_row(
+            _cell(name), *(_last_layer(metrics[metric][name]) for metric in BENCHMARK_METRICS)
+        )
     _print_table(table)
     for names, reason in left_out(results["failed"]):
-        typer.echo(f"Left out ({', '.join(names)}): {reason}")
+        terminal.say(f"Left out ({', '.join(names)}): {reason}")
     layers = len(precision["normxlogit"]["mean"])
-    typer.echo(
+    terminal.say(
         f"{of_cases(results)} Figures are for the sentence's words at layer {layers}, "
         "intervals 95 %."
     )
@@ -77,7 +81,12 @@ def _table(first_column: str) -> Table:
 
 def _print_table(table: Table) -> None:
     # Without a terminal there is no width to fit into, and rich would wrap at 80 columns.
-    Console(width=None if sys.stdout.isatty() else 200, highlight=False).print(table)
+    terminal.console(width=None if sys.stdout.isatty() else 200).print(table)
+
+
+def _cell(text: str) -> Text:
+    """Return a name for a table; brackets in it are no markup."""
+    return Text(terminal.shown(text))
 
 
 def _compared_estimate(figure: Mapping[str, Any]) -> str:

@@ -1,12 +1,12 @@
 """`normxlogit generate`."""
 
 import json
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from normxlogit.cli import terminal
 from normxlogit.cli.errors import quiet, reporting
 from normxlogit.cli.io import (
     check_output,
@@ -179,10 +179,9 @@ def _stream(
     with explainer.generate_stream(prompt, **options) as stream:
         for step in stream:
             # A character of several tokens decodes to U+FFFD until its last token is there.
-            answer = step.answer.rstrip("\ufffd")
-            sys.stdout.write(answer.removeprefix(printed))
-            sys.stdout.flush()
+            answer = terminal.shown(step.answer.rstrip("\ufffd"))
+            terminal.write(answer.removeprefix(printed))
             printed = answer
-    sys.stdout.write("\n\n")
+    terminal.write("\n\n")
     assert stream.result is not None
     return stream.result

@@ -1,7 +1,6 @@
 """Texts in, results out: what commands read and write."""
 
 import io
-import json
 import os
 import sys
 from collections.abc import Iterable
@@ -10,9 +9,10 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from normxlogit.cli import terminal
 from normxlogit.cli.errors import complain
 from normxlogit.cli.options import Format
-from normxlogit.data.files import write_whole
+from normxlogit.data.files import check_replaceable, write_whole
 from normxlogit.errors import InputError
 
 if TYPE_CHECKING:
@@ -84,9 +84,9 @@ def check_output(output: Path | None) -> None:
         if sys.stdout is None:
             raise InputError("standard output is closed. Name a file with --output.")
         return
-    if output.is_symlink() or (output.exists() and not output.is_file()):
-        raise InputError(f"cannot write {output}: it is not a plain file.")
-    folder = output.absolute().parent
+    check_replaceable(output)
+    # Of a link, the file that it points to is written.
+    folder = Path(os.path.realpath(output) if output.is_symlink() else output.absolute()).parent
     if not folder.is_dir():
         raise InputError(f"cannot write {output}: there is no folder {folder}.")
     if not os.access(folder, os.W_OK):
@@ -133,8 +133,7 @@ def write_results(
 def write_text(text: str, output: Path | None) -> None:
     """Write `text` to a file, or print it."""
     if output is None:
-        sys.stdout.write(text)
-        sys.stdout.flush()
+        terminal.write(text)
     else:
         write_whole(output, text)
 
@@ -142,16 +141,13 @@ def write_text(text: str, output: Path | None) -> None:
 def _print(
     result: "Result | Failure", output_format: Format, special: bool, heading: str | None
 ) -> None:
-    from rich.console import Console
-
     from normxlogit.results.text import Failure
     from normxlogit.show.dispatch import render
 
     if output_format is Format.JSON:
-        sys.stdout.write(_json(result))
-        sys.stdout.flush()
+        terminal.write(_json(result))
     elif not isinstance(result, Failure):
-        console = Console()
+        console = terminal.console()
         if heading:
             console.rule(heading, align="left", style="dim")
         console.print(render(result, special=special))
@@ -170,17 +166,24 @@ def _join(results: list["Result | Failure"], output_format: Format, special: boo
 
 
 def _json(result: "Result | Failure") -> str:
+    from normxlogit.data.plain import dump_json
     from normxlogit.results.text import Failure
 
     if isinstance(result, Failure):
         data = {"schema": FAILURE_SCHEMA, "item": result.item, "error": str(result.error)}
     else:
         data = result.to_dict()
-    return json.dumps(data, ensure_ascii=False) + "\n"
+    return dump_json(data) + "\n"
 
 
 def use_utf8() -> None:
-    """Write UTF-8 to pipes and files, and "?" for what a terminal cannot show."""
+    """Write UTF-8 to pipes and files, and "?" for what a terminal cannot show.
+
+    UTF-8 has no halves of surrogate pairs. They become escapes, which in JSON mean the same.
+    """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(encoding=None if stream.isatty() else "utf-8", errors="replace")
+            if stream.isatty():
+                stream.reconfigure(errors="replace")
+            else:
+                stream.reconfigure(encoding="utf-8", errors="backslashreplace")

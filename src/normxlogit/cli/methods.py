@@ -5,9 +5,10 @@ import sys
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
+from normxlogit.cli import terminal
 from normxlogit.cli.errors import reporting
 from normxlogit.cli.io import use_utf8
 
@@ -36,9 +37,9 @@ def methods(
         method = find_method(name)
         options = list(inspect.signature(method.score).parameters.values())[1:]
         defaults = ", ".join(f"{option.name}={option.default!r}" for option in options)
-        typer.echo(f"{method.name}  options: {defaults or 'none'}\n")
-        typer.echo(inspect.getdoc(method.score))
-        typer.echo(f"\nServes: {method.serves}\nSource: {method.source}")
+        terminal.say(f"{method.name}  options: {defaults or 'none'}\n")
+        terminal.say(inspect.getdoc(method.score) or "")
+        terminal.say(f"\nServes: {method.serves}\nSource: {method.source}")
 
 
 def _print_table(methods: list["Method"]) -> None:
@@ -46,5 +47,6 @@ def _print_table(methods: list["Method"]) -> None:
     for column in ("name", "family", "cost", "serves", "source"):
         table.add_column(column, overflow="fold", no_wrap=column == "name")
     for method in methods:
-        table.add_row(method.name, method.family, method.cost, method.serves, method.source)
-    Console(width=None if sys.stdout.isatty() else 200).print(table)
+        cells = (method.name, method.family, method.cost, method.serves, method.source)
+        table.add_row(*(Text(terminal.shown(cell)) for cell in cells))
+    terminal.console(width=None if sys.stdout.isatty() else 200).print(table)

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from normxlogit.cli import terminal
+
 if TYPE_CHECKING:
     from normxlogit.explainer import Explainer
 
@@ -27,10 +29,8 @@ class ModelOptions:
 
 def load(options: ModelOptions) -> "Explainer":
     """Load a model, with a spinner on a terminal."""
-    from rich.console import Console
-
     prefer_cache(options.model)
-    console = Console(stderr=True)
+    console = terminal.console(err=True)
     gguf = {} if options.gguf_file is None else {"gguf_file": options.gguf_file}
     with console.status("Loading") if console.is_terminal else contextlib.nullcontext():
         from normxlogit.explainer import Explainer

@@ -1,10 +1,10 @@
 """`normxlogit summary`."""
 
-import json
 from typing import Annotated
 
 import typer
 
+from normxlogit.cli import terminal
 from normxlogit.cli.errors import quiet, reporting
 from normxlogit.cli.io import check_output, use_utf8, write_text
 from normxlogit.cli.options import Debug, Format, Output, OutputFormat
@@ -42,15 +42,14 @@ def summary(
         check_output(output)
         with quiet(debug):
             from normxlogit.corpus import summary as summarize
+            from normxlogit.data.plain import dump_json
 
             findings = summarize(folder, top=top, min_count=min_count)
         if output_format is Format.TEXT and output is None:
-            from rich.console import Console
-
-            Console().print(findings)
+            terminal.console().print(findings)
             return
         if output_format is Format.JSON:
-            text = json.dumps(findings.to_dict(), ensure_ascii=False) + "\n"
+            text = dump_json(findings.to_dict()) + "\n"
         else:
             text = findings.to_html() if output_format is Format.HTML else f"{findings}\n"
         write_text(text, output)

@@ -18,6 +18,7 @@ from normxlogit.corpus.progress import (
 )
 from normxlogit.data.files import write_whole
 from normxlogit.data.location import Location
+from normxlogit.data.plain import Plain
 from normxlogit.data.run_folder import LOCK, RunFolder
 
 
@@ -104,6 +105,16 @@ class Folder(RunFolder):
         return read_manifest(self.path)
 
     def _differences(self, record: Mapping[str, Any]) -> list[str]:
+        manifest = Plain(record, f"{self.path / MANIFEST} is not whole", "Give another folder.")
+        for name in ("architecture", "dtype", "sha256"):
+            manifest.get("model").get(name).text()
+        manifest.get("versions").get("normxlogit").text()
+        data = manifest.get("data")
+        if "files" in data.entries(Plain.anything):
+            for file in data.get("files").items():
+                file.get("name").text()
+                file.get("bytes").anything()
+                file.get("sha256").anything()
         return _differences(record, self.settings)
 
     def _is_temporary(self, name: str) -> bool:

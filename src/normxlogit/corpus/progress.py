@@ -14,9 +14,11 @@ from typing import Any
 from normxlogit.corpus import shards
 from normxlogit.corpus.explain import Explained
 from normxlogit.data.location import Location
+from normxlogit.data.plain import Plain
 from normxlogit.data.rows import Place
 from normxlogit.data.run_folder import read_json
 from normxlogit.errors import InputError
+from normxlogit.model.targets import Problem
 
 SCHEMA = "normxlogit/corpus/1"
 MANIFEST = "manifest.json"
@@ -48,6 +50,21 @@ class Progress:
     def from_dict(cls, data: Mapping[str, Any]) -> "Progress":
         """Restore progress from its `vars`, as JSON gives them back."""
         return cls(**{**data, "errors": Counter(data["errors"])})
+
+    @classmethod
+    def read(cls, item: Plain) -> "Progress":
+        """Read progress from its `vars` in a file.
+
+        Raises:
+            InputError: they are not whole.
+        """
+        counts = {name: _read_count(item.get(name)) for name in _COUNTS}
+        return cls(
+            **counts,
+            errors=Counter(item.get("errors").entries(_read_count)),
+            first_error=item.get("first_error").optional(Plain.text),
+            broken=item.get("broken").entries(Plain.text),
+        )
 
     def count(self, explained: Explained) -> None:
         """Count a row."""
@@ -136,6 +153,7 @@ def read_manifest(folder: Location) -> dict[str, Any]:
             f"{path} is not of {SCHEMA} with {shards.SCHEMA}, which this version of normxlogit "
             "writes. Give another folder."
         )
+    _check_manifest(Plain(manifest, f"{path} is not whole", _REMEDY))
     return manifest
 
 
@@ -156,13 +174,14 @@ def read_run(folder: Location, manifest: dict[str, Any]) -> Run:
                 f"{path} is {shards.file_name(shard['shard'])} by what it holds. Give it its name "
                 "back, or take it away."
             )
-        progress.add(Progress.from_dict(shard["progress"]))
+        note_of_shard = Plain(shard, f"the note in {path} is not whole", _REMEDY)
+        progress.add(Progress.read(note_of_shard.get("progress")))
         # The last gap was open until now; it ends before this shard, or never was one. Workers of
         # a cluster finish shards in any order, so there may be several gaps.
         gap = missing.pop()
         if gap.first < number:
             missing.append(replace(gap, end=number))
-        missing.append(MissingShards(number + 1, Place(**shard["next"])))
+        missing.append(MissingShards(number + 1, _read_place(note_of_shard.get("next"))))
     finished = manifest["state"] == "finished"
     if finished:
         counts, recorded = progress.counts(), manifest["counts"]
@@ -179,3 +198,34 @@ def read_run(folder: Location, manifest: dict[str, Any]) -> Run:
             )
         progress.broken = manifest["broken"]
     return Run(manifest, paths, progress, missing, finished)
+
+
+_COUNTS = ("shards", "rows", "records", "tokens")
+_REMEDY = "Give another folder, or bring the file back as it was written."
+
+
+def _check_manifest(manifest: Plain) -> None:
+    """Check all of a manifest that summing up and resuming read."""
+    manifest.get("state").choice(("finished", "unfinished"))
+    manifest.get("run").text()
+    for name in _COUNTS:
+        _read_count(manifest.get("counts").get(name))
+    manifest.get("broken").entries(Plain.text)
+    options, model = manifest.get("options"), manifest.get("model")
+    options.get("method").text()
+    options.get("options").entries(Plain.anything)
+    for name in ("target", "contrast", "readout", "layer"):
+        options.get(name).anything()
+    for name in ("name", "task"):
+        model.get(name).text()
+    model.get("problem").choice([problem.value for problem in Problem])
+    model.get("labels").optional(lambda labels: [label.text() for label in labels.items()])
+
+
+def _read_place(item: Plain) -> Place:
+    row, part, place = (_read_count(item.get(name)) for name in ("row", "part", "place"))
+    return Place(row, part, place)
+
+
+def _read_count(item: Plain) -> int:
+    return item.integer(most=2**63 - 1)

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from normxlogit.corpus.explain import Explained
 from normxlogit.data.files import open_pending
 from normxlogit.data.location import Location, open_parquet
+from normxlogit.data.plain import parse_json
 from normxlogit.data.rows import Bad, Kind, Row
 from normxlogit.errors import InputError
 from normxlogit.results.text import Attribution
@@ -85,9 +86,10 @@ def read_note(path: Location) -> dict[str, Any]:
     Raises:
         InputError: it is no shard, or not whole, or damaged, or cannot be read.
     """
+    refusal = f"{path} is not a whole shard of normxlogit. Bring it back, or take it away."
     try:
         with open_parquet(path) as file:
-            metadata = file.metadata
+            metadata, columns = file.metadata, file.schema_arrow
             text, digest = (metadata.metadata[key] for key in (_NOTE, _DIGEST))
         with path.open("rb") as stream:
             # The footer ends with its length and "PAR1", of four bytes each.
@@ -95,13 +97,17 @@ def read_note(path: Location) -> dict[str, Any]:
             stream.seek(0)
             content = _sha256(stream, end)
         content.update(text)
-        note: dict[str, Any] = json.loads(text)
     except InputError:
         raise
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path} is not a whole shard of normxlogit.") from error
-    is_whole = content.hexdigest().encode() == digest
-    if not is_whole or metadata.num_rows != note["progress"]["records"]:
+        raise InputError(refusal) from error
+    if not any(columns.equals(schema(float16=float16)) for float16 in (False, True)):
+        raise InputError(refusal)
+    note = parse_json(text, f"the note in {path}")
+    if not isinstance(note, dict):
+        raise InputError(refusal)
+    records = note.get("progress", {}).get("records")
+    if content.hexdigest().encode() != digest or metadata.num_rows != records:
         raise InputError(
             f"{path} is damaged: it does not hold what was written. Bring it back; or take it "
             "away, and a run that is not finished writes it again."

@@ -32,6 +32,11 @@ _COLUMNS = (
     *("prediction", "prediction_value", "target", "target_value", "words", "word_scores"),
     "error_kind",
 )
+_GIVEN = (
+    *("row", "prediction", "prediction_value", "target", "target_value", "words"),
+    "word_scores",
+)
+"""The columns of which an explained record has every value."""
 
 
 def read_batches(paths: Sequence[Location]) -> Iterator[Any]:
@@ -44,9 +49,27 @@ def read_batches(paths: Sequence[Location]) -> Iterator[Any]:
         try:
             with open_parquet(path) as file:
                 for batch in file.iter_batches(BATCH, columns=list(_COLUMNS)):
-                    yield batch.filter(pc.is_null(batch["error_kind"]))
+                    explained = batch.filter(pc.is_null(batch["error_kind"]))
+                    if not _is_whole(explained):
+                        raise InputError(
+                            f"cannot read {path}: a row that was explained lacks a value. Bring "
+                            "the file back as it was written."
+                        )
+                    yield explained
         except (OSError, pa.ArrowException) as error:
             raise InputError(f"cannot read {path}: {error}.") from error
+
+
+def _is_whole(batch: Any) -> bool:
+    """Tell whether every record has its prediction, target and words, and each word a score."""
+    words, scores = batch["words"], batch["word_scores"]
+    columns = [*(batch[name] for name in _GIVEN), words.flatten()]
+    return (
+        not any(column.null_count for column in columns)
+        and pc.all(
+            pc.equal(pc.list_value_length(words), pc.list_value_length(scores)), min_count=0
+        ).as_py()
+    )
 
 
 def value_range(paths: Sequence[Location]) -> tuple[float, float] | None:

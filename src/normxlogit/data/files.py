@@ -1,8 +1,10 @@
 """Files that appear whole or not at all, on this machine or in an object store."""
 
 import contextlib
+import errno
 import mmap
 import os
+import stat
 import tempfile
 import uuid
 from pathlib import Path
@@ -36,7 +38,8 @@ class AtomicFile:
     """A pending file on this machine.
 
     Until `commit` it has a temporary name in the same folder, for only within a file system is a
-    rename atomic.
+    rename atomic. It keeps the permissions and the owner of the file that it replaces; those of a
+    new file are as the umask says. If `path` is a link, the file that it points to is replaced.
 
     Attributes:
         path: the name that it gets.
@@ -44,9 +47,9 @@ class AtomicFile:
     """
 
     def __init__(self, path: Path) -> None:
-        self.path = path
-        self._temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-        self.file: IO[bytes] = self._temporary.open("xb")
+        self.path = _without_link(path)
+        self._temporary = self.path.with_name(f".{self.path.name}.{uuid.uuid4().hex}")
+        self.file: IO[bytes] = open(self._temporary, "xb", opener=self._create)  # noqa: SIM115
 
     def commit(self) -> None:
         """Publish the file atomically."""
@@ -54,6 +57,8 @@ class AtomicFile:
         # Else a power cut could leave the new name on a file whose content is not on the disk yet.
         os.fsync(self.file.fileno())
         self.file.close()
+        if self.path.exists():
+            _copy_permissions(self.path, self._temporary)
         self._temporary.replace(self.path)
 
     def discard(self) -> None:
@@ -61,6 +66,10 @@ class AtomicFile:
         for step in (self.file.close, self._temporary.unlink):
             with contextlib.suppress(OSError, ValueError):
                 step()
+
+    def _create(self, name: str, flags: int) -> int:
+        # What replaces a private file must not be readable for a moment either.
+        return os.open(name, flags, 0o600 if self.path.exists() else 0o666)
 
 
 class _DurableFile(AtomicFile):
@@ -99,17 +108,19 @@ def open_pending(place: Location) -> PendingFile:
 def write_whole(path: str | Location, content: str | bytes) -> None:
     """Write bytes, or text as UTF-8, to a file that appears whole or not at all.
 
+    Half a surrogate pair, which UTF-8 has not, becomes an escape such as \\ud800, as JSON has it.
+
     Raises:
         InputError: the folder does not exist or cannot be written to, the disk is full, or `path`
-            is something else than a plain file (a link, a folder, a device).
+            is something else than a plain file or a link to one (a folder, a device).
     """
-    content = content.encode() if isinstance(content, str) else content
+    if isinstance(content, str):
+        content = content.encode("utf-8", "backslashreplace")
     if isinstance(path, Remote):
         path.write(content)
         return
     path = Path(path)
-    if path.is_symlink() or (path.exists() and not path.is_file()):
-        raise InputError(f"cannot write {path}: it is not a plain file.")
+    check_replaceable(path)
     try:
         pending = AtomicFile(path)
         try:
@@ -119,6 +130,31 @@ def write_whole(path: str | Location, content: str | bytes) -> None:
             pending.discard()
     except OSError as error:
         raise InputError(f"cannot write {path}: {error.strerror or error}.") from error
+
+
+def check_replaceable(path: Path) -> None:
+    """Raise `InputError` if `path` is neither a plain file, nor a link to one, nor free."""
+    if path.exists() and not path.is_file():
+        raise InputError(f"cannot write {path}: it is not a plain file. Give another name.")
+
+
+def _without_link(path: Path) -> Path:
+    """Return where a link ends, through any further ones; a path that is none, unchanged."""
+    if not path.is_symlink():
+        return path
+    target = Path(os.path.realpath(path))
+    if target.is_symlink():
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(path))
+    return target
+
+
+def _copy_permissions(source: Path, target: Path) -> None:
+    before = source.stat()
+    if hasattr(os, "chown"):
+        # Only root may give files away; for others this keeps the group where they may set it.
+        with contextlib.suppress(PermissionError):
+            os.chown(target, before.st_uid, before.st_gid)
+    target.chmod(stat.S_IMODE(before.st_mode))
 
 
 def _sync(folder: Path) -> None:

@@ -12,6 +12,7 @@ from typing import Any, ClassVar, TypeVar
 from filelock import FileLock, Timeout
 
 from normxlogit.data.location import Location
+from normxlogit.data.plain import parse_json
 from normxlogit.errors import InputError
 
 LOCK = ".lock"
@@ -165,11 +166,10 @@ def read_json(path: Location) -> dict[str, Any]:
     """
     try:
         with path.open("rb") as file:
-            record = json.loads(file.read().decode("utf-8"))
-    except InputError:  # already worded by the store
-        raise
-    except (OSError, ValueError) as error:
+            content = file.read()
+    except OSError as error:
         raise InputError(f"cannot read {path}: {error}.") from error
+    record = parse_json(content, path)
     if not isinstance(record, dict):
         raise InputError(f"cannot read {path}: it is not an object of JSON.")
     return record

@@ -14,7 +14,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from normxlogit.data.files import write_whole
+from normxlogit.data.plain import parse_json
 from normxlogit.data.run_folder import RunFolder
+from normxlogit.errors import InputError
+from normxlogit.evaluation.finished import read_records
 
 SETTINGS = "settings.json"
 _PARTS, _NOTE = ".parts", b"normxlogit"
@@ -39,13 +42,19 @@ class Checkpoint(RunFolder):
         super().__init__(folder, settings)
         self._parts = folder / _PARTS
 
-    def parts(self) -> list[tuple[pa.Table, dict[str, Any]]]:
-        """Return the records of each part that is done, and its note."""
+    def parts(self, schema: pa.Schema) -> list[tuple[pa.Table, dict[str, Any]]]:
+        """Return the records of each part that is done, and its note.
+
+        Raises:
+            InputError: a part cannot be read, or has other columns than `schema`.
+        """
         parts: list[tuple[pa.Table, dict[str, Any]]] = []
         while (path := self._part(len(parts))).exists():
-            table = pq.read_table(path)
-            note = json.loads(table.schema.metadata[_NOTE])
-            parts.append((table.replace_schema_metadata(), note))
+            table = read_records(path, schema)
+            note = (table.schema.metadata or {}).get(_NOTE)
+            if note is None:
+                raise InputError(f"{path} has no note of a run. Delete it to evaluate it again.")
+            parts.append((table.replace_schema_metadata(), parse_json(note, f"the note in {path}")))
         return parts
 
     def save(self, number: int, table: pa.Table, note: Mapping[str, Any]) -> None:

@@ -16,16 +16,25 @@ import pyarrow as pa
 from normxlogit.data.files import write_whole
 from normxlogit.data.progress import Meter
 from normxlogit.data.rows import Columns, Row
+from normxlogit.data.run_folder import read_json
 from normxlogit.data.source import read_rows
+from normxlogit.evaluation import records
 from normxlogit.evaluation.batch_evaluator import AT_A_TIME, BatchEvaluator
 from normxlogit.evaluation.checkpoint import Checkpoint, parquet
+from normxlogit.evaluation.finished import (
+    check_costs,
+    check_note,
+    check_results,
+    read_records,
+    read_results,
+)
 from normxlogit.evaluation.metrics.costs import measure_costs
 from normxlogit.evaluation.metrics.sanity import check_sanity
 from normxlogit.evaluation.perturb.operators import find_operator
 from normxlogit.evaluation.perturb.predictions import PredictionCache
 from normxlogit.evaluation.perturb.sample_reader import SampleReader
 from normxlogit.evaluation.plan import Plan
-from normxlogit.evaluation.results import build_results
+from normxlogit.evaluation.results import SCHEMA, build_results
 from normxlogit.extras import versions
 from normxlogit.tasks.explainer import ModelExplainer
 from normxlogit.tasks.fingerprint import model_fingerprint
@@ -88,7 +97,9 @@ def evaluate(
                 checkpoint.finish()
                 return finished
         serving, failed = evaluator.probe()
-        parts = checkpoint.parts() if checkpoint else []
+        parts = checkpoint.parts(records.SCHEMA) if checkpoint else []
+        for number, (_, note) in enumerate(parts):
+            check_note(note, number)
         done = min(len(parts) * AT_A_TIME, len(rows))
         meter = stack.enter_context(Meter(len(rows), done, 0, shown=progress))
         while done < len(rows):
@@ -133,13 +144,18 @@ def _rows(
 
 
 def _finished(folder: Path) -> Evaluation | None:
-    """Read what an earlier run has written, if it finished."""
-    import pyarrow.parquet as pq
+    """Read what an earlier run has written, if it finished.
 
+    Raises:
+        InputError: a file is missing, or is not whole.
+    """
     if not (folder / RESULTS).exists():
         return None
-    results, costs = (json.loads((folder / file).read_text("utf-8")) for file in (RESULTS, COST))
-    return Evaluation(results, pq.read_table(folder / SCORES), costs, folder)
+    results, document = read_results(folder / RESULTS, SCHEMA)
+    check_results(document)
+    costs = read_json(folder / COST)
+    check_costs(costs, folder / COST)
+    return Evaluation(results, read_records(folder / SCORES, records.SCHEMA), costs, folder)
 
 
 def _write(

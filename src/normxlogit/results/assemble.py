@@ -10,10 +10,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from normxlogit.errors import ModelError
 from normxlogit.extras import versions
 from normxlogit.model.targets import Problem, TokenIds
 from normxlogit.query import ScoredBatch
-from normxlogit.results.base import Floats, Prediction, Provenance, Target
+from normxlogit.results.base import LARGEST_TOTAL, Floats, Provenance
+from normxlogit.results.prediction import Prediction, Target
 from normxlogit.results.text import Attribution
 from normxlogit.text.encoded import Encoded
 from normxlogit.text.encoder import Encoder
@@ -111,7 +113,17 @@ def result_fields(
         prediction: what the model predicted.
         targets: what is explained; None where the batch has room for more targets than the row has.
         provenance: what made the scores.
+
+    Raises:
+        ModelError: the scores are so large that sums over them overflow.
     """
+    total = np.nansum(np.abs(window.scores), dtype=np.float64)
+    if total > LARGEST_TOTAL:
+        raise ModelError(
+            f"the sizes of the scores by {provenance.method} sum up to {total:g}, over "
+            f"{LARGEST_TOTAL:g}, near which float32 overflows. Load the model in float32, or use "
+            "another readout or method."
+        )
     kept = [number for number, target in enumerate(targets) if target is not None]
 
     def on_axes(values: Floats | None) -> Floats | None:

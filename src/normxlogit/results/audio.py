@@ -2,14 +2,18 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from normxlogit.data.option_checks import whole_number
+from normxlogit.data.plain import Plain
 from normxlogit.errors import InputError
-from normxlogit.results.base import Floats, Result, plain
+from normxlogit.results.base import Floats, Result, plain, read_pair, read_positions
+
+_LONGEST = 1e9
+"""More seconds than any sound has."""
 
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
@@ -30,6 +34,11 @@ class AudioAttribution(Result, kind="audio"):
         name: the name of the sound's file, if it came from one.
         envelope: the loudest sample of each of many equal parts, float32 [parts], to draw the wave.
     """
+
+    _own_fields: ClassVar[tuple[str, ...]] = (
+        *("special", "seconds", "duration", "sampling_rate", "grid", "note", "name"),
+        "envelope",
+    )
 
     special: NDArray[np.bool_]
     seconds: Floats | None
@@ -98,18 +107,31 @@ class AudioAttribution(Result, kind="audio"):
         }
 
     @classmethod
-    def _own_from_dict(cls, data: Mapping[str, Any]) -> dict[str, Any]:
-        grid, seconds = data["grid"], data["seconds"]
-        if grid is not None:
-            bands, steps = map(int, grid)
-            grid = (bands, steps)
+    def _own_from_dict(cls, data: Plain, common: Mapping[str, Any]) -> dict[str, Any]:
+        special = read_positions(data, common["scores"])
+        heard = int((~special).sum())
+        seconds = data.get("seconds").optional(
+            lambda value: value.numbers((len(special), 2), least=0.0, gaps=True)
+        )
+        if seconds is not None:
+            # Where a position is not known its bounds are nan, of which nothing is true.
+            first, last = seconds[~special].T
+            data.get("seconds").require(
+                ((first <= last) & (last <= _LONGEST)).all(), "the times of all steps"
+            )
+        grid = data.get("grid").optional(read_pair)
+        data.get("grid").require(
+            grid is None or (heard % grid[0] == 0 and heard <= grid[0] * grid[1]),
+            f"the bands and steps of {heard} positions",
+        )
+        rate = data.get("sampling_rate").integer(1)
         return {
-            "special": np.array(data["special"], np.bool_),
-            "seconds": None if seconds is None else np.array(seconds, np.float32).reshape(-1, 2),
-            "duration": float(data["duration"]),
-            "sampling_rate": int(data["sampling_rate"]),
+            "special": special,
+            "seconds": seconds,
+            "duration": data.get("duration").number(1 / rate, _LONGEST),
+            "sampling_rate": rate,
             "grid": grid,
-            "note": str(data["note"]),
-            "name": str(data["name"]),
-            "envelope": np.array(data["envelope"], np.float32),
+            "note": data.get("note").text(),
+            "name": data.get("name").text(),
+            "envelope": data.get("envelope").numbers((None,), least=0.0),
         }

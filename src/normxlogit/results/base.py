@@ -1,8 +1,8 @@
 """The base of every result: scores, their targets, and the provenance of both."""
 
-import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
+from dataclasses import fields as dataclass_fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
@@ -12,13 +12,19 @@ from numpy.typing import NDArray
 from normxlogit.data.display import DISPLAYS, Displayed, ResultDisplay
 from normxlogit.data.files import write_whole
 from normxlogit.data.option_checks import as_integer, whole_number
+from normxlogit.data.plain import Plain, dump_json, parse_json
 from normxlogit.errors import InputError, OptionError
 from normxlogit.model.targets import fitting
+from normxlogit.results.prediction import Prediction, Target, read_prediction, read_targets
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 SCHEMA = "normxlogit/attribution/1"
+
+LARGEST_TOTAL = 1e37
+"""The most that the sizes of all scores may sum up to, a little below what float32 holds: so no sum
+over tokens or targets overflows."""
 
 Floats = NDArray[np.float32]
 
@@ -26,77 +32,6 @@ AnyResult = TypeVar("AnyResult", bound="Result")
 
 _CLASSES: dict[Any, Any] = {}
 """The class of each kind of result; `normxlogit.results` imports them all."""
-
-
-@dataclass(frozen=True)
-class Target:
-    """An output of the model.
-
-    Attributes:
-        label: its name.
-        id: its number.
-        logit: the output of the head; for a regression the value itself.
-        probability: by softmax, or by sigmoid if several labels may hold; None for a regression.
-        position: the token at which it is read, if the head has outputs for every token: for a
-            causal language model the token before the predicted one; for an answer its first.
-    """
-
-    label: str
-    id: int
-    logit: float
-    probability: float | None
-    position: int | None = None
-
-    @property
-    def value(self) -> float:
-        """The probability; for a regression the value."""
-        return self.logit if self.probability is None else self.probability
-
-    def __str__(self) -> str:
-        return f"{self.label} {self.value:.3f}"
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """The prediction of the model.
-
-    Attributes:
-        problem: the kind of outputs: "single_label_classification", "multi_label_classification",
-            "regression", "multiple_choice", "span" (an answer in a text) or "token".
-        predicted: the outputs that count as predicted: the largest; with several labels those over
-            the threshold (there may be none); every value of a regression; the tag of every word in
-            token classification; every token of generated text.
-        outputs: the candidates at one position in the order of their ids: all of them, or from a
-            vocabulary the most probable and the requested ones. Empty if several positions are
-            read.
-    """
-
-    problem: str
-    predicted: tuple[Target, ...]
-    outputs: tuple[Target, ...]
-
-    @property
-    def top(self) -> Target:
-        """The output with the largest logit."""
-        return max(self.outputs or self.predicted, key=lambda output: output.logit)
-
-    @property
-    def label(self) -> str:
-        """The label of `top`."""
-        return self.top.label
-
-    @property
-    def id(self) -> int:
-        """The id of `top`."""
-        return self.top.id
-
-    @property
-    def probability(self) -> float | None:
-        """The probability of `top`, the model's confidence; None for a regression."""
-        return self.top.probability
-
-    def __str__(self) -> str:
-        return ", ".join(map(str, self.predicted)) or "no label"
 
 
 @dataclass(frozen=True)
@@ -152,6 +87,8 @@ class Result(Displayed):
 
     kind: ClassVar[str]
     display_name = "result"
+    _own_fields: ClassVar[tuple[str, ...]]
+    """The names of the fields that this kind adds to the data."""
 
     scores: Floats
     axes: tuple[str, ...]
@@ -272,50 +209,47 @@ class Result(Displayed):
         """Rebuild a result from `to_dict`; its class is that of the data's kind.
 
         Raises:
-            InputError: the data has another schema or version, is incomplete, or is of a kind that
-                is not this class.
+            InputError: the data has another schema or version, is not as docs/json.md says, or is
+                of a kind that is not this class.
         """
-        if data.get("schema") != SCHEMA:
+        document = Plain(
+            data,
+            "this is not a whole attribution",
+            "It may have been changed, or cut off; save the result anew.",
+        )
+        schema, kind = (document.get(name).value for name in ("schema", "kind"))
+        if schema != SCHEMA:
             raise InputError(
-                f"expected data of the schema {SCHEMA!r}, got {data.get('schema')!r}. "
+                f"expected data of the schema {SCHEMA!r}, got {schema!r:.80}. "
                 "It may be of another version of normxlogit."
             )
-        result_class = _CLASSES.get(data.get("kind"))
+        result_class = _CLASSES.get(kind) if isinstance(kind, str) else None
         if result_class is None or not issubclass(result_class, cls):
-            raise InputError(f"expected an {cls.__name__}, got the kind {data.get('kind')!r}.")
-        try:
-            prediction = data["prediction"]
-            result: AnyResult = result_class(
-                **result_class._own_from_dict(data),
-                scores=np.array(data["scores"], np.float32),
-                axes=tuple(data["axes"]),
-                targets=_targets(data["targets"]),
-                layers=tuple(data["layers"]),
-                prediction=Prediction(
-                    problem=prediction["problem"],
-                    predicted=_targets(prediction["predicted"]),
-                    outputs=_targets(prediction["outputs"]),
-                ),
-                provenance=Provenance(**data["provenance"]),
-                norms=_floats(data["norms"]),
-                logits=_floats(data["logits"]),
-                notes={name: tuple(values) for name, values in data["notes"].items()},
-            )
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
-            raise InputError(f"this is not a whole attribution: {error!r}.") from error
+            raise InputError(f"expected an {cls.__name__}, got the kind {kind!r:.80}.")
+        document.has_only([*_FIELDS, *result_class._own_fields])
+        result: AnyResult = result_class(**_read_common(document, result_class))
         return result
 
     def save(self, path: str | Path) -> None:
-        """Write the result as JSON; the file appears whole or not at all."""
-        write_whole(path, json.dumps(self.to_dict(), ensure_ascii=False) + "\n")
+        """Write the result as JSON; the file appears whole or not at all.
+
+        Raises:
+            InputError: the file cannot be written, or a number is infinite, which JSON has not.
+        """
+        write_whole(path, dump_json(self.to_dict()) + "\n")
 
     @classmethod
     def load(cls: type[AnyResult], path: str | Path) -> AnyResult:
-        """Read a result that `save` wrote."""
+        """Read a result that `save` wrote; see `from_dict`.
+
+        Raises:
+            InputError: the file cannot be read, or `from_dict` refuses what is in it.
+        """
         try:
-            data = json.loads(Path(path).read_text("utf-8"))
+            content = Path(path).read_bytes()
         except (OSError, ValueError) as error:
             raise InputError(f"cannot read an attribution from {path}: {error}.") from error
+        data = parse_json(content, path)
         if not isinstance(data, dict):
             raise InputError(f"{path} holds JSON that is not an attribution.")
         return cls.from_dict(data)
@@ -338,8 +272,17 @@ class Result(Displayed):
         raise NotImplementedError
 
     @classmethod
-    def _own_from_dict(cls, data: Mapping[str, Any]) -> dict[str, Any]:
-        """Return arguments of the class from what `_own_to_dict` wrote."""
+    def _own_from_dict(cls, data: Plain, common: Mapping[str, Any]) -> dict[str, Any]:
+        """Return arguments of the class from what `_own_to_dict` wrote.
+
+        Args:
+            data: the data of the whole result.
+            common: the arguments that all kinds have. What a kind asks of these more than others
+                is checked here too.
+
+        Raises:
+            InputError: a method of the result would fail with this data.
+        """
         raise NotImplementedError
 
     def _take(self: AnyResult, axis: str, index: int, **changes: Any) -> AnyResult:
@@ -366,9 +309,86 @@ def plain(values: Floats | None) -> Any:
     return objects.tolist()
 
 
-def _floats(values: Any) -> Floats | None:
-    return None if values is None else np.array(values, np.float32)
+_FIELDS = (
+    *("schema", "kind", "prediction", "targets", "layers", "axes", "scores", "norms", "logits"),
+    *("notes", "provenance"),
+)
 
 
-def _targets(values: Sequence[Mapping[str, Any]]) -> tuple[Target, ...]:
-    return tuple(Target(**target) for target in values)
+def _read_common(document: Plain, result_class: type[Result]) -> dict[str, Any]:
+    """Read the arguments of a result of any kind."""
+    axes = tuple(axis.text() for axis in document.get("axes").items())
+    document.get("axes").require(
+        axes in ((), ("target",), ("layer",), ("target", "layer")), '"target", "layer", or both'
+    )
+    targets, layers = document.get("targets").items(1), document.get("layers").items(1)
+    shape: list[int | None] = []
+    for axis, items, name in (("target", targets, "targets"), ("layer", layers, "layers")):
+        if axis in axes:
+            shape.append(len(items))
+        else:
+            document.get(name).items(1, 1)
+    scores = document.get("scores").numbers((*shape, None), gaps=True)
+    document.get("scores").require(
+        np.nansum(np.abs(scores), dtype=np.float64) <= LARGEST_TOTAL,
+        f"numbers whose sizes sum up to at most {LARGEST_TOTAL:g}",
+    )
+    count = scores.shape[-1]
+    fields = {
+        "scores": scores,
+        "axes": axes,
+        "targets": read_targets(targets, count),
+        "layers": tuple(layer.integer() for layer in layers),
+        "prediction": read_prediction(document.get("prediction"), count),
+        "provenance": _read_provenance(document.get("provenance")),
+        "norms": document.get("norms").optional(lambda norms: norms.numbers((count,), gaps=True)),
+        "logits": document.get("logits").optional(
+            lambda logits: logits.numbers(scores.shape, gaps=True)
+        ),
+        "notes": document.get("notes").entries(
+            lambda note: tuple(value.number() for value in note.items(len(targets), len(targets)))
+        ),
+    }
+    return fields | result_class._own_from_dict(document, fields)
+
+
+def _read_provenance(item: Plain) -> Provenance:
+    names = [field.name for field in dataclass_fields(Provenance)]
+    item.has_only(names)
+    values = {name: item.get(name) for name in names}
+    return Provenance(
+        model=values["model"].text(),
+        revision=values["revision"].optional(Plain.text),
+        architecture=values["architecture"].text(),
+        dtype=values["dtype"].text(),
+        method=values["method"].text(),
+        readout=values["readout"].optional(Plain.text),
+        of_output=values["of_output"].flag(),
+        unsigned=values["unsigned"].optional(Plain.text),
+        reads_layers=values["reads_layers"].flag(),
+        contrast=values["contrast"].optional(Plain.text),
+        options=values["options"].entries(Plain.anything),
+        versions=values["versions"].entries(Plain.text),
+    )
+
+
+def read_positions(data: Plain, scores: Floats) -> NDArray[np.bool_]:
+    """Read which positions of an image or of audio are special; the others all have scores.
+
+    Raises:
+        InputError: a score is missing, or all positions are special.
+    """
+    data.get("scores").require(not np.isnan(scores).any(), "numbers without null")
+    special = data.get("special").flags((scores.shape[-1],))
+    data.get("special").require(not special.all(), "false for one position at least")
+    return special
+
+
+def read_pair(item: Plain) -> tuple[int, int]:
+    """Read two whole numbers from 1.
+
+    Raises:
+        InputError: it is something else.
+    """
+    first, second = (value.integer(1) for value in item.items(2, 2))
+    return first, second

@@ -3,14 +3,16 @@
 import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from normxlogit.data.plain import Plain
 from normxlogit.errors import InputError, OptionError
-from normxlogit.results.base import Floats, Prediction, Target
-from normxlogit.results.text import Attribution
+from normxlogit.results.base import Floats
+from normxlogit.results.prediction import Prediction, Target
+from normxlogit.results.text import Attribution, are_spans
 from normxlogit.text.words import Span, checked_span
 
 
@@ -33,6 +35,12 @@ class GenerationAttribution(Attribution, kind="generation"):
         answer_special: whether it is a special token, such as the end of the text, bool [answer].
     """
 
+    _own_fields: ClassVar[tuple[str, ...]] = (
+        *Attribution._own_fields,
+        "answer_offsets",
+        "answer_special",
+    )
+
     answer_offsets: NDArray[np.int32]
     answer_special: NDArray[np.bool_]
 
@@ -52,6 +60,17 @@ class GenerationAttribution(Attribution, kind="generation"):
             super().at(number),
             answer_offsets=self.answer_offsets[[number]],
             answer_special=self.answer_special[[number]],
+        )
+
+    def with_target_axis(self) -> "GenerationAttribution":
+        """Return the same with scores [answer, ...] also where the answer is one token."""
+        if "target" in self.axes:
+            return self
+        return replace(
+            self,
+            scores=self.scores[None],
+            logits=None if self.logits is None else self.logits[None],
+            axes=("target", *self.axes),
         )
 
     def whole(self) -> Attribution:
@@ -89,6 +108,8 @@ class GenerationAttribution(Attribution, kind="generation"):
 
     def _joined(self, explained: NDArray[np.intp]) -> Attribution:
         """Return the sum over these targets, for the tokens before the last of them."""
+        if "target" not in self.axes:
+            return self.with_target_axis()._joined(explained)
         targets = [self.targets[n] for n in explained]
         scored = ~np.isnan(self.scores[explained[-1]]).reshape(-1, len(self)).any(0)  # [tokens]
         begin, end = self.answer_offsets[explained[0], 0], self.answer_offsets[explained[-1], 1]
@@ -132,8 +153,19 @@ class GenerationAttribution(Attribution, kind="generation"):
         }
 
     @classmethod
-    def _own_from_dict(cls, data: Mapping[str, Any]) -> dict[str, Any]:
-        return super()._own_from_dict(data) | {
-            "answer_offsets": np.array(data["answer_offsets"], np.int32).reshape(-1, 2),
-            "answer_special": np.array(data["answer_special"], np.bool_),
+    def _own_from_dict(cls, data: Plain, common: Mapping[str, Any]) -> dict[str, Any]:
+        fields = super()._own_from_dict(data, common)
+        data.get("texts").items(2, 2)
+        data.get("prediction").get("problem").choice(("token",))
+        count = len(common["targets"])
+        # [answer, ...]: what the answer as a whole rests on is known where its last token's is.
+        scored = ~np.isnan(common["scores"].reshape(count, -1)).all(1)
+        data.get("scores").require(scored.all(), "a number at least for each token of the answer")
+        offsets = data.get("answer_offsets").integers((count, 2))
+        data.get("answer_offsets").require(
+            are_spans(offsets, len(fields["texts"][1])), "parts of the answer"
+        )
+        return fields | {
+            "answer_offsets": offsets,
+            "answer_special": data.get("answer_special").flags((count,)),
         }

@@ -2,15 +2,16 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from normxlogit.data.option_checks import flag, real_number, whole_number
+from normxlogit.data.plain import LARGEST_INTEGER, Plain
 from normxlogit.errors import InputError
-from normxlogit.results.base import Floats, Result
-from normxlogit.results.thumbnails import decoded, encoded, opened
+from normxlogit.results.base import Floats, Result, read_pair, read_positions
+from normxlogit.results.thumbnails import encoded, opened, read_thumbnail
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -33,6 +34,11 @@ class ImageAttribution(Result, kind="image"):
         name: the name of the image's file, if it came from one.
         thumbnail: the image as PNG, its longest side at most 512 pixels; or None.
     """
+
+    _own_fields: ClassVar[tuple[str, ...]] = (
+        *("special", "size", "original", "grid", "box", "note", "name"),
+        "picture",
+    )
 
     special: NDArray[np.bool_]
     size: tuple[int, int]
@@ -160,27 +166,34 @@ class ImageAttribution(Result, kind="image"):
         }
 
     @classmethod
-    def _own_from_dict(cls, data: Mapping[str, Any]) -> dict[str, Any]:
-        grid, box, picture = data["grid"], data["box"], data.get("picture")
-        special = np.array(data["special"], np.bool_)
-        if grid is not None:
-            rows, columns = map(int, grid)
-            if rows * columns != int((~special).sum()):
-                raise ValueError(f"a grid of {rows} x {columns} does not fit the positions")
-            grid = (rows, columns)
-        if box is not None:
-            left, upper, right, lower = map(float, box)
-            box = (left, upper, right, lower)
+    def _own_from_dict(cls, data: Plain, common: Mapping[str, Any]) -> dict[str, Any]:
+        special = read_positions(data, common["scores"])
+        patches = int((~special).sum())
+        grid = data.get("grid").optional(read_pair)
+        data.get("grid").require(
+            grid is None or grid[0] * grid[1] == patches,
+            f"the rows and columns of {patches} patches",
+        )
+        original = read_pair(data.get("original"))
         return {
             "special": special,
-            "size": _pair(data["size"]),
-            "original": _pair(data["original"]),
+            "size": read_pair(data.get("size")),
+            "original": original,
             "grid": grid,
-            "box": box,
-            "note": str(data["note"]),
-            "name": str(data["name"]),
-            "thumbnail": None if picture is None else decoded(picture),
+            "box": data.get("box").optional(_read_box),
+            "note": data.get("note").text(),
+            "name": data.get("name").text(),
+            "thumbnail": data.get("picture").optional(read_thumbnail),
         }
+
+
+def _read_box(item: Plain) -> tuple[float, float, float, float]:
+    left, upper, right, lower = (
+        edge.number(-LARGEST_INTEGER, LARGEST_INTEGER) for edge in item.items(4, 4)
+    )
+    # Closer edges than that are none of patches, and pixels are divided by their distance.
+    item.require(min(right - left, lower - upper) >= 0.01, "left, upper, right and lower edge")
+    return left, upper, right, lower
 
 
 def _weights(
@@ -197,10 +210,3 @@ def _weights(
     weights: NDArray[np.float64] = np.maximum(0.0, 1 - distance)
     weights[~inside] = np.nan
     return weights
-
-
-def _pair(values: Any) -> tuple[int, int]:
-    first, second = map(int, values)
-    if min(first, second) < 1:
-        raise ValueError(f"an image of {first} x {second} pixels")
-    return first, second

@@ -3,14 +3,16 @@
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from normxlogit.data.option_checks import flag, whole_number
+from normxlogit.data.plain import Plain
 from normxlogit.errors import InputError, NormXLogitError, OptionError
-from normxlogit.results.base import Floats, Result, Target
+from normxlogit.results.base import Floats, Result
+from normxlogit.results.prediction import Target
 from normxlogit.text.message import Message
 from normxlogit.text.words import (
     Span,
@@ -23,6 +25,9 @@ from normxlogit.text.words import (
 )
 
 Text = TypeVar("Text", bound="Attribution")
+
+UNITS = ("token", "word", "sentence", "line", "message", "role", "span")
+"""What the tokens of an `Attribution` may be."""
 
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
@@ -42,6 +47,11 @@ class Attribution(Result, kind="text"):
         unit: "token", "word", "sentence", "line", "message", "role" or "span".
         messages: where the messages of a chat are in its first text; empty for other texts.
     """
+
+    _own_fields: ClassVar[tuple[str, ...]] = (
+        *("unit", "texts", "tokens", "special", "offsets", "segments", "word_numbers"),
+        "messages",
+    )
 
     texts: tuple[str, ...]
     tokens: tuple[str, ...]
@@ -169,16 +179,31 @@ class Attribution(Result, kind="text"):
         }
 
     @classmethod
-    def _own_from_dict(cls, data: Mapping[str, Any]) -> dict[str, Any]:
+    def _own_from_dict(cls, data: Plain, common: Mapping[str, Any]) -> dict[str, Any]:
+        count = common["scores"].shape[-1]
+        texts = tuple(text.text() for text in data.get("texts").items(1, 2))
+        special = data.get("special").flags((count,))
+        segments = data.get("segments").integers((count,), -1, len(texts) - 1)
+        offsets = data.get("offsets").integers((count, 2))
+        words = data.get("word_numbers").integers((count,), -1)
+        data.get("special").require(special[segments < 0].all(), "true for tokens of no text")
+        lengths = np.array([*map(len, texts), max(map(len, texts))])  # the last for tokens of none
+        data.get("offsets").require(are_spans(offsets, lengths[segments]), "parts of the texts")
+        data.get("word_numbers").require(
+            _are_words(words[~special], segments[~special]),
+            "a number from 0 for each token that is not special, and of one text for each number",
+        )
         return {
-            "unit": data["unit"],
-            "texts": tuple(data["texts"]),
-            "tokens": tuple(data["tokens"]),
-            "special": np.array(data["special"], np.bool_),
-            "offsets": np.array(data["offsets"], np.int32).reshape(-1, 2),
-            "segments": np.array(data["segments"], np.int32),
-            "word_numbers": np.array(data["word_numbers"], np.int32),
-            "messages": tuple(Message(**message) for message in data["messages"]),
+            "unit": data.get("unit").choice(UNITS),
+            "texts": texts,
+            "tokens": tuple(token.text() for token in data.get("tokens").items(count, count)),
+            "special": special,
+            "offsets": offsets,
+            "segments": segments,
+            "word_numbers": words,
+            "messages": tuple(
+                _read_message(message, len(texts[0])) for message in data.get("messages").items()
+            ),
         }
 
     def _checked_groups(self, parts: Any, segment: int) -> list[NDArray[np.intp]]:
@@ -211,6 +236,8 @@ class Attribution(Result, kind="text"):
         if keep_special:
             alone = [[i] for i, is_special in enumerate(special) if is_special]
             groups = sorted([*groups, *alone], key=lambda group: group[0])
+        if not groups:
+            raise InputError(f"no {unit} of this text holds a token, so there is nothing to sum.")
         sizes = [len(group) for group in groups]
         # Tokens group by group, so that a group is a run and numpy can sum all runs at once.
         order = np.fromiter(itertools.chain.from_iterable(groups), np.intp, sum(sizes))
@@ -277,6 +304,25 @@ def _no_parts(parts: Any) -> OptionError:
         "parts must be word, sentence, line, message, role, or a list of spans of characters; got "
         f"{parts!r:.80}."
     )
+
+
+def are_spans(offsets: NDArray[np.int32], lengths: Any) -> bool:
+    """Tell whether each first character and last + 1 [n, 2] are of a text of that length."""
+    return bool((offsets[:, 0] <= offsets[:, 1]).all() and (offsets[:, 1] <= lengths).all())
+
+
+def _are_words(numbers: NDArray[np.int32], segments: NDArray[np.int32]) -> bool:
+    """Tell whether each token has a word, and no word is in two texts."""
+    in_texts = {tuple(pair) for pair in np.stack([numbers, segments], -1).tolist()}
+    return bool((numbers >= 0).all()) and len(in_texts) == len(np.unique(numbers))
+
+
+def _read_message(item: Plain, length: int) -> Message:
+    """Read a message of a chat that is a text of `length` characters."""
+    item.has_only(("role", "start", "end"))
+    start = item.get("start").integer(0, length)
+    end = item.get("end").integer(start, length)
+    return Message(item.get("role").text(), start, end)
 
 
 def _placed(targets: Sequence[Target], places: NDArray[np.intp]) -> tuple[Target, ...]:

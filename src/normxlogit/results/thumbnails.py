@@ -1,10 +1,11 @@
 """The small copy of an image that its result keeps to draw itself."""
 
 import base64
-import binascii
 import io
 from typing import TYPE_CHECKING, Any
 
+from normxlogit.data.plain import Plain
+from normxlogit.errors import MissingExtraError
 from normxlogit.extras import require
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ def opened(data: bytes) -> "Image":
     Raises:
         MissingExtraError: Pillow is not installed.
     """
-    picture: Image = pillow().open(io.BytesIO(data)).convert("RGB")
+    picture: Image = pillow().open(io.BytesIO(data), formats=["PNG"]).convert("RGB")
     return picture
 
 
@@ -49,18 +50,27 @@ def encoded(data: bytes) -> str:
     return base64.b64encode(data).decode("ascii")
 
 
-def decoded(text: str) -> bytes:
-    """Return the thumbnail that `encoded` wrote.
+def read_thumbnail(item: Plain) -> bytes:
+    """Read the thumbnail that `encoded` wrote.
 
-    Pages embed it as it is, so only what begins as a PNG does is let through.
+    Pages embed it, so only what begins as a PNG does is let through; and with Pillow, which is
+    needed to draw it anywhere else, only what can be drawn.
 
     Raises:
-        ValueError: it is not base64, or not a PNG.
+        InputError: it is something else, or too large.
     """
     try:
-        data = base64.b64decode(text, validate=True)
-    except (binascii.Error, TypeError) as error:
-        raise ValueError("the image is not base64") from error
-    if not data.startswith(_PNG):
-        raise ValueError("the image is not a PNG")
+        data = base64.b64decode(item.text(), validate=True)
+    except ValueError:
+        item.refuse("base64")
+    item.require(data.startswith(_PNG), "a PNG in base64")
+    # The first chunk begins with width and height, so that a bomb is not even opened.
+    width, height = (int.from_bytes(data[at : at + 4], "big") for at in (16, 20))
+    item.require(max(width, height) <= LONGEST_SIDE, f"of at most {LONGEST_SIDE} pixels a side")
+    try:
+        opened(data)
+    except MissingExtraError:
+        pass
+    except Exception:  # decoders raise what they like at a damaged file
+        item.refuse("an image that can be read")
     return data

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from normxlogit.results.base import Result
 from normxlogit.results.text import Attribution
 from normxlogit.show.outputs import foil_name, output_name
+from normxlogit.show.phrases import visible
 
 
 @dataclass(frozen=True)
@@ -34,11 +35,9 @@ def score_meaning(result: Result, name: str | None = None) -> Meaning:
     if name is None:
         name = output_name(result, result.target)
     if provenance.unsigned is not None:
-        return Meaning(
-            provenance.unsigned,
-            None,
-            f"A high score means: {provenance.unsigned}. It does not tell support from opposition.",
-        )
+        high = visible(provenance.unsigned)
+        sentence = f"A high score means: {high}. It does not tell support from opposition."
+        return Meaning(high, None, sentence)
     if provenance.readout == "value":
         return Meaning(
             "raises the value",

@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 
-from normxlogit.results.base import Result, Target
+from normxlogit.results.base import Result
+from normxlogit.results.prediction import Target
 from normxlogit.results.text import Attribution
 from normxlogit.show.phrases import one_line, percent, shortened, token, visible
 

@@ -1,11 +1,17 @@
 """Texts and numbers in the form in which terminal, page and plot show them."""
 
 import math
+import re
 
 CAVEAT = (
     "An attribution describes this model, not the world, and proves nothing by itself: how "
     "faithful it is differs between models and methods and has to be measured."
 )
+
+
+# Control characters but line breaks and tabs; halves of surrogate pairs; and embeddings, overrides
+# and isolates of the Unicode Bidirectional Algorithm, which show characters in another order.
+_HIDDEN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\u202a-\u202e\u2066-\u2069]")
 
 
 def visible(text: str) -> str:
@@ -14,13 +20,10 @@ def visible(text: str) -> str:
     Line breaks and tabs stay, the former as "\\n".
     """
     unified = text.replace("\r\n", "\n").replace("\r", "\n")
-    return "".join(_visible(character) for character in unified)
+    return _HIDDEN.sub(lambda match: _sign(ord(match[0])), unified)
 
 
-def _visible(character: str) -> str:
-    code = ord(character)
-    if character in "\n\t" or not (code < 0x20 or 0x7F <= code < 0xA0 or 0xD800 <= code < 0xE000):
-        return character
+def _sign(code: int) -> str:
     if code == 0x7F:
         return "␡"
     # Unicode has a picture of each ASCII control character, at its own code from 0x2400 on.

@@ -1,4 +1,6 @@
-"""HTML by Jinja2 templates, in which every value is escaped unless a template made it."""
+"""HTML by Jinja2 templates, in which every value is made visible and escaped unless a template
+made it.
+"""
 
 from collections.abc import Mapping
 from functools import cache
@@ -33,13 +35,18 @@ def _environment(package: str) -> Environment:
     environment = Environment(
         loader=ChoiceLoader([PackageLoader(name) for name in packages]),
         autoescape=True,
+        finalize=_visible,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    # Texts and names of users pass one of these, so that control characters show as signs.
-    environment.filters["visible"] = phrases.visible
     environment.filters["one_line"] = phrases.one_line
     environment.filters["shortened"] = phrases.shortened
     return environment
+
+
+def _visible(value: object) -> object:
+    """Return text with signs for its control characters; other values unchanged."""
+    is_text = isinstance(value, str) and not isinstance(value, Markup)
+    return phrases.visible(str(value)) if is_text else value

@@ -13,7 +13,7 @@ from normxlogit.model.inference import inference
 from normxlogit.model.targets import TargetIds, fitting
 from normxlogit.query import Query
 from normxlogit.results.assemble import attribution, provenance_of, window_scores
-from normxlogit.results.base import Prediction, Target
+from normxlogit.results.prediction import Prediction, Target
 from normxlogit.results.text import Attribution
 from normxlogit.tasks import InputOptions
 from normxlogit.tasks.batches import Explained

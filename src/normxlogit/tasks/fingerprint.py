@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from normxlogit.errors import ModelError
 from normxlogit.model.targets import Problem, label_names
 from normxlogit.tasks import Task
 from normxlogit.tasks.explainer import ModelExplainer
@@ -41,7 +42,11 @@ def model_fingerprint(explainer: ModelExplainer) -> dict[str, Any]:
 
 
 def _outputs(explainer: ModelExplainer) -> dict[str, Any]:
-    """Return a model's task, what its outputs mean, and the names of its labels."""
+    """Return a model's task, what its outputs mean, and the names of its labels.
+
+    Raises:
+        ModelError: a label cannot be written as UTF-8.
+    """
     config, task = explainer.model.config, explainer.task
     if task not in (Task.TEXT, Task.TOKENS):
         problem = Problem.SPAN if task is Task.ANSWER else Problem.TOKEN
@@ -49,6 +54,12 @@ def _outputs(explainer: ModelExplainer) -> dict[str, Any]:
     count = len(config.id2label or {})
     problem = Problem.of(config, count) if task is Task.TEXT else Problem.SINGLE_LABEL
     labels = list(label_names(config, problem, count))
+    for label in labels:
+        if any("\ud800" <= character <= "\udfff" for character in label):
+            raise ModelError(
+                f"the model's label {label!r} has half a surrogate pair, which no file of rows can "
+                "hold. Give it another name in model.config.id2label."
+            )
     return {"task": task.value, "problem": problem.value, "labels": labels}
 
 

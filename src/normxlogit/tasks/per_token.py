@@ -13,7 +13,7 @@ from normxlogit.model.numerics import probability
 from normxlogit.model.targets import Problem
 from normxlogit.query import Query, ScoredBatch
 from normxlogit.results.assemble import VocabularyLabels, attribution, provenance_of, window_scores
-from normxlogit.results.base import Prediction, Target
+from normxlogit.results.prediction import Prediction, Target
 from normxlogit.results.text import Attribution
 from normxlogit.tasks import InputOptions
 from normxlogit.tasks.batches import Texts

@@ -44,8 +44,8 @@ def check_text(parts: Sequence[Any], is_split: bool) -> None:
                 raise InputError(f"expected text, got {type(piece).__name__}: {piece!r:.80}.")
             if half := _SURROGATE.search(piece):
                 raise InputError(
-                    f"the text has half a character, {half[0]!r} at {half.start()}. Decode it from "
-                    "its bytes again, or take that out."
+                    f"character {half.start()} of the text is {half[0]!r}, half a surrogate pair, "
+                    "which tokenizers cannot read. Decode the text anew, or leave it out."
                 )
         if not any(piece.strip() for piece in pieces):
             raise InputError("the text is empty or blank, so there is nothing to explain.")

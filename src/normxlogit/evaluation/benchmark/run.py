@@ -100,6 +100,8 @@ def blimp(
         require(module, "evaluate")
     from normxlogit.evaluation.benchmark.scores import build_results
     from normxlogit.evaluation.checkpoint import Checkpoint, parquet
+    from normxlogit.evaluation.finished import check_benchmark as check_finished
+    from normxlogit.evaluation.finished import read_results
     from normxlogit.evaluation.report import write_evidence
 
     limit, seed = _numbers(limit, seed)
@@ -121,8 +123,9 @@ def blimp(
         if folder is not None:
             checkpoint = stack.enter_context(Checkpoint(folder, {**settings, "versions": used}))
             if (folder / RESULTS).exists():
+                finished, document = read_results(folder / RESULTS, SCHEMA)
+                check_finished(document)
                 checkpoint.finish()
-                finished: dict[str, Any] = json.loads((folder / RESULTS).read_text("utf-8"))
                 return finished
         scores = _scores(explainer, items, methods, seed, checkpoint, progress=progress)
         results = {
@@ -155,10 +158,11 @@ def _scores(
     """Make the records of all items, in their order, except those in a checkpoint."""
     import pyarrow as pa
 
+    from normxlogit.evaluation.benchmark.scores import SCHEMA as RECORDS
     from normxlogit.evaluation.benchmark.scores import score_items
 
     groups = group_by_words(items)
-    parts = [table for table, _ in checkpoint.parts()] if checkpoint else []
+    parts = [table for table, _ in checkpoint.parts(RECORDS)] if checkpoint else []
     done, tokens = sum(len(numbers) for numbers in groups[: len(parts)]), 0
     with Meter(len(items), done, tokens, shown=progress) as meter:
         for numbers in groups[len(parts) :]:

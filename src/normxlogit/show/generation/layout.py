@@ -1,7 +1,7 @@
 """The layout of a generation: the answer in cells, the prompt in words, and their sums."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,14 +63,7 @@ class GenerationLayout:
     """
 
     def __init__(self, result: GenerationAttribution) -> None:
-        if "target" not in result.axes:
-            result = replace(
-                result,
-                scores=result.scores[None],
-                logits=None,
-                axes=("target", *result.axes),
-            )
-        result = result.select(layer=result.layers[-1])
+        result = result.with_target_axis().select(layer=result.layers[-1])
         self.words = words = result.words() if result.unit == "token" else result
         self.scores = words.scores
         self._messages = np.array([self.message_at(int(start)) for start in words.offsets[:, 0]])

@@ -170,7 +170,8 @@ def _answer(layout: GenerationLayout, scores: Floats) -> Iterator[Mark]:
             yield from _between(answer[at:start])
             yield _mark(layout, column, phrases.visible(answer[start:end]), scores, largest)
             at = end
-    last = max(n for n, cell in enumerate(layout.cells) if cell.targets[-1] in layout.whole)
+    whole = set(layout.whole)
+    last = max(n for n, cell in enumerate(layout.cells) if not whole.isdisjoint(cell.targets))
     for number, cell in enumerate(layout.cells):
         start, end = cell.span
         yield from _between(answer[at:start])

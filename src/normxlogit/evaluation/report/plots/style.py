@@ -203,7 +203,12 @@ def panel(
 
 
 def saved(drawing: "Drawing", name: str, caption: str) -> Figure:
-    """Save a figure in both formats, deterministically."""
+    """Save a figure in both formats, deterministically.
+
+    Its name becomes that of files, and part of ids in a page: other characters than those of words
+    become "_".
+    """
+    name = re.sub(r"\W", "_", name, flags=re.ASCII)
     svg, png = io.StringIO(), io.BytesIO()
     drawing.savefig(svg, format="svg", metadata={"Date": None})
     drawing.savefig(png, format="png", dpi=150)
