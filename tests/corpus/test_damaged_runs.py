@@ -11,7 +11,7 @@ import pytest
 
 from normxlogit import Explainer, InputError, ModelError
 from normxlogit.corpus import summary
-from tests.helpers.corpora import read_manifest, run_corpus
+from tests.helpers.corpora import read_manifest, run_corpus, write_signed_shard
 from tests.helpers.mutations import mutate, places
 from tests.helpers.tiny import tiny_classifier
 
@@ -74,13 +74,11 @@ def test_any_note_of_a_shard_is_read_or_refused(whole: Path, tmp_path: Path) -> 
     draw, out = random.Random(1), copied(whole, tmp_path / "out", read_manifest(whole))
     (shard,) = out.glob("*.parquet")
     table = pq.read_table(shard)
-    schema = pq.read_schema(shard)
     original = json.loads(pq.read_metadata(shard).metadata[b"normxlogit.shard"])
     for _ in range(200):
         note = json.loads(json.dumps(original))
         mutate(note, draw)
-        metadata = {**schema.metadata, b"normxlogit.shard": json.dumps(note)}
-        pq.write_table(table.replace_schema_metadata(metadata), shard)
+        write_signed_shard(shard, table, json.dumps(note).encode())
         try:
             str(summary(out))
         except InputError:
@@ -92,13 +90,13 @@ def test_records_that_lack_a_value_are_refused(column: str, whole: Path, tmp_pat
     out = copied(whole, tmp_path / "out", read_manifest(whole))
     (shard,) = out.glob("*.parquet")
     table, note = pq.read_table(shard), pq.read_metadata(shard).metadata[b"normxlogit.shard"]
-    schema = table.schema.with_metadata({**table.schema.metadata, b"normxlogit.shard": note})
     rows = table.to_pylist()
     rows[0][column] = rows[0][column][:1] if "word" in column else None
-    pq.write_table(pa.Table.from_pylist(rows, schema), shard)
+    broken = pa.Table.from_pylist(rows, table.schema)
+    write_signed_shard(shard, broken, note)
     with pytest.raises(InputError, match=r"shard-00000\.parquet: a row .* lacks a value"):
         summary(out)
-    pq.write_table(pa.Table.from_pylist(rows, schema).drop_columns([column]), shard)
+    write_signed_shard(shard, broken.drop_columns([column]), note)
     with pytest.raises(InputError, match=r"shard-00000\.parquet is not a whole shard"):
         summary(out)
 

@@ -1,5 +1,6 @@
 """Files of texts, and the folders of shards that are written for them."""
 
+import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -173,3 +174,13 @@ def assert_same_output(folder: Path, expected: Path) -> None:
     manifest, expected_manifest = (read_manifest(path) for path in (folder, expected))
     del manifest["run"], expected_manifest["run"]
     assert manifest == expected_manifest
+
+
+def write_signed_shard(path: Path, table: pa.Table, note: bytes) -> None:
+    """Write a shard that holds what its digest says, with any records and any note."""
+    digest = b""
+    for _ in range(2):  # what stands before the footer does not depend on what is in it
+        metadata = {b"normxlogit.shard": note, b"normxlogit.sha256": digest}
+        pq.write_table(table.replace_schema_metadata(metadata), path)
+        footer = pq.read_metadata(path).serialized_size + 8
+        digest = hashlib.sha256(path.read_bytes()[:-footer] + note).hexdigest().encode()

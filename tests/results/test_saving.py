@@ -137,8 +137,3 @@ def test_one_token_of_an_answer_is_a_whole_too() -> None:
         one = whole.at(number)
         scored = ~np.isnan(one.scores)
         np.testing.assert_array_equal(one.whole().scores, one.scores[scored])
-
-
-def test_parts_that_hold_no_token_are_an_input_error() -> None:
-    with pytest.raises(InputError, match="no span of this text holds a token"):
-        GOOD_BAD.by([])

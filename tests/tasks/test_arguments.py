@@ -129,7 +129,7 @@ def test_options_out_of_range_are_refused(options: dict[str, Any], says: str) ->
         (pd.NA, "expected text, got NAType"),
         (float("nan"), "expected text, got float"),
         (None, "expected text, got NoneType"),
-        ("half \ud800", r"half a character, '\\ud800' at 5"),
+        ("half \ud800", r"character 5 of the text is '\\ud800'"),
         (("a text", "\udfff"), "half a surrogate"),
     ],
 )

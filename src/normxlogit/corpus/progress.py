@@ -166,22 +166,22 @@ def read_run(folder: Location, manifest: dict[str, Any]) -> Run:
     """
     paths, progress, missing = shards.list_paths(folder), Progress(), [MissingShards()]
     for path in paths:
-        shard, number = shards.read_note(path), shards.shard_number(path)
-        if number is None or shard["run"] != manifest["run"]:
+        note = Plain(shards.read_note(path), f"the note in {path} is not whole", _REMEDY)
+        number = shards.shard_number(path)
+        if number is None or note.get("run").text() != manifest["run"]:
             raise InputError(f"{path} is not a shard of this run. Take it away.")
-        if shard["shard"] != number:
+        if (recorded := _read_count(note.get("shard"))) != number:
             raise InputError(
-                f"{path} is {shards.file_name(shard['shard'])} by what it holds. Give it its name "
-                "back, or take it away."
+                f"{path} is {shards.file_name(recorded)} by what it holds. Give it its name back, "
+                "or take it away."
             )
-        note_of_shard = Plain(shard, f"the note in {path} is not whole", _REMEDY)
-        progress.add(Progress.read(note_of_shard.get("progress")))
+        progress.add(Progress.read(note.get("progress")))
         # The last gap was open until now; it ends before this shard, or never was one. Workers of
         # a cluster finish shards in any order, so there may be several gaps.
         gap = missing.pop()
         if gap.first < number:
             missing.append(replace(gap, end=number))
-        missing.append(MissingShards(number + 1, _read_place(note_of_shard.get("next"))))
+        missing.append(MissingShards(number + 1, _read_place(note.get("next"))))
     finished = manifest["state"] == "finished"
     if finished:
         counts, recorded = progress.counts(), manifest["counts"]

@@ -101,17 +101,20 @@ def read_note(path: Location) -> dict[str, Any]:
         raise
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(refusal) from error
-    if not any(columns.equals(schema(float16=float16)) for float16 in (False, True)):
-        raise InputError(refusal)
+    damaged = InputError(
+        f"{path} is damaged: it does not hold what was written. Bring it back; or take it away, "
+        "and a run that is not finished writes it again."
+    )
+    if content.hexdigest().encode() != digest:
+        raise damaged
     note = parse_json(text, f"the note in {path}")
-    if not isinstance(note, dict):
+    if not isinstance(note, dict) or not any(
+        columns.equals(schema(float16=float16)) for float16 in (False, True)
+    ):
         raise InputError(refusal)
-    records = note.get("progress", {}).get("records")
-    if content.hexdigest().encode() != digest or metadata.num_rows != records:
-        raise InputError(
-            f"{path} is damaged: it does not hold what was written. Bring it back; or take it "
-            "away, and a run that is not finished writes it again."
-        )
+    progress = note.get("progress")
+    if isinstance(progress, dict) and progress.get("records") != metadata.num_rows:
+        raise damaged
     return note
 
 

@@ -1,7 +1,7 @@
 """One forward pass over a batch, and on demand HoT of every token."""
 
 from collections.abc import Callable, Container, Mapping
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, Literal
 
 import torch
@@ -23,7 +23,7 @@ from normxlogit.model.heads.per_token import TokenHead
 from normxlogit.model.heads.pooled import PooledHead
 from normxlogit.model.heads.spread import check_resolution, extremes
 from normxlogit.model.inference import inference
-from normxlogit.model.positions import best_spans, find_positions, read_positions
+from normxlogit.model.positions import best_spans, check_read, find_positions, read_positions
 from normxlogit.model.readouts import Objective, Outputs, Readout, logit
 from normxlogit.model.reruns import Reruns
 from normxlogit.model.targets import Problem, TargetIds, label_names
@@ -86,7 +86,7 @@ class ForwardPass:
             read = best_spans(captured.logits, self._head_mask, answerable)
         self.read = read if captured.logits.dim() == 3 else None
         if captured.logits.dim() == 3 and read is not None:
-            self._check_read(read)
+            check_read(read, self._head_mask)
         self.layers = sorted(captured.layers) if layer is not None else [captured.depth]
         if not self.layers or (isinstance(layer, int) and layer not in self.layers):
             raise OptionError(f"there is no layer {layer!r}: layers go from 1 to {captured.depth}.")
@@ -319,15 +319,9 @@ class ForwardPass:
             expected = self._readout_at_targets(targets, foils, readout)
         else:
             expected = objective(captured.logits, rows, gathered=gathered)
+        width = partial(self._width, targets, foils, readout)
         return kind(
-            self._model,
-            self._inputs,
-            self.ids,
-            self.mask,
-            self._parts,
-            objective,
-            expected,
-            lambda: self._width(targets, foils, readout),
+            self._model, self._inputs, self.ids, self.mask, self._parts, objective, expected, width
         )
 
     @inference()
@@ -453,7 +447,3 @@ class ForwardPass:
         if captured.vocabulary is not None:
             return Problem.TOKEN
         return Problem.SPAN if captured.is_span else Problem.SINGLE_LABEL
-
-    def _check_read(self, read: Tensor) -> None:
-        if not (self._head_mask[self._rows[:, None], read.clamp_min(0)] | (read < 0)).all():
-            raise InputError("position names a token that is padding.")

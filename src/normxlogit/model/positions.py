@@ -54,6 +54,13 @@ def read_positions(
     return last
 
 
+def check_read(read: Tensor, mask: Tensor) -> None:
+    """Raise `InputError` if a position that is read, [rows, positions], is padding."""
+    rows = torch.arange(len(mask), device=mask.device)[:, None]
+    if not (mask[rows, read.clamp_min(0)] | (read < 0)).all():
+        raise InputError("position names a token that is padding.")
+
+
 @dataclass(frozen=True)
 class Positions:
     """The positions that a forward pass scored.
