@@ -4,6 +4,7 @@ from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
@@ -345,25 +346,37 @@ def _is_time_first(
 ) -> bool:
     """Whether blocks work on [sequence, batch, hidden], the trunk giving [batch, sequence, hidden].
 
-    The shape tells, unless the batch is as large as it is long. Then the ids that were looked up
-    may tell, and else a second forward pass of one row alone does.
+    The shape tells, unless the batch is as large as it is long. Then a second forward pass of one
+    row alone does, once for each list of blocks.
     """
     batch, sequence = hidden.shape[:2]
     if batch != sequence or batch == 1:
         return stack.shape[0] != batch
-    ids = inputs.get("decoder_input_ids", inputs.get("input_ids"))
-    read = None if trace.looked_up is None else trace.looked_up.ids
-    if isinstance(ids, Tensor) and read is not None and not torch.equal(ids, ids.mT):
-        return not torch.equal(read, ids)
-    row = {
-        key: value[:1] if isinstance(value, Tensor) and value.shape[:1] == (batch,) else value
-        for key, value in inputs.items()
-    }
-    alone = ForwardTrace(model, Anatomy.of(model))
-    alone.run(_arguments(model, row, alone.clone))
-    trunk, output = alone.trunk()
-    stack_alone = alone.main_stack(trunk, output["last_hidden_state"])
-    return stack_alone is not None and stack_alone.shape[0] != 1
+    blocks = next(module for module, twin in trace.clone.of.items() if twin is stack.blocks)
+    if blocks not in _TIME_FIRST:
+        alone = ForwardTrace(model, Anatomy.of(model))
+        alone.run(_arguments(model, _one_row(inputs), alone.clone))
+        trunk, output = alone.trunk()
+        stack_alone = alone.main_stack(trunk, output["last_hidden_state"])
+        _TIME_FIRST[blocks] = stack_alone is not None and stack_alone.shape[0] != 1
+    return _TIME_FIRST[blocks]
+
+
+_TIME_FIRST: WeakKeyDictionary[nn.Module, bool] = WeakKeyDictionary()
+
+
+def _one_row(inputs: Mapping[str, Any]) -> dict[str, Any]:
+    """The inputs of the first row; in multiple choice of the first choice."""
+    tensors = {key: value for key, value in inputs.items() if isinstance(value, Tensor)}
+    batch = next(len(value) for value in tensors.values() if value.dim())
+    ids = tensors.get("input_ids")
+    choices = ids.shape[1] if ids is not None and ids.dim() == 3 else None
+    row = dict(inputs)
+    for key, value in tensors.items():
+        if value.shape[:1] == (batch,):
+            has_choices = choices is not None and value.shape[1:2] == (choices,)
+            row[key] = value[:1, :1] if has_choices else value[:1]
+    return row
 
 
 def _finished(trace: ForwardTrace, states: States) -> dict[int, Tensor]:

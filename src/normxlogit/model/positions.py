@@ -99,6 +99,11 @@ def find_positions(captured: Capture, name: str) -> Positions:
         inputs["decoder_input_ids"] = captured.looked_up.ids
         inputs["decoder_attention_mask"] = inputs.get("attention_mask")
     ids, head_mask = ids_and_mask(inputs, prefix, shape, name)
+    if ids is None and captured.reads_decoder:
+        raise UnsupportedHeadError(
+            f"{name} reads {shape[1]} positions of its decoder, such as queries for objects, and "
+            f"none of them is a part of its input. {WAY_OUT}"
+        )
     mask, sources = head_mask, 0
     source = captured.source if prefix else None
     if source is not None and source.stands_beside(captured.states):
