@@ -241,6 +241,7 @@ def test_queries_for_objects_are_no_parts_of_an_image() -> None:
     config = detr(
         backbone_config=backbone,
         use_timm_backbone=False,
+        use_pretrained_backbone=False,
         d_model=16,
         num_queries=5,
         encoder_attention_heads=2,

@@ -281,8 +281,8 @@ def test_a_last_message_of_the_assistant_is_continued(template: str) -> None:
 
 
 CALLS = (
-    "{% for m in messages %}<{{ m['role'] }}>{{ m['content'] }}{% for call in m['tool_calls'] %}"
-    "[{{ call['function']['name'] }}]{% endfor %}\n{% endfor %}"
+    "{% for m in messages %}<{{ m['role'] }}>{{ m['content'] or '' }}"
+    "{% for call in m['tool_calls'] %}[{{ call['function']['name'] }}]{% endfor %}\n{% endfor %}"
 )
 
 
