@@ -108,10 +108,10 @@ class Query:
     def __post_init__(self) -> None:
         find_method(self.method).check(self.options, self.layer)
         plain = {
-            "target": _plain(self.target),
-            "contrast": _plain(self.contrast),
+            "target": _without_numpy(self.target),
+            "contrast": _without_numpy(self.contrast),
             "layer": _layer(self.layer),
-            "options": {name: _plain(option) for name, option in self.options.items()},
+            "options": {name: _without_numpy(option) for name, option in self.options.items()},
             "threshold": real_number("threshold", self.threshold, least=0, most=1),
         }
         for name, value in plain.items():
@@ -372,12 +372,12 @@ def attribute(
     return replace(result, **copies, notes=notes)
 
 
-def _plain(value: Any) -> Any:
+def _without_numpy(value: Any) -> Any:
     """Return a value without numpy's types: numbers and texts as Python's, arrays as lists."""
     if isinstance(value, (np.ndarray, np.generic)):
         return value.tolist()
     if type(value) in (list, tuple):
-        return type(value)(map(_plain, value))
+        return type(value)(map(_without_numpy, value))
     return value
 
 

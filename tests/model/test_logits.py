@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
-from transformers import LlamaForCausalLM, PreTrainedModel
+from transformers import BertForTokenClassification, LlamaForCausalLM, PreTrainedModel
+from transformers.modeling_outputs import CausalLMOutput, TokenClassifierOutput
 
 import normxlogit as nxl
 from normxlogit.errors import ModelError, UnsupportedHeadError
@@ -256,3 +257,34 @@ def test_logits_of_minus_infinity_are_refused() -> None:
     model = odd(masked)
     with pytest.raises(ModelError, match="not finite"):
         nxl.attribute(model, inputs_for(model, "causal-lm"))
+
+
+class Looking(LlamaForCausalLM):  # type: ignore[no-untyped-call]
+    """A language model whose head reads a twentieth of the state before each token's own."""
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor, **_: Any) -> Any:
+        states = self.model(input_ids, attention_mask=attention_mask).last_hidden_state
+        before = torch.cat([torch.zeros_like(states[:, :1]), states[:, :-1]], 1)
+        return CausalLMOutput(logits=self.lm_head(states + 0.05 * before))
+
+
+class LookingTags(BertForTokenClassification):  # type: ignore[no-untyped-call]
+    """A tagger whose head does."""
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor, **_: Any) -> Any:
+        states = self.bert(input_ids, attention_mask=attention_mask).last_hidden_state
+        before = torch.cat([torch.zeros_like(states[:, :1]), states[:, :-1]], 1)
+        return TokenClassifierOutput(logits=self.classifier(states + 0.05 * before))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("mapping", ["causal-lm", "token-classification"])
+def test_heads_that_read_a_little_of_another_state(mapping: str, dtype: torch.dtype) -> None:
+    for seed in range(4):
+        is_language = mapping == "causal-lm"
+        model: Any = random_model("llama" if is_language else "bert", mapping, seed=seed)
+        inputs = tiny_inputs(model, length=24, seed=seed, padding=None, mapping=mapping)
+        nxl.attribute(model.to(dtype), inputs, position=23)
+        model.__class__ = Looking if is_language else LookingTags
+        with pytest.raises(UnsupportedHeadError, match="does not give"):
+            nxl.attribute(model, inputs, position=23)

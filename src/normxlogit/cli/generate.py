@@ -11,7 +11,6 @@ from normxlogit.cli.errors import quiet, reporting
 from normxlogit.cli.io import (
     check_output,
     check_utf8,
-    is_utf8,
     read_text,
     read_texts,
     use_utf8,
@@ -31,6 +30,7 @@ from normxlogit.cli.options import (
     TrustRemoteCode,
     Words,
 )
+from normxlogit.data.utf8 import lone_surrogate
 from normxlogit.errors import InputError
 
 if TYPE_CHECKING:
@@ -164,7 +164,7 @@ def _read_prompt(prompt: str | None, chat: Path | None, file: Path | None) -> An
         raise InputError(f"{chat} is not JSON: {error}.") from error
     if not isinstance(messages, list) or not all(isinstance(m, dict) for m in messages):
         raise InputError(f"{chat} is not a list of messages, each with role and content.")
-    if not is_utf8(json.dumps(messages, ensure_ascii=False)):
+    if lone_surrogate(json.dumps(messages, ensure_ascii=False)):
         raise InputError(f"{chat} has half a character: a \\ud800 to \\udfff without its pair.")
     if not messages:
         raise InputError(f"{chat} has no messages.")

@@ -13,6 +13,7 @@ from normxlogit.cli import terminal
 from normxlogit.cli.errors import complain
 from normxlogit.cli.options import Format
 from normxlogit.data.files import check_replaceable, write_whole
+from normxlogit.data.utf8 import lone_surrogate
 from normxlogit.errors import InputError
 
 if TYPE_CHECKING:
@@ -44,13 +45,8 @@ def read_texts(texts: list[str], file: Path | None, example: str) -> list[str]:
 
 def check_utf8(texts: Iterable[str]) -> None:
     """Raise `InputError` if any text was not valid UTF-8."""
-    if not all(map(is_utf8, texts)):
+    if any(map(lone_surrogate, texts)):
         raise InputError("TEXT is not valid UTF-8.")
-
-
-def is_utf8(text: str) -> bool:
-    """Whether a text has no lone surrogates, which Python puts for bytes that are not UTF-8."""
-    return not any("\ud800" <= character <= "\udfff" for character in text)
 
 
 def read_text(file: Path) -> str:

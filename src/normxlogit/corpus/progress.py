@@ -58,10 +58,10 @@ class Progress:
         Raises:
             InputError: they are not whole.
         """
-        counts = {name: _read_count(item.get(name)) for name in _COUNTS}
+        counts = {name: item.get(name).count() for name in _COUNTS}
         return cls(
             **counts,
-            errors=Counter(item.get("errors").entries(_read_count)),
+            errors=Counter(item.get("errors").entries(Plain.count)),
             first_error=item.get("first_error").optional(Plain.text),
             broken=item.get("broken").entries(Plain.text),
         )
@@ -170,7 +170,7 @@ def read_run(folder: Location, manifest: dict[str, Any]) -> Run:
         number = shards.shard_number(path)
         if number is None or note.get("run").text() != manifest["run"]:
             raise InputError(f"{path} is not a shard of this run. Take it away.")
-        if (recorded := _read_count(note.get("shard"))) != number:
+        if (recorded := note.get("shard").count()) != number:
             raise InputError(
                 f"{path} is {shards.file_name(recorded)} by what it holds. Give it its name back, "
                 "or take it away."
@@ -209,7 +209,7 @@ def _check_manifest(manifest: Plain) -> None:
     manifest.get("state").choice(("finished", "unfinished"))
     manifest.get("run").text()
     for name in _COUNTS:
-        _read_count(manifest.get("counts").get(name))
+        manifest.get("counts").get(name).count()
     manifest.get("broken").entries(Plain.text)
     options, model = manifest.get("options"), manifest.get("model")
     options.get("method").text()
@@ -223,9 +223,5 @@ def _check_manifest(manifest: Plain) -> None:
 
 
 def _read_place(item: Plain) -> Place:
-    row, part, place = (_read_count(item.get(name)) for name in ("row", "part", "place"))
+    row, part, place = (item.get(name).count() for name in ("row", "part", "place"))
     return Place(row, part, place)
-
-
-def _read_count(item: Plain) -> int:
-    return item.integer(most=2**63 - 1)

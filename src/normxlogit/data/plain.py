@@ -143,6 +143,10 @@ class Plain:
             self.refuse(f"a whole number from {least} to {most}")
         return self.value
 
+    def count(self) -> int:
+        """Return how many there are of something, of which there may be billions."""
+        return self.integer(most=2**63 - 1)
+
     def number(self, least: float = -LARGEST_NUMBER, most: float = LARGEST_NUMBER) -> float:
         """Return a finite number."""
         if not _is_number(self.value) or not least <= self.value <= most:

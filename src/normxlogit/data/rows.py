@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
+from normxlogit.data.utf8 import lone_surrogate
 from normxlogit.errors import (
     InputError,
     ModelError,
@@ -213,7 +214,7 @@ def _value(values: Values, name: str) -> Any:
         except UnicodeDecodeError as error:
             byte = f"byte {error.start} is {value[error.start]:#04x}"
             return Bad(Kind.UNDECODABLE, f"{name} is not UTF-8 text ({byte})")
-    if isinstance(value, str) and any("\ud800" <= c <= "\udfff" for c in value):
+    if isinstance(value, str) and lone_surrogate(value):
         return Bad(Kind.UNDECODABLE, f"{name} is not valid UTF-8 text")
     return value
 

@@ -12,7 +12,6 @@ from normxlogit.data.run_folder import read_json
 from normxlogit.errors import InputError
 
 _REMEDY = "Give another folder, or delete results.json to evaluate again."
-_LARGEST = 2**63 - 1
 
 
 def read_results(path: Path, schema: str) -> tuple[dict[str, Any], Plain]:
@@ -39,10 +38,10 @@ def check_results(results: Plain) -> None:
             _check_figure(method.get("figures").get(metric))
     results.get("failed").entries(Plain.text)
     examples, forwards = results.get("examples"), results.get("forwards")
-    examples.get("errors").entries(_count)
+    examples.get("errors").entries(Plain.count)
     for counts, names in ((examples, ("evaluated", "read")), (forwards, ("asked", "run"))):
         for name in names:
-            _count(counts.get(name))
+            counts.get(name).count()
     for note in results.get("notes").items():
         note.text()
 
@@ -51,11 +50,11 @@ def check_note(note: Any, number: int) -> None:
     """Refuse the note of a part of an evaluation that cannot be summed up, see `check_results`."""
     document = Plain(note, f"the note of part {number} of the evaluation is not whole", _REMEDY)
     document.get("gold").entries(Plain.number)
-    document.get("errors").entries(_count)
+    document.get("errors").entries(Plain.count)
     for text in document.get("first").items():
         text.text()
     for name in ("asked", "forwards", "tokens"):
-        _count(document.get(name))
+        document.get(name).count()
 
 
 def check_costs(costs: Mapping[str, Any], path: Path) -> None:
@@ -67,12 +66,12 @@ def check_costs(costs: Mapping[str, Any], path: Path) -> None:
 def check_benchmark(results: Plain) -> None:
     """Refuse results of a benchmark that cannot be printed, see `check_results`."""
     for name in ("asked", "test_cases"):
-        results.get(name).entries(_count)
+        results.get(name).entries(Plain.count)
     results.get("failed").entries(Plain.text)
     results.get("task").text()
     results.get("accuracy").number(0, 1)
     measured = results.get("text")
-    _count(measured.get("all_evidence"))
+    measured.get("all_evidence").count()
     names = measured.get("average_precision").entries(_check_layers)
     for metric in ("average_precision", "dot_product"):
         for name in dict.fromkeys(["normxlogit", *names]):
@@ -105,7 +104,3 @@ def _check_layers(reading: Plain) -> None:
     for name in ("mean", "low", "high"):
         for value in reading.get(name).items(1):
             value.number()
-
-
-def _count(item: Plain) -> int:
-    return item.integer(most=_LARGEST)

@@ -79,8 +79,8 @@ def wide(values: Tensor) -> Tensor:
 
 def norms_of(hidden: Tensor) -> Tensor:
     """The L2 norms of vectors in the last dimension, in float32."""
-    wide = torch.float64 if hidden.dtype == torch.float64 else torch.float32
-    norms: Tensor = torch.linalg.vector_norm(hidden, dim=-1, dtype=wide)
+    dtype = torch.float64 if hidden.dtype == torch.float64 else torch.float32
+    norms: Tensor = torch.linalg.vector_norm(hidden, dim=-1, dtype=dtype)
     return norms.float()
 
 

@@ -12,7 +12,6 @@ import torch
 from torch import Tensor, nn
 
 from normxlogit.data.option_checks import flag, whole_number
-from normxlogit.data.tables import check_items
 from normxlogit.errors import (
     InputError,
     ModelError,
@@ -255,7 +254,6 @@ class ModelExplainer:
             )
         size = whole_number("batch_size", batch_size, most=MOST_TOGETHER)
         check_long(long)
-        check_items(inputs)
         check_several(inputs)
         input_options = InputOptions(
             long, flag("is_split_into_words", is_split_into_words), position
@@ -376,7 +374,6 @@ class ModelExplainer:
             InputError: one of them is not a text, or is blank.
             ModelError: the model does not read texts.
         """
-        check_items(texts)
         check_several(texts)
         return self.encoder().counts(texts)
 

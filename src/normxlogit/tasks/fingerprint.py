@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from normxlogit.data.utf8 import lone_surrogate
 from normxlogit.errors import ModelError
 from normxlogit.model.targets import Problem, label_names
 from normxlogit.tasks import Task
@@ -55,7 +56,7 @@ def _outputs(explainer: ModelExplainer) -> dict[str, Any]:
     problem = Problem.of(config, count) if task is Task.TEXT else Problem.SINGLE_LABEL
     labels = list(label_names(config, problem, count))
     for label in labels:
-        if any("\ud800" <= character <= "\udfff" for character in label):
+        if lone_surrogate(label):
             raise ModelError(
                 f"the model's label {label!r} has half a surrogate pair, which no file of rows can "
                 "hold. Give it another name in model.config.id2label."

@@ -1,15 +1,14 @@
 """Checks of texts and tokenizers before anything is encoded."""
 
-import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from normxlogit.data.option_checks import one_of
+from normxlogit.data.tables import check_items
+from normxlogit.data.utf8 import lone_surrogate
 from normxlogit.errors import InputError, ModelError
-
-_SURROGATE = re.compile("[\ud800-\udfff]")
 
 LONG = ("error", "truncate", "window")
 """What to do with a text that is over the model's limit."""
@@ -22,6 +21,7 @@ def check_long(long: object) -> None:
 
 def check_several(texts: object) -> None:
     """Raise `InputError` for one text, and for what is no list or iterator of them."""
+    check_items(texts)
     if isinstance(texts, (str, bytes)) or not isinstance(texts, Iterable):
         raise InputError(
             f"expected a list or an iterator of texts, got {type(texts).__name__}: {texts!r:.80}."
@@ -42,7 +42,7 @@ def check_text(parts: Sequence[Any], is_split: bool) -> None:
         for piece in pieces:
             if not isinstance(piece, str):
                 raise InputError(f"expected text, got {type(piece).__name__}: {piece!r:.80}.")
-            if half := _SURROGATE.search(piece):
+            if half := lone_surrogate(piece):
                 raise InputError(
                     f"character {half.start()} of the text is {half[0]!r}, half a surrogate pair, "
                     "which tokenizers cannot read. Decode the text anew, or leave it out."

@@ -57,7 +57,7 @@ class VocabularyHead:
         if hidden is self._captured.states.tokens and torch.equal(ids, latest_ids):
             return latest_logits  # checking the slices has computed them already
         with vocabulary.only(ids):
-            return self._on_tokens(hidden)
+            return self._replay.on_tokens(hidden)
 
     def each(self, hidden: Tensor, read: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
         """Reduce HoT(x_i) over the whole vocabulary, some tokens at a time.
@@ -72,20 +72,11 @@ class VocabularyHead:
         """
         if not self._checked:
             self._check_whole_head()
-        owner = self._owners_of(hidden)
+        owner = self._rows.expand(hidden.shape[:2]).flatten()
         size = max(1, AT_ONCE // self._outputs.shape[-1])
         parts = zip(torch.split(hidden.flatten(0, 1), size), torch.split(owner, size), strict=True)
         reduced = [read(self._replay.alone(part, owners), owners) for part, owners in parts]
         return torch.cat(reduced).reshape(*hidden.shape[:2], -1)
-
-    def _owners_of(self, hidden: Tensor) -> Tensor:
-        """The rows of [rows, sequence, hidden] as [rows * sequence]."""
-        return self._rows.expand(hidden.shape[:2]).flatten()
-
-    def _on_tokens(self, hidden: Tensor) -> Tensor:
-        """HoT of every token: [rows, sequence, hidden] -> [rows, sequence, outputs]."""
-        logits = self._replay.alone(hidden.flatten(0, 1), self._owners_of(hidden))
-        return logits.reshape(*hidden.shape[:2], -1)
 
     @cached_property
     def _some(self) -> Tensor:
@@ -119,7 +110,7 @@ class VocabularyHead:
             full = None if vocabulary.is_separable else self._on_some()
             with vocabulary.only(ids):
                 whole = self._replay.whole(moved.states, towers=AMPLIFIED)
-                alone = self._on_tokens(hidden)
+                alone = self._replay.on_tokens(hidden)
                 some = self._on_some() if full is not None else None
         except UnsupportedHeadError:
             return False
@@ -159,7 +150,7 @@ class VocabularyHead:
         hidden, exists = self._captured.states.tokens, self._read >= 0
         spread = self._spread_of(self._on_some())
         read = hidden[self._rows, self._read]  # [rows, positions, hidden]
-        self._replay.check(spread.excess(self._on_tokens(read), self._outputs)[exists])
+        self._replay.check(spread.excess(self._replay.on_tokens(read), self._outputs)[exists])
         chosen = exists & scattered(exists.shape[1]).to(exists.device)
         kept = torch.zeros_like(self._mask)
         kept[self._rows.expand_as(chosen)[chosen], self._read[chosen]] = True

@@ -26,7 +26,6 @@ class TokenHead:
             UnsupportedHeadError: it does not.
         """
         self._replay = Replay(captured)
-        self._rows = torch.arange(len(mask), device=mask.device)
         hidden, outputs = captured.states.tokens, captured.logits
         self.logits = self.on_tokens(hidden)
         if outputs.shape != self.logits.shape:
@@ -41,15 +40,14 @@ class TokenHead:
             changed = self._replay.whole(moved.states, towers=AMPLIFIED)
             self._replay.check(spread.excess(changed, self.logits.roll(1, 1))[moved.kept])
 
-        first = hidden[self._rows, mask.int().argmax(1)]
+        rows = torch.arange(len(mask), device=mask.device)
+        first = hidden[rows, mask.int().argmax(1)]
         checked(
             check,
             self._replay.spread(self.logits, mask),
-            lambda: self._replay.alone(first.roll(1, -1), self._rows),
+            lambda: self._replay.alone(first.roll(1, -1), rows),
         )
 
     def on_tokens(self, hidden: Tensor) -> Tensor:
         """HoT of every token: [rows, sequence, hidden] -> [rows, sequence, outputs]."""
-        rows = self._rows.repeat_interleave(hidden.shape[1])
-        logits = self._replay.alone(hidden.reshape(-1, hidden.shape[-1]), rows)
-        return logits.reshape(*hidden.shape[:2], -1)
+        return self._replay.on_tokens(hidden)

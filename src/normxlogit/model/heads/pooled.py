@@ -9,11 +9,8 @@ from torch import Tensor
 from normxlogit.errors import InputError, UnsupportedHeadError
 from normxlogit.model.capture import Capture
 from normxlogit.model.heads.interventions import AMPLIFIED, WEAKENED, amplified, scattered
-from normxlogit.model.heads.replay import WAY_OUT, NoOutputError, Replay
+from normxlogit.model.heads.replay import WAY_OUT, NoOutputError, OnTokens, Replay
 from normxlogit.model.heads.spread import Spread, checked
-
-OnTokens = Callable[[Tensor, Tensor], Tensor]
-"""Takes states [tokens, hidden] and their rows, int64 [tokens]; returns [tokens, outputs]."""
 
 _PREFIX = 8
 """How many first positions a pooling head may read alone, or in its own way."""
@@ -59,9 +56,7 @@ class PooledHead:
 
     def on_tokens(self, hidden: Tensor) -> Tensor:
         """HoT of every token: [rows, sequence, hidden] -> [rows, sequence, outputs]."""
-        rows = self._rows.repeat_interleave(hidden.shape[1])
-        logits = self._of_each(hidden.reshape(-1, hidden.shape[-1]), rows)
-        return logits.reshape(*hidden.shape[:2], -1)
+        return self._replay.on_tokens(hidden, self._of_each)
 
     def _read_by(self, of_each: OnTokens, prefix: int = 0) -> None:
         """Put the head on every token in one way, and find the position that it reads."""
@@ -107,8 +102,8 @@ class PooledHead:
         excess = spread.excess(self.logits, output[:, None])  # [rows, sequence]
         alike = excess <= 1
         position, reads_one = alike.int().argmax(1), alike.any(1)
+        other = excess.masked_fill(~mask, -1.0).argmax(1)
         if reads_one.any():
-            other = excess.masked_fill(~mask, -1.0).argmax(1)
             position, stays = self._tested(alike, other, spread)
             reads_one &= stays
         if (reads_one & ~mask[rows, position]).any():
@@ -117,7 +112,7 @@ class PooledHead:
                 "on none of the tokens. Pad on the other side, or not at all."
             )
         if not reads_one.all():
-            self._check_pools(~reads_one, spread, prefix)
+            self._check_pools(~reads_one, other, spread, prefix)
         return position.masked_fill(~reads_one, -1)
 
     def _tested(self, alike: Tensor, other: Tensor, spread: Spread) -> tuple[Tensor, Tensor]:
@@ -169,12 +164,13 @@ class PooledHead:
         excesses = [s.excess(*pair) for s, *pair in zip(spreads, outputs, expected, strict=True)]
         return position, torch.stack(excesses).amax(0) <= 1
 
-    def _check_pools(self, pooling: Tensor, spread: Spread, prefix: int) -> None:
+    def _check_pools(self, pooling: Tensor, other: Tensor, spread: Spread, prefix: int) -> None:
         """Check that rows are pooled: one repeated token gives HoT of that token, and the order of
         the tokens does not matter, but for that of a few first ones which are treated apart.
 
         Args:
             pooling: the rows to check, bool [rows].
+            other: the token whose HoT is least like the model's own output, int64 [rows].
             spread: of HoT.
             prefix: how many first positions may be treated apart.
 
@@ -185,11 +181,10 @@ class PooledHead:
         output, hidden, mask, name = self._outputs, self._hidden, self._mask, self._replay.name
         rows, shortest = self._rows, int(mask.sum(1).min())
         self._replay.check(spread.excess(self._replay.whole(hidden), output)[pooling])
-        token = spread.excess(self.logits, output[:, None]).masked_fill(~mask, -1.0).argmax(1)
-        repeated = self._replay.whole(hidden[rows, token][:, None].expand_as(hidden))
-        # Weak states too: outputs such as probabilities hardly change where they are sure. Rotated
-        # and turned around: pooling may be symmetric, or weigh neighbours alike.
-        # Of both signs, as what tokens share would stay in their weighted sum.
+        repeated = self._replay.whole(hidden[rows, other][:, None].expand_as(hidden))
+        # Weak states too: outputs such as probabilities hardly change where they are sure. They are
+        # of both signs, as what tokens share would stay in their weighted sum. The order is rotated
+        # and reversed, as pooling may be symmetric, or weigh neighbours alike.
         negated = ~scattered(hidden.shape[1]).to(hidden.device)
         weak = amplified(hidden * WEAKENED, negated.expand_as(mask), -1.0)
         of_weak = self._replay.whole(weak)
@@ -205,7 +200,7 @@ class PooledHead:
                     )
                 )
         orders += [spread.excess(order, output) for order in self._orders_of_first(shortest)]
-        of_repeated = spread.excess(repeated, self.logits[rows, token])
+        of_repeated = spread.excess(repeated, self.logits[rows, other])
         largest = of_repeated.maximum(torch.stack(orders).amin(0))[pooling].max()
         if not largest <= 1:
             raise UnsupportedHeadError(

@@ -6,7 +6,7 @@ model, with no code for an architecture. Given each token as a sequence of lengt
 the head's output on that token (Abbasi et al., NormXLogit, EMNLP 2025).
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -21,6 +21,9 @@ from normxlogit.model.outputs import LayerError, OnlyLast, logits_of, maker_of, 
 
 AT_ONCE = 1 << 24
 """How many numbers a chunk of replayed hidden states or logits may hold."""
+
+OnTokens = Callable[[Tensor, Tensor], Tensor]
+"""Takes states [tokens, hidden] and their rows, int64 [tokens]; returns [tokens, outputs]."""
 
 WAY_OUT = "A perturbation method is the way to explain it."
 
@@ -86,6 +89,17 @@ class Replay:
             )
         return outputs
 
+    def on_tokens(self, hidden: Tensor, of_each: OnTokens | None = None) -> Tensor:
+        """HoT of every token: [rows, sequence, hidden] -> [rows, sequence, outputs].
+
+        Args:
+            hidden: the tokens' states.
+            of_each: how the head is put on a token; `alone` if not given.
+        """
+        rows = torch.arange(len(hidden), device=hidden.device).repeat_interleave(hidden.shape[1])
+        logits = (of_each or self.alone)(hidden.flatten(0, 1), rows)
+        return logits.reshape(*hidden.shape[:2], -1)
+
     def repeated(self, vectors: Tensor, rows: Tensor) -> Tensor:
         """The output for each token at every position of a sequence; arguments as `alone`."""
         raw, outputs = self._captured.states.raw, []
@@ -141,9 +155,14 @@ class Replay:
             and value.dim() > 0
             and len(value) * (captured.choices or 1) == rows
             and (value.is_floating_point() or value.dim() == 1)
-            and key != captured.clone.root.main_input_name
+            and not self._is_media(key, value)
             and not key.endswith(("mask", "embeds"))
         )
+
+    def _is_media(self, key: str, value: Tensor) -> bool:
+        """Whether an input is images or audio, which the trunk alone reads."""
+        is_main = key == self._captured.clone.root.main_input_name
+        return value.is_floating_point() and (is_main or value.dim() > 3)
 
     def _inputs_of(self, rows: Tensor) -> dict[str, Any]:
         """The model's inputs for variants of rows."""
@@ -152,9 +171,7 @@ class Replay:
         inputs = dict(captured.inputs)
         for key, value in inputs.items():
             if isinstance(value, Tensor) and value.shape[:1] == (batch,):
-                # What the trunk alone reads, images and audio, need not be copied.
-                is_main = key == captured.clone.root.main_input_name
-                if value.is_floating_point() and (is_main or value.dim() > 3):
+                if self._is_media(key, value):  # need not be copied
                     inputs[key] = value[:1].expand(len(rows), *value.shape[1:])
                 else:
                     inputs[key] = self._of_rows(value, rows)

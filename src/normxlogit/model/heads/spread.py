@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TypeVar
 
 import torch
@@ -50,7 +51,7 @@ class Spread:
         """The spread with the size of further outputs, [rows, outputs]."""
         return replace(self, size=self.size.maximum(wide(outputs).abs().nan_to_num(0.0)))
 
-    @property
+    @cached_property
     def allowed(self) -> Tensor:
         """The largest difference that rounding may make, [rows, outputs]."""
         relative = max(_HEAD_RELATIVE[dtype] for dtype in self.dtypes)
@@ -86,8 +87,8 @@ def check_resolution(values: Tensor, mask: Tensor, name: str) -> None:
         mask: where tokens are, bool [rows, sequence].
         name: the model's class.
     """
-    smallest, largest = extremes(wide(values), mask[..., None], 1)  # [rows, outputs]
-    width, size = largest - smallest, largest.abs().maximum(smallest.abs())
+    spread = Spread.of(values, mask, values.dtype)
+    width, size = spread.width, spread.size
     hidden = (width < _STEPS * torch.finfo(values.dtype).eps * size) & (mask.sum(1) > 1)[:, None]
     if hidden.any():
         dtype = str(values.dtype).removeprefix("torch.")
