@@ -20,11 +20,16 @@ WEAKENED = 0.1
 
 def amplified(hidden: Tensor, positions: Tensor, factor: float = AMPLIFIED) -> Tensor:
     """Multiply states [rows, sequence, hidden] by a factor at some positions [rows, sequence]."""
+    return torch.where(positions[..., None], scaled(hidden, factor), hidden)
+
+
+def scaled(hidden: Tensor, factor: float | Tensor) -> Tensor:
+    """Multiply states; in float16, whose largest numbers they may exceed, up to these."""
     changed = hidden * factor
     if hidden.dtype == torch.float16:
         limit = torch.finfo(torch.float16).max
         changed = changed.clamp(-limit, limit)
-    return torch.where(positions[..., None], changed, hidden)
+    return changed
 
 
 @dataclass(frozen=True)

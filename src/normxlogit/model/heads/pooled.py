@@ -8,7 +8,13 @@ from torch import Tensor
 
 from normxlogit.errors import InputError, UnsupportedHeadError
 from normxlogit.model.capture import Capture
-from normxlogit.model.heads.interventions import AMPLIFIED, WEAKENED, amplified, scattered
+from normxlogit.model.heads.interventions import (
+    AMPLIFIED,
+    WEAKENED,
+    amplified,
+    scaled,
+    scattered,
+)
 from normxlogit.model.heads.replay import WAY_OUT, NoOutputError, OnTokens, Replay
 from normxlogit.model.heads.spread import Spread, checked
 
@@ -61,8 +67,12 @@ class PooledHead:
     def _read_by(self, of_each: OnTokens, prefix: int = 0) -> None:
         """Put the head on every token in one way, and find the position that it reads."""
         self._of_each = of_each
-        hidden, mask = self._hidden, self._mask
-        self.logits = self.on_tokens(hidden)
+        hidden, mask, rows = self._hidden, self._mask, self._rows
+        # A tenth of the last token's state, which the checks put in other places, goes with them.
+        last = mask.shape[1] - 1 - mask.flip(1).int().argmax(1)
+        self._weak = hidden[rows, last] * WEAKENED  # [rows, hidden]
+        of_all = self.on_tokens(torch.cat([hidden, self._weak[:, None]], 1))
+        self.logits, self._of_weak = of_all[:, :-1], of_all[:, -1]
         if not self.logits[mask].isfinite().all():
             raise NoOutputError(
                 f"the head of {self._replay.name} gives no finite output for one token. {WAY_OUT}"
@@ -72,11 +82,11 @@ class PooledHead:
                 f"the head of {self._replay.name} gives {self._outputs.shape[-1]} outputs for the "
                 f"text and {self.logits.shape[-1]} for a token. {WAY_OUT}"
             )
-        first = hidden[self._rows, mask.int().argmax(1)]
+        first = hidden[rows, mask.int().argmax(1)]
         self.read_position = checked(
             partial(self._find_read_position, prefix=prefix),
             self._replay.spread(self.logits, mask),
-            lambda: of_each(first.roll(1, -1), self._rows),
+            lambda: of_each(first.roll(1, -1), rows),
         )
 
     def _find_read_position(self, spread: Spread, *, prefix: int) -> Tensor:
@@ -120,7 +130,7 @@ class PooledHead:
 
         A token may give the model's output by chance, or because it is much like the one that is
         read. So the claim is tested on other states: those of all other positions are amplified,
-        and in place stand the token itself, another, and a tenth of it. Amplified once negated and
+        and in place stand the token itself, another, and a tenth of one. Amplified once negated and
         once not, because a head may cut off what is negative, or positive; a tenth, because outputs
         such as probabilities hardly change where they are sure.
 
@@ -131,38 +141,27 @@ class PooledHead:
         Returns:
             int64 [rows], bool [rows].
         """
-        hidden, rows = self._hidden, self._rows
-        another = hidden[rows, other]  # [rows, hidden]
-        weak = another * WEAKENED
-        of_weak = self._of_each(weak, rows)
+        hidden, rows, weak, of_weak = self._hidden, self._rows, self._weak, self._of_weak
         # Where HoT is saturated, that of weak states is beyond it.
         saturated = spread.widened(of_weak)
-
-        def placed(vectors: Tensor, positions: Tensor, factor: float = AMPLIFIED) -> Tensor:
-            return torch.where(
-                positions[..., None], vectors[:, None], amplified(hidden, ~positions, factor)
-            )
-
         while (alike.sum(1) > 1).any():
             # Rows with one position left keep it: it is the first half of one.
             half = alike & (2 * alike.cumsum(1) <= alike.sum(1, keepdim=True) + 1)
-            is_in_half = saturated.excess(self._replay.whole(placed(weak, half)), of_weak) <= 1
+            placed = torch.where(half[..., None], weak[:, None], amplified(hidden, ~half))
+            is_in_half = saturated.excess(self._replay.whole(placed), of_weak) <= 1
             rest = alike & ~half
             alike = torch.where(is_in_half[:, None] | ~rest.any(1, keepdim=True), half, rest)
         position = alike.int().argmax(1)
-        variants = torch.cat(
-            [
-                placed(hidden[rows, position], alike),
-                placed(another, alike, -AMPLIFIED),
-                placed(weak, alike),
-                placed(weak, alike, -AMPLIFIED),
-            ]
-        )
-        outputs = self._replay.whole(variants, rows=rows.repeat(4)).chunk(4)
-        expected = (self._outputs, self.logits[rows, other], of_weak, of_weak)
-        spreads = (spread, spread, saturated, saturated)
-        excesses = [s.excess(*pair) for s, *pair in zip(spreads, outputs, expected, strict=True)]
-        return position, torch.stack(excesses).amax(0) <= 1
+        factors = torch.tensor([AMPLIFIED, -AMPLIFIED] * 2, dtype=hidden.dtype)
+        variants = scaled(hidden, factors.to(hidden.device)[:, None, None, None])
+        in_place = [hidden[rows, position], hidden[rows, other], weak, weak]
+        variants[:, rows, position] = torch.stack(in_place)  # [4, rows, sequence, hidden]
+        outputs = self._replay.whole(variants.flatten(0, 1), rows=rows.repeat(4))
+        outputs = outputs.reshape(4, len(rows), -1).transpose(0, 1)  # [rows, 4, outputs]
+        expected = torch.stack([self._outputs, self.logits[rows, other]], 1)
+        excess = spread.excess(outputs[:, :2], expected).amax(1)
+        excess_of_weak = saturated.excess(outputs[:, 2:], of_weak[:, None]).amax(1)
+        return position, excess.maximum(excess_of_weak) <= 1
 
     def _check_pools(self, pooling: Tensor, other: Tensor, spread: Spread, prefix: int) -> None:
         """Check that rows are pooled: one repeated token gives HoT of that token, and the order of
