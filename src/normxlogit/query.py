@@ -1,6 +1,6 @@
 """What is asked of a model, and the scores that answer it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from normxlogit.data.option_checks import as_integer, real_number
-from normxlogit.errors import InputError, OptionError
+from normxlogit.errors import InputError, OptionError, UnsupportedHeadError
 from normxlogit.methods import Method, find_method
 from normxlogit.methods.context import MethodContext
 from normxlogit.model.clone import unwrap
@@ -63,6 +63,8 @@ class TensorAttribution:
         unsigned: for scores that neither support nor oppose a target, what a high one means.
         reads_layers: whether the scores are those of `layers`.
         contrast: the id of the output that is subtracted for each row, int64 [batch]; or None.
+        base: what the scores add up from to the readout of the model's own output, float32 [batch,
+            targets]; None if the method's scores are not additive.
         notes: what the method reports about its scores, by name, float32 [batch, targets], nan
             where a row has fewer targets.
     """
@@ -83,6 +85,7 @@ class TensorAttribution:
     unsigned: str | None
     reads_layers: bool
     contrast: Tensor | None
+    base: Tensor | None
     notes: dict[str, Tensor]
 
 
@@ -116,6 +119,11 @@ class Query:
         }
         for name, value in plain.items():
             object.__setattr__(self, name, value)  # the way to set a field of a frozen class
+
+    @property
+    def keeps(self) -> Collection[int]:
+        """The layers whose outputs the forward pass must keep; 0 is the first block's input."""
+        return find_method(self.method).keeps(self.options)
 
     def targets(self, forward: ForwardPass, prediction: Tensor | None = None) -> TargetIds:
         """The outputs to explain, for each row of a forward pass.
@@ -155,7 +163,13 @@ class Query:
             UnsupportedHeadError: the method does not serve the model.
         """
         method, contrasts = find_method(self.method), self.contrast is not None
-        readout = find_readout(self.readout, forward.problem, contrasts, method.of_output)
+        only = None if method.readouts is None else method.readouts.get(forward.problem)
+        if only is None and method.readouts is not None:
+            raise UnsupportedHeadError(
+                f"method {self.method!r} serves {method.serves}, and this model is for "
+                f"{forward.problem.value}. Take another method."
+            )
+        readout = find_readout(self.readout, forward.problem, contrasts, method.of_output, only)
         foils = self._foils(forward, targets)
         has_readout = method.reads_head or method.of_output
         if not has_readout and (contrasts or self.readout is not None):
@@ -179,6 +193,7 @@ class Query:
             scores=scores.scores.expand(shape).masked_fill(absent, torch.nan),
             values=context.values if method.reads_head else None,
             unsigned=scores.unsigned,
+            base=None if scores.base is None else scores.base.masked_fill(missing, torch.nan),
             notes={
                 name: note.masked_fill(missing, torch.nan) for name, note in scores.notes.items()
             },
@@ -226,6 +241,7 @@ class ScoredBatch:
             part, and for the missing targets of rows with fewer than others.
         values: what the readout gave, like `scores`; None if the method does not read the head.
         unsigned: for scores that neither support nor oppose a target, what a high one means.
+        base: what the scores add up from, float32 [batch, targets]; None if they are not additive.
         notes: what the method reports about its scores, by name, float32 [batch, targets].
         reads_layers: whether the scores are those of `forward.layers`.
         has_target_axis: whether several targets were asked for, however many there are.
@@ -240,6 +256,7 @@ class ScoredBatch:
     scores: Tensor
     values: Tensor | None
     unsigned: str | None
+    base: Tensor | None
     notes: Mapping[str, Tensor]
     reads_layers: bool
     has_target_axis: bool
@@ -299,6 +316,7 @@ class ScoredBatch:
             unsigned=self.unsigned,
             reads_layers=self.reads_layers,
             contrast=None if self.foils is None else self.foils[:, 0],
+            base=self.base,
             notes=dict(self.notes),
         )
 
@@ -362,7 +380,9 @@ def attribute(
         )
     position = None if position is None else _positions(position, inputs)
     with inference():
-        forward = ForwardPass.run(unwrap(model), inputs, layer=layer, position=position)
+        forward = ForwardPass.run(
+            unwrap(model), inputs, layer=layer, raw=query.keeps, position=position
+        )
         result = query.score(forward, query.targets(forward)).tensors()
     # Tensors made in inference mode could not be written to by the caller, so these are copies.
     copies: dict[str, Any] = {

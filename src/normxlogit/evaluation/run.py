@@ -79,7 +79,9 @@ def evaluate(
     plan = replace(plan, operator=operator)
     rows, data = _rows(source, columns, plan.limit, subset, split)
     reader = SampleReader(explainer.model, encoder, plan.preset, plan.long)
-    cache = PredictionCache(explainer.model, encoder, reader.problem, hide)
+    cache = PredictionCache(
+        explainer.model, encoder, reader.problem.probabilities, hide
+    )
     evaluator = BatchEvaluator(explainer, reader, cache, plan, rows)
     settings = {
         "model": model_fingerprint(explainer),

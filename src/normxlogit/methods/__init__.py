@@ -6,6 +6,7 @@ Importing this package registers every method; `METHODS` lists them by name.
 # ruff: noqa: F401, I001  (importing a module registers its methods; users see them in this order)
 
 from normxlogit.methods.context_mixing import alti
+from normxlogit.methods.attribution_head import method
 from normxlogit.methods import baselines
 from normxlogit.methods.context_mixing import decompx, globenc
 from normxlogit.methods import gradients, head_on_top, integrated_gradients, late_lrp

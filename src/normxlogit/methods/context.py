@@ -13,7 +13,7 @@ from normxlogit.model.forward import ForwardPass
 from normxlogit.model.numerics import norms_of
 from normxlogit.model.readouts import READOUTS
 from normxlogit.model.reruns import Reruns
-from normxlogit.model.targets import TargetIds
+from normxlogit.model.targets import Problem, TargetIds
 from normxlogit.text.token_lookup import TokenLookup
 
 Reads = Literal["inputs", "states", "head"]
@@ -31,6 +31,8 @@ class MethodContext:
         ids: the token ids, [batch, targets or 1, sequence]; None for images and audio.
         mask: which positions took part in the output, bool [batch, targets or 1, sequence].
         lookup: the tokenizer's knowledge of the tokens.
+        foils: outputs whose readout is subtracted, int64 [batch, 1]; None without a contrast.
+        readout: the name of the readout.
     """
 
     def __init__(
@@ -53,12 +55,36 @@ class MethodContext:
             reads: how much the method is registered to read; reading more is an error.
         """
         self.targets, self.lookup = targets, lookup
+        self.foils, self.readout = foils, readout
         self.ids = None if forward.ids is None else forward.of_targets(forward.ids, targets)
         self.mask = forward.seen(targets)
-        self._forward, self._foils = forward, foils
+        self._forward = forward
         self._readout = READOUTS[forward.problem][readout]
         # Results tell by it which positions scores belong to and whether they have a readout.
         self._reads = reads
+
+    @property
+    def problem(self) -> Problem:
+        """What the model's outputs mean."""
+        return self._forward.problem
+
+    @property
+    def reads_decoder(self) -> bool:
+        """Whether the positions are those of an encoder-decoder's decoder."""
+        return self._forward.captured.reads_decoder
+
+    @property
+    def outputs(self) -> Tensor:
+        """The model's own output, [batch, outputs]."""
+        return self._forward.prediction
+
+    def layer_states(self, number: int) -> Tensor | None:
+        """The output of block `number`, [batch, sequence, hidden]; 0 is the first block's input.
+
+        None if the method did not declare that it `keeps` it, or it does not stand one to a token.
+        """
+        self._check_reads("states")
+        return self._forward.captured.states.layer(number)
 
     @property
     def layers(self) -> list[int]:
@@ -90,7 +116,7 @@ class MethodContext:
 
     def reruns_by(self, kind: Callable[..., Reruns]) -> Reruns:
         """Return further passes of a method's own kind; `kind` takes the arguments of `Reruns`."""
-        return self._forward.reruns(self.targets, self._foils, self._readout.of_outputs, kind)
+        return self._forward.reruns(self.targets, self.foils, self._readout.of_outputs, kind)
 
     @property
     def hides_what_follows(self) -> bool:
@@ -126,11 +152,11 @@ class MethodContext:
         float32 [batch, targets, layers, sequence], nan at positions that took no part.
         """
         self._check_reads("head")
-        if self._foils is None:
+        if self.foils is None:
             return self._read(self.targets.ids)
         # Targets and foils in one pass of the head: [batch, 2 * targets, layers, sequence].
         count = self.targets.ids.shape[1]
-        both = self._read(torch.cat([self.targets.ids, self._foils.expand(-1, count)], 1))
+        both = self._read(torch.cat([self.targets.ids, self.foils.expand(-1, count)], 1))
         return both[:, :count] - both[:, count:]
 
     def norms(self, kind: str = "embedding") -> Tensor:

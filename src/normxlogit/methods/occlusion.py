@@ -9,8 +9,8 @@ from normxlogit.data.option_checks import as_integer
 from normxlogit.errors import InputError, OptionError, UnsupportedHeadError
 from normxlogit.methods.context import MethodContext
 from normxlogit.methods.registry import register
+from normxlogit.methods.units import units_of
 from normxlogit.model.reruns import Reruns
-from normxlogit.text.token_lookup import NO_TEXT
 
 
 @register(
@@ -49,7 +49,7 @@ def occlusion(context: MethodContext, unit: Any = None, replacement: Any = None)
         UnsupportedHeadError: the model does not heed its attention mask.
     """
     reruns = context.reruns
-    units, token = _units(unit, context), _token(replacement, context)
+    units, token = units_of(unit, reruns.ids, context.lookup), _token(replacement, context)
     pairs = [
         (row, number)
         for row in range(len(units))
@@ -114,24 +114,3 @@ def _token(replacement: Any, context: MethodContext) -> int | None:
         )
     context.reruns.check_token(token)
     return token
-
-
-def _units(unit: Any, context: MethodContext) -> Tensor:
-    """Return the number of each token's unit, int64 [rows, sequence]; -1 for none."""
-    ids, has_text = context.reruns.ids, context.lookup is not NO_TEXT
-    if unit is None:
-        unit = "word" if has_text else "token"
-    if isinstance(unit, str) and unit == "token" and not has_text:
-        return torch.arange(ids.shape[1], device=ids.device).expand_as(ids)
-    if isinstance(unit, Tensor) and has_text:
-        raise OptionError("unit is a tensor for tensors without text only. Give parts of the text.")
-    units: Tensor = unit if isinstance(unit, Tensor) else context.lookup.units(unit)
-    # [batch, choices, sequence] -> [rows, sequence]
-    units = units.reshape(-1, units.shape[-1] if units.dim() else 1).to(ids.device)
-    is_integer = not units.is_floating_point() and units.dtype != torch.bool
-    if not is_integer or units.shape != ids.shape or units.min() < -1:
-        raise OptionError(
-            f"unit must have an integer from -1 for each of {list(ids.shape)} tokens; got "
-            f"{units.dtype} of shape {list(units.shape)}."
-        )
-    return units

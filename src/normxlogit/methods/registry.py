@@ -11,7 +11,7 @@ Its keyword arguments are its options, which `explain` and `attribute` pass on.
 import difflib
 import inspect
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -20,6 +20,7 @@ from torch import Tensor
 from normxlogit.errors import OptionError
 from normxlogit.methods.context import MethodContext, Reads
 from normxlogit.methods.scores import MethodScores
+from normxlogit.model.targets import Problem
 
 Score = Callable[..., Tensor | MethodScores]
 AnyScore = TypeVar("AnyScore", bound=Score)
@@ -46,6 +47,10 @@ class Method:
         of_output: whether it explains the model's own output, rather than the head's output for
             each token's state.
         has_layers: whether it can read the layers asked for.
+        readouts: the names of the readouts that it has for each problem, the default first; None
+            if it has all.
+        keeps: the layers whose outputs the forward pass must keep for it, given its options; 0 is
+            the first block's input.
     """
 
     name: str
@@ -57,6 +62,8 @@ class Method:
     reads: Reads
     of_output: bool
     has_layers: bool
+    readouts: Mapping[Problem, Collection[str]] | None
+    keeps: Callable[[Mapping[str, Any]], Collection[int]]
 
     @property
     def runs_again(self) -> bool:
@@ -113,6 +120,8 @@ def register(
     reads: Reads = "inputs",
     of_output: bool = False,
     has_layers: bool = False,
+    readouts: Mapping[Problem, Collection[str]] | None = None,
+    keeps: Callable[[Mapping[str, Any]], Collection[int]] = lambda _options: (),
 ) -> Callable[[AnyScore], AnyScore]:
     """Register a function as a method that `explain(..., method=name)` finds; see `Method`."""
 
@@ -120,7 +129,17 @@ def register(
         if name in METHODS:
             raise OptionError(f"a method named {name!r} is registered already.")
         METHODS[name] = Method(
-            name, family, cost, serves, source, score, reads, of_output, has_layers
+            name,
+            family,
+            cost,
+            serves,
+            source,
+            score,
+            reads,
+            of_output,
+            has_layers,
+            readouts,
+            keeps,
         )
         return score
 

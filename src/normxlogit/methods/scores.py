@@ -16,6 +16,8 @@ class MethodScores:
         scores: broadcast to [batch, targets, layers, sequence]; values at padding are ignored.
         unsigned: for scores that neither support nor oppose the target, what a high score means,
             in a few words.
+        base: what the scores add up from, float32 [batch, targets]: with those of all tokens it
+            sums up to the readout of the model's own output. None if scores are not additive.
         notes: figures about the scores, such as an error, by name, float32 [batch, targets].
         of_layers: whether the scores are those of the layers asked for; matters for methods that
             are registered with `has_layers`.
@@ -23,5 +25,6 @@ class MethodScores:
 
     scores: Tensor
     unsigned: str | None = None
+    base: Tensor | None = None
     notes: Mapping[str, Tensor] = field(default_factory=dict)
     of_layers: bool = True

@@ -72,6 +72,16 @@ class States:
         """The states on another device, as parts of a model may be on several."""
         return replace(self, raw=self.raw.to(place))
 
+    def layer(self, number: int) -> Tensor | None:
+        """The output of block `number` as it was, [rows, sequence, hidden]; 0 is x^0.
+
+        None if it was not asked for, or does not stand one to a position of x^L.
+        """
+        kept = None if self.stack is None else self.stack.kept.get(number)
+        if kept is None:
+            return None
+        return (kept.transpose(0, 1) if self.time_first else kept).to(self.raw.device)
+
     def stands_beside(self, others: "States") -> bool:
         """Whether a head that reads `others` can be put on these states, token by token."""
         return (
@@ -151,6 +161,7 @@ def capture(
     inputs: Mapping[str, Any],
     *,
     layers: Container[int] = (),
+    raw: Container[int] = (),
     read: Tensor | None = None,
 ) -> Capture:
     """Run `model` once on `inputs` and keep what an explanation needs.
@@ -158,7 +169,8 @@ def capture(
     Args:
         model: any transformers model with a head; it is not changed.
         inputs: what the model's forward takes, on the model's device.
-        layers: the layers whose hidden states to keep.
+        layers: the layers whose hidden states to keep, as the head would read them.
+        raw: those to keep as they are, see `States.layer`.
         read: positions of a language model whose logits are needed, int64 [rows, positions].
 
     Raises:
@@ -167,7 +179,8 @@ def capture(
             comes from.
     """
     anatomy = Anatomy.of(model)
-    trace = ForwardTrace(model, anatomy, layers, trails=read is not None)
+    kept = _Either(layers, raw) if layers and raw else layers or raw
+    trace = ForwardTrace(model, anatomy, kept, trails=read is not None)
     arguments = _arguments(model, inputs, trace.clone)
     vocabulary = Vocabulary.of(model, anatomy, trace.clone)
     try:
@@ -240,7 +253,7 @@ def read_trace(
         source=None if source is None else source.to(logits.device),
         looked_up=trace.looked_up,
         depth=0 if states.stack is None else states.stack.depth,
-        layers={i: s.to(logits.device) for i, s in _finished(trace, states).items()}
+        layers={i: s.to(logits.device) for i, s in _finished(trace, states, layers).items()}
         if layers
         else {},
         derived=_derived(trace, output, hidden),
@@ -379,7 +392,18 @@ def _one_row(inputs: Mapping[str, Any]) -> dict[str, Any]:
     return row
 
 
-def _finished(trace: ForwardTrace, states: States) -> dict[int, Tensor]:
+@dataclass(frozen=True)
+class _Either:
+    """What is in one container or in another."""
+
+    one: Container[int]
+    other: Container[int]
+
+    def __contains__(self, number: object) -> bool:
+        return number in self.one or number in self.other
+
+
+def _finished(trace: ForwardTrace, states: States, layers: Container[int]) -> dict[int, Tensor]:
     """Hidden states of layers, finished by what the trunk does last (a final norm)."""
     stack, hidden = states.stack, states.raw
     if stack is None:
@@ -395,5 +419,5 @@ def _finished(trace: ForwardTrace, states: States) -> dict[int, Tensor]:
             "block's output could not be seen, so what its head would read at another layer is not "
             "known. Leave `layer` out to explain the final layer."
         )
-    finished = {index: finish(state) for index, state in stack.kept.items()}
+    finished = {i: finish(state) for i, state in stack.kept.items() if i in layers}
     return {i: s.transpose(0, 1) if states.time_first else s for i, s in finished.items()}

@@ -106,6 +106,7 @@ class ForwardPass:
         inputs: Mapping[str, Any],
         *,
         layer: Layer = None,
+        raw: Container[int] = (),
         position: Tensor | None = None,
         answerable: Tensor | None = None,
     ) -> "ForwardPass":
@@ -115,6 +116,7 @@ class ForwardPass:
             model: it is not changed.
             inputs: the arguments of its forward.
             layer: which layers to keep, from 1; None for the last.
+            raw: the blocks whose outputs to keep as they are; 0 is the first block's input.
             position: where the outputs to be explained are read, int64 [batch] or [batch,
                 positions], if the head gives outputs for every token. By default a causal language
                 model is read at the last token, and question answering at the best answer.
@@ -128,7 +130,8 @@ class ForwardPass:
         }
         is_vocabulary = output_embeddings(model) is not None
         read = read_positions(moved, position, is_vocabulary and is_causal(model))
-        captured = capture(model, moved, layers=wanted, read=read if is_vocabulary else None)
+        read_now = read if is_vocabulary else None
+        captured = capture(model, moved, layers=wanted, raw=raw, read=read_now)
         return cls(model, captured, layer=layer, read=read, answerable=answerable)
 
     def read_at(self, position: Tensor) -> None:

@@ -3,7 +3,7 @@
 NormXLogit multiplies it by ||x_i^0||.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 import torch
@@ -109,7 +109,13 @@ READOUTS: dict[Problem, dict[str, Readout]] = {
 """The readouts for each problem by name, the default first."""
 
 
-def find_readout(name: str | None, problem: Problem, contrasts: bool, of_output: bool) -> str:
+def find_readout(
+    name: str | None,
+    problem: Problem,
+    contrasts: bool,
+    of_output: bool,
+    only: Collection[str] | None = None,
+) -> str:
     """Return the name of the readout to use; `None` means the problem's default.
 
     Args:
@@ -117,6 +123,7 @@ def find_readout(name: str | None, problem: Problem, contrasts: bool, of_output:
         problem: of the model.
         contrasts: whether a target is compared with another label.
         of_output: whether the method reads the model's own output only, and not tokens' outputs.
+        only: the names of those that the method has, the default first; None if it has all.
 
     Raises:
         OptionError: it does not exist, or not for this problem, or not with a contrast.
@@ -126,7 +133,9 @@ def find_readout(name: str | None, problem: Problem, contrasts: bool, of_output:
         raise OptionError(
             "contrast compares two labels, and this model's output is a value, not a label."
         )
-    if of_output:
+    if only is not None:
+        readouts = {key: readouts[key] for key in only}
+    elif of_output:
         # There is nothing to compare a single output with.
         readouts = {key: readout for key, readout in readouts.items() if readout.finish is None}
     if name is None:

@@ -103,7 +103,7 @@ class Stack:
         trail: the norms of the inputs of the blocks at a quarter, half and three quarters of the
             list, like `norms`, if they were asked for.
         last: the last output of a block, if layers are kept.
-        kept: the outputs of the layers asked for; 1 is the first block's.
+        kept: the outputs of the layers asked for; 1 is the first block's, 0 is x^0.
     """
 
     blocks: nn.Module
@@ -152,7 +152,7 @@ class ForwardTrace:
         Args:
             model: it is not changed.
             anatomy: the model's.
-            layers: the layers whose outputs to keep, from 1.
+            layers: the layers whose outputs to keep, from 1; 0 is x^0.
             trails: note the norms of states half way up; see `Stack.trail`.
         """
         self.looked_up: LookedUp | None = None
@@ -333,6 +333,8 @@ class ForwardTrace:
                 return
             stack = Stack(blocks, hidden.shape, norms_of(hidden), self._clock, self._clock)
             self._stacks[blocks] = stack
+            if 0 in self._layers:
+                stack.kept[0] = hidden
         elif hidden is not None:
             stack.trail.append(norms_of(hidden))
         stack.ended = self._clock

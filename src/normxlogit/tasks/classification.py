@@ -46,7 +46,9 @@ class Classification(Texts):
             alike = (list(group) for _, group in itertools.groupby(windows, key=len))
             runs = [run for group in alike for run in chunks(group, batch_size)]
         forwards = [
-            ForwardPass.run(self.model, self.encoder.batch(run, side), layer=query.layer)
+            ForwardPass.run(
+                self.model, self.encoder.batch(run, side), layer=query.layer, raw=query.keeps
+            )
             for run in runs
         ]
         # A text's prediction is the mean of its windows' logits, [texts, outputs].

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import kendalltau
 
 from normxlogit.evaluation.perturb.predictions import Outputs, PredictionCache
 from normxlogit.evaluation.perturb.rankings import Order, hidden_sets
@@ -146,15 +145,3 @@ def leave_one_out(cache: PredictionCache, samples: Sequence[Sample]) -> list[Flo
     requests = [(sample, np.eye(sample.count, dtype=np.bool_)) for sample in samples]
     predictions = cache.predict(requests)
     return [drop(sample, outputs) for sample, outputs in zip(samples, predictions, strict=True)]
-
-
-def tau(scores: Floats, lost: Floats) -> float:
-    """Kendall's rank correlation tau-b of scores with the losses of single units, [units].
-
-    Units without a score (nan) rank lowest. Constant scores say nothing: 0. Constant losses leave
-    nothing to rank: nan.
-    """
-    if len(lost) < 2 or (lost == lost[0]).all():
-        return float("nan")
-    low = np.where(np.isnan(scores), -np.inf, scores)
-    return 0.0 if (low == low[0]).all() else float(kendalltau(low, lost).statistic)

@@ -2,12 +2,13 @@
 
 import math
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 from transformers import PreTrainedModel
 
 from normxlogit.errors import ModelError
@@ -16,7 +17,6 @@ from normxlogit.evaluation.perturb.samples import Sample
 from normxlogit.model.clone import Anatomy, ModelClone
 from normxlogit.model.inference import inference
 from normxlogit.model.outputs import logits_of, run_model
-from normxlogit.model.targets import Problem
 from normxlogit.tasks.batches import MemoryBudget, by_halves, by_length
 from normxlogit.tasks.padding import Padding
 from normxlogit.text.encoded import Window
@@ -43,11 +43,22 @@ class PredictionCache:
     """
 
     def __init__(
-        self, model: PreTrainedModel, encoder: Encoder, problem: Problem, operator: Operator
+        self,
+        model: PreTrainedModel,
+        encoder: Encoder,
+        of_logits: Callable[[Tensor], Tensor],
+        operator: Operator,
     ) -> None:
-        """Wrap a classifier, which is not changed, and the operator that hides units."""
+        """Wrap a classifier, which is not changed.
+
+        Args:
+            model: the classifier.
+            encoder: makes its inputs.
+            of_logits: makes its predictions of its logits, both [rows, outputs].
+            operator: hides units.
+        """
         self._model, self._encoder = model, encoder
-        self._problem, self._operator = problem, operator
+        self._of_logits, self._operator = of_logits, operator
         self._padding, self._room = Padding(model, encoder), MemoryBudget()
         self._clone = ModelClone(Anatomy.of(model), frozen=True)
         # A decoder that classifies refuses batches unless it has a pad token, and then looks for
@@ -146,7 +157,7 @@ class PredictionCache:
                 f"{type(self._model).__name__} gave logits that are not finite numbers for a text "
                 "with words hidden. Load it with dtype=float32, or hide words in another way."
             )
-        outputs: Outputs = self._problem.probabilities(logits).double().cpu().numpy()
+        outputs: Outputs = self._of_logits(logits).double().cpu().numpy()
         return outputs
 
 

@@ -1,0 +1,151 @@
+"""How good a head is on texts that it was not fitted on, beside other methods."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from normxlogit.errors import NormXLogitError
+from normxlogit.evaluation.metrics.bootstrap import Bootstrap, Estimate
+from normxlogit.evaluation.metrics.faithfulness import Ranked, drop, erase
+from normxlogit.evaluation.perturb.predictions import PredictionCache
+from normxlogit.evaluation.perturb.presets import RATIOS, Corrected
+from normxlogit.evaluation.perturb.rankings import rank_units, unit_scores
+from normxlogit.evaluation.perturb.samples import Sample
+from normxlogit.results.text import Attribution
+from normxlogit.tasks.explainer import ModelExplainer
+
+HEAD, RANDOM = "attribution_head", "random"
+RIVALS = ("normxlogit", "late_lrp")
+DRAWS = 5
+
+
+def measure_faithfulness(
+    explainer: ModelExplainer,
+    samples: Sequence[Sample],
+    cache: PredictionCache,
+    readouts: Sequence[str],
+    seed: int,
+) -> dict[str, Any]:
+    """Comprehensiveness and sufficiency of the head, its rivals and random orders, as plain data.
+
+    DeYoung et al. 2020, by words, with 95 % intervals; of a method that does not serve the model,
+    why.
+
+    Args:
+        explainer: explains with the head.
+        samples: the texts, with probabilities (or values) as their output.
+        cache: predicts these, with words hidden.
+        readouts: the head's, each of which is measured.
+        seed: of random orders and of the bootstrap.
+    """
+    bootstrap = Bootstrap(len(samples), seed)
+    figures: dict[str, Any] = {}
+    estimates: dict[str, dict[str, Estimate]] = {}
+    named = {f"{HEAD} ({r})" if len(readouts) > 1 else HEAD: (HEAD, r) for r in readouts}
+    for name, (method, readout) in {**named, **{rival: (rival, None) for rival in RIVALS}}.items():
+        try:
+            scores = _unit_scores(explainer, samples, method, readout)
+        except NormXLogitError as error:
+            figures[name] = {"not_measured": str(error)}
+            continue
+        estimates[name] = _estimates(cache, samples, [scores], bootstrap)
+    preset = Corrected()
+    draws = [
+        [_descending(preset.draw(sample, seed, draw)) for sample in samples]
+        for draw in range(DRAWS)
+    ]
+    estimates[RANDOM] = _estimates(cache, samples, draws, bootstrap)
+    best = max(named, key=lambda name: estimates[name]["comprehensiveness"].value)
+    for name, metrics in estimates.items():
+        figures[name] = {
+            metric: {
+                **_plain(estimate),
+                "head_less_this": _plain(estimates[best][metric] - estimate),
+            }
+            for metric, estimate in metrics.items()
+        }
+    return {"texts": len(samples), "head": best, "methods": figures}
+
+
+def verdict(figures: Mapping[str, Any]) -> tuple[bool, str]:
+    """Whether to use the head, and why, in one sentence."""
+    beside = figures["methods"].get("normxlogit", {})
+    less = {metric: beside.get(metric, {}).get("head_less_this") for metric in _BETTER}
+    if any(value is None for value in less.values()):
+        random = figures["methods"][RANDOM]["comprehensiveness"]["head_less_this"]
+        if random["low"] > 0:
+            return True, "Use it: it ranks words better than random orders do."
+        return False, "Do not use it: it ranks words no better than random orders do."
+    ahead = [m for m, sign in _BETTER.items() if sign * less[m]["low" if sign > 0 else "high"] > 0]
+    behind = [m for m, sign in _BETTER.items() if sign * less[m]["high" if sign > 0 else "low"] < 0]
+    if ahead and not behind:
+        return True, f"Use it: it is ahead of NormXLogit in {' and '.join(ahead)} on held-out texts."
+    if behind:
+        return False, (
+            f"Do not use it: it is behind NormXLogit in {' and '.join(behind)} on held-out texts. "
+            "Fit it on more texts, or with more masks."
+        )
+    return False, (
+        "Do not use it yet: on held-out texts it is not ahead of NormXLogit by more than chance. "
+        "Fit it on more texts, or with more masks."
+    )
+
+
+_BETTER = {"comprehensiveness": 1, "sufficiency": -1}
+"""The metrics, and whether more is better."""
+
+
+def _unit_scores(
+    explainer: ModelExplainer, samples: Sequence[Sample], method: str, readout: str | None
+) -> list[Any]:
+    items = [sample.item for sample in samples]
+    results = explainer.explain(items, method=method, readout=readout)
+    scores = []
+    for sample, result in zip(samples, results, strict=True):
+        if not isinstance(result, Attribution):
+            raise result.error
+        if "target" in result.axes:  # of several labels, the likeliest
+            ids = [target.id for target in result.targets]
+            token_scores = result.scores[ids.index(sample.target)] if sample.target in ids else None
+        else:
+            token_scores = result.scores
+        if token_scores is None:
+            token_scores = np.zeros(len(result), np.float32)
+        scored = np.where(result.special, np.nan, token_scores)
+        scores.append(unit_scores(scored, sample.units_in(result.tokens), sample.count))
+    return scores
+
+
+def _estimates(
+    cache: PredictionCache,
+    samples: Sequence[Sample],
+    draws: Sequence[Sequence[Any]],
+    bootstrap: Bootstrap,
+) -> dict[str, Estimate]:
+    """Both metrics, the mean over draws of scores [draws][samples]."""
+    preset = Corrected()
+    values = {metric: np.zeros(len(samples)) for metric in _BETTER}
+    for scores in draws:
+        rankings = [
+            Ranked(sample, rank_units(of_units), preset.counts(sample, RATIOS))
+            for sample, of_units in zip(samples, scores, strict=True)
+        ]
+        for number, (sample, erased) in enumerate(
+            zip(samples, erase(cache, rankings), strict=True)
+        ):
+            for metric, outputs in zip(_BETTER, (erased.without_top, erased.top_alone), strict=True):
+                values[metric][number] += drop(sample, outputs).mean() / len(draws)
+    return {metric: bootstrap.mean(of_texts) for metric, of_texts in values.items()}
+
+
+def _plain(estimate: Estimate) -> dict[str, float]:
+    low, high = estimate.interval
+    return {"value": estimate.value, "low": low, "high": high}
+
+
+def _descending(order: Any) -> Any:
+    """Scores that rank units in this order."""
+    scores = np.empty(len(order))
+    scores[order] = np.arange(len(order), 0, -1)
+    return scores

@@ -1,0 +1,311 @@
+"""Fit an attribution head to a model, or go on with a fit that was stopped."""
+
+import hashlib
+import json
+import tempfile
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from normxlogit.data.option_checks import whole_number
+from normxlogit.data.progress import Meter
+from normxlogit.data.rows import Columns
+from normxlogit.data.source import read_rows
+from normxlogit.errors import ModelError, OptionError
+from normxlogit.evaluation.perturb.operators import Operator, find_operator
+from normxlogit.evaluation.perturb.predictions import PredictionCache
+from normxlogit.evaluation.perturb.samples import Sample
+from normxlogit.extras import versions
+from normxlogit.fitting.held_out import measure_faithfulness, verdict
+from normxlogit.fitting.model_passes import (
+    StateReader,
+    chosen_layers,
+    hiding_of,
+    in_bfloat16,
+    is_harmless,
+)
+from normxlogit.fitting.outcomes import OutcomeFolder, Outcomes, measure
+from normxlogit.fitting.texts import draw_texts
+from normxlogit.fitting.training import EPOCHS, Example, explained_variance, train
+from normxlogit.methods.attribution_head.games import READOUTS
+from normxlogit.methods.attribution_head.head import (
+    AttributionHead,
+    EmptyOutcomes,
+    FitRecord,
+    UsualStates,
+)
+from normxlogit.model.targets import Problem
+from normxlogit.tasks import Task
+from normxlogit.tasks.explainer import ModelExplainer
+from normxlogit.tasks.fingerprint import model_fingerprint
+from normxlogit.text.encoder import Encoder
+
+_PROBED = 16
+"""How many texts are run first, to see how long all will take."""
+
+
+@dataclass(frozen=True)
+class FitOptions:
+    """The options of a fit.
+
+    Attributes:
+        texts: how many texts are drawn from the source.
+        masks: how many sets of hidden words are tried for each, an even number.
+        layers: the blocks whose outputs the head reads, 0 being the first block's input; None for
+            four from the first to the last.
+        width: how many hidden units the head has.
+        seed: of all that is drawn.
+
+    Raises:
+        OptionError: one of them is out of range.
+    """
+
+    texts: int = 2000
+    masks: int = 16
+    layers: Sequence[int] | None = None
+    width: int = 64
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        whole = {
+            "texts": whole_number("texts", self.texts),
+            "masks": whole_number("masks", self.masks, least=2),
+            "width": whole_number("width", self.width, most=1 << 16),
+            "seed": whole_number("seed", self.seed, least=0),
+        }
+        if whole["masks"] % 2:
+            raise OptionError("masks must be even: each set of words is tried with its complement.")
+        if self.layers is not None:
+            if isinstance(self.layers, (str, int)) or not isinstance(self.layers, Sequence):
+                raise OptionError(f"layers must be a list of numbers, got {self.layers!r:.80}.")
+            layers = tuple(whole_number("layers", n, least=0) for n in self.layers)
+            object.__setattr__(self, "layers", layers)  # the way to set a field of a frozen class
+        for name, value in whole.items():
+            object.__setattr__(self, name, value)
+
+
+def fit(
+    explainer: ModelExplainer,
+    with_head: Callable[[AttributionHead], ModelExplainer],
+    source: Any,
+    columns: Columns,
+    options: FitOptions,
+    *,
+    output: Path | None,
+    subset: str | None,
+    split: str | None,
+    progress: bool,
+    say: Callable[[str], None],
+) -> AttributionHead:
+    """Fit a head; see `Explainer.fit`.
+
+    Args:
+        with_head: makes an explainer of the same model that has a head.
+        say: called with what a user should know beforehand, and with the verdict.
+    """
+    if explainer.task is not Task.TEXT:
+        raise ModelError(
+            f"a head is fitted to classifiers and regressions of texts; "
+            f"{type(explainer.model).__name__} is for {explainer.task.value}."
+        )
+    encoder, model = explainer.encoder(), explainer.model
+    rows, data = read_rows(source, columns, subset=subset, split=split, strict=True)
+    drawn = draw_texts(rows, options.texts, options.seed, encoder)
+    samples = drawn.samples
+    reader = StateReader(model, encoder, samples[0])
+    layers = chosen_layers(options.layers, reader.depth)
+    hiding, operator = find_operator(hiding_of(encoder, samples[0]), encoder)
+    fingerprint = model_fingerprint(explainer)
+    data = data or {"sha256": _digest(samples)}
+    settings = {
+        "model": fingerprint,
+        "data": data,
+        "columns": {"text": columns.text, "pair": columns.pair},
+        "hiding": hiding,
+        **asdict(replace(options, layers=layers)),
+        "versions": versions(),
+    }
+    with ExitStack() as stack:
+        folder = None
+        if output is not None:
+            parts = output.with_name(output.name + ".fit")
+            folder = stack.enter_context(OutcomeFolder(parts, settings))
+        runner = _runner(model, encoder, operator, samples, options, say)
+        meter = stack.enter_context(Meter(len(samples), 0, 0, shown=progress))
+        outcomes = measure(samples, runner, options.masks, options.seed, folder, meter.show)
+        meter.say("reading the states")
+        examples = _examples(reader, samples, outcomes, layers, stack)
+        problem = Problem(fingerprint["problem"])
+        _check_outcomes(outcomes, model, hiding)
+        held, aside, rest = _split(len(examples))
+        meter.say("training")
+        trained = train(
+            examples[rest],
+            examples[aside],
+            problem,
+            options.width,
+            options.seed,
+            lambda epoch: meter.say(f"training {epoch}/{EPOCHS}"),
+        )
+        meter.say("trying it on held-out texts")
+        record = FitRecord(
+            model=fingerprint,
+            problem=problem,
+            layers=layers,
+            hiding=hiding,
+            settings={**asdict(replace(options, layers=list(layers))), "epoch": trained.epoch},
+            data={**data, "texts": len(samples), "rows": drawn.rows, "left_out": drawn.left_out},
+            held_out={},
+            versions=versions(),
+        )
+        head = AttributionHead(
+            trained.network,
+            _empty(samples, outcomes),
+            _usual(examples[rest], examples[held]),
+            record,
+        )
+        variance = explained_variance(trained.network, examples[held], problem)
+        probabilities = PredictionCache(model, encoder, problem.probabilities, operator)
+        figures = measure_faithfulness(
+            with_head(head),
+            [
+                _with_output(sample, example, problem)
+                for sample, example in zip(samples[held], examples[held], strict=True)
+            ],
+            probabilities,
+            READOUTS[problem],
+            options.seed,
+        )
+        usable, why = verdict(figures)
+        figures |= {"explained_variance": variance, "use": usable, "verdict": why}
+        head = replace(head, record=replace(record, held_out=figures))
+        if output is not None:
+            head.save(output)
+        if folder is not None:
+            folder.remove()
+    say(why)
+    return head
+
+
+def _runner(
+    model: PreTrainedModel,
+    encoder: Encoder,
+    operator: Operator,
+    samples: Sequence[Sample],
+    options: FitOptions,
+    say: Callable[[str], None],
+) -> PredictionCache:
+    """The model in the dtype that it runs in; says how many passes there are, and how long."""
+
+    def outcomes(of: PreTrainedModel) -> tuple[PredictionCache, list[Outcomes], float]:
+        cache = PredictionCache(of, encoder, Tensor.float, operator)
+        start = monotonic()
+        found = measure(probed, cache, options.masks, options.seed, None, lambda *_: None)
+        return cache, found, monotonic() - start
+
+    probed = samples[:_PROBED]
+    runner, exact, seconds = outcomes(model)
+    rounded_model = in_bfloat16(model)
+    if rounded_model is not None:
+        rounded = outcomes(rounded_model)
+        both = (np.concatenate([o.logits for o in part]) for part in (exact, rounded[1]))
+        if is_harmless(*both):
+            runner, _, seconds = rounded
+    tokens = sum(len(sample.units) for sample in samples)
+    minutes = seconds * tokens / sum(len(sample.units) for sample in probed) / 60
+    say(
+        f"{len(samples) * (options.masks + 1):,} forward passes over {len(samples):,} texts, about "
+        f"{minutes:.0f} minutes on this machine."
+        if minutes >= 1
+        else f"{len(samples) * (options.masks + 1):,} forward passes over {len(samples):,} texts, "
+        "less than a minute on this machine."
+    )
+    return runner
+
+
+def _examples(
+    reader: StateReader,
+    samples: Sequence[Sample],
+    outcomes: Sequence[Outcomes],
+    layers: Sequence[int],
+    stack: ExitStack,
+) -> list[Example]:
+    """The texts with their states, which are kept on the disk as long as `stack` is open."""
+    ends = np.cumsum([len(sample.units) for sample in samples])
+    states: np.memmap[Any, np.dtype[np.float16]] | None = None
+    wholes: dict[int, Tensor] = {}
+    for number, of_tokens, logits in reader.read(samples, layers):
+        if states is None:
+            folder = stack.enter_context(tempfile.TemporaryDirectory(ignore_cleanup_errors=True))
+            shape = (int(ends[-1]), of_tokens.shape[1])
+            states = np.memmap(Path(folder) / "states", np.float16, "w+", shape=shape)
+        states[ends[number] - len(of_tokens) : ends[number]] = of_tokens
+        wholes[number] = logits.clone()
+    assert states is not None
+    return [
+        Example(
+            states[end - len(sample.units) : end],
+            sample.units.astype(np.int64),
+            wholes[number],
+            of_text,
+        )
+        for number, (sample, end, of_text) in enumerate(zip(samples, ends, outcomes, strict=True))
+    ]
+
+
+def _check_outcomes(
+    outcomes: Sequence[Outcomes], model: PreTrainedModel, hiding: str
+) -> None:
+    """Refuse a model that hiding words does not touch."""
+    if all(np.ptp(of_text.logits, 0).max() == 0 for of_text in outcomes):
+        raise ModelError(
+            f"hiding words ({hiding}) changes nothing in what {type(model).__name__} says of any "
+            "text, so there is nothing to learn."
+        )
+
+
+def _split(count: int) -> tuple[slice, slice, slice]:
+    """Texts to hold out, to choose the epoch by, and to train on: a tenth, a tenth, the rest."""
+    tenth = max(1, count // 10)
+    return slice(0, tenth), slice(tenth, 2 * tenth), slice(2 * tenth, count)
+
+
+def _empty(samples: Sequence[Sample], outcomes: Sequence[Outcomes]) -> EmptyOutcomes:
+    lengths = np.array([len(sample.units) for sample in samples])
+    logits = np.stack([of_text.empty for of_text in outcomes])
+    unique = np.unique(lengths)
+    means = np.stack([logits[lengths == length].mean(0) for length in unique])
+    return EmptyOutcomes(torch.from_numpy(unique), torch.from_numpy(means))
+
+
+def _usual(examples: Sequence[Example], others: Sequence[Example]) -> UsualStates:
+    """The mean states of texts, and how far from them one in a hundred other texts is."""
+
+    def means(some: Sequence[Example]) -> Tensor:
+        return torch.stack(
+            [torch.from_numpy(example.states.astype(np.float32).mean(0)) for example in some]
+        )
+
+    fitted = means(examples)
+    usual = UsualStates(fitted.mean(0), fitted.std(0).clamp_min(1e-6), 1.0)
+    distances = usual.distance(means(others)[:, None], torch.ones(len(others), 1, dtype=torch.bool))
+    return replace(usual, limit=float(distances.quantile(0.99)))
+
+
+def _with_output(sample: Sample, example: Example, problem: Problem) -> Sample:
+    """The text with what the model says of it, as its evaluation needs it."""
+    return replace(sample, output=problem.probabilities(example.whole).double().numpy())
+
+
+def _digest(samples: Sequence[Sample]) -> str:
+    """The identity of texts that are in no file."""
+    texts = [[sample.number, sample.item] for sample in samples]
+    return hashlib.sha256(json.dumps(texts).encode()).hexdigest()

@@ -1,0 +1,217 @@
+"""Training a head: weighted least squares on the outcomes of hidden words."""
+
+import copy
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from normxlogit.fitting.outcomes import Outcomes
+from normxlogit.methods.attribution_head.games import game_values
+from normxlogit.methods.attribution_head.network import HeadNetwork, shared_out
+from normxlogit.model.targets import Problem
+
+EPOCHS = 30
+BATCH = 32
+RATE = 1e-3
+DECAY = 1e-2
+
+
+@dataclass(frozen=True, eq=False)
+class Example:
+    """A text to train on.
+
+    Attributes:
+        states: of its tokens, float16 [tokens, features].
+        words: the number of each token's word, int64 [tokens]; -1 for none.
+        whole: the model's output for it, float32 [outputs].
+        outcomes: those with words hidden.
+    """
+
+    states: NDArray[np.float16]
+    words: NDArray[np.int64]
+    whole: Tensor
+    outcomes: Outcomes
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A trained network.
+
+    Attributes:
+        network: the one of the epoch that predicted the texts set aside best.
+        epoch: which it was, from 1.
+    """
+
+    network: HeadNetwork
+    epoch: int
+
+
+def train(
+    examples: Sequence[Example],
+    aside: Sequence[Example],
+    problem: Problem,
+    width: int,
+    seed: int,
+    show: Callable[[int], None],
+) -> Trained:
+    """Train a network by the objective whose minimum the Shapley values are.
+
+    Jethani et al. 2022, FastSHAP (ICLR), equations 6 and 7: over sets s drawn by the Shapley
+    kernel, the squared difference of v(s) - v(none) and the sum over the words of s of what the
+    network gives them, after efficient normalisation. Every game is measured in units of its own
+    variance.
+
+    Args:
+        examples: the texts to train on.
+        aside: others, by which the best epoch is chosen.
+        problem: what the model's outputs mean.
+        width: how many hidden units the network has.
+        seed: of its first weights and of the order of the texts.
+        show: called with the epochs done.
+    """
+    generator = np.random.default_rng([seed, 2])
+    with torch.random.fork_rng(devices=[]), torch.enable_grad():
+        torch.manual_seed(seed)
+        features = examples[0].states.shape[1]
+        games = game_values(examples[0].whole, examples[0].whole, problem).shape[-1]
+        network = HeadNetwork(features, width, games)
+        _standardise(network, examples)
+        scale = _spread(examples, problem)
+        optimizer = torch.optim.AdamW(network.parameters(), RATE, weight_decay=DECAY)
+        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, EPOCHS)
+        best, best_loss, best_epoch = copy.deepcopy(network), float("inf"), 0
+        for epoch in range(1, EPOCHS + 1):
+            network.train()
+            order = generator.permutation(len(examples))
+            for some in np.array_split(order, max(1, len(order) // BATCH)):
+                batch = Batch.of([examples[n] for n in some], problem)
+                loss = (batch.residuals(network) / scale).square().mean()
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+            schedule.step()
+            now = mean_square(network.eval(), aside, problem, scale)
+            if now < best_loss:
+                best, best_loss, best_epoch = copy.deepcopy(network), now, epoch
+            show(epoch)
+    return Trained(best.eval().requires_grad_(False), best_epoch)
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """Examples side by side, padded.
+
+    Attributes:
+        states: [rows, sequence, features].
+        words: int64 [rows, sequence]; -1 for none and padding.
+        shown: which tokens are shown in each set, bool [rows, sets, sequence].
+        is_set: which of the sets there are, bool [rows, sets].
+        values: the game of each set less that of none, [rows, sets, games].
+        gain: that of all words, [rows, games].
+    """
+
+    states: Tensor
+    words: Tensor
+    shown: Tensor
+    is_set: Tensor
+    values: Tensor
+    gain: Tensor
+
+    @classmethod
+    def of(cls, examples: Sequence[Example], problem: Problem) -> "Batch":
+        """Put examples side by side."""
+        rows, longest = len(examples), max(len(e.words) for e in examples)
+        sets = max(len(e.outcomes.shown) for e in examples)
+        features, outputs = examples[0].states.shape[1], len(examples[0].whole)
+        states = torch.zeros(rows, longest, features)
+        words = torch.full((rows, longest), -1)
+        shown = torch.zeros(rows, sets, longest, dtype=torch.bool)
+        is_set = torch.zeros(rows, sets, dtype=torch.bool)
+        logits = torch.zeros(rows, sets, outputs)
+        for row, example in enumerate(examples):
+            length, count = len(example.words), len(example.outcomes.shown)
+            states[row, :length] = torch.from_numpy(example.states.astype(np.float32))
+            words[row, :length] = torch.from_numpy(example.words)
+            by_word = np.concatenate([example.outcomes.shown, np.zeros((count, 1), bool)], 1)
+            shown[row, :count, :length] = torch.from_numpy(by_word[:, example.words])
+            is_set[row, :count] = True
+            logits[row, :count] = torch.from_numpy(example.outcomes.logits)
+        whole = torch.stack([e.whole for e in examples])
+        empty = torch.stack([torch.from_numpy(e.outcomes.empty) for e in examples])
+        none = game_values(empty, whole, problem)  # [rows, games]
+        values = game_values(logits, whole[:, None], problem) - none[:, None]
+        return cls(
+            states, words, shown, is_set, values, game_values(whole, whole, problem) - none
+        )
+
+    def residuals(self, network: HeadNetwork) -> Tensor:
+        """How far the sums of the shown words are from the outcomes, [sets of all rows, games]."""
+        parts, _ = shared_out(network(self.states), self.words, self.gain)
+        sums = self.shown.float() @ parts  # [rows, sets, games]
+        return (self.values - sums)[self.is_set]
+
+
+def mean_square(
+    network: HeadNetwork, examples: Sequence[Example], problem: Problem, scale: Tensor
+) -> float:
+    """The mean squared difference of outcomes from their sums, in units of `scale`, [games]."""
+    total, count = 0.0, 0
+    with torch.no_grad():
+        for batch in _batches(examples, problem):
+            squares = (batch.residuals(network) / scale).square()
+            total, count = total + float(squares.sum()), count + squares.numel()
+    return total / max(count, 1)
+
+
+def explained_variance(
+    network: HeadNetwork, examples: Sequence[Example], problem: Problem
+) -> list[float]:
+    """The share of the variance within texts of their outcomes that the sums explain, [games]."""
+    left: Tensor | float = 0.0
+    total: Tensor | float = 0.0
+    with torch.no_grad():
+        for batch in _batches(examples, problem):
+            left = left + batch.residuals(network).square().sum(0)
+            count = batch.is_set.sum(1).clamp_min(1)[:, None, None]
+            mean = (batch.values * batch.is_set[..., None]).sum(1, keepdim=True) / count
+            total = total + (batch.values - mean)[batch.is_set].square().sum(0)
+    shares = 1 - torch.as_tensor(left) / torch.as_tensor(total).clamp_min(1e-30)
+    return [float(share) for share in shares]
+
+
+def _batches(examples: Sequence[Example], problem: Problem) -> Iterator[Batch]:
+    for start in range(0, len(examples), BATCH):
+        yield Batch.of(examples[start : start + BATCH], problem)
+
+
+def _standardise(network: HeadNetwork, examples: Sequence[Example]) -> None:
+    """Set the mean and deviation of the states, over the tokens of all texts."""
+    count = 0
+    total = square = np.zeros(len(network.mean))
+    for example in examples:
+        states = example.states.astype(np.float64)
+        count += len(states)
+        total, square = total + states.sum(0), square + (states**2).sum(0)
+    mean = total / count
+    deviation = np.sqrt((square / count - mean**2).clip(0))
+    network.mean.copy_(torch.from_numpy(mean))
+    # A feature that never varies is left as it is.
+    network.deviation.copy_(torch.from_numpy(np.where(deviation > 1e-6, deviation, 1.0)))
+
+
+def _spread(examples: Sequence[Example], problem: Problem) -> Tensor:
+    """The root mean square of the outcomes about an even share for each word, [games]."""
+    total: Tensor | float = 0.0
+    count = 0
+    for batch in _batches(examples, problem):
+        games = batch.gain.shape[-1]
+        even, _ = shared_out(
+            torch.zeros(*batch.words.shape, games), batch.words, batch.gain
+        )
+        difference = (batch.values - batch.shown.float() @ even)[batch.is_set]
+        total, count = total + difference.square().sum(0), count + len(difference)
+    return (torch.as_tensor(total) / max(count, 1)).sqrt().clamp_min(1e-6)

@@ -1,0 +1,254 @@
+"""An attribution head, fitted to one model, and its file."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from normxlogit.data.files import write_whole
+from normxlogit.data.plain import Plain, dump_json, parse_json
+from normxlogit.errors import InputError
+from normxlogit.methods.attribution_head.games import READOUTS, game_count
+from normxlogit.methods.attribution_head.network import HeadNetwork
+from normxlogit.model.targets import Problem
+
+SCHEMA = 1
+_KIND = "normxlogit.attribution_head"
+_COMPLAINT = "this is no whole attribution head"
+_REMEDY = "Fit it again with `normxlogit fit`."
+HIDINGS = ("mask", "remove")
+"""How words were hidden: behind the mask token, or by the attention mask."""
+
+
+@dataclass(frozen=True)
+class FitRecord:
+    """How an attribution head was fitted, as plain data.
+
+    Attributes:
+        model: the model's fingerprint, see `normxlogit.tasks.fingerprint`.
+        problem: what its outputs mean.
+        layers: the blocks whose outputs the head reads; 0 is the first block's input.
+        hiding: how words were hidden, one of `HIDINGS`.
+        settings: the options of the fit, by name.
+        data: the identity of the texts, and how many there were.
+        held_out: how good the head is on texts that it was not fitted on.
+        versions: of the packages that made it.
+    """
+
+    model: Mapping[str, Any]
+    problem: Problem
+    layers: tuple[int, ...]
+    hiding: str
+    settings: Mapping[str, Any]
+    data: Mapping[str, Any]
+    held_out: Mapping[str, Any]
+    versions: Mapping[str, str]
+
+
+@dataclass(frozen=True, eq=False)
+class EmptyOutcomes:
+    """What a model says of texts with every word hidden, by their length.
+
+    Attributes:
+        lengths: numbers of tokens, ascending, int64 [lengths].
+        logits: the mean output for texts of each length, float32 [lengths, outputs].
+    """
+
+    lengths: Tensor
+    logits: Tensor
+
+    def at(self, lengths: Tensor) -> Tensor:
+        """The outputs for other lengths, between the nearest two: [rows] -> [rows, outputs]."""
+        known = self.lengths.to(lengths.device)
+        logits = self.logits.to(lengths.device)
+        above = torch.searchsorted(known, lengths).clamp(max=len(known) - 1)
+        below = (above - (known[above] > lengths).long()).clamp_min(0)
+        span = (known[above] - known[below]).clamp_min(1)
+        part = ((lengths - known[below]) / span).clamp(0, 1)[:, None]
+        return logits[below] + part * (logits[above] - logits[below])
+
+
+@dataclass(frozen=True, eq=False)
+class UsualStates:
+    """The states of the texts that a head was fitted on, each text's mean over its tokens.
+
+    Attributes:
+        mean, deviation: over texts, float32 [features].
+        limit: a distance that one in a hundred of such texts exceeds.
+    """
+
+    mean: Tensor
+    deviation: Tensor
+    limit: float
+
+    def distance(self, states: Tensor, mask: Tensor) -> Tensor:
+        """How far texts are from these, as a multiple of `limit`: above 1 they are unlike them.
+
+        The root mean square over features of their standardised difference.
+
+        Args:
+            states: [rows, sequence, features].
+            mask: which positions count, bool [rows, sequence].
+
+        Returns:
+            float32 [rows].
+        """
+        means = text_means(states, mask)
+        standard = (means - self.mean.to(means.device)) / self.deviation.to(means.device)
+        return standard.square().mean(-1).sqrt() / self.limit
+
+
+def text_means(states: Tensor, mask: Tensor) -> Tensor:
+    """The mean over a text's tokens: [rows, sequence, features] -> float32 [rows, features]."""
+    weights = mask.float() / mask.sum(1, keepdim=True).clamp_min(1)
+    return torch.einsum("rsf,rs->rf", states.float(), weights)
+
+
+@dataclass(frozen=True, eq=False)
+class AttributionHead:
+    """A network on a model's hidden states whose outputs are its words' Shapley values.
+
+    Attributes:
+        network: the network, on the CPU.
+        empty: what the model says of texts with every word hidden.
+        usual: the states of the texts that it was fitted on.
+        record: how it was fitted, and how good it is.
+    """
+
+    network: HeadNetwork
+    empty: EmptyOutcomes
+    usual: UsualStates
+    record: FitRecord
+    _placed: dict[torch.device, HeadNetwork] = field(default_factory=dict, repr=False)
+
+    @property
+    def layers(self) -> tuple[int, ...]:
+        """The blocks whose outputs it reads; 0 is the first block's input."""
+        return self.record.layers
+
+    def network_on(self, device: torch.device) -> HeadNetwork:
+        """The network on a device; copied there once."""
+        if device.type == "cpu":
+            return self.network
+        if device not in self._placed:
+            copy = HeadNetwork(*_sizes(self.network))
+            copy.load_state_dict(self.network.state_dict())
+            self._placed[device] = copy.eval().to(device)
+        return self._placed[device]
+
+    def summary(self) -> dict[str, Any]:
+        """What results made with it say of it, as plain data."""
+        return {
+            "fitted_on": dict(self.record.data),
+            "held_out": dict(self.record.held_out),
+            "hiding": self.record.hiding,
+            "layers": list(self.layers),
+            "settings": dict(self.record.settings),
+            "schema": SCHEMA,
+        }
+
+    def save(self, path: str | PathLike[str]) -> None:
+        """Write it as safetensors; the file appears whole or not at all.
+
+        Raises:
+            InputError: it cannot be written.
+        """
+        tensors = {f"network.{key}": value for key, value in self.network.state_dict().items()}
+        tensors |= {"empty.lengths": self.empty.lengths, "empty.logits": self.empty.logits}
+        tensors |= {"usual.mean": self.usual.mean, "usual.deviation": self.usual.deviation}
+        record = asdict(self.record) | {"schema": SCHEMA, "limit": self.usual.limit}
+        content = save(
+            {key: value.contiguous() for key, value in tensors.items()},
+            metadata={_KIND: dump_json(record | {"problem": self.record.problem.value})},
+        )
+        write_whole(Path(path), content)
+
+    @classmethod
+    def load(cls, path: str | PathLike[str]) -> "AttributionHead":
+        """Read a file that `save` wrote. Nothing in it is run.
+
+        Raises:
+            InputError: there is no such file, it is no attribution head, or a newer package made it.
+        """
+        path = Path(path)
+        try:
+            with safe_open(path, framework="pt") as file:
+                metadata = file.metadata() or {}
+                tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+        except FileNotFoundError:
+            raise InputError(f"there is no file {path}.") from None
+        except (OSError, SafetensorError) as error:
+            raise InputError(f"{path} is no attribution head: {error}. {_REMEDY}") from error
+        if _KIND not in metadata:
+            raise InputError(f"{path} is a file of tensors but no attribution head. {_REMEDY}")
+        data = Plain(parse_json(metadata[_KIND].encode(), path), f"{path}: {_COMPLAINT}", _REMEDY)
+        schema = data.get("schema").integer(1)
+        if schema > SCHEMA:
+            raise InputError(
+                f"{path} was made by a newer normxlogit (schema {schema}; this one reads up to "
+                f"{SCHEMA}). Upgrade normxlogit."
+            )
+        return _read(data, tensors)
+
+
+def _read(data: Plain, tensors: dict[str, Tensor]) -> AttributionHead:
+    problem = Problem(data.get("problem").choice([problem.value for problem in READOUTS]))
+    record = FitRecord(
+        model=data.get("model").entries(Plain.anything),
+        problem=problem,
+        layers=tuple(layer.integer(0) for layer in data.get("layers").items(1)),
+        hiding=data.get("hiding").choice(HIDINGS),
+        settings=data.get("settings").entries(Plain.anything),
+        data=data.get("data").entries(Plain.anything),
+        held_out=data.get("held_out").entries(Plain.anything),
+        versions=data.get("versions").entries(Plain.text),
+    )
+    limit = data.get("limit").number()
+    data.get("limit").require(limit > 0, "above 0")
+
+    def tensor(name: str, dtype: torch.dtype, *shape: int | None) -> Tensor:
+        found = tensors.get(name)
+        fits = (
+            found is not None
+            and found.dtype == dtype
+            and found.dim() == len(shape)
+            and all(n in (None, m) for n, m in zip(shape, found.shape, strict=True))
+            and bool(found.isfinite().all())
+        )
+        if not fits or found is None:
+            raise InputError(f"{data.complaint}: {name} is missing or not as it must be. {_REMEDY}")
+        return found
+
+    floats = torch.float32
+    inner = tensor("network.inner.weight", floats, None, None)
+    width, features = inner.shape
+    lengths = tensor("empty.lengths", torch.int64, None)
+    logits = tensor("empty.logits", floats, len(lengths), None)
+    games = game_count(problem, logits.shape[1])
+    is_whole = len(lengths) > 0 and bool((lengths.diff() > 0).all()) and features > 0
+    data.require(is_whole, "with outcomes of texts whose words are hidden, by ascending length")
+    state = {
+        "mean": tensor("network.mean", floats, features),
+        "deviation": tensor("network.deviation", floats, features),
+        "inner.weight": inner,
+        "inner.bias": tensor("network.inner.bias", floats, width),
+        "outer.weight": tensor("network.outer.weight", floats, games, width),
+        "outer.bias": tensor("network.outer.bias", floats, games),
+    }
+    network = HeadNetwork(features, width, games)
+    network.load_state_dict(state)
+    usual = UsualStates(
+        tensor("usual.mean", floats, features), tensor("usual.deviation", floats, features), limit
+    )
+    return AttributionHead(network.eval(), EmptyOutcomes(lengths, logits), usual, record)
+
+
+def _sizes(network: HeadNetwork) -> tuple[int, int, int]:
+    inner, outer = network.inner, network.outer
+    return inner.in_features, inner.out_features, outer.out_features

@@ -1,0 +1,124 @@
+"""Shapley values of words by a fitted head, at the price of the forward pass."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from normxlogit.errors import OptionError, UnsupportedHeadError
+from normxlogit.methods.attribution_head.games import READOUTS, game_values
+from normxlogit.methods.attribution_head.head import AttributionHead
+from normxlogit.methods.attribution_head.network import shared_out, side_by_side
+from normxlogit.methods.context import MethodContext
+from normxlogit.methods.registry import register
+from normxlogit.methods.scores import MethodScores
+from normxlogit.methods.units import units_of
+
+UNLIKE = "distance from the texts it was fitted on"
+
+
+def layers_of(options: Mapping[str, Any]) -> tuple[int, ...]:
+    """The layers that the head among a method's options reads."""
+    head = options.get("head")
+    return head.layers if isinstance(head, AttributionHead) else ()
+
+
+@register(
+    "attribution_head",
+    family="fitted",
+    serves="texts classified or rated, with a head fitted to the model",
+    source="Shapley 1953; Jethani et al. 2022; on the model's own states: docs/attribution-head.md",
+    reads="states",
+    of_output=True,
+    readouts=READOUTS,
+    keeps=layers_of,
+)
+def attribution_head(context: MethodContext, head: Any = None, unit: Any = None) -> MethodScores:
+    """Estimate the Shapley values of words by a network on the model's own hidden states.
+
+    The network was trained on what the model says of texts with random sets of words hidden
+    (`Explainer.fit`), by the weighted least squares whose solution the Shapley values are: Shapley
+    1953; Lundberg & Lee 2017, SHAP; Jethani et al. 2022, FastSHAP, equations 6 and 7. That the
+    network reads the states of the model that it explains, and so needs no model of its own, is
+    ours.
+
+    Cost: no more than the forward pass. Scores are additive: with the base value, what the model
+    says of a text of that length with every word hidden, those of all words sum up to the target's
+    centred logit, or to the value of a regression. They have a sign, and zero means that a word
+    does not matter. Trust them on texts like those that the head was fitted on; a note says how far
+    a text is from these.
+
+    Args:
+        context: the forward pass and what to explain of it.
+        head: the fitted `AttributionHead`; of an `Explainer` its own if not given.
+        unit: for tensors without text, the number of each token's word, int64 [batch, sequence], -1
+            for special tokens.
+
+    Raises:
+        OptionError: there is no head, or it was fitted to a model of another kind.
+        UnsupportedHeadError: the model does not show the layers that the head reads.
+    """
+    if not isinstance(head, AttributionHead):
+        raise OptionError(
+            "method 'attribution_head' needs a head that was fitted to this model: "
+            "Explainer(..., head='FILE'), or --head FILE. `normxlogit fit` makes one."
+        )
+    if context.ids is None or context.targets.positions is not None or context.reads_decoder:
+        raise UnsupportedHeadError(
+            "an attribution head reads an encoder's or a decoder's states of a text that is "
+            "classified or rated as a whole, and this model has none. Take another method."
+        )
+    words = units_of(unit, context.ids[:, 0], context.lookup).masked_fill(~context.mask[:, 0], -1)
+    outputs = context.outputs.float()
+    _check_kind(head, context, outputs)
+    states = side_by_side([_layer(context, number) for number in head.layers])
+    values = head.network_on(states.device)(states)  # [rows, sequence, games]
+    length = context.mask[:, 0].sum(1)
+    empty = head.empty.at(length)
+    problem = head.record.problem
+    base = game_values(empty, outputs, problem)
+    gain = game_values(outputs, outputs, problem) - base
+    parts, _ = shared_out(values, words, gain)
+    offset = READOUTS[problem].index(context.readout) * outputs.shape[-1]
+
+    def of_targets(games: Tensor) -> Tensor:
+        """[rows, ..., games] -> [rows, ..., targets], less the foil's."""
+        chosen = _gathered(games, context.targets.ids.clamp_min(0) + offset)
+        foils = context.foils
+        return chosen if foils is None else chosen - _gathered(games, foils + offset)
+
+    scores = of_targets(parts).transpose(1, 2)  # [rows, targets, sequence]
+    scores = scores.masked_fill((words < 0)[:, None], torch.nan)
+    distance = head.usual.distance(states, context.mask[:, 0])
+    return MethodScores(
+        scores[:, :, None],
+        base=of_targets(base),
+        notes={UNLIKE: distance[:, None].expand(-1, scores.shape[1])},
+    )
+
+
+def _gathered(games: Tensor, ids: Tensor) -> Tensor:
+    """The games of ids, int64 [rows, targets]: [rows, ..., games] -> [rows, ..., targets]."""
+    between = games.dim() - 2
+    index = ids.reshape(len(ids), *(1,) * between, -1).expand(*games.shape[:-1], -1)
+    return games.gather(-1, index)
+
+
+def _check_kind(head: AttributionHead, context: MethodContext, outputs: Tensor) -> None:
+    wanted = head.record.problem, head.empty.logits.shape[1]
+    if (context.problem, outputs.shape[-1]) != wanted:
+        raise OptionError(
+            f"this head was fitted to a {wanted[0].value} of {wanted[1]} outputs, and this model "
+            f"is a {context.problem.value} of {outputs.shape[-1]}. Give the head of this model."
+        )
+
+
+def _layer(context: MethodContext, number: int) -> Tensor:
+    states = context.layer_states(number)
+    if states is None:
+        raise UnsupportedHeadError(
+            f"the states of layer {number}, which this head reads, do not stand one to a token of "
+            "this model. Fit a head on other layers, or take another method."
+        )
+    return states
