@@ -19,6 +19,7 @@ from transformers import PreTrainedModel
 
 from normxlogit.errors import ModelError, NormXLogitError, OptionError, UnsupportedHeadError
 from normxlogit.generation.steps import SequenceEnds, Step
+from normxlogit.model.caching import without_cache
 from normxlogit.model.capture import Capture, read_trace
 from normxlogit.model.clone import Anatomy, ModelClone
 from normxlogit.model.forward import SINK, ForwardPass
@@ -346,7 +347,8 @@ class Recording:
             owner: the prompt of each row, int64 [rows].
             alive: which of the new tokens come before a sequence's end, bool [rows, new - 1].
         """
-        inputs = {key: value[owner] for key, value in self._inputs.items()}
+        inputs: dict[str, Any] = {key: value[owner] for key, value in self._inputs.items()}
+        inputs |= without_cache(self._model)
         if self._first is not None and self._first.source is not None:
             start = sequences.shape[1] - alive.shape[1]
             mask = torch.cat([torch.ones_like(sequences[:, :start]), alive.long()], 1)
