@@ -19,7 +19,6 @@ from transformers import PreTrainedModel
 
 from normxlogit.errors import ModelError, NormXLogitError, OptionError, UnsupportedHeadError
 from normxlogit.generation.steps import SequenceEnds, Step
-from normxlogit.model.caching import without_cache
 from normxlogit.model.capture import Capture, read_trace
 from normxlogit.model.clone import Anatomy, ModelClone
 from normxlogit.model.forward import SINK, ForwardPass
@@ -27,6 +26,7 @@ from normxlogit.model.inference import inference
 from normxlogit.model.numerics import first_tensor, magnitude, norms_of, probability, tolerance
 from normxlogit.model.targets import TargetIds
 from normxlogit.model.trace import ForwardTrace
+from normxlogit.model.trials.caching import without_cache
 from normxlogit.model.vocabulary import Vocabulary
 
 

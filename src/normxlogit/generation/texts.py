@@ -14,12 +14,12 @@ from normxlogit.data.option_checks import as_integer, whole_number
 from normxlogit.errors import InputError, NormXLogitError, OptionError, UnsupportedHeadError
 from normxlogit.generation.recording import Generated, Recording
 from normxlogit.generation.sequences import Continuation, generation_attribution
-from normxlogit.model.caching import without_cache
-from normxlogit.model.causality import hides_what_follows
 from normxlogit.model.forward import ForwardPass
 from normxlogit.model.inference import inference
 from normxlogit.model.numerics import agree, probability
 from normxlogit.model.targets import TargetIds
+from normxlogit.model.trials.caching import without_cache
+from normxlogit.model.trials.causality import hides_what_follows
 from normxlogit.query import Query, ScoredBatch
 from normxlogit.results.assemble import VocabularyLabels, provenance_of
 from normxlogit.results.generation import GenerationAttribution

@@ -12,11 +12,11 @@ from transformers import PreTrainedModel
 from transformers.utils.generic import ModelOutput
 
 from normxlogit.errors import ModelError, UnsupportedHeadError
-from normxlogit.model.caching import depends_on_cache, without_cache
 from normxlogit.model.clone import Anatomy, ModelClone
 from normxlogit.model.numerics import agree, norms_of
 from normxlogit.model.outputs import logits_of, maker_of, run_model
 from normxlogit.model.trace import ForwardTrace, Stack, TracedOps
+from normxlogit.model.trials.caching import depends_on_cache, without_cache
 from normxlogit.model.vocabulary import Vocabulary
 from normxlogit.model.word_embeddings import LookedUp
 

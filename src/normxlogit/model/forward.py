@@ -17,7 +17,6 @@ from normxlogit.errors import (
     UnsupportedHeadError,
 )
 from normxlogit.model.capture import Capture, capture
-from normxlogit.model.causality import all_hide_what_follows, is_causal, tokens_read
 from normxlogit.model.heads.language import VocabularyHead
 from normxlogit.model.heads.per_token import TokenHead
 from normxlogit.model.heads.pooled import PooledHead
@@ -27,6 +26,7 @@ from normxlogit.model.positions import best_spans, check_read, find_positions, r
 from normxlogit.model.readouts import Objective, Outputs, Readout, logit
 from normxlogit.model.reruns import Reruns
 from normxlogit.model.targets import Problem, TargetIds, label_names
+from normxlogit.model.trials.causality import all_hide_what_follows, is_causal, tokens_read
 from normxlogit.model.vocabulary import output_embeddings
 
 Layer = int | Literal["all"] | None

@@ -7,11 +7,11 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from normxlogit.errors import NormXLogitError
-from normxlogit.model.caching import depends_on_cache, without_cache
 from normxlogit.model.capture import Capture, capture
-from normxlogit.model.dependence import dependence
 from normxlogit.model.inference import inference
 from normxlogit.model.numerics import agree
+from normxlogit.model.trials.caching import depends_on_cache, without_cache
+from normxlogit.model.trials.dependence import dependence
 
 
 def is_causal(model: PreTrainedModel) -> bool:
