@@ -24,6 +24,7 @@ from normxlogit.query import Query
 from normxlogit.tasks import InputOptions
 from tests.helpers.assertions import as_generation, succeeded
 from tests.helpers.builders import tokenizer
+from tests.helpers.cached import unmasked_with_cache
 from tests.helpers.zoo import tiny_config
 
 GUIDED: Any = GenerationConfig(guidance_scale=1.7, max_new_tokens=3)  # type: ignore[no-untyped-call]
@@ -228,6 +229,52 @@ def test_a_continuation_is_explained_as_if_it_had_been_generated(
     text = as_generation(explainer.explain(PROMPT, target=" The plot"))
     assert text.answer == " The plot"
     check(text, explainer, PROMPT)
+
+
+def test_a_model_that_is_causal_without_a_cache_only(words: PreTrainedTokenizerBase) -> None:
+    """Decoding reads a token at a time, which is a pass without a cache, whatever the default."""
+    model = unmasked_with_cache(len(words))
+    explainer = nxl.Explainer(model, words)
+    made = explainer.generate(PROMPT, do_sample=False, **NEW)
+    check(made, explainer, PROMPT)
+    new = [target.id for target in made.targets]
+    check(as_generation(explainer.explain(PROMPT, target=new)), explainer, PROMPT)
+    stream = explainer.generate_stream(PROMPT, do_sample=False, **NEW)
+    assert [token.targets[0].id for token in stream] == new
+    assert stream.result is not None
+    check(stream.result, explainer, PROMPT)
+    hidden = explainer.generate(
+        PROMPT, do_sample=False, method="occlusion", unit="token", replacement=25, **NEW
+    )
+    prompt, start = words(PROMPT)["input_ids"], model.generation_config.decoder_start_token_id
+
+    @torch.no_grad()
+    def logits(source: list[int]) -> Tensor:
+        inputs = {"input_ids": [source], "decoder_input_ids": [[start, *new[:-1]]]}
+        tensors = {key: torch.tensor(ids) for key, ids in inputs.items()}
+        out: Tensor = model(**tensors, use_cache=False).logits[0, torch.arange(5), new]
+        return out
+
+    changed = prompt.copy()
+    changed[3] = 25
+    lost = logits(prompt) - logits(changed)
+    np.testing.assert_allclose(hidden.scores[:, 3], lost.numpy(), rtol=1e-3, atol=1e-4)
+
+
+def test_a_model_whose_source_has_no_scores_is_refused(words: PreTrainedTokenizerBase) -> None:
+    """FSMT, whose trunk gives its logits; it does not call the module that is named for these."""
+    size = len(words)
+    config = tiny_config("fsmt", src_vocab_size=size, tgt_vocab_size=size, num_beams=1)
+    auto: Any = AutoModelForSeq2SeqLM
+    explainer = nxl.Explainer(auto.from_config(config).eval(), words)
+    questions: list[Callable[[], Any]] = [
+        lambda: explainer.generate(PROMPT, **NEW),
+        lambda: list(explainer.generate_stream(PROMPT, num_beams=1, **NEW)),
+        lambda: explainer.explain(PROMPT, target=" The plot"),
+    ]
+    for ask in questions:
+        with pytest.raises(nxl.UnsupportedHeadError, match="source has no scores"):
+            ask()
 
 
 def test_the_whole_answer_and_parts_of_it(explainers: Callable[[str], nxl.Explainer]) -> None:

@@ -26,6 +26,7 @@ from normxlogit.model.inference import inference
 from normxlogit.model.numerics import first_tensor, magnitude, norms_of, probability, tolerance
 from normxlogit.model.targets import TargetIds
 from normxlogit.model.trace import ForwardTrace
+from normxlogit.model.trials.caching import without_cache
 from normxlogit.model.vocabulary import Vocabulary
 
 
@@ -346,7 +347,8 @@ class Recording:
             owner: the prompt of each row, int64 [rows].
             alive: which of the new tokens come before a sequence's end, bool [rows, new - 1].
         """
-        inputs = {key: value[owner] for key, value in self._inputs.items()}
+        inputs: dict[str, Any] = {key: value[owner] for key, value in self._inputs.items()}
+        inputs |= without_cache(self._model)
         if self._first is not None and self._first.source is not None:
             start = sequences.shape[1] - alive.shape[1]
             mask = torch.cat([torch.ones_like(sequences[:, :start]), alive.long()], 1)

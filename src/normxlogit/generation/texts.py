@@ -14,11 +14,12 @@ from normxlogit.data.option_checks import as_integer, whole_number
 from normxlogit.errors import InputError, NormXLogitError, OptionError, UnsupportedHeadError
 from normxlogit.generation.recording import Generated, Recording
 from normxlogit.generation.sequences import Continuation, generation_attribution
-from normxlogit.model.causality import hides_what_follows
 from normxlogit.model.forward import ForwardPass
 from normxlogit.model.inference import inference
 from normxlogit.model.numerics import agree, probability
 from normxlogit.model.targets import TargetIds
+from normxlogit.model.trials.caching import without_cache
+from normxlogit.model.trials.causality import hides_what_follows
 from normxlogit.query import Query, ScoredBatch
 from normxlogit.results.assemble import VocabularyLabels, provenance_of
 from normxlogit.results.generation import GenerationAttribution
@@ -254,6 +255,8 @@ class Generator:
             inputs |= {"decoder_input_ids": whole, "decoder_attention_mask": torch.ones_like(whole)}
         else:
             inputs = {"input_ids": whole, "attention_mask": torch.ones_like(whole)}
+        # Decoding reads a token at a time, which some models do in one pass without a cache only.
+        inputs |= without_cache(self.model)
         with inference():
             self._check_hides_what_follows()
             forward = ForwardPass.run(self.model, inputs, layer=query.layer)

@@ -14,8 +14,9 @@ from transformers.utils.generic import ModelOutput
 from normxlogit.errors import ModelError, UnsupportedHeadError
 from normxlogit.model.clone import Anatomy, ModelClone
 from normxlogit.model.numerics import agree, norms_of
-from normxlogit.model.outputs import logits_of, maker_of, parameters_of, run_model
+from normxlogit.model.outputs import logits_of, maker_of, run_model
 from normxlogit.model.trace import ForwardTrace, Stack, TracedOps
+from normxlogit.model.trials.caching import depends_on_cache, without_cache
 from normxlogit.model.vocabulary import Vocabulary
 from normxlogit.model.word_embeddings import LookedUp
 
@@ -279,7 +280,8 @@ def _arguments(
 ) -> dict[str, Any]:
     """The arguments of the forward pass: the inputs without labels, and without a cache.
 
-    A forward would set the configuration's problem type by labels, and nobody reads the cache.
+    A forward would set the configuration's problem type by labels. Nobody reads the cache, so that
+    it is left to the model only where it changes the logits.
     """
     left_out = (
         "labels",
@@ -291,8 +293,8 @@ def _arguments(
         "output_attentions",
     )
     arguments = {key: value for key, value in inputs.items() if key not in left_out}
-    if "use_cache" in parameters_of(type(model).forward):
-        arguments.setdefault("use_cache", False)
+    if "use_cache" not in arguments and not depends_on_cache(model):
+        arguments |= without_cache(model)
     # Last-token heads refuse a batch when no pad token is defined, for they could not find the last
     # token. In rows without padding it is the last position, so an id that no token has will do.
     mask = inputs.get("attention_mask")

@@ -17,7 +17,6 @@ from normxlogit.errors import (
     UnsupportedHeadError,
 )
 from normxlogit.model.capture import Capture, capture
-from normxlogit.model.causality import hides_what_follows, is_causal
 from normxlogit.model.heads.language import VocabularyHead
 from normxlogit.model.heads.per_token import TokenHead
 from normxlogit.model.heads.pooled import PooledHead
@@ -27,6 +26,7 @@ from normxlogit.model.positions import best_spans, check_read, find_positions, r
 from normxlogit.model.readouts import Objective, Outputs, Readout, logit
 from normxlogit.model.reruns import Reruns
 from normxlogit.model.targets import Problem, TargetIds, label_names
+from normxlogit.model.trials.causality import all_hide_what_follows, is_causal, tokens_read
 from normxlogit.model.vocabulary import output_embeddings
 
 Layer = int | Literal["all"] | None
@@ -276,7 +276,7 @@ class ForwardPass:
     @property
     def hides_what_follows(self) -> bool:
         """Whether the state at a position depends on nothing after it."""
-        return hides_what_follows(self._model)
+        return all_hide_what_follows(self._model, self.captured, self._head_mask)
 
     @cached_property
     def sinks(self) -> Tensor:
@@ -397,11 +397,7 @@ class ForwardPass:
             )
         if not self.is_causal or targets.positions is None:
             return self.mask[:, None]
-        order = torch.arange(self.mask.shape[1], device=self.mask.device) - self.sources
-        before = self.mask[:, None] & (order <= targets.positions[..., None])
-        later = (targets.positions >= 0)[..., None] & (before != self.mask[:, None])
-        # Whether the model hides later tokens costs two passes to find out: only if there are any.
-        return self.mask[:, None] if later.any() and not self.hides_what_follows else before
+        return tokens_read(self._model, self.captured, targets.positions, self.mask)
 
     def of_targets(self, values: Tensor, targets: TargetIds) -> Tensor:
         """Arrange values of every token by target: [batch, targets or 1, sequence].

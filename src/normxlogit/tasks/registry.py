@@ -6,7 +6,7 @@ from typing import Any
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from normxlogit.errors import ModelError
-from normxlogit.model.causality import is_causal
+from normxlogit.model.trials.causality import is_causal
 from normxlogit.model.vocabulary import output_embeddings
 from normxlogit.tasks import Task, TaskExplainer
 from normxlogit.tasks.choices import MultipleChoice

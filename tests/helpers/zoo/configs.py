@@ -259,7 +259,6 @@ _PER_TYPE: dict[str, dict[str, Any]] = {
         "focal_levels": [1, 1],
         "focal_windows": [3, 3],
     },
-    "fsmt": {"use_cache": False},  # a cache takes the mask off its decoder
     "gemma3n_text": {"intermediate_size": [_INNER] * 2, "activation_sparsity_pattern": [0.95, 0.0]},
     "gemma4_text": _GEMMA4,
     "gemma4_unified_text": _GEMMA4,

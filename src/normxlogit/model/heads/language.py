@@ -1,7 +1,7 @@
 """The heads of language models, of which only a few outputs are computed."""
 
 from collections.abc import Callable
-from functools import cached_property
+from functools import cached_property, partial
 
 import torch
 from torch import Tensor
@@ -156,14 +156,18 @@ class VocabularyHead:
         kept[self._rows.expand_as(chosen)[chosen], self._read[chosen]] = True
         changed = amplified(hidden, ~kept)
         vocabulary = self._captured.vocabulary
+        whole = partial(self._replay.whole, changed, towers=AMPLIFIED)
         if self._captured.gathered and vocabulary is not None:
             # Put on the read positions alone, the head could not show that it reads others. So it
             # is put on the first and last token too, and their outputs are left out.
             first = self._mask.int().argmax(1, keepdim=True)
             last = self._mask.shape[1] - 1 - self._mask.flip(1).int().argmax(1, keepdim=True)
             with vocabulary.reading(torch.cat([first, self._read, last], 1)):
-                outputs = self._replay.whole(changed, towers=AMPLIFIED)[:, 1:-1]
+                outputs = whole()
+            # Generated text has the last logits of each step, whether or not a head can gather.
+            gathers = vocabulary.called
+            outputs = outputs[:, 1:-1] if gathers else outputs[self._rows, self._read]
         else:
-            outputs = self._replay.whole(changed, towers=AMPLIFIED)[self._rows, self._read]
+            outputs = whole()[self._rows, self._read]
         self._replay.check(spread.excess(outputs, self._outputs)[chosen])
         self._checked = True
