@@ -20,8 +20,8 @@ from normxlogit.evaluation.metrics.faithfulness import (
     erase,
     leave_one_out,
     predicted,
-    tau,
 )
+from normxlogit.evaluation.metrics.rank_correlation import tau
 from normxlogit.evaluation.metrics.soft import SoftMetrics
 from normxlogit.evaluation.perturb.predictions import PredictionCache
 from normxlogit.evaluation.perturb.rankings import Order, rank_units, unit_scores

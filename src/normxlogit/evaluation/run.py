@@ -79,9 +79,7 @@ def evaluate(
     plan = replace(plan, operator=operator)
     rows, data = _rows(source, columns, plan.limit, subset, split)
     reader = SampleReader(explainer.model, encoder, plan.preset, plan.long)
-    cache = PredictionCache(
-        explainer.model, encoder, reader.problem.probabilities, hide
-    )
+    cache = PredictionCache(explainer.model, encoder, reader.problem.probabilities, hide)
     evaluator = BatchEvaluator(explainer, reader, cache, plan, rows)
     settings = {
         "model": model_fingerprint(explainer),

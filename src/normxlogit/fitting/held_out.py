@@ -80,7 +80,10 @@ def verdict(figures: Mapping[str, Any]) -> tuple[bool, str]:
     ahead = [m for m, sign in _BETTER.items() if sign * less[m]["low" if sign > 0 else "high"] > 0]
     behind = [m for m, sign in _BETTER.items() if sign * less[m]["high" if sign > 0 else "low"] < 0]
     if ahead and not behind:
-        return True, f"Use it: it is ahead of NormXLogit in {' and '.join(ahead)} on held-out texts."
+        return (
+            True,
+            f"Use it: it is ahead of NormXLogit in {' and '.join(ahead)} on held-out texts.",
+        )
     if behind:
         return False, (
             f"Do not use it: it is behind NormXLogit in {' and '.join(behind)} on held-out texts. "
@@ -134,7 +137,9 @@ def _estimates(
         for number, (sample, erased) in enumerate(
             zip(samples, erase(cache, rankings), strict=True)
         ):
-            for metric, outputs in zip(_BETTER, (erased.without_top, erased.top_alone), strict=True):
+            for metric, outputs in zip(
+                _BETTER, (erased.without_top, erased.top_alone), strict=True
+            ):
                 values[metric][number] += drop(sample, outputs).mean() / len(draws)
     return {metric: bootstrap.mean(of_texts) for metric, of_texts in values.items()}
 

@@ -1,16 +1,13 @@
 """What a model says of texts with sets of words hidden."""
 
 import io
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from transformers import PreTrainedModel
 
 from normxlogit.data.files import write_whole
 from normxlogit.data.run_folder import RunFolder

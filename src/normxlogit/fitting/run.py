@@ -261,9 +261,7 @@ def _examples(
     ]
 
 
-def _check_outcomes(
-    outcomes: Sequence[Outcomes], model: PreTrainedModel, hiding: str
-) -> None:
+def _check_outcomes(outcomes: Sequence[Outcomes], model: PreTrainedModel, hiding: str) -> None:
     """Refuse a model that hiding words does not touch."""
     if all(np.ptp(of_text.logits, 0).max() == 0 for of_text in outcomes):
         raise ModelError(

@@ -144,9 +144,7 @@ class Batch:
         empty = torch.stack([torch.from_numpy(e.outcomes.empty) for e in examples])
         none = game_values(empty, whole, problem)  # [rows, games]
         values = game_values(logits, whole[:, None], problem) - none[:, None]
-        return cls(
-            states, words, shown, is_set, values, game_values(whole, whole, problem) - none
-        )
+        return cls(states, words, shown, is_set, values, game_values(whole, whole, problem) - none)
 
     def residuals(self, network: HeadNetwork) -> Tensor:
         """How far the sums of the shown words are from the outcomes, [sets of all rows, games]."""
@@ -209,9 +207,7 @@ def _spread(examples: Sequence[Example], problem: Problem) -> Tensor:
     count = 0
     for batch in _batches(examples, problem):
         games = batch.gain.shape[-1]
-        even, _ = shared_out(
-            torch.zeros(*batch.words.shape, games), batch.words, batch.gain
-        )
+        even, _ = shared_out(torch.zeros(*batch.words.shape, games), batch.words, batch.gain)
         difference = (batch.values - batch.shown.float() @ even)[batch.is_set]
         total, count = total + difference.square().sum(0), count + len(difference)
     return (torch.as_tensor(total) / max(count, 1)).sqrt().clamp_min(1e-6)
