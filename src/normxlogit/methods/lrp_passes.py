@@ -21,7 +21,7 @@ from transformers.masking_utils import eager_mask
 
 from normxlogit.errors import UnsupportedHeadError
 from normxlogit.model.clone import ModelClone
-from normxlogit.model.numerics import agree, first_tensor, gap
+from normxlogit.model.numerics import excess, first_tensor
 from normxlogit.model.reruns import Reruns
 
 # Why constants: attention and norms are then linear in the states, and gradient * state keeps its
@@ -239,14 +239,11 @@ def _hold_norm_divisor(module: nn.Module, args: Any, kwargs: Any, output: Any) -
         return rebuilt.to(output.dtype)
 
     variants = [rebuild(mean, gain) for mean, gain in product(means, gains)]
-    best = min(variants, key=lambda rebuilt: _worst_gap(rebuilt.detach(), target))
     # Many norms compute in float32 even in a float64 model.
     narrow = torch.float32 if target.dtype == torch.float64 else target.dtype
-    return best if agree(best.detach().to(narrow), target.to(narrow)) else None
-
-
-def _worst_gap(rebuilt: Tensor, target: Tensor) -> float:
-    return float(gap(rebuilt.float(), target.float()).amax())
+    excesses = [excess(rebuilt.detach().to(narrow), target.to(narrow)) for rebuilt in variants]
+    least = min(excesses)
+    return variants[excesses.index(least)] if least <= 1 else None
 
 
 def _may_be_norm(module: nn.Module) -> bool:
