@@ -52,6 +52,19 @@ def test_norms_with_one_large_gain() -> None:
         nxl.attribute(model, inputs, method="late_lrp")
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("model_type", ["bert", "distilbert", "electra"])
+def test_norms_with_one_large_bias(model_type: str, dtype: torch.dtype) -> None:
+    """What a bias in thousands leaves of its channel is rounding, and says nothing of divisors."""
+    model: Any = copy.deepcopy(tiny_model(model_type))
+    for module in model.modules():
+        if isinstance(module, nn.LayerNorm):
+            module.bias.data[0] += 1000
+    inputs = tiny_inputs(model, padding=None)
+    scores = nxl.attribute(model.to(dtype), inputs, target=0, method="late_lrp").scores
+    assert scores.isfinite().all()
+
+
 @pytest.mark.parametrize("method", ["globenc", "alti", "decompx"])
 def test_blocks_with_one_large_channel(method: str) -> None:
     model = bert(num_hidden_layers=1)
