@@ -23,7 +23,7 @@ from normxlogit.model.capture import Capture, read_trace
 from normxlogit.model.clone import Anatomy, ModelClone
 from normxlogit.model.forward import SINK, ForwardPass
 from normxlogit.model.inference import inference
-from normxlogit.model.numerics import first_tensor, magnitude, norms_of, probability, tolerance
+from normxlogit.model.numerics import allowance, first_tensor, norms_of, probability
 from normxlogit.model.targets import TargetIds
 from normxlogit.model.trace import ForwardTrace
 from normxlogit.model.trials.caching import without_cache
@@ -48,6 +48,10 @@ class Generated:
     logits: Tensor
     probabilities: Tensor
     sinks: Tensor
+
+
+_LIKELIEST = 64
+"""How many tokens show how far apart logits lie."""
 
 
 class Recording:
@@ -185,7 +189,8 @@ class Recording:
         captured = self._assembled(hidden, norms, inputs, prompts)
         forward = ForwardPass(self._model, captured, read=first_read)
         alive, positions = alive[:, since:], positions[:, since:]
-        self._check_logits(forward.logits_at(positions, best_id)[alive], best[alive])
+        replayed = forward.logits_at(positions, best_id)
+        self._check_logits(replayed[alive], best[alive], prompts[alive.nonzero()[:, 0]])
         ids = sequences[:, start + since :]
         logits = forward.logits_at(positions, ids)
         return Generated(
@@ -218,22 +223,33 @@ class Recording:
             logits=first.logits[prompts],
         )
 
-    def _check_logits(self, replayed: Tensor, best: Tensor) -> None:
+    def _check_logits(self, replayed: Tensor, best: Tensor, prompts: Tensor) -> None:
         """Raise unless the head, replayed on the assembled states, gives each step's best logit.
 
-        Both are [tokens].
+        Both are [tokens], as are the prompts that the tokens were generated for.
         """
         first, hidden = self._first, self._steps[0].hidden
         assert first is not None
-        difference = (replayed - best).abs().amax()
-        scale = magnitude(first.logits.float()).maximum(best.abs().amax())
-        if not difference <= tolerance(hidden.dtype, first.logits.dtype) * scale:
+        width, dtypes = self._width_of_logits[prompts], (hidden.dtype, first.logits.dtype)
+        excess = ((replayed - best).abs() / allowance(width, best.abs(), *dtypes)).amax()
+        if not excess <= 1:
             raise UnsupportedHeadError(
                 f"the states that {type(self._model).__name__} generated with do not give its "
-                f"logits (relative difference {float(difference / scale):.1e}), so scores could "
-                "not be vouched for. Generate first, and explain the answer as target of the "
+                f"logits (off by {float(excess):.1e} times what rounding may make), so scores "
+                "could not be vouched for. Generate first, and explain the answer as target of the "
                 "prompt."
             )
+
+    @functools.cached_property
+    def _width_of_logits(self) -> Tensor:
+        """How far apart the likeliest tokens' logits lie in the first pass, float32 [prompts].
+
+        Only theirs, as models set the logits of tokens that are not to be generated to -1e9.
+        """
+        assert self._first is not None
+        logits = self._first.logits[:, 0].float()
+        likeliest = logits.topk(min(_LIKELIEST, logits.shape[-1])).values
+        return likeliest[:, 0] - likeliest[:, -1]
 
     def first_states(self) -> list[Tensor]:
         """Return final states and norms of the first pass, and an encoder's states if any."""

@@ -21,7 +21,7 @@ from transformers.masking_utils import eager_mask
 
 from normxlogit.errors import UnsupportedHeadError
 from normxlogit.model.clone import ModelClone
-from normxlogit.model.numerics import agree, first_tensor, gap
+from normxlogit.model.numerics import at_least_common, excess, first_tensor
 from normxlogit.model.reruns import Reruns
 
 # Why constants: attention and norms are then linear in the states, and gradient * state keeps its
@@ -228,25 +228,25 @@ def _hold_norm_divisor(module: nn.Module, args: Any, kwargs: Any, output: Any) -
     means: list[Tensor | float] = [wide.mean(-1, keepdim=True), 0.0]
     gains: list[Tensor | float] = [1.0] if weight is None else [weight, 1 + weight]
     target = output.detach()
+    # Rounding goes with the size of a channel, so large ones say less of the divisor.
+    of_channels = target.to(wide.dtype).abs().reshape(-1, target.shape[-1]).amax(0)
+    sizes = at_least_common(of_channels).clamp_min(1e-30)
 
     def rebuild(mean: Tensor | float, gain: Tensor | float) -> Tensor:
         scaled = (wide - mean) * gain
-        direction = scaled.detach()
+        direction = scaled.detach() / sizes
         # Least squares for one number a token, [..., tokens, 1]: 1 / divisor if the variant fits.
         squares = direction.square().sum(-1, keepdim=True).clamp_min(1e-30)
-        factor = (direction * (target - shift)).sum(-1, keepdim=True) / squares
+        factor = (direction * ((target - shift) / sizes)).sum(-1, keepdim=True) / squares
         rebuilt: Tensor = scaled * factor + shift
         return rebuilt.to(output.dtype)
 
     variants = [rebuild(mean, gain) for mean, gain in product(means, gains)]
-    best = min(variants, key=lambda rebuilt: _worst_gap(rebuilt.detach(), target))
     # Many norms compute in float32 even in a float64 model.
     narrow = torch.float32 if target.dtype == torch.float64 else target.dtype
-    return best if agree(best.detach().to(narrow), target.to(narrow)) else None
-
-
-def _worst_gap(rebuilt: Tensor, target: Tensor) -> float:
-    return float(gap(rebuilt.float(), target.float()).amax())
+    excesses = [excess(rebuilt.detach().to(narrow), target.to(narrow)) for rebuilt in variants]
+    least = min(excesses)
+    return variants[excesses.index(least)] if least <= 1 else None
 
 
 def _may_be_norm(module: nn.Module) -> bool:

@@ -329,19 +329,20 @@ class ForwardPass:
 
     @inference()
     def _width(self, targets: TargetIds, foils: Tensor | None, readout: Outputs) -> Tensor | None:
-        """The range of a readout of HoT over each row's tokens, float32 [rows, targets].
-
-        None in multiple choice, and if the head cannot be put on tokens.
+        """The range of a readout of HoT over a row's tokens, float32 [rows, targets]; None if the
+        head cannot be put on tokens.
         """
+        ids, mask = targets.ids, self.mask.flatten(0, -2)
         if self.problem is Problem.CHOICE:
-            return None
+            ids = torch.arange(len(self.labels), device=ids.device).expand(len(ids), -1)
         try:
-            values = self.values(targets.ids, Readout(readout))[:, :, -1]  # [rows, targets, tokens]
+            values = self.values(ids, Readout(readout))[:, :, -1]
             if foils is not None:
                 values = values - self.values(foils, Readout(readout))[:, :, -1]
         except NormXLogitError:
             return None
-        smallest, largest = extremes(values, self.mask[:, None], -1)
+        values = values.reshape(len(mask), -1, mask.shape[1])  # every choice is a row
+        smallest, largest = extremes(values, mask[:, None], -1)
         return largest - smallest
 
     def _readout_at_targets(

@@ -14,8 +14,8 @@ _RELATIVE = {torch.float64: 1e-8, torch.float32: 1e-4, torch.float16: 1e-2, torc
 # In units in the last place.
 _UNITS = {torch.float64: 32, torch.float32: 32, torch.float16: 8, torch.bfloat16: 4}
 
-_MANY = 64
-"""Among this many values or more, the largest counts for at most this many times the median."""
+_COMMON = 4
+"""A size counts as no less than the largest one up to this many times their median."""
 
 
 def to_numpy(values: Tensor) -> NDArray[Any]:
@@ -35,34 +35,70 @@ def rounding(*dtypes: torch.dtype) -> float:
     return max(_UNITS[dtype] * torch.finfo(dtype).eps for dtype in dtypes)
 
 
-def magnitude(values: Tensor) -> Tensor:
-    """Return the size that differences are relative to: the largest absolute value, [].
+def allowance(width: Tensor, size: Tensor, *dtypes: torch.dtype) -> Tensor:
+    """Return the largest difference that rounding may make in numbers.
 
-    Among many values, such as the logits over a vocabulary, those far from the median do not count:
-    models set the logits of tokens that are not to be generated to -1e9 or the like.
+    Args:
+        width: how far apart they lie, over tokens or rows: a constant that these share must not
+            make differences look small.
+        size: how large they are, which is what rounding goes with, of a shape that fits.
+        *dtypes: what they were computed in.
     """
-    sizes = values.abs().flatten()
-    largest = sizes.amax()
-    if values.shape[-1] >= _MANY and (median := sizes.median()) > 0:
-        largest = torch.minimum(largest, _MANY * median)
-    return largest.clamp_min(1e-12)
+    allowed = tolerance(*dtypes) * width + rounding(*dtypes) * size
+    return allowed.clamp_min(torch.finfo().tiny)
 
 
-def gap(actual: Tensor, expected: Tensor) -> Tensor:
-    """Return the largest difference along the last dimension, relative to `magnitude(expected)`.
+def agree(actual: Tensor, expected: Tensor, width: Tensor | None = None) -> bool:
+    """Return whether two tensors of one shape are equal up to rounding; see `excess`."""
+    return excess(actual, expected, width) <= 1
 
-    Both are [..., n] and `expected` is finite; the result is [...], infinite where `actual` is not
-    a number.
+
+def excess(actual: Tensor, expected: Tensor, width: Tensor | None = None) -> float:
+    """Return the largest difference, as a multiple of what rounding may make.
+
+    Every channel is held against its own width: a channel in thousands, or a label that is masked
+    by -1e9, must not make the differences of others look small; nor must a row in thousands.
+
+    Args:
+        actual, expected: [..., channels]; nan equals nan.
+        width: of each channel, if it is known from more than these rows, [channels].
+
+    Returns:
+        At most 1 if the two agree; infinite where only one of them is a number.
     """
-    return ((actual - expected).abs().amax(-1) / magnitude(expected)).nan_to_num(nan=torch.inf)
+    if expected.numel() == 0:
+        return 0.0
+    channels = expected.shape[-1] if expected.dim() else 1
+    actual, values = (wide(side).reshape(-1, channels) for side in (actual, expected))
+    size = values.abs().nan_to_num(0.0, 0.0)
+    if width is None:
+        allowed = _allowed(values.nan_to_num(0.0, 0.0, 0.0), size, expected.dtype)
+    else:
+        allowed = allowance(width, size, expected.dtype)
+    is_equal = (actual == values) | (actual.isnan() & values.isnan())
+    ratios = (actual - values).abs() / allowed
+    return float(ratios.nan_to_num(torch.inf).masked_fill(is_equal, 0.0).amax())
 
 
-def agree(actual: Tensor, expected: Tensor) -> bool:
-    """Return whether two tensors of one shape are equal up to rounding; nan equals nan."""
-    within = tolerance(expected.dtype) * float(expected.abs().nan_to_num(posinf=0.0).amax())
-    # Absolute, not relative to each value: small values are sums of large ones that cancel, with
-    # the rounding of the large ones.
-    return bool(torch.isclose(actual, expected, rtol=0, atol=within, equal_nan=True).all())
+def _allowed(values: Tensor, size: Tensor, dtype: torch.dtype) -> Tensor:
+    """What rounding may change of values, by their own width and size, all [rows, channels]."""
+    of_channels = size.amax(0)
+    # A single row has no width.
+    width = of_channels if len(values) == 1 else values.amax(0) - values.amin(0)
+    width = width.minimum(of_channels)
+    by_channel = allowance(at_least_common(width), at_least_common(of_channels), dtype)
+    of_rows = at_least_common(size.amax(1))[:, None]
+    return by_channel.minimum(allowance(of_rows, of_rows, dtype))
+
+
+def at_least_common(sizes: Tensor) -> Tensor:
+    """Raise small sizes to one that is common among them, along the last dimension.
+
+    A number that is small by chance, where larger ones cancel, has the rounding of these. Sizes far
+    above the median are not common, and zeroes, such as a ReLU gives, say nothing.
+    """
+    median = sizes.where(sizes > 0, torch.nan).nanmedian(-1, keepdim=True).values.nan_to_num(0.0)
+    return sizes.maximum((_COMMON * median).minimum(sizes.amax(-1, keepdim=True)))
 
 
 def probability(logits: Tensor, total: Tensor) -> Tensor:

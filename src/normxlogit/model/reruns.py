@@ -17,7 +17,7 @@ from transformers.utils.generic import ModelOutput
 
 from normxlogit.errors import ModelError, NormXLogitError, OptionError, UnsupportedHeadError
 from normxlogit.model.clone import Anatomy, ModelClone
-from normxlogit.model.numerics import magnitude, rounding, tolerance
+from normxlogit.model.numerics import allowance, at_least_common
 from normxlogit.model.outputs import logits_of, run_model
 from normxlogit.model.positions import Part
 from normxlogit.model.readouts import Objective
@@ -384,13 +384,17 @@ class Reruns:
             rows: the row that each is a variant of, int64 [variants].
             dtype: the one whose rounding counts.
         """
-        width = self._width()
-        if width is None:
-            within = tolerance(dtype) * magnitude(expected)
-        else:
-            width = width[rows.to(width.device)].to(values.device)
-            within = tolerance(dtype) * width + rounding(dtype) * expected.abs()
+        within = self.allowed(expected, rows, dtype)
         return bool(((values - expected).abs() <= within)[self.objective.ids[rows] >= 0].all())
+
+    def allowed(self, expected: Tensor, rows: Tensor, dtype: torch.dtype) -> Tensor:
+        """The largest difference to the objective that rounding may make; all as in `agree`."""
+        width, size = self._width(), expected.abs()
+        if width is None:
+            # Of each row by itself: others may be in thousands.
+            size = at_least_common(size)
+            return allowance(size, size, dtype)
+        return allowance(width[rows.to(width.device)].to(expected.device), size, dtype)
 
     def _gradient(self, value: Tensor, leaves: Sequence[Tensor]) -> Tensor:
         """[rows, sequence, width] in float32."""

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import torch
+from torch import Tensor
 from transformers import PreTrainedModel
 
 from normxlogit.errors import NormXLogitError
@@ -48,17 +49,37 @@ class Padding:
         try:
             alone = self._run([shortest], side, 0)
             padded = self._run([shortest, longest], side, first)
-            # All that methods read: the prediction, the final states and the embeddings' norms.
-            pairs = [
-                (padded.prediction[:1], alone.prediction),
-                (padded.captured.states.tokens[:1, tokens], alone.captured.states.tokens),
-                (padded.norms()[:1, tokens], alone.norms()),
-            ]
+            # All that methods read: the final states, the embeddings' norms and the prediction.
+            return (
+                agree(padded.captured.states.tokens[:1, tokens], alone.captured.states.tokens)
+                and agree(padded.norms()[:1, tokens], alone.norms())
+                and _agree_in_output(padded, alone, tokens)
+            )
         except NormXLogitError:
             return False
-        return all(agree(beside, expected) for beside, expected in pairs)
 
     def _run(self, windows: Sequence[Window], side: str, read: int) -> ForwardPass:
         """Run the model. If its head gives outputs for every token, that at `read` is kept."""
         position = torch.full((len(windows), 2), read)  # an answer has two ends
         return ForwardPass.run(self._model, self._encoder.batch(windows, side), position=position)
+
+
+def _agree_in_output(padded: ForwardPass, alone: ForwardPass, tokens: slice) -> bool:
+    """Return whether the model's outputs for the first row are those for it alone."""
+    outputs, expected = padded.captured.logits, alone.captured.logits
+    if expected.dim() == 3 and not alone.captured.gathered:
+        return agree(outputs[:1, tokens], expected)
+    return agree(padded.prediction[:1], alone.prediction, _width(alone))
+
+
+def _width(forward: ForwardPass) -> Tensor | None:
+    """Return the range of each output over the tokens of one text, [outputs].
+
+    None where it is not known, and over a vocabulary, where outputs are many enough to tell how far
+    apart they lie.
+    """
+    try:
+        hot = None if forward.captured.gathered else forward.hot  # [1, sequence, outputs]
+    except NormXLogitError:
+        return None
+    return None if hot is None or hot.shape[1] < 2 else hot[0].amax(0) - hot[0].amin(0)

@@ -23,7 +23,7 @@ from normxlogit.methods.context_mixing.encoder_blocks import (
 from normxlogit.methods.context_mixing.steps import Activation, Linear, Norm, PartError, Step
 from normxlogit.methods.registry import register
 from normxlogit.model.clone import ModelClone
-from normxlogit.model.numerics import agree, magnitude, tolerance
+from normxlogit.model.numerics import agree, tolerance
 from normxlogit.model.readouts import Objective, logit
 
 
@@ -85,14 +85,15 @@ def decompx(context: MethodContext) -> Tensor:
             continue
         read = {summand.position for summands in wanted.values() for summand in summands}
         outputs, tokens = _outputs(context, clone, row, sorted(read), name)
-        # Contributions are often larger than their sum, and rounding goes with their size.
-        size = max(_size(contributions) for contributions in outputs.values())
-        within = tolerance(torch.float32, clone.root.dtype) * size
+        dtype, rows = clone.root.dtype, reruns.all_rows[row : row + 1]
+        within = reruns.allowed(expected[None], rows, dtype)[0]  # [targets]
         for number, summands in wanted.items():
-            signed = [s.sign * outputs[s.position][:, s.output] for s in summands]
-            contributions = torch.stack(signed).sum(0)
+            signed = torch.stack([s.sign * outputs[s.position][:, s.output] for s in summands])
+            contributions = signed.sum(0)
             total, output = float(contributions.sum()), float(expected[number])
-            if not abs(total - output) <= within:
+            # Contributions are often larger than their sum, and rounding goes with their size.
+            cancelling = tolerance(torch.float32, dtype) * float(signed.abs().amax())
+            if not abs(total - output) <= float(within[number]) + cancelling:
                 raise UnsupportedHeadError(
                     f"the tokens' contributions to the output of {name} add up to {total:.5g}, and "
                     f"the output is {output:.5g}: {_HEAD_NEEDED}"
@@ -171,12 +172,6 @@ def _outputs(
             read, indices, states, vectors, strict=True
         )
     }, tokens
-
-
-def _size(contributions: Tensor) -> float:
-    """Return what rounding is relative to: the largest entry or sum of [tokens, outputs]."""
-    total = contributions.sum(0, keepdim=True)
-    return float(magnitude(torch.cat([contributions, total]).abs().amax(0)))
 
 
 def decompose(blocks: Sequence[Block], read: Tensor, name: str) -> tuple[Tensor, Tensor]:
