@@ -5,13 +5,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from normxlogit.model.causality import hides_what_follows
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM
 from transformers.modeling_outputs import SequenceClassifierOutput
 
 import normxlogit as nxl
 from normxlogit.model.capture import _gives
-from normxlogit.model.causality import hides_what_follows
 from normxlogit.model.numerics import agree, excess
 from normxlogit.model.trace import TracedOps
 from normxlogit.tasks.padding import Padding

@@ -1,5 +1,6 @@
 """How alike two rankings of a text's parts are."""
 
+import numpy as np
 from scipy.stats import kendalltau
 
 from normxlogit.evaluation.metrics.faithfulness import Floats
