@@ -11,7 +11,7 @@ from transformers.modeling_outputs import SequenceClassifierOutput
 
 import normxlogit as nxl
 from normxlogit.model.capture import _gives
-from normxlogit.model.causality import hides_what_follows
+from normxlogit.model.trials.causality import hides_what_follows
 from normxlogit.model.numerics import agree, excess
 from normxlogit.model.trace import TracedOps
 from normxlogit.tasks.padding import Padding
