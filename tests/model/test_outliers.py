@@ -5,7 +5,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from normxlogit.model.causality import hides_what_follows
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM
 from transformers.modeling_outputs import SequenceClassifierOutput
@@ -14,6 +13,7 @@ import normxlogit as nxl
 from normxlogit.model.capture import _gives
 from normxlogit.model.numerics import agree, excess
 from normxlogit.model.trace import TracedOps
+from normxlogit.model.trials.causality import hides_what_follows
 from normxlogit.tasks.padding import Padding
 from normxlogit.text.encoder import Encoder
 from tests.helpers.assertions import succeeded

@@ -80,10 +80,8 @@ def verdict(figures: Mapping[str, Any]) -> tuple[bool, str]:
     ahead = [m for m, sign in _BETTER.items() if sign * less[m]["low" if sign > 0 else "high"] > 0]
     behind = [m for m, sign in _BETTER.items() if sign * less[m]["high" if sign > 0 else "low"] < 0]
     if ahead and not behind:
-        return (
-            True,
-            f"Use it: it is ahead of NormXLogit in {' and '.join(ahead)} on held-out texts.",
-        )
+        metrics = " and ".join(ahead)
+        return True, f"Use it: it is ahead of NormXLogit in {metrics} on held-out texts."
     if behind:
         return False, (
             f"Do not use it: it is behind NormXLogit in {' and '.join(behind)} on held-out texts. "

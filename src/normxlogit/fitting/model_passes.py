@@ -1,4 +1,4 @@
-"""The model as a fit runs it: how words are hidden, in which dtype, and the states that it makes."""
+"""The model as a fit runs it: how words are hidden, in which dtype, and the states it makes."""
 
 import copy
 from collections.abc import Iterator, Sequence
@@ -44,11 +44,10 @@ def chosen_layers(layers: Sequence[int] | None, depth: int) -> tuple[int, ...]:
     if layers is None:
         return tuple(sorted({round(n * depth / (LAYERS - 1)) for n in range(LAYERS)}))
     missing = [number for number in layers if not 0 <= number <= depth]
-    if missing or not layers:
+    if missing:
         raise OptionError(
-            f"there is no layer {missing[0]}: layers go from 0, the first block's input, to {depth}."
-            if missing
-            else "layers must name one layer or more."
+            f"there is no layer {missing[0]}: layers go from 0, the first block's input, to "
+            f"{depth}."
         )
     return tuple(sorted(set(layers)))
 
@@ -57,13 +56,14 @@ def in_bfloat16(model: PreTrainedModel) -> PreTrainedModel | None:
     """A copy in bfloat16, if the model is in float32 and the device computes faster so."""
     if model.dtype != torch.float32 or not _has_fast_bfloat16(model.device):
         return None
-    return copy.deepcopy(model).to(torch.bfloat16)  # type: ignore[arg-type]
+    rounded: PreTrainedModel = copy.deepcopy(model).to(torch.bfloat16)  # type: ignore[arg-type]
+    return rounded
 
 
 def _has_fast_bfloat16(device: torch.device) -> bool:
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported()
-    capabilities = getattr(torch.cpu, "get_capabilities", dict)()
+        return bool(torch.cuda.is_bf16_supported())
+    capabilities: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()
     return device.type == "cpu" and bool(capabilities.get("amx_bf16"))
 
 

@@ -87,6 +87,8 @@ class FitOptions:
             if isinstance(self.layers, (str, int)) or not isinstance(self.layers, Sequence):
                 raise OptionError(f"layers must be a list of numbers, got {self.layers!r:.80}.")
             layers = tuple(whole_number("layers", n, least=0) for n in self.layers)
+            if not layers:
+                raise OptionError("layers must name one layer or more.")
             object.__setattr__(self, "layers", layers)  # the way to set a field of a frozen class
         for name, value in whole.items():
             object.__setattr__(self, name, value)

@@ -91,7 +91,7 @@ def train(
                 batch = Batch.of([examples[n] for n in some], problem)
                 loss = (batch.residuals(network) / scale).square().mean()
                 optimizer.zero_grad()
-                loss.backward()
+                loss.backward()  # type: ignore[no-untyped-call]
                 optimizer.step()
             schedule.step()
             now = mean_square(network.eval(), aside, problem, scale)

@@ -174,7 +174,8 @@ class AttributionHead:
         """Read a file that `save` wrote. Nothing in it is run.
 
         Raises:
-            InputError: there is no such file, it is no attribution head, or a newer package made it.
+            InputError: there is no such file, it is no attribution head, or it was made by a newer
+                normxlogit.
         """
         path = Path(path)
         try:

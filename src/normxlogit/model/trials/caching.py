@@ -9,7 +9,7 @@ from transformers import PreTrainedModel
 
 from normxlogit.model.clone import Anatomy, ModelClone
 from normxlogit.model.inference import inference
-from normxlogit.model.numerics import gap, tolerance
+from normxlogit.model.numerics import agree
 from normxlogit.model.outputs import logits_of, parameters_of, run_model
 
 
@@ -34,8 +34,7 @@ def depends_on_cache(model: PreTrainedModel) -> bool:
     if model not in _DEPENDING:
         try:
             with_it, without = (_logits(model, use_cache=flag) for flag in (True, False))
-            difference = gap(with_it, without).amax()
-            _DEPENDING[model] = not bool(difference <= tolerance(without.dtype))
+            _DEPENDING[model] = not agree(with_it, without)
         except torch.OutOfMemoryError:
             raise
         except Exception:
