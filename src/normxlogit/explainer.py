@@ -1,12 +1,15 @@
 """The public face: `Explainer` explains inputs, corpora, and how far to trust a method."""
 
+import sys
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
 from normxlogit.errors import ModelError, OptionError
 from normxlogit.evaluation.perturb.presets import RATIOS
 from normxlogit.evaluation.plan import METHODS, plan_of
+from normxlogit.methods.attribution_head import AttributionHead
 from normxlogit.model.targets import Target, Targets
 from normxlogit.tasks import Task
 from normxlogit.tasks.explainer import ModelExplainer
@@ -45,7 +48,7 @@ class Explainer(ModelExplainer):
         split: str | None = None,
         target: Targets = None,
         contrast: Target | None = None,
-        method: str = "normxlogit",
+        method: str | None = None,
         layer: int | None = None,
         readout: str | None = None,
         threshold: float = 0.5,
@@ -105,11 +108,10 @@ class Explainer(ModelExplainer):
         from normxlogit.data.option_checks import flag
         from normxlogit.data.rows import Columns
 
+        name, options = self._method(method, options)
         job = make_job(
             Columns(text, pair, id, label),
-            Question(
-                target, contrast, method, layer, readout, threshold, options, long, batch_size
-            ),
+            Question(target, contrast, name, layer, readout, threshold, options, long, batch_size),
             hashed=hash,
             float16=float16,
             strict=strict,
@@ -133,6 +135,72 @@ class Explainer(ModelExplainer):
             split=split,
             progress=flag("progress", progress),
             workers=ray_workers,
+        )
+
+    def fit(
+        self,
+        source: Any,
+        output: str | Path | None = None,
+        *,
+        text: str = "text",
+        pair: str | None = None,
+        subset: str | None = None,
+        split: str | None = None,
+        texts: int = 2000,
+        masks: int = 16,
+        layers: Sequence[int] | None = None,
+        width: int = 64,
+        seed: int = 0,
+        progress: bool = False,
+    ) -> AttributionHead:
+        """Fit an attribution head: a small network that gives Shapley values at one pass.
+
+        The model is run on every text `masks` + 1 times, with random sets of words hidden; then the
+        network learns to tell these outcomes from the hidden states of the whole text. A tenth of
+        the texts is held out, and `head.record.held_out` says how good the head is on them. See
+        docs/attribution-head.md. A fit with an `output` that was stopped goes on where it was when
+        it is called again with the same arguments.
+
+        Args:
+            source: what `corpus` reads: a file, a folder, the id of a data set on the Hub; or
+                texts, pairs, mappings from columns to values, a data frame.
+            output: the file to write, by convention `NAME.head`. Without it nothing is written.
+            text, pair: the columns of the texts, and of the second texts of pairs.
+            subset, split: of a data set on the Hub; all splits if not given.
+            texts: how many texts are drawn at random from the source.
+            masks: how many sets of words are hidden for each text, an even number.
+            layers: the blocks whose outputs the head reads, 0 being the first block's input; by
+                default four from there to the last.
+            width: how many hidden units the head has.
+            seed: of all that is drawn; the same seed gives the same head.
+            progress: show progress on standard error, and how long it will take.
+
+        Returns:
+            The head; `Explainer(model, tokenizer, head=head)` uses it.
+
+        Raises:
+            InputError: the source cannot be read or has too few texts, the file cannot be written,
+                or a fit with other arguments is under way there.
+            OptionError: an option is out of range.
+            ModelError: the model is not a classifier or regression of texts.
+            UnsupportedHeadError: the model does not show its layers.
+        """
+        from normxlogit.data.location import local_folder
+        from normxlogit.data.option_checks import flag
+        from normxlogit.data.rows import Columns
+        from normxlogit.fitting.run import FitOptions, fit
+
+        shows = flag("progress", progress)
+        return fit(
+            self,
+            source,
+            Columns(text, pair),
+            FitOptions(texts, masks, layers, width, seed),
+            output=None if output is None else local_folder(output),
+            subset=subset,
+            split=split,
+            progress=shows,
+            say=partial(print, file=sys.stderr) if shows else lambda _: None,
         )
 
     def evaluate(

@@ -334,7 +334,7 @@ def attribute(
     target: Targets = None,
     contrast: Target | Tensor | None = None,
     position: int | Sequence[int] | Tensor | None = None,
-    method: str = "normxlogit",
+    method: str | None = None,
     layer: Layer = None,
     readout: str | None = None,
     threshold: float = 0.5,
@@ -359,7 +359,8 @@ def attribute(
             a number, or numbers [batch] or [batch, positions]. A causal language model reads the
             last token, and question answering the best answer, if not given; masked language models
             and taggers must be told. Of an encoder-decoder it counts the decoder's tokens.
-        method: a name from `normxlogit.methods.METHODS`.
+        method: a name from `normxlogit.methods.METHODS`; None is normxlogit, or attribution_head
+            if a `head` is among the options.
         layer: put the head on the hidden states of layer 1 .. L, or of "all"; None is the last.
         readout: which number of HoT(x_i) stands for the target, see `normxlogit.model.readouts`;
             None is the logit, for a regression the closeness.
@@ -372,7 +373,8 @@ def attribute(
         InputError: inputs that cannot be explained.
         ModelError: not a model that can be explained, or logits that are not finite.
     """
-    query = Query(target, contrast, method, layer, readout, threshold, options)
+    name = method_name(method, options)
+    query = Query(target, contrast, name, layer, readout, threshold, options)
     if not isinstance(inputs, Mapping) or not all(isinstance(name, str) for name in inputs):
         raise InputError(
             "inputs must be the model's inputs by name, such as a tokenizer returns them; got "
@@ -390,6 +392,13 @@ def attribute(
     }
     notes = {name: note.clone() for name, note in result.notes.items()}
     return replace(result, **copies, notes=notes)
+
+
+def method_name(method: str | None, options: Mapping[str, Any]) -> str:
+    """The method that is asked for: by name, or by a head among its options."""
+    if method is not None:
+        return method
+    return "normxlogit" if options.get("head") is None else "attribution_head"
 
 
 def _without_numpy(value: Any) -> Any:

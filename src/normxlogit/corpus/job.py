@@ -11,6 +11,7 @@ from normxlogit.data.option_checks import flag
 from normxlogit.data.rows import Columns, Row
 from normxlogit.data.source import Source
 from normxlogit.errors import InputError, OptionError
+from normxlogit.methods.attribution_head import AttributionHead
 
 if TYPE_CHECKING:  # these need pyarrow, which explaining without writing does not
     from normxlogit.corpus.progress import MissingShards, Progress
@@ -59,11 +60,18 @@ class Job:
             "float16": self.float16,
         }
         try:
-            return dict(json.loads(json.dumps(options)))
+            return dict(json.loads(json.dumps(options, default=_identity)))
         except (TypeError, ValueError) as error:
             raise OptionError(
                 f"options are noted in the manifest, so they must be plain data for JSON: {error}."
             ) from error
+
+
+def _identity(option: Any) -> str:
+    """What stands for an attribution head among options."""
+    if isinstance(option, AttributionHead):
+        return option.identity
+    raise TypeError(f"{type(option).__name__} is not plain data")
 
 
 def make_job(

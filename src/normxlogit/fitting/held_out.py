@@ -12,6 +12,8 @@ from normxlogit.evaluation.perturb.predictions import PredictionCache
 from normxlogit.evaluation.perturb.presets import RATIOS, Corrected
 from normxlogit.evaluation.perturb.rankings import rank_units, unit_scores
 from normxlogit.evaluation.perturb.samples import Sample
+from normxlogit.methods.attribution_head.games import READOUTS
+from normxlogit.model.targets import Problem
 from normxlogit.results.text import Attribution
 from normxlogit.tasks.explainer import ModelExplainer
 
@@ -24,7 +26,7 @@ def measure_faithfulness(
     explainer: ModelExplainer,
     samples: Sequence[Sample],
     cache: PredictionCache,
-    readouts: Sequence[str],
+    problem: Problem,
     seed: int,
 ) -> dict[str, Any]:
     """Comprehensiveness and sufficiency of the head, its rivals and random orders, as plain data.
@@ -36,16 +38,18 @@ def measure_faithfulness(
         explainer: explains with the head.
         samples: the texts, with probabilities (or values) as their output.
         cache: predicts these, with words hidden.
-        readouts: the head's, each of which is measured.
+        problem: what the outputs mean; each of the head's readouts for it is measured.
         seed: of random orders and of the bootstrap.
     """
-    bootstrap = Bootstrap(len(samples), seed)
+    bootstrap, readouts = Bootstrap(len(samples), seed), READOUTS[problem]
+    # Of several labels the likeliest is explained, whether it is predicted or not.
+    target = "all" if problem is Problem.MULTI_LABEL else None
     figures: dict[str, Any] = {}
     estimates: dict[str, dict[str, Estimate]] = {}
     named = {f"{HEAD} ({r})" if len(readouts) > 1 else HEAD: (HEAD, r) for r in readouts}
     for name, (method, readout) in {**named, **{rival: (rival, None) for rival in RIVALS}}.items():
         try:
-            scores = _unit_scores(explainer, samples, method, readout)
+            scores = _unit_scores(explainer, samples, method, readout, target)
         except NormXLogitError as error:
             figures[name] = {"not_measured": str(error)}
             continue
@@ -98,21 +102,19 @@ _BETTER = {"comprehensiveness": 1, "sufficiency": -1}
 
 
 def _unit_scores(
-    explainer: ModelExplainer, samples: Sequence[Sample], method: str, readout: str | None
+    explainer: ModelExplainer,
+    samples: Sequence[Sample],
+    method: str,
+    readout: str | None,
+    target: str | None,
 ) -> list[Any]:
     items = [sample.item for sample in samples]
-    results = explainer.explain(items, method=method, readout=readout)
+    results = explainer.explain(items, method=method, readout=readout, target=target)
     scores = []
     for sample, result in zip(samples, results, strict=True):
         if not isinstance(result, Attribution):
             raise result.error
-        if "target" in result.axes:  # of several labels, the likeliest
-            ids = [target.id for target in result.targets]
-            token_scores = result.scores[ids.index(sample.target)] if sample.target in ids else None
-        else:
-            token_scores = result.scores
-        if token_scores is None:
-            token_scores = np.zeros(len(result), np.float32)
+        token_scores = result.scores[sample.target] if "target" in result.axes else result.scores
         scored = np.where(result.special, np.nan, token_scores)
         scores.append(unit_scores(scored, sample.units_in(result.tokens), sample.count))
     return scores

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from transformers import PreTrainedModel
 
@@ -35,7 +36,6 @@ from normxlogit.fitting.model_passes import (
 from normxlogit.fitting.outcomes import OutcomeFolder, Outcomes, measure
 from normxlogit.fitting.texts import draw_texts
 from normxlogit.fitting.training import EPOCHS, Example, explained_variance, train
-from normxlogit.methods.attribution_head.games import READOUTS
 from normxlogit.methods.attribution_head.head import (
     AttributionHead,
     EmptyOutcomes,
@@ -44,6 +44,7 @@ from normxlogit.methods.attribution_head.head import (
 )
 from normxlogit.model.targets import Problem
 from normxlogit.tasks import Task
+from normxlogit.tasks.digest import digest
 from normxlogit.tasks.explainer import ModelExplainer
 from normxlogit.tasks.fingerprint import model_fingerprint
 from normxlogit.text.encoder import Encoder
@@ -96,7 +97,6 @@ class FitOptions:
 
 def fit(
     explainer: ModelExplainer,
-    with_head: Callable[[AttributionHead], ModelExplainer],
     source: Any,
     columns: Columns,
     options: FitOptions,
@@ -110,7 +110,6 @@ def fit(
     """Fit a head; see `Explainer.fit`.
 
     Args:
-        with_head: makes an explainer of the same model that has a head.
         say: called with what a user should know beforehand, and with the verdict.
     """
     if explainer.task is not Task.TEXT:
@@ -121,12 +120,15 @@ def fit(
     encoder, model = explainer.encoder(), explainer.model
     rows, data = read_rows(source, columns, subset=subset, split=split, strict=True)
     drawn = draw_texts(rows, options.texts, options.seed, encoder)
-    samples = drawn.samples
-    reader = StateReader(model, encoder, samples[0])
+    first = drawn.samples[0]
+    reader = StateReader(model, encoder, first)
     layers = chosen_layers(options.layers, reader.depth)
-    hiding, operator = find_operator(hiding_of(encoder, samples[0]), encoder)
-    fingerprint = model_fingerprint(explainer)
-    data = data or {"sha256": _digest(samples)}
+    hiding, operator = find_operator(hiding_of(encoder, first), encoder)
+    fingerprint = {
+        **model_fingerprint(explainer),
+        "weights": digest(model, explainer.tokenizer, of_any_dtype=True),
+    }
+    data = data or {"sha256": _digest(drawn.samples)}
     settings = {
         "model": fingerprint,
         "data": data,
@@ -140,11 +142,20 @@ def fit(
         if output is not None:
             parts = output.with_name(output.name + ".fit")
             folder = stack.enter_context(OutcomeFolder(parts, settings))
+        states, wholes = _read(reader, drawn.samples, layers, stack)
+        samples = [
+            replace(sample, output=whole.double().numpy())
+            for sample, whole in zip(drawn.samples, wholes, strict=True)
+        ]
         runner = _runner(model, encoder, operator, samples, options, say)
         meter = stack.enter_context(Meter(len(samples), 0, 0, shown=progress))
         outcomes = measure(samples, runner, options.masks, options.seed, folder, meter.show)
-        meter.say("reading the states")
-        examples = _examples(reader, samples, outcomes, layers, stack)
+        examples = [
+            Example(of_tokens, sample.units.astype(np.int64), whole, of_text)
+            for of_tokens, sample, whole, of_text in zip(
+                states, samples, wholes, outcomes, strict=True
+            )
+        ]
         problem = Problem(fingerprint["problem"])
         _check_outcomes(outcomes, model, hiding)
         held, aside, rest = _split(len(examples))
@@ -164,7 +175,7 @@ def fit(
             layers=layers,
             hiding=hiding,
             settings={**asdict(replace(options, layers=list(layers))), "epoch": trained.epoch},
-            data={**data, "texts": len(samples), "rows": drawn.rows, "left_out": drawn.left_out},
+            data={**data, "texts": len(samples), "rows": drawn.rows, "left_out": dict(drawn.left_out)},
             held_out={},
             versions=versions(),
         )
@@ -177,13 +188,13 @@ def fit(
         variance = explained_variance(trained.network, examples[held], problem)
         probabilities = PredictionCache(model, encoder, problem.probabilities, operator)
         figures = measure_faithfulness(
-            with_head(head),
+            explainer.with_head(head),
             [
                 _with_output(sample, example, problem)
                 for sample, example in zip(samples[held], examples[held], strict=True)
             ],
             probabilities,
-            READOUTS[problem],
+            problem,
             options.seed,
         )
         usable, why = verdict(figures)
@@ -233,34 +244,27 @@ def _runner(
     return runner
 
 
-def _examples(
-    reader: StateReader,
-    samples: Sequence[Sample],
-    outcomes: Sequence[Outcomes],
-    layers: Sequence[int],
-    stack: ExitStack,
-) -> list[Example]:
-    """The texts with their states, which are kept on the disk as long as `stack` is open."""
+def _read(
+    reader: StateReader, samples: Sequence[Sample], layers: Sequence[int], stack: ExitStack
+) -> tuple[list[NDArray[np.float16]], list[Tensor]]:
+    """The states of texts, [tokens, features] each, and what the model says of them, [outputs].
+
+    The states are kept on the disk as long as `stack` is open.
+    """
     ends = np.cumsum([len(sample.units) for sample in samples])
+    starts = ends - [len(sample.units) for sample in samples]
+    folder = stack.enter_context(tempfile.TemporaryDirectory(ignore_cleanup_errors=True))
     states: np.memmap[Any, np.dtype[np.float16]] | None = None
     wholes: dict[int, Tensor] = {}
     for number, of_tokens, logits in reader.read(samples, layers):
         if states is None:
-            folder = stack.enter_context(tempfile.TemporaryDirectory(ignore_cleanup_errors=True))
             shape = (int(ends[-1]), of_tokens.shape[1])
             states = np.memmap(Path(folder) / "states", np.float16, "w+", shape=shape)
-        states[ends[number] - len(of_tokens) : ends[number]] = of_tokens
-        wholes[number] = logits.clone()
+        states[starts[number] : ends[number]] = of_tokens
+        wholes[number] = logits.clone()  # made in inference mode
     assert states is not None
-    return [
-        Example(
-            states[end - len(sample.units) : end],
-            sample.units.astype(np.int64),
-            wholes[number],
-            of_text,
-        )
-        for number, (sample, end, of_text) in enumerate(zip(samples, ends, outcomes, strict=True))
-    ]
+    views = [states[start:end] for start, end in zip(starts, ends, strict=True)]
+    return views, [wholes[number] for number in range(len(samples))]
 
 
 def _check_outcomes(outcomes: Sequence[Outcomes], model: PreTrainedModel, hiding: str) -> None:

@@ -87,6 +87,7 @@ def generation_attribution(
         scores=_scores_of(scored.scores[row, :explained], kept),
         values=None if values is None else _scores_of(values[row, :explained], kept),
         norms=None if norms is None else _scores_of(norms[row], kept),
+        base=None if scored.base is None else scored.base[row, :explained].tolist(),
         notes={name: note[row][:explained].tolist() for name, note in scored.notes.items()},
     )
     prediction = Prediction(scored.forward.problem.value, targets, ())

@@ -12,6 +12,7 @@ from transformers import PreTrainedModel
 
 from normxlogit.errors import ModelError
 from normxlogit.extras import versions
+from normxlogit.methods.attribution_head import AttributionHead
 from normxlogit.model.targets import Problem, TokenIds
 from normxlogit.query import ScoredBatch
 from normxlogit.results.base import LARGEST_TOTAL, Floats, Provenance
@@ -40,12 +41,14 @@ class WindowScores:
         scores: float32 [targets, layers, tokens].
         values: what the readout gave, like `scores`; None if the method does not read the head.
         norms: ||x_i^0||_2, float32 [tokens]; None where not defined.
+        base: what the scores add up from, a number for each target; None if they are not additive.
         notes: what the method reports about its scores, by name, a number for each target.
     """
 
     scores: Floats
     values: Floats | None
     norms: Floats | None
+    base: Sequence[float] | None
     notes: Mapping[str, Sequence[float]]
 
 
@@ -62,6 +65,7 @@ def window_scores(
     scores, values, norms = map(_array, (scored.scores, scored.values, scored.norms))
     assert scores is not None
     notes = {name: note.tolist() for name, note in scored.notes.items()}
+    base = None if scored.base is None else scored.base.tolist()
     windows = []
     for row in range(len(scores)):
         length = scores.shape[-1] if lengths is None else lengths[row]
@@ -71,6 +75,7 @@ def window_scores(
                 scores=scores[row][..., tokens].copy(),
                 values=None if values is None else values[row][..., tokens].copy(),
                 norms=None if norms is None else norms[row][tokens].copy(),
+                base=None if base is None else base[row],
                 notes={name: note[row] for name, note in notes.items()},
             )
         )
@@ -137,6 +142,7 @@ def result_fields(
         "scores": on_axes(window.scores),
         "logits": on_axes(window.values),
         "norms": window.norms,
+        "base": None if window.base is None else tuple(window.base[n] for n in kept),
         "notes": {name: tuple(note[n] for n in kept) for name, note in window.notes.items()},
         "axes": scored.axes,
         "targets": tuple(target for target in targets if target is not None),
@@ -168,11 +174,16 @@ def attribution(
 
 
 def _joined(text: Encoded, windows: Sequence[WindowScores]) -> WindowScores:
-    """The windows of a text as one: the mean where they overlap, and the largest of each note."""
+    """The windows of a text as one: the mean where they overlap, and the largest of each note.
+
+    A text's prediction is the mean of those of its windows. So additive scores are summed over the
+    windows and divided by how many there are, and add up to that mean.
+    """
     if len(windows) == 1:
         return windows[0]
+    bases = [window.base for window in windows if window.base is not None]
 
-    def mean(parts: Sequence[Floats | None]) -> Floats | None:
+    def mean(parts: Sequence[Floats | None], *, is_additive: bool = False) -> Floats | None:
         arrays = [part for part in parts if part is not None]
         if len(arrays) < len(parts):
             return None
@@ -181,14 +192,15 @@ def _joined(text: Encoded, windows: Sequence[WindowScores]) -> WindowScores:
         for window, values in zip(text.windows, arrays, strict=True):
             total[..., window.positions] += values
             count[window.positions] += 1
-        return (total / count).astype(np.float32)
+        return (total / (len(windows) if is_additive else count)).astype(np.float32)
 
-    scores = mean([window.scores for window in windows])
+    scores = mean([window.scores for window in windows], is_additive=bool(bases))
     assert scores is not None
     return WindowScores(
         scores=scores,
         values=mean([window.values for window in windows]),
         norms=mean([window.norms for window in windows]),
+        base=np.mean(bases, 0).tolist() if bases else None,
         notes={
             name: [max(values) for values in zip(*(w.notes[name] for w in windows), strict=True)]
             for name in windows[0].notes
@@ -226,6 +238,8 @@ def provenance_of(
 
 def _described(option: Any) -> Any:
     """An option as JSON can hold it; large ones by what they are."""
+    if isinstance(option, AttributionHead):
+        return option.summary()
     if isinstance(option, (str, int, type(None))):
         return option
     if isinstance(option, float):

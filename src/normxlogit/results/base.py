@@ -81,6 +81,8 @@ class Result(Displayed):
         norms: ||x_i^0||_2, float32 [positions]; None where not defined.
         logits: the readouts, shaped like `scores`; None if the method does not read the head.
         provenance: how it was made.
+        base: for each target what additive scores add up from, such as what the model says with
+            every word hidden; None if the method's scores are not additive.
         notes: the method's notes on its scores, a number for each target by name, such as the
             "completeness_gap" of integrated gradients.
     """
@@ -98,6 +100,7 @@ class Result(Displayed):
     provenance: Provenance
     norms: Floats | None = None
     logits: Floats | None = None
+    base: tuple[float, ...] | None = None
     notes: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
 
     def __init_subclass__(cls, *, kind: str | None = None) -> None:
@@ -123,6 +126,18 @@ class Result(Displayed):
                 "Use a.targets, or a.select(target=...) for one of them."
             )
         return self.targets[0]
+
+    @property
+    def base_value(self) -> float | None:
+        """What the scores add up from: with all of them it sums up to the target's readout.
+
+        The readout is of the model's own output. None if the method's scores are not additive.
+
+        Raises:
+            OptionError: several targets are explained; `base` has them.
+        """
+        self.target  # noqa: B018
+        return None if self.base is None else self.base[0]
 
     def select(
         self: AnyResult, *, target: str | int | None = None, layer: int | None = None
@@ -162,7 +177,9 @@ class Result(Displayed):
         count = len(self.targets)
         number = whole_number("number", number, least=-count, most=count - 1)
         notes = {name: (values[number],) for name, values in self.notes.items()}
-        return self._take("target", number, targets=(self.targets[number],), notes=notes)
+        base = None if self.base is None else (self.base[number],)
+        targets = (self.targets[number],)
+        return self._take("target", number, targets=targets, base=base, notes=notes)
 
     def single(self: AnyResult) -> Iterator[AnyResult]:
         """Yield an attribution with scores [positions] for each target and layer."""
@@ -200,6 +217,7 @@ class Result(Displayed):
             "scores": plain(self.scores),
             "norms": plain(self.norms),
             "logits": plain(self.logits),
+            "base": None if self.base is None else list(self.base),
             "notes": {name: list(values) for name, values in self.notes.items()},
             "provenance": asdict(self.provenance),
         }
@@ -311,7 +329,7 @@ def plain(values: Floats | None) -> Any:
 
 _FIELDS = (
     *("schema", "kind", "prediction", "targets", "layers", "axes", "scores", "norms", "logits"),
-    *("notes", "provenance"),
+    *("base", "notes", "provenance"),
 )
 
 
@@ -345,11 +363,21 @@ def _read_common(document: Plain, result_class: type[Result]) -> dict[str, Any]:
         "logits": document.get("logits").optional(
             lambda logits: logits.numbers(scores.shape, gaps=True)
         ),
+        "base": _read_base(document, len(targets)),
         "notes": document.get("notes").entries(
             lambda note: tuple(value.number() for value in note.items(len(targets), len(targets)))
         ),
     }
     return fields | result_class._own_from_dict(document, fields)
+
+
+def _read_base(document: Plain, targets: int) -> tuple[float, ...] | None:
+    """Read what additive scores add up from; results of older versions have no such field."""
+    if "base" not in document.value:
+        return None
+    return document.get("base").optional(
+        lambda base: tuple(value.number() for value in base.items(targets, targets))
+    )
 
 
 def _read_provenance(item: Plain) -> Provenance:

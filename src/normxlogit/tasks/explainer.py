@@ -3,7 +3,7 @@
 import copy
 import warnings
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from os import PathLike
 from types import NoneType
 from typing import Any, TypeVar, overload
@@ -22,16 +22,18 @@ from normxlogit.errors import (
 from normxlogit.generation.stream import Stream
 from normxlogit.generation.texts import Generator
 from normxlogit.methods import find_method
+from normxlogit.methods.attribution_head import AttributionHead
 from normxlogit.model.clone import unwrap
 from normxlogit.model.forward import Layer
 from normxlogit.model.loading import load, seems_untrained
 from normxlogit.model.targets import Target, Targets
-from normxlogit.query import Query
+from normxlogit.query import Query, method_name
 from normxlogit.results.base import Result
 from normxlogit.results.generation import GenerationAttribution
 from normxlogit.results.text import Attribution, Failure
 from normxlogit.tasks import InputOptions
 from normxlogit.tasks.batches import MOST_TOGETHER, read_ahead
+from normxlogit.tasks.digest import digest
 from normxlogit.tasks.generate import Generated, generate
 from normxlogit.tasks.registry import task_explainer_of, task_of
 from normxlogit.text.chat import is_chat, take_template_options
@@ -52,10 +54,18 @@ class ModelExplainer:
         tokenizer: the tokenizer; for other models the image processor or feature extractor.
         task: the kind of the model's head, by the name of transformers' pipeline for it.
         name: what results call the model.
+        head: the attribution head that was fitted to it, if there is one.
         task_explainer: encodes and explains inputs for this kind of head.
     """
 
-    def __init__(self, model: nn.Module, tokenizer: Any, *, name: str | None = None) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        tokenizer: Any,
+        *,
+        name: str | None = None,
+        head: AttributionHead | str | PathLike[str] | None = None,
+    ) -> None:
         """Take a model and the tokenizer that belongs to it.
 
         Args:
@@ -65,9 +75,12 @@ class ModelExplainer:
             tokenizer: its tokenizer; for models of images or audio the image processor or feature
                 extractor.
             name: what to call the model in results; its own name or path if not given.
+            head: an attribution head that was fitted to this model, or its file: then
+                "attribution_head" is the method unless another is named.
 
         Raises:
             ModelError: there is no such head, or the tokenizer belongs to another model.
+            InputError: the file holds no attribution head, or one of another model.
             OptionError: the name is no text.
         """
         if not isinstance(name, (str, NoneType)):
@@ -77,6 +90,7 @@ class ModelExplainer:
         self.task = task_of(self.model)
         self.name = name or self.model.name_or_path or type(self.model).__name__
         self.task_explainer = task_explainer_of(self.model, tokenizer, self.name)
+        self.head = self._own_head(head)
         if seems_untrained(self.model):
             warnings.warn(
                 f"the head of this {type(self.model).__name__} seems never to have been trained "
@@ -93,6 +107,7 @@ class ModelExplainer:
         device: str | torch.device = "auto",
         dtype: str | torch.dtype = "auto",
         trust_remote_code: bool = False,
+        head: AttributionHead | str | PathLike[str] | None = None,
         **options: Any,
     ) -> AnyExplainer:
         """Load a model and its tokenizer.
@@ -106,10 +121,12 @@ class ModelExplainer:
                 "float32", "bfloat16", "float16".
             trust_remote_code: run code that comes with the model. Off, unless you trust its
                 authors.
+            head: an attribution head that was fitted to this model, or its file.
             **options: further arguments of the model's `from_pretrained`.
 
         Raises:
             ModelError: no such model, no weights as safetensors, or none for the head.
+            InputError: the file holds no attribution head, or one of another model.
             OptionError: no such device or dtype.
         """
         model, tokenizer = load(
@@ -120,7 +137,7 @@ class ModelExplainer:
             trust_remote_code=trust_remote_code,
             **options,
         )
-        return cls(model, tokenizer, name=str(name))
+        return cls(model, tokenizer, name=str(name), head=head)
 
     # A str is taken for a text here, so that type checkers know its result; of an image or audio
     # file give a Path.
@@ -142,7 +159,7 @@ class ModelExplainer:
         *,
         target: Targets = None,
         contrast: Target | None = None,
-        method: str = "normxlogit",
+        method: str | None = None,
         layer: Layer = None,
         readout: str | None = None,
         threshold: float = 0.5,
@@ -172,7 +189,8 @@ class ModelExplainer:
                 place of a str.
             target: the output to explain; see above.
             contrast: an output whose readout is subtracted from the target's.
-            method: see `normxlogit.methods.METHODS`.
+            method: see `normxlogit.methods.METHODS`; None is normxlogit, or attribution_head if the
+                explainer has a head.
             layer: put the head on the hidden states of layer 1 .. L, or of "all"; None is the last.
             readout: see `normxlogit.model.readouts`; None is "logit", for regressions "closeness".
             threshold: in multi-label classification, the probability over which a label counts as
@@ -228,7 +246,7 @@ class ModelExplainer:
         *,
         target: Targets = None,
         contrast: Target | None = None,
-        method: str = "normxlogit",
+        method: str | None = None,
         layer: Layer = None,
         readout: str | None = None,
         threshold: float = 0.5,
@@ -246,7 +264,8 @@ class ModelExplainer:
         Returns:
             An iterator with a result or a `Failure` for each input, in order.
         """
-        query = Query(target, contrast, method, layer, readout, threshold, options)
+        name, options = self._method(method, options)
+        query = Query(target, contrast, name, layer, readout, threshold, options)
         if isinstance(target, Tensor) or isinstance(contrast, Tensor):
             raise OptionError(
                 "target and contrast are the same for all texts here: a label, an id, or several. "
@@ -366,6 +385,42 @@ class ModelExplainer:
         """The options of the chat template, taken out of `options`, if a prompt is a chat."""
         is_any_chat = any(map(is_chat, prompts))
         return take_template_options(self.tokenizer, options) if is_any_chat else {}
+
+    def _own_head(self, head: Any) -> AttributionHead | None:
+        """Return the head, read from its file if need be, of this very model.
+
+        Raises:
+            InputError: it is that of another model, or the file holds none.
+            OptionError: it is something else.
+        """
+        if head is None or isinstance(head, AttributionHead):
+            found = head
+        elif isinstance(head, (str, PathLike)):
+            found = AttributionHead.load(head)
+        else:
+            raise OptionError(f"head is an attribution head or its file; got {head!r:.80}.")
+        if found is not None and found.record.model.get("weights") != digest(
+            self.model, self.tokenizer, of_any_dtype=True
+        ):
+            raise InputError(
+                f"this attribution head was fitted to {found.record.model.get('name')!s:.80}, and "
+                f"the model is {self.name:.80}, or its weights, its labels or its tokenizer have "
+                "changed since. Give the head of this model, or fit one."
+            )
+        return found
+
+    def with_head(self: AnyExplainer, head: AttributionHead) -> AnyExplainer:
+        """Return an explainer of the same model with a head that was fitted to it."""
+        with_head = copy.copy(self)
+        with_head.head = head
+        return with_head
+
+    def _method(self, method: str | None, options: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+        """The method's name and options; those of an attribution head with the explainer's own."""
+        options = dict(options)
+        if self.head is not None and method in (None, "attribution_head"):
+            options.setdefault("head", self.head)
+        return method_name(method, options), options
 
     def token_counts(self, texts: Iterable[str]) -> Counter[int]:
         """How often each token occurs in texts, by its id: the `counts` of method "frequency".

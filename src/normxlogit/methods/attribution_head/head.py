@@ -1,5 +1,6 @@
 """An attribution head, fitted to one model, and its file."""
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from os import PathLike
@@ -142,9 +143,18 @@ class AttributionHead:
             self._placed[device] = copy.eval().to(device)
         return self._placed[device]
 
+    @property
+    def identity(self) -> str:
+        """The SHA-256 of its weights, by which it is told from others."""
+        sha = hashlib.sha256()
+        for key, value in sorted(self.network.state_dict().items()):
+            sha.update(key.encode() + value.contiguous().numpy().tobytes())
+        return sha.hexdigest()
+
     def summary(self) -> dict[str, Any]:
         """What results made with it say of it, as plain data."""
         return {
+            "identity": self.identity,
             "fitted_on": dict(self.record.data),
             "held_out": dict(self.record.held_out),
             "hiding": self.record.hiding,
