@@ -2,7 +2,6 @@
 
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
@@ -173,7 +172,8 @@ class Explainer(ModelExplainer):
                 default four from there to the last.
             width: how many hidden units the head has.
             seed: of all that is drawn; the same seed gives the same head.
-            progress: show progress on standard error, and how long it will take.
+            progress: show progress on standard error, how long it will take, and at the end
+                whether to use the head.
 
         Returns:
             The head; `Explainer(model, tokenizer, head=head)` uses it.
@@ -185,23 +185,30 @@ class Explainer(ModelExplainer):
             ModelError: the model is not a classifier or regression of texts.
             UnsupportedHeadError: the model does not show its layers.
         """
-        from normxlogit.data.location import local_folder
+        from normxlogit.data.location import local_path
         from normxlogit.data.option_checks import flag
         from normxlogit.data.rows import Columns
         from normxlogit.fitting.run import FitOptions, fit
 
-        shows = flag("progress", progress)
-        return fit(
+        def say(line: str) -> None:
+            if progress:
+                print(line, file=sys.stderr)
+
+        head = fit(
             self,
             source,
             Columns(text, pair),
             FitOptions(texts, masks, layers, width, seed),
-            output=None if output is None else local_folder(output),
+            output=(
+                None if output is None else local_path(output, what="a head is written to a file")
+            ),
             subset=subset,
             split=split,
-            progress=shows,
-            say=partial(print, file=sys.stderr) if shows else lambda _: None,
+            progress=flag("progress", progress),
+            say=say,
         )
+        say(head.record.held_out["verdict"])
+        return head
 
     def evaluate(
         self,
@@ -213,7 +220,7 @@ class Explainer(ModelExplainer):
         label: str | None = None,
         subset: str | None = None,
         split: str | None = None,
-        methods: Sequence[str | Mapping[str, Any]] = METHODS,
+        methods: Sequence[str | Mapping[str, Any]] | None = None,
         preset: str = "corrected",
         unit: str | None = None,
         operator: str | None = None,
@@ -243,7 +250,8 @@ class Explainer(ModelExplainer):
                 labels (names or ids of classes, or values), if there are any.
             subset, split: of a data set on the Hub; all splits if not given.
             methods: a list of names, "NAME:OPTION=VALUE:...", or mappings with "method" and any of
-                "name", "layer", "readout" and "options"; a selection of all families by default.
+                "name", "layer", "readout" and "options"; a selection of all families by default,
+                with "attribution_head" if the explainer has one.
             preset: "corrected", or "paper" to evaluate as the NormXLogit paper's notebook does.
             unit: what is ranked and hidden: "word" (the default), "token" or "sentence".
             operator: how it is hidden: "mask" (the default), "remove" (by the attention mask),
@@ -269,7 +277,7 @@ class Explainer(ModelExplainer):
             ModelError: the model is not a classifier or regression of texts.
             MissingExtraError: a package of the extra `evaluate` is not installed.
         """
-        from normxlogit.data.location import local_folder
+        from normxlogit.data.location import local_path
         from normxlogit.data.option_checks import flag
         from normxlogit.data.rows import Columns
         from normxlogit.extras import require
@@ -283,6 +291,8 @@ class Explainer(ModelExplainer):
                 f"evaluate is for classifiers and regressions of texts; {type(self.model).__name__}"
                 f" is for {self.task.value}."
             )
+        if methods is None:
+            methods = METHODS if self.head is None else ("attribution_head", *METHODS)
         plan = plan_of(
             methods=methods,
             preset=preset,
@@ -303,7 +313,7 @@ class Explainer(ModelExplainer):
             source,
             Columns(text, pair, None, label),
             plan,
-            output=None if output is None else local_folder(output),
+            output=None if output is None else local_path(output),
             subset=subset,
             split=split,
             progress=flag("progress", progress),

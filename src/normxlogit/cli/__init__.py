@@ -15,6 +15,7 @@ from normxlogit.cli.corpus import corpus
 from normxlogit.cli.errors import Commands
 from normxlogit.cli.evaluate import evaluate
 from normxlogit.cli.explain import explain
+from normxlogit.cli.fit import fit
 from normxlogit.cli.generate import generate
 from normxlogit.cli.methods import methods
 from normxlogit.cli.summary import summary
@@ -60,4 +61,5 @@ app.command()(generate)
 app.command()(corpus)
 app.command()(summary)
 app.command()(evaluate)
+app.command()(fit)
 app.command()(methods)

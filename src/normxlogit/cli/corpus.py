@@ -14,6 +14,7 @@ from normxlogit.cli.options import (
     Debug,
     Device,
     GgufFile,
+    Head,
     Long,
     Method,
     Model,
@@ -77,7 +78,8 @@ def corpus(
         ),
     ] = None,
     contrast: Contrast = None,
-    method: Method = "normxlogit",
+    method: Method = None,
+    head: Head = None,
     layer: Annotated[
         int | None, typer.Option(min=1, help="Read this layer instead of the last.")
     ] = None,
@@ -172,7 +174,7 @@ def corpus(
             if dtype == "auto" and not gpus_per_worker:
                 dtype = fast_dtype(device, gguf_file)
             explainer = load(
-                ModelOptions(model, revision, device, dtype, gguf_file, trust_remote_code)
+                ModelOptions(model, revision, device, dtype, gguf_file, trust_remote_code, head)
             )
             summary = explainer.corpus(
                 source,

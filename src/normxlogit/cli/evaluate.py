@@ -15,11 +15,11 @@ from normxlogit.cli.options import Debug, Device, Dtype, GgufFile, Revision, Tru
 from normxlogit.extras import require
 
 OPTIONS = (
-    "model, revision, data, text, pair, label, subset, split, methods, preset, unit, operator, "
-    "ratios, metrics, draws, seed, long, max_length, limit, benchmark"
+    "model, revision, head, data, text, pair, label, subset, split, methods, preset, unit, "
+    "operator, ratios, metrics, draws, seed, long, max_length, limit, benchmark"
 )
 """The options that a `--config` file may set."""
-TEXT_OPTIONS = ("model", "revision", "data", "text", "pair", "label", "subset", "split")
+TEXT_OPTIONS = ("model", "revision", "head", "data", "text", "pair", "label", "subset", "split")
 """Those of them whose value is text."""
 
 
@@ -41,6 +41,14 @@ def evaluate(
             "-m",
             help="A model on the Hugging Face Hub, or a folder. Default: the one in the --config "
             "file, else 'demo', which comes with this package.",
+        ),
+    ] = None,
+    head: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE",
+            help="An attribution head that 'normxlogit fit' fitted to this model, for method "
+            "attribution_head, which is then among the default methods.",
         ),
     ] = None,
     data: Annotated[
@@ -143,6 +151,7 @@ def evaluate(
         on_command_line = {
             "model": model,
             "revision": revision,
+            "head": head,
             "data": data,
             "text": text,
             "pair": pair,
@@ -164,25 +173,35 @@ def evaluate(
         }
         in_file = _read_config(config)
         if model not in (None, in_file.get("model", model)):
-            in_file.pop("revision", None)  # it is a revision of the other model
+            for name in ("revision", "head"):  # they are of the other model
+                in_file.pop(name, None)
         overrides = {key: value for key, value in on_command_line.items() if value is not None}
         options = {**in_file, **overrides}
         source = options.pop("data", None)
         if source is None:
             raise typer.BadParameter("no data. Give --data FILE, or a --config that names it.")
-        from normxlogit.data.location import local_folder
+        from normxlogit.data.location import local_path
 
-        folder = local_folder(output)
+        folder = local_path(output)
         model, revision = options.pop("model", "demo"), options.pop("revision", None)
         benchmark = options.pop("benchmark", None)
         if benchmark is not None:
             from normxlogit.evaluation.benchmark.run import blimp, check_benchmark
 
             check_benchmark(benchmark, options)
+        head = options.pop("head", None)
         prefer_cached_data(source)
         with quiet(debug):
             explainer = load(
-                ModelOptions(model, revision, device, dtype, gguf_file, trust_remote_code)
+                ModelOptions(
+                    model,
+                    revision,
+                    device,
+                    dtype,
+                    gguf_file,
+                    trust_remote_code,
+                    None if head is None else Path(head),
+                )
             )
             if benchmark is None:
                 evaluation = explainer.evaluate(source, folder, progress=True, **options)

@@ -1,7 +1,7 @@
-"""The tables and sentences that `normxlogit evaluate` prints."""
+"""The tables and sentences that `normxlogit evaluate` and `normxlogit fit` print."""
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
@@ -11,6 +11,7 @@ from normxlogit.cli import terminal
 
 if TYPE_CHECKING:
     from normxlogit.evaluation.run import Evaluation
+    from normxlogit.methods.attribution_head.head import FitRecord
 
 BENCHMARK_METRICS = ("average_precision", "dot_product")
 
@@ -71,6 +72,52 @@ def print_benchmark(results: Mapping[str, Any]) -> None:
         f"{of_cases(results)} Figures are for the sentence's words at layer {layers}, "
         "intervals 95 %."
     )
+
+
+def print_held_out(record: "FitRecord") -> None:
+    """Print how good an attribution head is beside other methods, and whether to use it."""
+    held_out = record.held_out
+    table = _table("method")
+    for metric, sign in (("comprehensiveness", "↑"), ("sufficiency", "↓")):
+        table.add_column(f"{metric} {sign}")
+    for name, figures in held_out["methods"].items():
+        if "not_measured" not in figures:
+            signs = (("comprehensiveness", 1), ("sufficiency", -1))
+            table.add_row(_cell(name), *(_beside_head(figures[m], sign) for m, sign in signs))
+    _print_table(table)
+    for name, figures in held_out["methods"].items():
+        if "not_measured" in figures:
+            terminal.say(f"{name} left out: {figures['not_measured']}")
+    terminal.say(
+        f"On {held_out['texts']:,} texts that the head was not fitted on, words hidden "
+        f"({record.hiding}). Intervals are 95 %; behind and ahead are of {held_out['head']}, "
+        "= is statistically indistinguishable from it."
+    )
+    terminal.say(
+        "Of what the model says of these texts with random sets of words hidden, the head explains "
+        f"{_explained(held_out['explained_variance'])} of the variance."
+    )
+    style = "bold green" if held_out["use"] else "bold red"
+    terminal.console().print(Text(held_out["verdict"], style), soft_wrap=True)
+
+
+def _beside_head(figure: Mapping[str, Any], sign: int) -> str:
+    """Format a value with its interval, and how it stands to the head's.
+
+    Args:
+        figure: the figure, with the head's less this one.
+        sign: 1 if more is better, else -1.
+    """
+    less = figure["head_less_this"]
+    low, high = sorted((sign * less["low"], sign * less["high"]))
+    place = "behind" if low > 0 else "ahead" if high < 0 else "=" if low < high else "*"
+    return f"{figure['value']:6.3f} [{figure['low']:6.3f}, {figure['high']:6.3f}] {place}"
+
+
+def _explained(shares: Sequence[float]) -> str:
+    """Format shares of variance, one for each output: "85 %", or the least and the most."""
+    least, most = (f"{100 * share:.0f}" for share in (min(shares), max(shares)))
+    return f"{least} %" if least == most else f"{least} to {most} %"
 
 
 def _table(first_column: str) -> Table:

@@ -15,6 +15,7 @@ from normxlogit.cli.options import (
     Dtype,
     Format,
     GgufFile,
+    Head,
     Long,
     Method,
     Model,
@@ -71,7 +72,8 @@ def explain(
             help="For models that predict for every token: the word, or the token's number.",
         ),
     ] = None,
-    method: Method = "normxlogit",
+    method: Method = None,
+    head: Head = None,
     layer: Annotated[
         str | None,
         typer.Option(
@@ -121,12 +123,9 @@ def explain(
         check_output(output)
         options = parse_options(option or [])
         with quiet(debug):
-            from normxlogit.methods import find_method
-
             explainer = load(
-                ModelOptions(model, revision, device, dtype, gguf_file, trust_remote_code)
+                ModelOptions(model, revision, device, dtype, gguf_file, trust_remote_code, head)
             )
-            find_method(method).check(options, parsed_layer)
             results = explainer.stream(
                 inputs,
                 target=one_or_several(target),

@@ -26,7 +26,19 @@ class Long(str, Enum):
 
 
 Method = Annotated[
-    str, typer.Option(help="normxlogit, or one to compare it with: see 'normxlogit methods'.")
+    str | None,
+    typer.Option(
+        help="normxlogit, which is the default without --head, or one to compare it with: see "
+        "'normxlogit methods'."
+    ),
+]
+Head = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        help="An attribution head that 'normxlogit fit' fitted to this model; then the method is "
+        "attribution_head, unless --method names another.",
+    ),
 ]
 Model = Annotated[
     str,

@@ -203,8 +203,12 @@ def locate(path: str | Path) -> Location:
     return Path(inside) if filesystem.type_name == "local" else Remote(filesystem, inside, path)
 
 
-def local_folder(path: str | Path) -> Path:
-    """Return the folder on this machine that an evaluation is written to.
+def local_path(path: str | Path, *, what: str = "an evaluation is written to a folder") -> Path:
+    """Return a path that is written to, which must be on this machine.
+
+    Args:
+        path: the path.
+        what: what is written, for the message.
 
     Raises:
         InputError: it is a URI, or no path at all.
@@ -212,8 +216,8 @@ def local_folder(path: str | Path) -> Path:
     _check_path(path)
     if not isinstance(path, Path) and _URI.match(path):
         raise InputError(
-            f"cannot write {redacted(path)}: an evaluation is written to a folder on this machine. "
-            "Give one, and copy it from there."
+            f"cannot write {redacted(path)}: {what} on this machine. Give one, and copy it from "
+            "there."
         )
     return Path(path)
 

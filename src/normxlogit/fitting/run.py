@@ -110,7 +110,7 @@ def fit(
     """Fit a head; see `Explainer.fit`.
 
     Args:
-        say: called with what a user should know beforehand, and with the verdict.
+        say: called with what a user should know beforehand.
     """
     if explainer.task is not Task.TEXT:
         raise ModelError(
@@ -204,7 +204,6 @@ def fit(
             head.save(output)
         if folder is not None:
             folder.remove()
-    say(why)
     return head
 
 

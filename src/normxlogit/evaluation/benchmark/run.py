@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from normxlogit.data.files import write_whole
-from normxlogit.data.location import local_folder
+from normxlogit.data.location import local_path
 from normxlogit.data.option_checks import whole_number
 from normxlogit.data.progress import Meter
 from normxlogit.errors import OptionError
@@ -106,7 +106,7 @@ def blimp(
 
     limit, seed = _numbers(limit, seed)
     check_model(explainer)
-    folder = None if output is None else local_folder(output)
+    folder = None if output is None else local_path(output)
     cases, data = _cases(source, limit)
     items = make_items(cases, explainer)
     methods, failed = supported_methods(explainer, items[0])
