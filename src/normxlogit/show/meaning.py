@@ -1,12 +1,16 @@
 """The meaning of scores, and how they were made, in words."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
+
+from normxlogit.methods.attribution_head.method import UNLIKE
 from normxlogit.results.base import Result
 from normxlogit.results.text import Attribution
 from normxlogit.show.outputs import foil_name, output_name
-from normxlogit.show.phrases import visible
+from normxlogit.show.phrases import number, visible
 
 
 @dataclass(frozen=True)
@@ -43,6 +47,14 @@ def score_meaning(result: Result, name: str | None = None) -> Meaning:
             "raises the value",
             "lowers the value",
             "A positive score raises the model's value, a negative one lowers it.",
+        )
+    if provenance.readout == "closeness" and result.base is not None:
+        return Meaning(
+            "closer to the prediction",
+            "farther from it",
+            "A positive score brings the model's value closer to what it is for the whole text, a "
+            "negative one takes it farther away; neither says whether it raises or lowers the "
+            "value.",
         )
     if provenance.readout == "closeness":
         return Meaning(
@@ -85,15 +97,50 @@ def score_meaning(result: Result, name: str | None = None) -> Meaning:
 def method_summary(result: Result) -> str:
     """Return method, readout, layer and what the method notes, in a few words."""
     provenance = result.provenance
-    options = [f"{name}={value}" for name, value in provenance.options.items()]
+    options = [_option(name, value) for name, value in provenance.options.items()]
     readout = [] if provenance.readout is None else [f"readout {provenance.readout}"]
     layers = [layer_names(result.layers)] if provenance.reads_layers else []
     notes = [
         f"{name.replace('_', ' ')} {max(values):.1%}"
         for name, values in result.notes.items()
-        if values
+        if values and name != UNLIKE  # of which `caution` says what it means
     ]
     return ", ".join([provenance.method, *options, *readout, *layers, *notes])
+
+
+def _option(name: str, value: Any) -> str:
+    """Return an option with its value; of a fitted head, on how many texts it was fitted."""
+    data = value.get("fitted_on") if isinstance(value, Mapping) else None
+    texts = data.get("texts") if isinstance(data, Mapping) else None
+    return f"fitted on {texts:,} texts" if isinstance(texts, int) else f"{name}={value}"
+
+
+def sum_line(result: Result) -> str | None:
+    """Return how scores and base value of one target and layer add up; None if they do not."""
+    if result.base is None:
+        return None
+    base, words = result.base[0], float(np.nansum(result.scores, dtype=np.float64))
+    total = base + words
+    largest = max(abs(base), abs(words), abs(total))
+    unit = f"{result.unit}s" if isinstance(result, Attribution) else "scores"
+    readout = result.provenance.readout or "output"
+    what = {"centered": "centred logit", "closeness": "closeness to the prediction"}.get(readout, readout)
+    other = foil_name(result)
+    name = output_name(result, result.target) + ("" if other is None else f" less {other}")
+    of = "" if name == "the value" else f" of {name}"
+    base, words, total = (number(value, largest) for value in (base, words, total))
+    return f"base value {base} + {unit} {words} = {total}, the {what}{of}"
+
+
+def caution(result: Result) -> str | None:
+    """Return what to be careful about with the scores of one target; None if nothing is known."""
+    distance = max(result.notes.get(UNLIKE, ()), default=0.0)
+    if not distance > 1:
+        return None
+    return (
+        "This text is unlike those that the attribution head was fitted on (distance "
+        f"{distance:.1f}, where 99 of 100 such texts are below 1): trust its scores less."
+    )
 
 
 def layer_names(layers: Sequence[int]) -> str:

@@ -20,6 +20,9 @@ FEW = 100
 """With fewer examples the advice warns that they are few."""
 ALIKE = 1.25
 """The ratio up to which costs count as the same."""
+DEAR = 2
+"""A method that takes more times as long as classifying may be too slow for a corpus."""
+HEAD = "attribution_head"
 
 Differences = Callable[[str, str, str], Estimate | None]
 """Take a metric and two methods; return the first's estimate minus the second's."""
@@ -127,6 +130,13 @@ def _costs(view: EvaluationView, pick: str, pool: Sequence[str]) -> list[str]:
         sentences.append(f"{_capital(_cost(view, pick))}.")
     if view.costs is None:
         sentences.append("The cost of the methods was not measured.")
+    is_compared = any(method["method"] == HEAD for method in view.methods.values())
+    if cost is not None and cost > DEAR and not is_compared:
+        sentences.append(
+            "Where that is too slow, an attribution head may do: fitted to the model once "
+            "(normxlogit fit), it explains a text at about the price of classifying it, and --head "
+            "compares it with these."
+        )
     return sentences
 
 

@@ -8,7 +8,7 @@ from normxlogit.results.text import Attribution
 from normxlogit.show import outputs, phrases
 from normxlogit.show.html import Body
 from normxlogit.show.markup import Bar, bars, signed
-from normxlogit.show.meaning import Meaning, score_meaning, unit_note
+from normxlogit.show.meaning import Meaning, caution, score_meaning, sum_line, unit_note
 from normxlogit.show.scales import scale, strongest
 from normxlogit.show.templating import fill
 from normxlogit.show.text.pieces import Piece, color_scale, listed, pieces
@@ -59,6 +59,7 @@ class TargetSection:
         explained: the target by name; None if it is what was predicted.
         texts: the pieces of the text, or of both of a pair.
         meaning, note: what the scores say, and of what they are.
+        sum_line: how the scores add up; None if they do not.
         layers: the layers, if these are several.
         heat: then a row for each token, with the share and the number at each layer; else empty.
         bars: else a row for each token listed, with its number and bar.
@@ -70,6 +71,7 @@ class TargetSection:
     texts: list[list[MarkedPiece]]
     meaning: Meaning
     note: str
+    sum_line: str | None
     layers: tuple[int, ...]
     heat: list[TokenRow[list[tuple[float, str]]]]
     bars: list[TokenRow[tuple[str, Bar]]]
@@ -82,6 +84,7 @@ def body(attribution: Attribution, *, special: bool = False) -> Body:
     """Return the HTML of an attribution of any unit, with any number of targets and layers."""
     values = {
         "said": outputs.verdict(attribution),
+        "caution": caution(attribution),
         "sections": list(_sections(attribution, special)),
         "most": ROWS,
         "unit": attribution.unit.capitalize(),
@@ -101,6 +104,7 @@ def _sections(attribution: Attribution, special: bool) -> Iterator[TargetSection
             texts=_texts(part.select(layer=part.layers[-1])),
             meaning=score_meaning(part),
             note=unit_note(part),
+            sum_line=None if single is None else sum_line(single),
             layers=part.layers if by_layer else (),
             heat=_heat_map(part, special) if by_layer else [],
             bars=[] if single is None else _bars(single, rows),

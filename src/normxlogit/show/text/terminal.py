@@ -14,6 +14,7 @@ from normxlogit.show.colors import TERMINAL_AGAINST, TERMINAL_FOR
 from normxlogit.show.scales import scale, strongest
 from normxlogit.show.terminal import (
     DIM,
+    LABEL,
     bar_lines,
     field,
     fitted,
@@ -54,6 +55,8 @@ class TextReport:
             else:
                 yield from _bars(part.only(), self.special, options.max_width)
             yield Text()
+        if (caution := meaning.caution(attribution)) is not None:
+            yield Text(caution, LABEL)
         yield provenance(attribution)
 
 
@@ -97,6 +100,8 @@ def _bars(attribution: Attribution, special: bool, width: int) -> Iterator[Text]
         yield line
     yield Text()
     yield from legend(meaning.score_meaning(attribution), note)
+    if (sum_line := meaning.sum_line(attribution)) is not None:
+        yield Text(sum_line, DIM)
 
 
 def _heat_map(attribution: Attribution, special: bool, width: int) -> Iterator[Text]:
