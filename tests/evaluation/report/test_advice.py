@@ -77,6 +77,18 @@ class TestAdvice:
         assert "takes 1.2 times as long as classifying it" in own
         assert "not the method to use where 50 times" in own
 
+    def test_instead_of_a_slow_method_a_head_may_be_fitted(self) -> None:
+        rest = {"normxlogit": (0.3, 0.3, 1.2), "random": (0.1, 0.5, 1.0)}
+        head = {"attribution_head": (0.4, 0.2, 1.3)}
+        for methods, is_advised in (
+            ({"occlusion": (0.5, 0.1, 50), **rest}, True),
+            ({"occlusion": (0.5, 0.1, 50), **rest, **head}, False),
+            ({"late_lrp": (0.5, 0.1, 1.9), **rest}, False),
+            ({"occlusion": (0.5, 0.1, None), **rest}, False),
+        ):
+            (_, why), *_ = says(figures_of(**methods))
+            assert ("normxlogit fit" in why) is is_advised
+
     def test_of_those_not_told_apart_the_cheapest_is_to_be_used(self) -> None:
         (use, why), (about, own), _ = says(
             figures_of(
