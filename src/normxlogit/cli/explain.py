@@ -123,9 +123,14 @@ def explain(
         check_output(output)
         options = parse_options(option or [])
         with quiet(debug):
+            from normxlogit.methods import find_method
+
             explainer = load(
                 ModelOptions(model, revision, device, dtype, gguf_file, trust_remote_code, head)
             )
+            default = "normxlogit" if head is None else "attribution_head"
+            # Before the call, whose own arguments an option could be named like.
+            find_method(default if method is None else method).check(options, parsed_layer)
             results = explainer.stream(
                 inputs,
                 target=one_or_several(target),

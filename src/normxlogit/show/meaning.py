@@ -115,6 +115,10 @@ def _option(name: str, value: Any) -> str:
     return f"fitted on {texts:,} texts" if isinstance(texts, int) else f"{name}={value}"
 
 
+_SUMS = {"centered": "centred logit", "closeness": "closeness to the prediction"}
+"""What additive scores sum up to, by readout, if it is not called by the readout's name."""
+
+
 def sum_line(result: Result) -> str | None:
     """Return how scores and base value of one target and layer add up; None if they do not."""
     if result.base is None:
@@ -124,7 +128,7 @@ def sum_line(result: Result) -> str | None:
     largest = max(abs(base), abs(words), abs(total))
     unit = f"{result.unit}s" if isinstance(result, Attribution) else "scores"
     readout = result.provenance.readout or "output"
-    what = {"centered": "centred logit", "closeness": "closeness to the prediction"}.get(readout, readout)
+    what = _SUMS.get(readout, readout)
     other = foil_name(result)
     name = output_name(result, result.target) + ("" if other is None else f" less {other}")
     of = "" if name == "the value" else f" of {name}"

@@ -87,7 +87,7 @@ class TestAdvice:
             ({"occlusion": (0.5, 0.1, None), **rest}, False),
         ):
             (_, why), *_ = says(figures_of(**methods))
-            assert ("normxlogit fit" in why) is is_advised
+            assert ("by the command fit" in why) is is_advised
 
     def test_of_those_not_told_apart_the_cheapest_is_to_be_used(self) -> None:
         (use, why), (about, own), _ = says(

@@ -133,8 +133,8 @@ def _costs(view: EvaluationView, pick: str, pool: Sequence[str]) -> list[str]:
     is_compared = any(method["method"] == HEAD for method in view.methods.values())
     if cost is not None and cost > DEAR and not is_compared:
         sentences.append(
-            "Where that is too slow, an attribution head may do: fitted to the model once "
-            "(normxlogit fit), it explains a text at about the price of classifying it, and --head "
+            "Where that is too slow, an attribution head may do: fitted to the model once, by the "
+            "command fit, it explains a text at about the price of classifying it, and --head "
             "compares it with these."
         )
     return sentences
