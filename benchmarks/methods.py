@@ -42,8 +42,8 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "frequency": {"counts": {}},
     "occlusion": {"replacement": MASK},
 }
-CAUSAL = ("progressive_inference",)
-"""Methods of causal models only: this one costs what LogAt does."""
+LEFT_OUT = ("progressive_inference", "attribution_head")
+"""The first serves causal models only, and costs what LogAt does; the second has to be fitted."""
 PAPER = {
     "gradient_norm": (".77 / .77 / .76 / .78", 100, ".0076"),
     "gradient_x_input": (".80 / .81 / .80 / .80", 100, ".0081"),
@@ -96,7 +96,7 @@ def costs(model: Any, limit: float, took_at: dict[tuple[str, int], float]) -> It
     base = {length: partial(forward, model, inputs_of(length)) for length in LENGTHS}
     bytes_of = {length: peak_bytes(base[length]) for length in LENGTHS}
     for name in METHODS:
-        if name in CAUSAL:
+        if name in LEFT_OUT:
             continue
         times, memories = [], []
         took, before = 0.0, LENGTHS[0]
@@ -126,7 +126,7 @@ def batches(model: Any, length: int, took_at: dict[tuple[str, int], float]) -> I
             return partial(forward, model, inputs)
         return explained(model, inputs, name)
 
-    for name in ("forward", *(name for name in METHODS if name not in CAUSAL)):
+    for name in ("forward", *(name for name in METHODS if name not in LEFT_OUT)):
         if took_at.get((name, length), 0 if name == "forward" else 9) > 5:
             yield f"| `{name}` | - | - | {of_paper(name)} |"
             continue

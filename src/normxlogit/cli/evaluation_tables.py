@@ -90,8 +90,8 @@ def print_held_out(record: "FitRecord") -> None:
             terminal.say(f"{name} left out: {figures['not_measured']}")
     terminal.say(
         f"On {held_out['texts']:,} texts that the head was not fitted on, words hidden "
-        f"({record.hiding}). Intervals are 95 %; behind and ahead are of {held_out['head']}, "
-        "= is statistically indistinguishable from it."
+        f"({record.hiding}). Intervals are 95 %; behind and ahead compare with "
+        f"{held_out['head']}, = is statistically indistinguishable from it."
     )
     terminal.say(
         "Of what the model says of these texts with random sets of words hidden, the head explains "
