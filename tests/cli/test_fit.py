@@ -141,11 +141,12 @@ def test_evaluate_compares_the_head_by_default(
 def test_a_file_that_does_not_fit_is_refused(
     name: str, head: Path, model: Path, reviews: Path, tmp_path: Path
 ) -> None:
-    inputs = {
+    options: dict[str, list[Any]] = {
         "explain": [TEXT],
         "corpus": [reviews, "--text", "review", "-o", tmp_path / "out"],
         "evaluate": ["--data", reviews, "--text", "review", "-o", tmp_path / "out"],
-    }[name]
+    }
+    inputs = options[name]
     newer = tmp_path / "newer.head"
     with safe_open(head, framework="pt") as file:
         ((key, record),) = file.metadata().items()

@@ -63,7 +63,7 @@ def test_each_target_has_its_sum() -> None:
 def test_the_sum_says_what_is_contrasted_and_what_a_regression_is() -> None:
     for view in views(explained(contrast="NEGATIVE")):
         assert "= +1.25, the centred logit of POSITIVE less NEGATIVE" in view
-    regression = {"problem": "regression", "labels": ("LABEL_0",), "explained": (0,)}
+    regression: Any = {"problem": "regression", "labels": ("LABEL_0",), "explained": (0,)}
     for view in views(explained(readout="value", **regression)):
         assert "= +1.25, the value" in view
         assert "the value of" not in view
@@ -87,7 +87,7 @@ def test_a_text_unlike_those_of_the_head_is_flagged_once() -> None:
     for result in (explained(distance=1.84), both):
         for view in views(result):
             assert view.count("This text is unlike those that the attribution head was") == 1
-            assert "(distance 1.8," in view
+            assert "(distance 1.84," in view
             assert UNLIKE not in view
 
 

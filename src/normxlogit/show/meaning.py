@@ -132,8 +132,8 @@ def sum_line(result: Result) -> str | None:
     other = foil_name(result)
     name = output_name(result, result.target) + ("" if other is None else f" less {other}")
     of = "" if name == "the value" else f" of {name}"
-    base, words, total = (number(value, largest) for value in (base, words, total))
-    return f"base value {base} + {unit} {words} = {total}, the {what}{of}"
+    start, added, end = (number(value, largest) for value in (base, words, total))
+    return visible(f"base value {start} + {unit} {added} = {end}, the {what}{of}")
 
 
 def caution(result: Result) -> str | None:
@@ -143,7 +143,7 @@ def caution(result: Result) -> str | None:
         return None
     return (
         "This text is unlike those that the attribution head was fitted on (distance "
-        f"{distance:.1f}, where 99 of 100 such texts are below 1): trust its scores less."
+        f"{distance:.2f}, where 99 of 100 such texts are below 1): trust its scores less."
     )
 
 
