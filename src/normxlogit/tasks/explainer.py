@@ -409,8 +409,8 @@ class ModelExplainer:
             )
         return found
 
-    def with_head(self: AnyExplainer, head: AttributionHead) -> AnyExplainer:
-        """Return an explainer of the same model with a head that was fitted to it."""
+    def with_head(self: AnyExplainer, head: AttributionHead | None) -> AnyExplainer:
+        """Return an explainer of the same model with a head that was fitted to it, or with none."""
         with_head = copy.copy(self)
         with_head.head = head
         return with_head
@@ -418,8 +418,11 @@ class ModelExplainer:
     def _method(self, method: str | None, options: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
         """The method's name and options; those of an attribution head with the explainer's own."""
         options = dict(options)
-        if self.head is not None and method in (None, "attribution_head"):
-            options.setdefault("head", self.head)
+        if method in (None, "attribution_head"):
+            other = options.get("head")
+            head = self.head if other is None or other is self.head else self._own_head(other)
+            if head is not None:
+                options["head"] = head
         return method_name(method, options), options
 
     def token_counts(self, texts: Iterable[str]) -> Counter[int]:
