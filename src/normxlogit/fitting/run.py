@@ -182,12 +182,7 @@ def fit(
             layers=layers,
             hiding=hiding,
             settings={**asdict(options), "layers": list(layers), "epoch": trained.epoch},
-            data={
-                **data,
-                "texts": len(samples),
-                "rows": drawn.rows,
-                "left_out": dict(drawn.left_out),
-            },
+            data={**data, "texts": len(samples), **drawn.counts},
             held_out={},
             versions=versions(),
         )
@@ -281,8 +276,8 @@ def _read(
         states = np.memmap(path, np.float16, "r").reshape(ends[-1], -1)
     except OSError as error:
         raise InputError(
-            f"cannot keep hidden states in {tempfile.gettempdir()}: {error.strerror or error}. Make "
-            "room there, or name another folder by the variable TMPDIR."
+            f"cannot keep hidden states in {tempfile.gettempdir()}: {error.strerror or error}. "
+            "Make room there, or name another folder by the variable TMPDIR."
         ) from error
     views = [states[start:end] for start, end in zip(starts, ends, strict=True)]
     return views, [wholes[number] for number in range(len(samples))]

@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -63,7 +63,7 @@ def train(
     Jethani et al. 2022, FastSHAP (ICLR), equations 6 and 7: over sets s drawn by the Shapley
     kernel, the squared difference of v(s) - v(none) and the sum over the words of s of what the
     network gives them, after efficient normalisation. Every game is measured in units of its own
-    variance.
+    spread, so that it does not matter how large a model's logits are.
 
     Args:
         examples: the texts to train on.
@@ -88,8 +88,8 @@ def train(
             network.train()
             order = generator.permutation(len(examples))
             for some in np.array_split(order, max(1, len(order) // BATCH)):
-                batch = Batch.of([examples[n] for n in some], problem)
-                loss = (batch.squares(network(batch.states)) / scale**2).mean()
+                batch = Batch.of([examples[n] for n in some], problem).in_units(scale)
+                loss = batch.squares(network(batch.states)).mean()
                 optimizer.zero_grad()
                 loss.backward()  # type: ignore[no-untyped-call]
                 optimizer.step()
@@ -98,6 +98,9 @@ def train(
             if now < best_loss:
                 best, best_loss, best_epoch = copy.deepcopy(network), now, epoch
             show(epoch)
+    with torch.no_grad():
+        best.outer.weight.mul_(scale[:, None])
+        best.outer.bias.mul_(scale)
     return Trained(best.eval().requires_grad_(False), best_epoch)
 
 
@@ -148,6 +151,10 @@ class Batch:
         gain = game_values(whole, whole, problem) - none
         return cls(states, words, shown, weights, values, gain)
 
+    def in_units(self, scale: Tensor) -> "Batch":
+        """The same with games in other units, [games]."""
+        return replace(self, values=self.values / scale, gain=self.gain / scale)
+
     def squares(self, values: Tensor) -> Tensor:
         """The squared differences of outcomes from the sums of the shown tokens' parts.
 
@@ -172,10 +179,14 @@ class Batch:
 def mean_square(
     network: HeadNetwork, examples: Sequence[Example], problem: Problem, scale: Tensor
 ) -> float:
-    """The mean squared difference of outcomes from their sums, in units of `scale`, [games]."""
+    """The mean squared difference of outcomes from their sums, in units of `scale`, [games].
+
+    The network's outputs are in these units too.
+    """
     with torch.no_grad():
-        squares = [batch.squares(network(batch.states)) for batch in _batches(examples, problem)]
-    return float((torch.cat(squares) / scale**2).mean())
+        batches = (batch.in_units(scale) for batch in _batches(examples, problem))
+        squares = [batch.squares(network(batch.states)) for batch in batches]
+    return float(torch.cat(squares).mean())
 
 
 def explained_variance(
@@ -215,7 +226,8 @@ def _standardise(network: HeadNetwork, examples: Sequence[Example]) -> None:
 
 def _spread(examples: Sequence[Example], problem: Problem) -> Tensor:
     """The root mean square of the outcomes about an even share for each word, [games]."""
-    squares = []
-    for batch in _batches(examples, problem):
-        squares.append(batch.squares(torch.zeros(*batch.words.shape, batch.gain.shape[-1])))
+    squares = [
+        batch.squares(torch.zeros(*batch.words.shape, batch.gain.shape[-1]))
+        for batch in _batches(examples, problem)
+    ]
     return torch.cat(squares).mean(0).sqrt().clamp_min(1e-6)
