@@ -243,7 +243,8 @@ class Explainer(ModelExplainer):
                 labels (names or ids of classes, or values), if there are any.
             subset, split: of a data set on the Hub; all splits if not given.
             methods: a list of names, "NAME:OPTION=VALUE:...", or mappings with "method" and any of
-                "name", "layer", "readout" and "options"; a selection of all families by default.
+                "name", "layer", "readout" and "options"; a selection of all families by default,
+                with attribution_head if the explainer has a head.
             preset: "corrected", or "paper" to evaluate as the NormXLogit paper's notebook does.
             unit: what is ranked and hidden: "word" (the default), "token" or "sentence".
             operator: how it is hidden: "mask" (the default), "remove" (by the attention mask),
@@ -283,6 +284,8 @@ class Explainer(ModelExplainer):
                 f"evaluate is for classifiers and regressions of texts; {type(self.model).__name__}"
                 f" is for {self.task.value}."
             )
+        if self.head is not None and methods is METHODS:
+            methods = ("attribution_head", *METHODS)
         plan = plan_of(
             methods=methods,
             preset=preset,
