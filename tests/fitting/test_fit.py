@@ -16,7 +16,7 @@ from normxlogit import Explainer, InputError, ModelError, OptionError, Unsupport
 from normxlogit.data import files
 from normxlogit.data.rows import Columns
 from normxlogit.evaluation.perturb.predictions import PredictionCache
-from normxlogit.fitting import outcomes, run
+from normxlogit.fitting import outcomes, run, training
 from normxlogit.fitting.outcomes import OutcomeFolder
 from normxlogit.fitting.run import FitOptions, fit
 from normxlogit.methods.attribution_head import AttributionHead
@@ -39,9 +39,14 @@ def bert() -> Explainer:
 
 
 @pytest.fixture(autouse=True)
-def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Five parts in 40 texts."""
-    monkeypatch.setattr(outcomes, "AT_A_TIME", 8)
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Five parts in 40 texts, and little training."""
+    make_small(monkeypatch)
+
+
+def make_small(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(outcomes, "AT_A_TIME", 8)
+    patch.setattr(training, "EPOCHS", 2)
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +54,7 @@ def whole(bert: Explainer, tmp_path_factory: pytest.TempPathFactory) -> bytes:
     """The file of a fit that was not interrupted."""
     path = tmp_path_factory.mktemp("whole") / "a.head"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(outcomes, "AT_A_TIME", 8)
+        make_small(patch)
         bert.fit(TEXTS, path, **OPTIONS)
     assert [entry.name for entry in path.parent.iterdir()] == ["a.head"]
     return path.read_bytes()
@@ -57,7 +62,9 @@ def whole(bert: Explainer, tmp_path_factory: pytest.TempPathFactory) -> bytes:
 
 def one_line(error: pytest.ExceptionInfo[Exception]) -> str:
     text = str(error.value)
-    assert text and "\n" not in text and text.endswith(".")
+    assert text
+    assert "\n" not in text
+    assert text.endswith(".")
     return text
 
 
@@ -88,7 +95,7 @@ def test_the_model_is_not_changed(bert: Explainer) -> None:
     assert all(parameter.grad is None for parameter in bert.model.parameters())
 
 
-@pytest.mark.parametrize("done", range(6))
+@pytest.mark.parametrize("done", [0, 1, 4, 5])
 def test_an_interrupted_fit_goes_on(
     bert: Explainer, whole: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, done: int
 ) -> None:
@@ -120,9 +127,8 @@ def test_an_interrupted_fit_goes_on(
 
     monkeypatch.setattr(PredictionCache, "predict", counting)
     bert.fit(TEXTS, path, **OPTIONS)
-    # Two parts of eight are run to see how long it takes.
-    assert sum(count for count in asked if count == 8) >= 16 + 8 * (5 - done)
-    assert asked.count(8) - 2 - (5 - done) == asked.count(8) - 7 + done
+    # Two parts of eight texts are run to see how long it takes, and then those that are missing.
+    assert asked.count(8) == 2 + 5 - done
     assert path.read_bytes() == whole
     assert not folder.exists()
 
@@ -131,7 +137,7 @@ def _raise(error: BaseException) -> None:
     raise error
 
 
-@pytest.mark.parametrize("kept", range(1, 7))
+@pytest.mark.parametrize("kept", [1, 3, 6, 7])
 def test_a_fit_interrupted_while_it_cleans_up(
     bert: Explainer, whole: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kept: int
 ) -> None:
@@ -140,7 +146,7 @@ def test_a_fit_interrupted_while_it_cleans_up(
 
     def interrupted(self: Path, missing_ok: bool = False) -> None:
         nonlocal count
-        if self.parent.suffix == ".fit" and not self.name.startswith(".outcomes"):
+        if self.parent.suffix == ".fit" and not self.name.startswith((".fit", ".out")):
             count += 1
             if count == kept:
                 raise KeyboardInterrupt
@@ -420,10 +426,10 @@ def test_texts_that_are_all_the_same(bert: Explainer, tmp_path: Path) -> None:
     bert.fit(["a great movie"] * 40, tmp_path / "a.head", **OPTIONS)
     head = AttributionHead.load(tmp_path / "a.head")
     (distance,) = bert.with_head(head).explain("it is a mess").notes.values()
-    assert np.isfinite(distance).all() and distance[0] > 1
+    assert 1 < distance[0] < np.inf
 
 
-def test_a_model_that_hiding_does_not_touch(bert: Explainer) -> None:
+def test_a_model_that_hiding_does_not_touch() -> None:
     explainer = bag_explainer()
     model: Any = explainer.model
     with torch.no_grad():
@@ -478,8 +484,9 @@ def test_rounded_outcomes_are_taken_only_if_they_are_much_the_same(
 ) -> None:
     """Where the machine computes faster in bfloat16."""
     monkeypatch.setattr("normxlogit.fitting.model_passes._has_fast_bfloat16", lambda _: True)
-    exact = run.in_bfloat16(bert.model)
-    assert exact is not None and exact.dtype == torch.bfloat16 and bert.model.dtype == torch.float32
+    rounded = run.in_bfloat16(bert.model)
+    assert rounded is not None
+    assert (rounded.dtype, bert.model.dtype) == (torch.bfloat16, torch.float32)
     said_by(bert, TEXTS)
     generator = np.random.default_rng(0)
     values = generator.normal(size=(100, 3)) * [1, 2, 0.1]
