@@ -1,10 +1,10 @@
 """A fit is repeatable, resumes wherever it was stopped, and says in one line what is wrong."""
 
+import copy
 import errno
 import os
 import signal
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from normxlogit import Explainer, InputError, ModelError, OptionError, Unsupport
 from normxlogit.data import files
 from normxlogit.data.rows import Columns
 from normxlogit.evaluation.perturb.predictions import PredictionCache
-from normxlogit.fitting import outcomes, run, training
+from normxlogit.fitting import model_passes, outcomes, run, training
 from normxlogit.fitting.outcomes import OutcomeFolder
 from normxlogit.fitting.run import FitOptions, fit
 from normxlogit.methods.attribution_head import AttributionHead
@@ -47,6 +47,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
 def make_small(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(outcomes, "AT_A_TIME", 8)
     patch.setattr(training, "EPOCHS", 2)
+    patch.setattr(run, "in_bfloat16", lambda _: None)  # on any machine
 
 
 @pytest.fixture(scope="module")
@@ -95,7 +96,7 @@ def test_the_model_is_not_changed(bert: Explainer) -> None:
     assert all(parameter.grad is None for parameter in bert.model.parameters())
 
 
-@pytest.mark.parametrize("done", [0, 1, 4, 5])
+@pytest.mark.parametrize("done", [0, 2, 5])
 def test_an_interrupted_fit_goes_on(
     bert: Explainer, whole: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, done: int
 ) -> None:
@@ -137,7 +138,7 @@ def _raise(error: BaseException) -> None:
     raise error
 
 
-@pytest.mark.parametrize("kept", [1, 3, 6, 7])
+@pytest.mark.parametrize("kept", [3, 6])
 def test_a_fit_interrupted_while_it_cleans_up(
     bert: Explainer, whole: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kept: int
 ) -> None:
@@ -201,24 +202,17 @@ def begun(bert: Explainer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> P
     return tmp_path / "a.head"
 
 
-@pytest.mark.parametrize(
-    ("change", "name"),
-    [
-        ({"seed": 1}, "seed"),
-        ({"masks": 6}, "masks"),
-        ({"width": 9}, "width"),
-        ({"layers": [1]}, "layers"),
-    ],
-)
-def test_other_settings_are_refused(
-    bert: Explainer, begun: Path, change: dict[str, Any], name: str
-) -> None:
-    before = sorted((p.name, p.read_bytes()) for p in begun.with_suffix(".head.fit").iterdir())
-    with pytest.raises(InputError, match=f"{name} was .* and is") as error:
+@pytest.mark.parametrize("change", [{"seed": 1}, {"masks": 6}, {"width": 9}, {"layers": [1]}])
+def test_other_settings_are_refused(bert: Explainer, begun: Path, change: dict[str, Any]) -> None:
+    def files_in_folder() -> list[tuple[str, bytes]]:
+        parts = begun.with_suffix(".head.fit").glob("[!.]*")
+        return sorted((part.name, part.read_bytes()) for part in parts)
+
+    before = files_in_folder()
+    with pytest.raises(InputError, match=rf"{next(iter(change))} was .* and is") as error:
         bert.fit(TEXTS, begun, **{**OPTIONS, **change})
     one_line(error)
-    after = sorted((p.name, p.read_bytes()) for p in begun.with_suffix(".head.fit").iterdir())
-    assert [p for p in after if p[0] != ".lock"] == [p for p in before if p[0] != ".lock"]
+    assert files_in_folder() == before
 
 
 def test_other_texts_and_models_are_refused(begun: Path) -> None:
@@ -261,19 +255,15 @@ def _not_finite(path: Path) -> None:
     np.save(path, outputs)
 
 
-@pytest.mark.parametrize(
-    "damage", [_cut, _emptied, _of_others, _of_objects, _archive, _scalar, _not_finite]
-)
-def test_a_damaged_part_is_named(
-    bert: Explainer, whole: bytes, begun: Path, damage: Callable[[Path], None]
-) -> None:
+def test_a_damaged_part_is_named(bert: Explainer, whole: bytes, begun: Path) -> None:
     part = begun.with_suffix(".head.fit") / "outcomes-000001.npy"
-    damage(part)
-    with pytest.raises(
-        InputError, match="outcomes-000001.npy .*Delete it to run it again"
-    ) as error:
-        bert.fit(TEXTS, begun, **OPTIONS)
-    one_line(error)
+    content = part.read_bytes()
+    for damage in (_cut, _emptied, _of_others, _of_objects, _archive, _scalar, _not_finite):
+        part.write_bytes(content)
+        damage(part)
+        with pytest.raises(InputError, match=r"1\.npy .*Delete it to run it again") as error:
+            bert.fit(TEXTS, begun, **OPTIONS)
+        one_line(error)
     part.unlink()
     bert.fit(TEXTS, begun, **OPTIONS)
     assert begun.read_bytes() == whole
@@ -285,7 +275,7 @@ class _Full:
     def __init__(self, file: Any) -> None:
         self._file = file
 
-    def write(self, content: bytes) -> int:
+    def write(self, _: bytes) -> int:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     def __getattr__(self, name: str) -> Any:
@@ -305,7 +295,7 @@ def test_a_full_disk(
     path = tmp_path / "a.head"
     with monkeypatch.context() as patch:
         patch.setattr(files, "AtomicFile", FullFile)
-        with pytest.raises(InputError, match="cannot write .* No space left") as error:
+        with pytest.raises(InputError, match=r"cannot write .* No space left") as error:
             bert.fit(TEXTS, path, **OPTIONS)
     one_line(error)
     assert not path.exists()
@@ -326,7 +316,7 @@ def test_no_room_for_states(bert: Explainer, monkeypatch: pytest.MonkeyPatch) ->
         return opened(self, *arguments, **options)
 
     monkeypatch.setattr(Path, "open", full)
-    with pytest.raises(InputError, match="No space left on device. Make room there") as error:
+    with pytest.raises(InputError, match=r"No space left on device. Make room there") as error:
         bert.fit(TEXTS, **OPTIONS)
     one_line(error)
 
@@ -434,7 +424,7 @@ def test_a_model_that_hiding_does_not_touch() -> None:
     model: Any = explainer.model
     with torch.no_grad():
         model.classifier.weight.zero_()
-    with pytest.raises(ModelError, match="hiding words .* changes nothing") as error:
+    with pytest.raises(ModelError, match=r"hiding words .* changes nothing") as error:
         explainer.fit(TEXTS, **OPTIONS)
     one_line(error)
 
@@ -483,12 +473,28 @@ def test_rounded_outcomes_are_taken_only_if_they_are_much_the_same(
     bert: Explainer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where the machine computes faster in bfloat16."""
-    monkeypatch.setattr("normxlogit.fitting.model_passes._has_fast_bfloat16", lambda _: True)
-    rounded = run.in_bfloat16(bert.model)
+    monkeypatch.setattr(model_passes, "_has_fast_bfloat16", lambda _: True)
+    rounded = model_passes.in_bfloat16(bert.model)
     assert rounded is not None
     assert (rounded.dtype, bert.model.dtype) == (torch.bfloat16, torch.float32)
-    said_by(bert, TEXTS)
     generator = np.random.default_rng(0)
-    values = generator.normal(size=(100, 3)) * [1, 2, 0.1]
-    assert run.is_harmless(values, values + generator.normal(size=(100, 3)) * 0.001)
-    assert not run.is_harmless(values, values + generator.normal(size=(100, 3)) * 0.01)
+    noise, values = generator.normal(size=(2, 100, 3))
+    values *= [1, 2, 0.1]
+    assert model_passes.is_harmless(values, values + 0.001 * noise)
+    assert not model_passes.is_harmless(values, values + 0.01 * noise)
+    exact = head_logits(bert, monkeypatch, lambda _: None)
+    assert head_logits(bert, monkeypatch, model_passes.in_bfloat16) == pytest.approx(
+        exact, abs=0.05
+    )
+    # A model that differs much in bfloat16 runs as it is.
+    broken = copy.deepcopy(bert.model).to(torch.bfloat16)
+    with torch.no_grad():
+        broken.classifier.bias.add_(torch.tensor([9.0, 0.0, 0.0]))
+    assert head_logits(bert, monkeypatch, lambda _: broken) == exact
+
+
+def head_logits(explainer: Explainer, patch: pytest.MonkeyPatch, rounded: Any) -> list[float]:
+    """What a model says of texts without words, as a fit measures it."""
+    patch.setattr(run, "in_bfloat16", rounded)
+    logits: list[float] = explainer.fit(TEXTS, **OPTIONS).empty.logits.flatten().tolist()
+    return logits

@@ -21,6 +21,7 @@ from normxlogit import (
     UnsupportedHeadError,
     attribute,
 )
+from normxlogit.evaluation.plan import METHODS
 from normxlogit.fitting import training
 from normxlogit.methods.attribution_head import AttributionHead
 from normxlogit.results.base import Result
@@ -52,6 +53,16 @@ def multi_label() -> Explainer:
     return Explainer(model, words)
 
 
+def several_values() -> Explainer:
+    words = tokenizer(mask_token="<mask>")
+    return Explainer(classifier(words, num_labels=2, problem_type="regression"), words)
+
+
+def wide() -> Explainer:
+    words = tokenizer(mask_token="<mask>")
+    return Explainer(classifier(words, hidden_size=64), words)
+
+
 BUILDERS = {
     "bert": classifier_explainer,
     "distilbert": lambda: classifier_explainer("distilbert"),
@@ -59,14 +70,14 @@ BUILDERS = {
     "gpt2": lambda: classifier_explainer("gpt2"),
     "multi-label": multi_label,
     "regression": lambda: classifier_explainer(num_labels=1),
-    "several values": lambda: _several_values(),
-    "pairs": classifier_explainer,
+    "several values": several_values,
 }
 
 
-def _several_values() -> Explainer:
-    words = tokenizer(mask_token="<mask>")
-    return Explainer(classifier(words, num_labels=2, problem_type="regression"), words)
+def _fit_pairs() -> Explainer:
+    rows = [{"one": first, "other": second} for first, second in PAIRS]
+    explainer: Explainer = fit_tiny(classifier_explainer(), rows, text="one", pair="other")
+    return explainer
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +89,7 @@ def fitted() -> Any:
         if name not in known:
             with pytest.MonkeyPatch.context() as patch:
                 patch.setattr(training, "EPOCHS", 5)
-                known[name] = fit_tiny(BUILDERS[name](), PAIRS if name == "pairs" else None)
+                known[name] = _fit_pairs() if name == "pairs" else fit_tiny(BUILDERS[name]())
         return known[name]
 
     return by_name
@@ -121,7 +132,6 @@ def test_scores_add_up_to_the_centred_logit(fitted: Any, name: str) -> None:
         assert_adds_up(one, logits.max())
         every = explainer.explain(item, target="all")
         assert_adds_up(every, logits)
-        np.testing.assert_allclose(np.nansum(every.scores, 0), 0, atol=1e-4)
         np.testing.assert_array_equal(every.scores[one.target.id], one.scores)
         words = one.words()
         assert words.base == one.base
@@ -171,7 +181,7 @@ def test_values_and_closeness(fitted: Any, name: str) -> None:
         np.testing.assert_allclose(close.base, -np.abs(np.array(value.base) - values), atol=1e-5)
 
 
-@pytest.mark.parametrize("name", BUILDERS)
+@pytest.mark.parametrize("name", [*BUILDERS, "pairs"])
 def test_scores_are_the_same_alone_and_in_a_batch(fitted: Any, name: str) -> None:
     explainer = fitted(name)
     items = PAIRS[:6] if name == "pairs" else [*TEXTS, *reviews(6, seed=9)]
@@ -193,14 +203,14 @@ def tensors_of(explainer: Explainer, texts: list[str], side: str) -> tuple[dict[
     return dict(encoded), torch.tensor(units)
 
 
-@pytest.mark.parametrize("side", ["left", "right"])
-@pytest.mark.parametrize("name", ["bert", "llama"])
+@pytest.mark.parametrize(
+    ("name", "side"),
+    [("bert", "right"), ("distilbert", "right"), ("llama", "right"), ("llama", "left")],
+)
 def test_tensors_under_padding_on_either_side(fitted: Any, name: str, side: str) -> None:
     explainer = fitted(name)
     texts = reviews(4, seed=3)  # in which words are what lies between spaces
     inputs, units = tensors_of(explainer, texts, side)
-    if name == "bert":  # whose positions count from the left
-        inputs["position_ids"] = (inputs["attention_mask"].cumsum(1) - 1).clamp_min(0)
     result = attribute(explainer.model, inputs, head=explainer.head, unit=units)
     assert result.scores.shape == units.shape
     assert result.base is not None
@@ -256,16 +266,22 @@ def test_windows_of_a_long_text(fitted: Any, name: str) -> None:
     assert isinstance(explainer.explain([text])[0], Failure)
 
 
-def test_a_text_unlike_those_fitted_on_is_told(fitted: Any) -> None:
+@torch.no_grad()
+def test_how_far_a_text_is_from_those_fitted_on(fitted: Any) -> None:
+    """By the mean of all layers' states over the text's tokens, each feature standardised."""
     explainer = fitted("bert")
-    notes = [
-        result.notes[UNLIKE][0]
-        for result in succeeded(
-            explainer.explain([*reviews(30, seed=8), "👍🏽 👍🏽 我喜欢这部电影"])
-        )
-    ]
-    assert notes[-1] > 1
-    assert notes[-1] > 2 * np.median(notes[:-1])
+    words, usual = explainer.tokenizer, explainer.head.usual
+
+    def distance(text: str) -> float:
+        inputs = words(text, return_tensors="pt")
+        layers = explainer.model(**inputs, output_hidden_states=True).hidden_states
+        mean = torch.cat([layer[0].mean(0) for layer in layers])
+        return float(((mean - usual.mean) / usual.deviation).square().mean().sqrt() / usual.limit)
+
+    for text in TEXTS:
+        assert explainer.explain(text).notes[UNLIKE][0] == pytest.approx(distance(text), rel=1e-3)
+    # The texts that were held out are within the limit, but for one in a hundred.
+    assert np.quantile([distance(text) for text in reviews(40)], 0.3) < 1
 
 
 def test_json_keeps_the_base(fitted: Any, tmp_path: Path) -> None:
@@ -355,16 +371,11 @@ def test_tensors_of_another_kind_of_model_are_refused(fitted: Any) -> None:
     for other in (
         fitted("multi-label"),
         fitted("regression"),
-        classifier_explainer(hidden_size=64) if False else _wide(),
+        wide(),
     ):
         inputs, units = tensors_of(other, TEXTS, "right")
         with pytest.raises(OptionError, match="Give the head of this model"):
             attribute(other.model, inputs, head=head, unit=units)
-
-
-def _wide() -> Explainer:
-    words = tokenizer(mask_token="<mask>")
-    return Explainer(classifier(words, hidden_size=64), words)
 
 
 def test_a_head_of_layers_that_a_model_has_not(fitted: Any) -> None:
@@ -377,20 +388,20 @@ def test_a_head_of_layers_that_a_model_has_not(fitted: Any) -> None:
 
 def test_other_tasks_are_refused(fitted: Any) -> None:
     head = fitted("bert").head
-    for explainer, item, problem in (
-        (token_classifier(), TEXTS[0], "tok"),
-        (explainer_with_head("bert", "multiple-choice"), ("a", ["great", "movie"]), "choice"),
-        (explainer_with_head("bert", "question-answering"), ("what", TEXTS[0]), "span"),
-        (explainer_with_head("bert", "masked-lm"), "a <mask> movie", "tok"),
-        (image_classifier()[0], image_classifier()[1], "attribution head"),
-        (classifier_explainer("bart"), TEXTS[0], "encoder's or a decoder's"),
-        (classifier_explainer("t5"), TEXTS[0], "encoder's or a decoder's"),
+    for explainer, item in (
+        (token_classifier(), TEXTS[0]),
+        (explainer_with_head("bert", "multiple-choice"), ("a", ["great", "movie"])),
+        (explainer_with_head("bert", "question-answering"), ("what", TEXTS[0])),
+        (explainer_with_head("bert", "masked-lm"), "a <mask> movie"),
+        (image_classifier()[0], image_classifier()[1]),
+        (classifier_explainer("bart"), TEXTS[0]),
+        (classifier_explainer("t5"), TEXTS[0]),
     ):
         with pytest.raises(InputError, match="fitted to"):
             explainer.explain(item, head=head)
         # Also where it is not told by the weights.
         explainer.head = head
-        with pytest.raises(UnsupportedHeadError, match=problem) as error:
+        with pytest.raises(UnsupportedHeadError, match="Take another method") as error:
             explainer.explain(item)
         assert "\n" not in str(error.value)
 
@@ -439,12 +450,10 @@ def _explains(explainer: Explainer, path: Path) -> bool:
     """Whether a file is read and, if it is of this model, explains."""
     try:
         head = AttributionHead.load(path)
-    except InputError as error:
-        assert "\n" not in str(error)
+    except InputError:
         return False
     assert json.dumps(head.summary(), allow_nan=False)
-    with np.errstate(all="ignore"):
-        explainer.with_head(head).explain("a great movie", target=0)
+    explainer.with_head(head).explain("a great movie", target=0)
     return True
 
 
@@ -476,7 +485,7 @@ def test_changed_records_are_an_input_error_or_a_head(fitted: Any, tmp_path: Pat
         ((kind, text),) = file.metadata().items()
         tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
     read = 0
-    for _ in range(150):
+    for _ in range(80):
         record = json.loads(text)
         for _ in range(draw.choice([1, 1, 3])):
             mutate(record, draw)
@@ -489,12 +498,12 @@ def test_changed_records_are_an_input_error_or_a_head(fitted: Any, tmp_path: Pat
             read += _explains(explainer, path)
         except (OptionError, UnsupportedHeadError):
             read += 1  # of another problem, or other layers
-    assert 0 < read < 150
+    assert 0 < read < 80
 
 
 @pytest.mark.filterwarnings("error")
 def test_changed_tensors_are_an_input_error_or_a_head(fitted: Any, tmp_path: Path) -> None:
-    explainer, path, draw = fitted("bert"), tmp_path / "a.head", random.Random(0)
+    explainer, path = fitted("bert"), tmp_path / "a.head"
     head_of(explainer).save(path)
     with safe_open(path, framework="pt") as file:
         metadata = file.metadata()
@@ -522,7 +531,6 @@ def test_changed_tensors_are_an_input_error_or_a_head(fitted: Any, tmp_path: Pat
         save_file({k: t for k, t in whole.items() if k != key}, path, metadata)
         assert not _explains(explainer, path)
     assert 0 < read < len(whole) * len(changes) / 2
-    assert draw
 
 
 def test_a_corpus(fitted: Any, tmp_path: Path) -> None:
@@ -545,16 +553,12 @@ def test_a_corpus(fitted: Any, tmp_path: Path) -> None:
     explainer.corpus(tmp_path / "texts.csv", tmp_path / "out")
 
 
-def test_an_evaluation(fitted: Any, tmp_path: Path) -> None:
+def test_an_evaluation(fitted: Any) -> None:
     for module in ("pyarrow", "scipy", "matplotlib"):
         pytest.importorskip(module)
     explainer = fitted("bert")
-    texts = reviews(8, seed=4)
-    evaluation = explainer.evaluate(texts, methods=["attribution_head", "random"], draws=2)
-    assert {"attribution_head", "random"} <= set(json.dumps(evaluation.results).split('"'))
-    assert explainer.head.identity in json.dumps(evaluation.results)
-    by_default = json.dumps(explainer.evaluate(texts, draws=2).results)
-    assert '"attribution_head"' in by_default
-    assert '"late_lrp"' in by_default
-    bare = json.dumps(explainer.with_head(None).evaluate(texts, draws=2).results)
-    assert '"attribution_head"' not in bare
+    results = json.dumps(explainer.evaluate(reviews(3, seed=4), draws=1).results)
+    assert explainer.head.identity in results
+    assert all(f'"{name}"' in results for name in ("attribution_head", *METHODS))
+    others = explainer.evaluate(reviews(3, seed=4), draws=1, methods=["random"]).results
+    assert '"attribution_head"' not in json.dumps(others["methods"])
