@@ -72,7 +72,6 @@ def one_line(error: pytest.ExceptionInfo[Exception]) -> str:
 def test_the_same_seed_gives_the_same_file(bert: Explainer, whole: bytes, tmp_path: Path) -> None:
     torch.manual_seed(5)  # the state of others is neither read nor changed
     before = torch.get_rng_state()
-    bert.fit(TEXTS).save(tmp_path / "defaults.head")
     bert.fit(iter(TEXTS), tmp_path / "b.head", **OPTIONS)
     assert torch.equal(torch.get_rng_state(), before)
     assert (tmp_path / "b.head").read_bytes() == whole
@@ -101,7 +100,7 @@ def test_an_interrupted_fit_goes_on(
     bert: Explainer, whole: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, done: int
 ) -> None:
     """Interrupted after so many of five parts; the last time while the head is written."""
-    path, write = tmp_path / "a.head", outcomes.write_whole
+    path, write = tmp_path / "a.head", files.write_whole
     parts = 0
 
     def interrupted(place: Path, content: Any) -> None:
@@ -391,7 +390,7 @@ def test_one_class_only_is_said(bias: float) -> None:
         model.classifier.bias.copy_(torch.tensor([-bias, bias]))
         model.classifier.weight.mul_(10)
         outputs = [
-            int(model(**explainer.tokenizer(text, return_tensors="pt")).logits.argmax())  # type: ignore[operator]
+            int(model(**explainer.tokenizer(text, return_tensors="pt")).logits.argmax())
             for text in TEXTS
         ]
     head, said = said_by(explainer, TEXTS)
@@ -487,7 +486,7 @@ def test_rounded_outcomes_are_taken_only_if_they_are_much_the_same(
         exact, abs=0.05
     )
     # A model that differs much in bfloat16 runs as it is.
-    broken = copy.deepcopy(bert.model).to(torch.bfloat16)
+    broken: Any = copy.deepcopy(bert.model).bfloat16()
     with torch.no_grad():
         broken.classifier.bias.add_(torch.tensor([9.0, 0.0, 0.0]))
     assert head_logits(bert, monkeypatch, lambda _: broken) == exact

@@ -45,7 +45,8 @@ def head_of(explainer: Explainer) -> AttributionHead:
 def centred(logits: Any) -> NDArray[Any]:
     """Logits less their mean, [..., outputs]."""
     array = np.asarray(logits, np.float64)
-    return array - array.mean(-1, keepdims=True)
+    less: NDArray[Any] = array - array.mean(-1, keepdims=True)
+    return less
 
 
 def shapley_values(
@@ -96,7 +97,8 @@ def bag_explainer() -> Explainer:
     """A linear model of a bag of words, with a bias."""
     words = tokenizer_with_mask()
     torch.manual_seed(0)
-    model = BagForSequenceClassification(BertConfig(vocab_size=len(words), hidden_size=4)).eval()
+    model: Any = BagForSequenceClassification(BertConfig(vocab_size=len(words), hidden_size=4))
+    model.eval()
     with torch.no_grad():
         model.classifier.bias.copy_(torch.tensor([0.1, -0.2]))
     return Explainer(model, words)

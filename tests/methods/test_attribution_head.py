@@ -234,9 +234,9 @@ def test_tensors_need_to_be_told_the_words(fitted: Any) -> None:
         attribute(explainer.model, inputs, head=explainer.head, unit=units[:, 1:])
     with pytest.raises(OptionError, match="needs a head"):
         attribute(explainer.model, inputs, method="attribution_head", unit=units)
-    for unit in ("token", "sentence", [(0, 3)]):
+    for parts in ("token", "sentence", [(0, 3)]):
         with pytest.raises(OptionError, match="divides an outcome among words"):
-            explainer.explain(TEXTS[0], unit=unit)
+            explainer.explain(TEXTS[0], unit=parts)
     assert explainer.explain(TEXTS[0], unit="word").base is not None
 
 
@@ -295,7 +295,9 @@ def test_json_keeps_the_base(fitted: Any, tmp_path: Path) -> None:
         older = result.to_dict()
         del older["base"]
         assert Result.from_dict(older).base is None
-        for wrong in ([], "1", [None] * len(result.base), [*result.base, 0.0], {}):
+        gaps, longer = [None] * len(result.base), [*result.base, 0.0]
+        wrongs: tuple[Any, ...] = ([], "1", {}, gaps, longer)
+        for wrong in wrongs:
             with pytest.raises(InputError, match="base"):
                 Result.from_dict({**result.to_dict(), "base": wrong})
     with pytest.raises(OptionError, match="explains 3 targets"):
