@@ -162,7 +162,7 @@ class Explainer(ModelExplainer):
 
         Args:
             source: what `corpus` reads: a file, a folder, the id of a data set on the Hub; or
-                texts, pairs, mappings from columns to values, a data frame.
+                texts, mappings from columns to values, a data frame.
             output: the file to write, by convention `NAME.head`. Without it nothing is written.
             text, pair: the columns of the texts, and of the second texts of pairs.
             subset, split: of a data set on the Hub; all splits if not given.

@@ -6,25 +6,49 @@ from math import comb
 import numpy as np
 from numpy.typing import NDArray
 
+Weights = NDArray[np.float32]
 
-def draw(words: int, count: int, generator: np.random.Generator) -> NDArray[np.bool_]:
-    """Draw sets by the Shapley kernel, each with its complement.
+
+def count_sets(words: int, most: int) -> int:
+    """How many sets `choose_sets` gives."""
+    return min((1 << words) - 2, most)
+
+
+def choose_sets(
+    words: int, most: int, generator: np.random.Generator
+) -> tuple[NDArray[np.bool_], Weights]:
+    """Choose sets of words to show: all but none and all, or as many as there may be, drawn.
+
+    Args:
+        words: how many words there are, two or more.
+        most: how many sets there may be, an even number.
+        generator: draws them.
+
+    Returns:
+        Which words are shown, bool [sets, words], and how much each set counts, [sets], which sum
+        up to 1: the weighted least squares over them have the Shapley values for their solution,
+        or would if all sets were drawn.
+    """
+    if (1 << words) - 2 <= most:
+        return _every(words)
+    return _draw(words, most, generator), np.full(most, 1 / most, np.float32)
+
+
+def _every(words: int) -> tuple[NDArray[np.bool_], Weights]:
+    """All sets but none and all, bool [sets, words], and their Shapley kernel, [sets]."""
+    sets = np.array(list(product([False, True], repeat=words))[1:-1], np.bool_)
+    sizes = sets.sum(1)
+    kernel = np.array([1 / (comb(words, k) * k * (words - k)) for k in sizes.tolist()])
+    return sets, (kernel / kernel.sum()).astype(np.float32)
+
+
+def _draw(words: int, count: int, generator: np.random.Generator) -> NDArray[np.bool_]:
+    """Draw sets by the Shapley kernel, each with its complement, bool [count, words].
 
     Lundberg & Lee 2017, SHAP, theorem 2: sizes k have probability in proportion to 1 / (k (n - k)),
     and sets of one size are alike likely; Covert & Lee 2021, Improving KernelSHAP: pairs of
     complements have less variance.
-
-    Args:
-        words: how many words there are.
-        count: how many sets to draw, an even number.
-        generator: draws them.
-
-    Returns:
-        Which words are shown, bool [count, words]; [0, words] for fewer than two words, which have
-        no set but none and all.
     """
-    if words < 2:
-        return np.zeros((0, words), np.bool_)
     sizes = np.arange(1, words)
     weights = 1 / (sizes * (words - sizes))
     drawn = generator.choice(sizes, count // 2, p=weights / weights.sum())
@@ -32,11 +56,3 @@ def draw(words: int, count: int, generator: np.random.Generator) -> NDArray[np.b
     ranks = generator.random((count // 2, words)).argsort(1).argsort(1)
     shown = ranks < drawn[:, None]
     return np.stack([shown, ~shown], 1).reshape(count, words)
-
-
-def every(words: int) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
-    """All sets but none and all, bool [sets, words], and their Shapley kernel, [sets]."""
-    sets = np.array(list(product([False, True], repeat=words))[1:-1], np.bool_).reshape(-1, words)
-    sizes = sets.sum(1)
-    kernel = [(words - 1) / (comb(words, k) * k * (words - k)) for k in sizes.tolist()]
-    return sets, np.array(kernel)

@@ -51,6 +51,8 @@ def measure_faithfulness(
         try:
             scores = _unit_scores(explainer, samples, method, readout, target)
         except NormXLogitError as error:
+            if method == HEAD:
+                raise
             figures[name] = {"not_measured": str(error)}
             continue
         estimates[name] = _estimates(cache, samples, [scores], bootstrap)

@@ -16,11 +16,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from normxlogit.data.files import check_replaceable
 from normxlogit.data.option_checks import whole_number
 from normxlogit.data.progress import Meter
 from normxlogit.data.rows import Columns
 from normxlogit.data.source import read_rows
-from normxlogit.errors import ModelError, OptionError
+from normxlogit.errors import InputError, ModelError, OptionError
 from normxlogit.evaluation.perturb.operators import Operator, find_operator
 from normxlogit.evaluation.perturb.predictions import PredictionCache
 from normxlogit.evaluation.perturb.samples import Sample
@@ -33,8 +34,8 @@ from normxlogit.fitting.model_passes import (
     in_bfloat16,
     is_harmless,
 )
-from normxlogit.fitting.outcomes import OutcomeFolder, Outcomes, measure
-from normxlogit.fitting.texts import draw_texts
+from normxlogit.fitting.outcomes import OutcomeFolder, Outcomes, count_passes, measure
+from normxlogit.fitting.texts import LEAST, draw_texts
 from normxlogit.fitting.training import EPOCHS, Example, explained_variance, train
 from normxlogit.methods.attribution_head.head import (
     AttributionHead,
@@ -77,7 +78,7 @@ class FitOptions:
 
     def __post_init__(self) -> None:
         whole = {
-            "texts": whole_number("texts", self.texts),
+            "texts": whole_number("texts", self.texts, least=LEAST),
             "masks": whole_number("masks", self.masks, least=2),
             "width": whole_number("width", self.width, most=1 << 16),
             "seed": whole_number("seed", self.seed, least=0),
@@ -117,6 +118,8 @@ def fit(
             f"a head is fitted to classifiers and regressions of texts; "
             f"{type(explainer.model).__name__} is for {explainer.task.value}."
         )
+    if output is not None:
+        check_replaceable(output)
     encoder, model = explainer.encoder(), explainer.model
     rows, data = read_rows(source, columns, subset=subset, split=split, strict=True)
     drawn = draw_texts(rows, options.texts, options.seed, encoder)
@@ -125,7 +128,7 @@ def fit(
     layers = chosen_layers(options.layers, reader.depth)
     hiding, operator = find_operator(hiding_of(encoder, first), encoder)
     fingerprint = {
-        **model_fingerprint(explainer),
+        **model_fingerprint(explainer.with_head(None)),
         "weights": digest(model, explainer.tokenizer, of_any_dtype=True),
     }
     data = data or {"sha256": _digest(drawn.samples)}
@@ -141,12 +144,17 @@ def fit(
         folder = None
         if output is not None:
             parts = output.with_name(output.name + ".fit")
-            folder = stack.enter_context(OutcomeFolder(parts, settings))
+            outputs = len(fingerprint["labels"])
+            folder = stack.enter_context(OutcomeFolder(parts, settings, outputs))
         states, wholes = _read(reader, drawn.samples, layers, stack)
         samples = [
             replace(sample, output=whole.double().numpy())
             for sample, whole in zip(drawn.samples, wholes, strict=True)
         ]
+        problem = Problem(fingerprint["problem"])
+        one_sided = _one_sided(wholes, problem, fingerprint["labels"])
+        if one_sided:
+            say(one_sided)
         runner = _runner(model, encoder, operator, samples, options, say)
         meter = stack.enter_context(Meter(len(samples), 0, 0, shown=progress))
         outcomes = measure(samples, runner, options.masks, options.seed, folder, meter.show)
@@ -156,7 +164,6 @@ def fit(
                 states, samples, wholes, outcomes, strict=True
             )
         ]
-        problem = Problem(fingerprint["problem"])
         _check_outcomes(outcomes, model, hiding)
         held, aside, rest = _split(len(examples))
         meter.say("training")
@@ -174,8 +181,8 @@ def fit(
             problem=problem,
             layers=layers,
             hiding=hiding,
-            settings={**asdict(replace(options, layers=list(layers))), "epoch": trained.epoch},
-            data={**data, "texts": len(samples), "rows": drawn.rows, "left_out": dict(drawn.left_out)},
+            settings={**asdict(options), "layers": list(layers), "epoch": trained.epoch},
+            data={**data, "texts": len(samples), **drawn.counts},
             held_out={},
             versions=versions(),
         )
@@ -199,6 +206,8 @@ def fit(
         )
         usable, why = verdict(figures)
         figures |= {"explained_variance": variance, "use": usable, "verdict": why}
+        if one_sided:
+            figures["note"] = one_sided
         head = replace(head, record=replace(record, held_out=figures))
         if output is not None:
             head.save(output)
@@ -233,12 +242,10 @@ def _runner(
             runner, _, seconds = rounded
     tokens = sum(len(sample.units) for sample in samples)
     minutes = seconds * tokens / sum(len(sample.units) for sample in probed) / 60
+    how_long = f"about {minutes:.0f} minutes" if minutes >= 1 else "less than a minute"
     say(
-        f"{len(samples) * (options.masks + 1):,} forward passes over {len(samples):,} texts, about "
-        f"{minutes:.0f} minutes on this machine."
-        if minutes >= 1
-        else f"{len(samples) * (options.masks + 1):,} forward passes over {len(samples):,} texts, "
-        "less than a minute on this machine."
+        f"{count_passes(samples, options.masks):,} forward passes over {len(samples):,} texts, "
+        f"{how_long} on this machine."
     )
     return runner
 
@@ -249,19 +256,28 @@ def _read(
     """The states of texts, [tokens, features] each, and what the model says of them, [outputs].
 
     The states are kept on the disk as long as `stack` is open.
+
+    Raises:
+        InputError: the disk has no room for them.
     """
     ends = np.cumsum([len(sample.units) for sample in samples])
     starts = ends - [len(sample.units) for sample in samples]
-    folder = stack.enter_context(tempfile.TemporaryDirectory(ignore_cleanup_errors=True))
-    states: np.memmap[Any, np.dtype[np.float16]] | None = None
     wholes: dict[int, Tensor] = {}
-    for number, of_tokens, logits in reader.read(samples, layers):
-        if states is None:
-            shape = (int(ends[-1]), of_tokens.shape[1])
-            states = np.memmap(Path(folder) / "states", np.float16, "w+", shape=shape)
-        states[starts[number] : ends[number]] = of_tokens
-        wholes[number] = logits.clone()  # made in inference mode
-    assert states is not None
+    try:
+        temporary = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
+        path = Path(stack.enter_context(temporary)) / "states"
+        # Written as a file: a write to mapped memory would kill the process on a full disk.
+        with path.open("wb") as file:
+            for number, of_tokens, logits in reader.read(samples, layers):
+                file.seek(int(starts[number]) * of_tokens[0].nbytes)
+                file.write(of_tokens.tobytes())
+                wholes[number] = logits.clone()  # made in inference mode
+        states = np.memmap(path, np.float16, "r").reshape(ends[-1], -1)
+    except OSError as error:
+        raise InputError(
+            f"cannot keep hidden states in {tempfile.gettempdir()}: {error.strerror or error}. "
+            "Make room there, or name another folder by the variable TMPDIR."
+        ) from error
     views = [states[start:end] for start, end in zip(starts, ends, strict=True)]
     return views, [wholes[number] for number in range(len(samples))]
 
@@ -273,6 +289,22 @@ def _check_outcomes(outcomes: Sequence[Outcomes], model: PreTrainedModel, hiding
             f"hiding words ({hiding}) changes nothing in what {type(model).__name__} says of any "
             "text, so there is nothing to learn."
         )
+
+
+def _one_sided(wholes: Sequence[Tensor], problem: Problem, labels: Sequence[str]) -> str | None:
+    """What to know if the model predicts the same of every text; None if it does not."""
+    if problem is Problem.REGRESSION:
+        return None
+    outputs = problem.probabilities(torch.stack(list(wholes)))
+    is_single = problem is Problem.SINGLE_LABEL
+    predicted = outputs == outputs.amax(1, keepdim=True) if is_single else outputs > 0.5
+    if not bool((predicted == predicted[:1]).all()):
+        return None
+    names = [label for label, chosen in zip(labels, predicted[0].tolist(), strict=True) if chosen]
+    return (
+        f"the model says {' and '.join(names) or 'no label'} of all {len(wholes)} texts, so the "
+        "head hardly learns what speaks for other labels. Give texts of every label."
+    )
 
 
 def _split(count: int) -> tuple[slice, slice, slice]:
@@ -298,9 +330,13 @@ def _usual(examples: Sequence[Example], others: Sequence[Example]) -> UsualState
         )
 
     fitted = means(examples)
-    usual = UsualStates(fitted.mean(0), fitted.std(0).clamp_min(1e-6), 1.0)
+    mean = fitted.mean(0)
+    # A feature that never varies seems to by as much as float16 rounds it, a part in a thousand.
+    deviation = torch.maximum(fitted.std(0), mean.abs() / 1000).clamp_min(1e-6)
+    usual = UsualStates(mean, deviation, 1.0)
     distances = usual.distance(means(others)[:, None], torch.ones(len(others), 1, dtype=torch.bool))
-    return replace(usual, limit=float(distances.quantile(0.99)))
+    # Where all texts are the same the distance is 0, and any other text is unlike them.
+    return replace(usual, limit=max(float(distances.quantile(0.99)), 1e-3))
 
 
 def _with_output(sample: Sample, example: Example, problem: Problem) -> Sample:

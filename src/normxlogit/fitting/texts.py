@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -28,6 +29,11 @@ class Drawn:
     samples: list[Sample]
     rows: int
     left_out: Counter[str]
+
+    @property
+    def counts(self) -> dict[str, Any]:
+        """The rows that there are and those left out, as plain data."""
+        return {"rows": self.rows, "left_out": dict(self.left_out)}
 
 
 def draw_texts(rows: Iterable[Row], count: int, seed: int, encoder: Encoder) -> Drawn:

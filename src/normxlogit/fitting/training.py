@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -63,7 +63,7 @@ def train(
     Jethani et al. 2022, FastSHAP (ICLR), equations 6 and 7: over sets s drawn by the Shapley
     kernel, the squared difference of v(s) - v(none) and the sum over the words of s of what the
     network gives them, after efficient normalisation. Every game is measured in units of its own
-    variance.
+    spread, so that it does not matter how large a model's logits are.
 
     Args:
         examples: the texts to train on.
@@ -88,8 +88,8 @@ def train(
             network.train()
             order = generator.permutation(len(examples))
             for some in np.array_split(order, max(1, len(order) // BATCH)):
-                batch = Batch.of([examples[n] for n in some], problem)
-                loss = (batch.residuals(network) / scale).square().mean()
+                batch = Batch.of([examples[n] for n in some], problem).in_units(scale)
+                loss = batch.squares(network(batch.states)).mean()
                 optimizer.zero_grad()
                 loss.backward()  # type: ignore[no-untyped-call]
                 optimizer.step()
@@ -98,6 +98,9 @@ def train(
             if now < best_loss:
                 best, best_loss, best_epoch = copy.deepcopy(network), now, epoch
             show(epoch)
+    with torch.no_grad():
+        best.outer.weight.mul_(scale[:, None])
+        best.outer.bias.mul_(scale)
     return Trained(best.eval().requires_grad_(False), best_epoch)
 
 
@@ -109,7 +112,8 @@ class Batch:
         states: [rows, sequence, features].
         words: int64 [rows, sequence]; -1 for none and padding.
         shown: which tokens are shown in each set, bool [rows, sets, sequence].
-        is_set: which of the sets there are, bool [rows, sets].
+        weights: how much each set counts, float32 [rows, sets]; 1 in all for each text, and 0 for
+            sets that a text has not.
         values: the game of each set less that of none, [rows, sets, games].
         gain: that of all words, [rows, games].
     """
@@ -117,7 +121,7 @@ class Batch:
     states: Tensor
     words: Tensor
     shown: Tensor
-    is_set: Tensor
+    weights: Tensor
     values: Tensor
     gain: Tensor
 
@@ -130,7 +134,7 @@ class Batch:
         states = torch.zeros(rows, longest, features)
         words = torch.full((rows, longest), -1)
         shown = torch.zeros(rows, sets, longest, dtype=torch.bool)
-        is_set = torch.zeros(rows, sets, dtype=torch.bool)
+        weights = torch.zeros(rows, sets)
         logits = torch.zeros(rows, sets, outputs)
         for row, example in enumerate(examples):
             length, count = len(example.words), len(example.outcomes.shown)
@@ -138,47 +142,66 @@ class Batch:
             words[row, :length] = torch.from_numpy(example.words)
             by_word = np.concatenate([example.outcomes.shown, np.zeros((count, 1), bool)], 1)
             shown[row, :count, :length] = torch.from_numpy(by_word[:, example.words])
-            is_set[row, :count] = True
+            weights[row, :count] = torch.from_numpy(example.outcomes.weights)
             logits[row, :count] = torch.from_numpy(example.outcomes.logits)
         whole = torch.stack([e.whole for e in examples])
         empty = torch.stack([torch.from_numpy(e.outcomes.empty) for e in examples])
         none = game_values(empty, whole, problem)  # [rows, games]
         values = game_values(logits, whole[:, None], problem) - none[:, None]
-        return cls(states, words, shown, is_set, values, game_values(whole, whole, problem) - none)
+        gain = game_values(whole, whole, problem) - none
+        return cls(states, words, shown, weights, values, gain)
 
-    def residuals(self, network: HeadNetwork) -> Tensor:
-        """How far the sums of the shown words are from the outcomes, [sets of all rows, games]."""
-        parts, _ = shared_out(network(self.states), self.words, self.gain)
-        sums = self.shown.float() @ parts  # [rows, sets, games]
-        return (self.values - sums)[self.is_set]
+    def in_units(self, scale: Tensor) -> "Batch":
+        """The same with games in other units, [games]."""
+        return replace(self, values=self.values / scale, gain=self.gain / scale)
+
+    def squares(self, values: Tensor) -> Tensor:
+        """The squared differences of outcomes from the sums of the shown tokens' parts.
+
+        Args:
+            values: what the network gives tokens, [rows, sequence, games]; their parts are these
+                after efficient normalisation.
+
+        Returns:
+            The mean over each text's sets by their weights, [rows, games].
+        """
+        parts, _ = shared_out(values, self.words, self.gain)
+        return self._means((self.values - self.shown.float() @ parts).square())
+
+    def variances(self) -> Tensor:
+        """The variance of each text's outcomes over its sets by their weights, [rows, games]."""
+        return self._means((self.values - self._means(self.values)[:, None]).square())
+
+    def _means(self, of_sets: Tensor) -> Tensor:
+        return torch.einsum("rs,rsg->rg", self.weights, of_sets)
 
 
 def mean_square(
     network: HeadNetwork, examples: Sequence[Example], problem: Problem, scale: Tensor
 ) -> float:
-    """The mean squared difference of outcomes from their sums, in units of `scale`, [games]."""
-    total, count = 0.0, 0
+    """The mean squared difference of outcomes from their sums, in units of `scale`, [games].
+
+    The network's outputs are in these units too.
+    """
     with torch.no_grad():
-        for batch in _batches(examples, problem):
-            squares = (batch.residuals(network) / scale).square()
-            total, count = total + float(squares.sum()), count + squares.numel()
-    return total / max(count, 1)
+        batches = (batch.in_units(scale) for batch in _batches(examples, problem))
+        squares = [batch.squares(network(batch.states)) for batch in batches]
+    return float(torch.cat(squares).mean())
 
 
 def explained_variance(
     network: HeadNetwork, examples: Sequence[Example], problem: Problem
 ) -> list[float]:
     """The share of the variance within texts of their outcomes that the sums explain, [games]."""
-    left: Tensor | float = 0.0
-    total: Tensor | float = 0.0
+    left, total = [], []
     with torch.no_grad():
         for batch in _batches(examples, problem):
-            left = left + batch.residuals(network).square().sum(0)
-            count = batch.is_set.sum(1).clamp_min(1)[:, None, None]
-            mean = (batch.values * batch.is_set[..., None]).sum(1, keepdim=True) / count
-            total = total + (batch.values - mean)[batch.is_set].square().sum(0)
-    shares = 1 - torch.as_tensor(left) / torch.as_tensor(total).clamp_min(1e-30)
-    return [float(share) for share in shares]
+            left.append(batch.squares(network(batch.states)))
+            total.append(batch.variances())
+    shares: list[float] = (
+        1 - torch.cat(left).sum(0) / torch.cat(total).sum(0).clamp_min(1e-30)
+    ).tolist()
+    return shares
 
 
 def _batches(examples: Sequence[Example], problem: Problem) -> Iterator[Batch]:
@@ -203,11 +226,8 @@ def _standardise(network: HeadNetwork, examples: Sequence[Example]) -> None:
 
 def _spread(examples: Sequence[Example], problem: Problem) -> Tensor:
     """The root mean square of the outcomes about an even share for each word, [games]."""
-    total: Tensor | float = 0.0
-    count = 0
-    for batch in _batches(examples, problem):
-        games = batch.gain.shape[-1]
-        even, _ = shared_out(torch.zeros(*batch.words.shape, games), batch.words, batch.gain)
-        difference = (batch.values - batch.shown.float() @ even)[batch.is_set]
-        total, count = total + difference.square().sum(0), count + len(difference)
-    return (torch.as_tensor(total) / max(count, 1)).sqrt().clamp_min(1e-6)
+    squares = [
+        batch.squares(torch.zeros(*batch.words.shape, batch.gain.shape[-1]))
+        for batch in _batches(examples, problem)
+    ]
+    return torch.cat(squares).mean(0).sqrt().clamp_min(1e-6)

@@ -54,7 +54,9 @@ def _tokenizer(tokenizer: Any) -> bytes:
     """Return the state of a tokenizer, without the padding and truncation of its last call."""
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is None:
-        return json.dumps(tokenizer.get_vocab(), sort_keys=True).encode()
+        # Of an image processor or feature extractor its settings.
+        of = tokenizer.get_vocab if hasattr(tokenizer, "get_vocab") else tokenizer.to_dict
+        return json.dumps(of(), sort_keys=True, default=str).encode()
     state = json.loads(backend.to_str())
     state.pop("padding", None)
     state.pop("truncation", None)

@@ -21,7 +21,6 @@ from normxlogit.errors import (
 )
 from normxlogit.generation.stream import Stream
 from normxlogit.generation.texts import Generator
-from normxlogit.methods import find_method
 from normxlogit.methods.attribution_head import AttributionHead
 from normxlogit.model.clone import unwrap
 from normxlogit.model.forward import Layer
@@ -33,13 +32,13 @@ from normxlogit.results.generation import GenerationAttribution
 from normxlogit.results.text import Attribution, Failure
 from normxlogit.tasks import InputOptions
 from normxlogit.tasks.batches import MOST_TOGETHER, read_ahead
-from normxlogit.tasks.digest import digest
-from normxlogit.tasks.generate import Generated, generate
+from normxlogit.tasks.generate import Generated, generate, generation_query, template_options
+from normxlogit.tasks.head_of_model import HeadSource, head_of_model
 from normxlogit.tasks.registry import task_explainer_of, task_of
-from normxlogit.text.chat import is_chat, take_template_options
+from normxlogit.text.chat import is_chat
 from normxlogit.text.encoder import Encoder
 from normxlogit.text.message import Chat
-from normxlogit.text.validation import check_long, check_several
+from normxlogit.text.validation import are_words, check_long, check_several
 
 AnyExplainer = TypeVar("AnyExplainer", bound="ModelExplainer")
 
@@ -64,7 +63,7 @@ class ModelExplainer:
         tokenizer: Any,
         *,
         name: str | None = None,
-        head: AttributionHead | str | PathLike[str] | None = None,
+        head: HeadSource | None = None,
     ) -> None:
         """Take a model and the tokenizer that belongs to it.
 
@@ -90,7 +89,7 @@ class ModelExplainer:
         self.task = task_of(self.model)
         self.name = name or self.model.name_or_path or type(self.model).__name__
         self.task_explainer = task_explainer_of(self.model, tokenizer, self.name)
-        self.head = self._own_head(head)
+        self.head = None if head is None else self._own_head(head)
         if seems_untrained(self.model):
             warnings.warn(
                 f"the head of this {type(self.model).__name__} seems never to have been trained "
@@ -107,7 +106,7 @@ class ModelExplainer:
         device: str | torch.device = "auto",
         dtype: str | torch.dtype = "auto",
         trust_remote_code: bool = False,
-        head: AttributionHead | str | PathLike[str] | None = None,
+        head: HeadSource | None = None,
         **options: Any,
     ) -> AnyExplainer:
         """Load a model and its tokenizer.
@@ -217,7 +216,7 @@ class ModelExplainer:
             UnsupportedHeadError: scores of this model could not be vouched for.
         """
         is_split = flag("is_split_into_words", is_split_into_words)
-        alone = is_chat(inputs) or (is_split and _are_words(inputs))
+        alone = is_chat(inputs) or (is_split and are_words(inputs))
         several = isinstance(inputs, list) and not alone
         results = self.stream(
             inputs if several else [inputs],
@@ -348,9 +347,9 @@ class ModelExplainer:
         """
         several = isinstance(prompts, list) and not is_chat(prompts)
         items = prompts if several else [prompts]
-        query = _query_of(method, readout, options)
+        query = generation_query(method, readout, options)
         generator = self.generator()
-        template = self._template_options(items, options)
+        template = template_options(self.tokenizer, items, options)
         results = generate(
             generator, self.task_explainer, items, query, batch_size, options, template
         )
@@ -376,41 +375,16 @@ class ModelExplainer:
 
         Raises as `generate`.
         """
-        query = _query_of(method, readout, options)
+        query = generation_query(method, readout, options)
         generator = self.generator()
-        input_options = InputOptions(template=self._template_options([prompt], options))
+        input_options = InputOptions(template=template_options(self.tokenizer, [prompt], options))
         return Stream(generator, self.task_explainer.encode(prompt, input_options), query, options)
 
-    def _template_options(self, prompts: Sequence[Any], options: dict[str, Any]) -> dict[str, Any]:
-        """The options of the chat template, taken out of `options`, if a prompt is a chat."""
-        is_any_chat = any(map(is_chat, prompts))
-        return take_template_options(self.tokenizer, options) if is_any_chat else {}
+    def _own_head(self, head: HeadSource) -> AttributionHead:
+        return head_of_model(head, self.model, self.tokenizer, self.name)
 
-    def _own_head(self, head: Any) -> AttributionHead | None:
-        """Return the head, read from its file if need be, of this very model.
-
-        Raises:
-            InputError: it is that of another model, or the file holds none.
-            OptionError: it is something else.
-        """
-        if head is None or isinstance(head, AttributionHead):
-            found = head
-        elif isinstance(head, (str, PathLike)):
-            found = AttributionHead.load(head)
-        else:
-            raise OptionError(f"head is an attribution head or its file; got {head!r:.80}.")
-        if found is not None and found.record.model.get("weights") != digest(
-            self.model, self.tokenizer, of_any_dtype=True
-        ):
-            raise InputError(
-                f"this attribution head was fitted to {found.record.model.get('name')!s:.80}, and "
-                f"the model is {self.name:.80}, or its weights, its labels or its tokenizer have "
-                "changed since. Give the head of this model, or fit one."
-            )
-        return found
-
-    def with_head(self: AnyExplainer, head: AttributionHead) -> AnyExplainer:
-        """Return an explainer of the same model with a head that was fitted to it."""
+    def with_head(self: AnyExplainer, head: AttributionHead | None) -> AnyExplainer:
+        """Return an explainer of the same model with a head that was fitted to it, or with none."""
         with_head = copy.copy(self)
         with_head.head = head
         return with_head
@@ -418,8 +392,11 @@ class ModelExplainer:
     def _method(self, method: str | None, options: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
         """The method's name and options; those of an attribution head with the explainer's own."""
         options = dict(options)
-        if self.head is not None and method in (None, "attribution_head"):
-            options.setdefault("head", self.head)
+        if method in (None, "attribution_head"):
+            other = options.get("head")
+            head = self.head if other is None or other is self.head else self._own_head(other)
+            if head is not None:
+                options["head"] = head
         return method_name(method, options), options
 
     def token_counts(self, texts: Iterable[str]) -> Counter[int]:
@@ -469,19 +446,3 @@ class ModelExplainer:
                 "AutoModelForCausalLM or AutoModelForSeq2SeqLM."
             )
         return generator
-
-
-def _query_of(method: str, readout: str | None, options: dict[str, Any]) -> Query:
-    """The query for generated text; the method's own options are taken out of `options`."""
-    names = find_method(method).options
-    return Query(
-        method=method,
-        readout=readout,
-        options={name: options.pop(name) for name in names if name in options},
-    )
-
-
-def _are_words(inputs: Any) -> bool:
-    """Whether a list is one text's words rather than several texts."""
-    is_list = isinstance(inputs, list) and bool(inputs)
-    return is_list and all(isinstance(word, str) for word in inputs)

@@ -7,12 +7,14 @@ from typing import Any
 from normxlogit.data.option_checks import whole_number
 from normxlogit.errors import InputError, NormXLogitError, without_traceback
 from normxlogit.generation.texts import Generator
+from normxlogit.methods import find_method
 from normxlogit.query import Query
 from normxlogit.results.generation import GenerationAttribution
 from normxlogit.results.text import Failure
 from normxlogit.tasks import InputOptions, TaskExplainer
 from normxlogit.tasks.batches import MOST_TOGETHER
 from normxlogit.tasks.splitting import explain_or_split
+from normxlogit.text.chat import is_chat, take_template_options
 from normxlogit.text.encoded import Encoded
 
 Generated = GenerationAttribution | list[GenerationAttribution] | Failure
@@ -60,3 +62,20 @@ def generate(
                 else:
                     results[index] = answer[0] if len(answer) == 1 else answer
     return [results[index] for index in range(len(prompts))]
+
+
+def generation_query(method: str, readout: str | None, options: dict[str, Any]) -> Query:
+    """The query for generated text; the method's own options are taken out of `options`."""
+    names = find_method(method).options
+    return Query(
+        method=method,
+        readout=readout,
+        options={name: options.pop(name) for name in names if name in options},
+    )
+
+
+def template_options(
+    tokenizer: Any, prompts: Sequence[Any], options: dict[str, Any]
+) -> dict[str, Any]:
+    """The options of the chat template, taken out of `options`, if a prompt is a chat."""
+    return take_template_options(tokenizer, options) if any(map(is_chat, prompts)) else {}

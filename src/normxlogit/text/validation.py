@@ -81,3 +81,9 @@ def max_length(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel) -> in
     limits = (stated, usable, tokenizer.model_max_length)
     # Tokenizers without a limit say 10**30.
     return min((n for n in limits if isinstance(n, int) and 0 < n < 10**9), default=None)
+
+
+def are_words(inputs: Any) -> bool:
+    """Whether a list is one text's words rather than several texts."""
+    is_list = isinstance(inputs, list) and bool(inputs)
+    return is_list and all(isinstance(word, str) for word in inputs)

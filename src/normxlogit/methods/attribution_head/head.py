@@ -230,10 +230,16 @@ def _read(data: Plain, tensors: dict[str, Tensor]) -> AttributionHead:
             and found.dtype == dtype
             and found.dim() == len(shape)
             and all(n in (None, m) for n, m in zip(shape, found.shape, strict=True))
+            and found.numel() > 0
             and bool(found.isfinite().all())
         )
-        if not fits or found is None:
-            raise InputError(f"{data.complaint}: {name} is missing or not as it must be. {_REMEDY}")
+        _require(data, fits, f"{name} is missing or not as it must be")
+        assert found is not None
+        return found
+
+    def deviation(name: str) -> Tensor:
+        found = tensor(name, floats, features)
+        _require(data, bool((found > 0).all()), f"{name} must be above 0")
         return found
 
     floats = torch.float32
@@ -242,11 +248,13 @@ def _read(data: Plain, tensors: dict[str, Tensor]) -> AttributionHead:
     lengths = tensor("empty.lengths", torch.int64, None)
     logits = tensor("empty.logits", floats, len(lengths), None)
     games = game_count(problem, logits.shape[1])
-    is_whole = len(lengths) > 0 and bool((lengths.diff() > 0).all()) and features > 0
-    data.require(is_whole, "with outcomes of texts whose words are hidden, by ascending length")
+    _require(data, bool((lengths.diff() > 0).all()), "lengths must ascend")
+    layers = record.layers
+    _require(data, layers == tuple(sorted(set(layers))), "layers must ascend")
+    _require(data, features % len(layers) == 0, f"it reads no {len(layers)} layers of one width")
     state = {
         "mean": tensor("network.mean", floats, features),
-        "deviation": tensor("network.deviation", floats, features),
+        "deviation": deviation("network.deviation"),
         "inner.weight": inner,
         "inner.bias": tensor("network.inner.bias", floats, width),
         "outer.weight": tensor("network.outer.weight", floats, games, width),
@@ -254,10 +262,13 @@ def _read(data: Plain, tensors: dict[str, Tensor]) -> AttributionHead:
     }
     network = HeadNetwork(features, width, games)
     network.load_state_dict(state)
-    usual = UsualStates(
-        tensor("usual.mean", floats, features), tensor("usual.deviation", floats, features), limit
-    )
+    usual = UsualStates(tensor("usual.mean", floats, features), deviation("usual.deviation"), limit)
     return AttributionHead(network.eval(), EmptyOutcomes(lengths, logits), usual, record)
+
+
+def _require(data: Plain, right: bool, wrong: str) -> None:
+    if not right:
+        raise InputError(f"{data.complaint}: {wrong}. {_REMEDY}")
 
 
 def _sizes(network: HeadNetwork) -> tuple[int, int, int]:

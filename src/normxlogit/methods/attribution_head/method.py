@@ -14,6 +14,7 @@ from normxlogit.methods.context import MethodContext
 from normxlogit.methods.registry import register
 from normxlogit.methods.scores import MethodScores
 from normxlogit.methods.units import units_of
+from normxlogit.text.token_lookup import NO_TEXT
 
 UNLIKE = "distance from the texts it was fitted on"
 
@@ -69,10 +70,10 @@ def attribution_head(context: MethodContext, head: Any = None, unit: Any = None)
             "an attribution head reads an encoder's or a decoder's states of a text that is "
             "classified or rated as a whole, and this model has none. Take another method."
         )
-    words = units_of(unit, context.ids[:, 0], context.lookup).masked_fill(~context.mask[:, 0], -1)
+    words = _words(unit, context).masked_fill(~context.mask[:, 0], -1)
     outputs = context.outputs.float()
-    _check_kind(head, context, outputs)
     states = side_by_side([_layer(context, number) for number in head.layers])
+    _check_kind(head, context, outputs.shape[-1], states.shape[-1])
     values = head.network_on(states.device)(states)  # [rows, sequence, games]
     length = context.mask[:, 0].sum(1)
     empty = head.empty.at(length)
@@ -105,12 +106,35 @@ def _gathered(games: Tensor, ids: Tensor) -> Tensor:
     return games.gather(-1, index)
 
 
-def _check_kind(head: AttributionHead, context: MethodContext, outputs: Tensor) -> None:
-    wanted = head.record.problem, head.empty.logits.shape[1]
-    if (context.problem, outputs.shape[-1]) != wanted:
+def _words(unit: Any, context: MethodContext) -> Tensor:
+    """The number of each token's word, int64 [batch, sequence]; -1 for none."""
+    has_text = context.lookup is not NO_TEXT
+    if has_text and unit not in (None, "word"):
         raise OptionError(
-            f"this head was fitted to a {wanted[0].value} of {wanted[1]} outputs, and this model "
-            f"is a {context.problem.value} of {outputs.shape[-1]}. Give the head of this model."
+            f"an attribution head divides an outcome among words, so unit={unit!r:.80} is not for "
+            "it. Sum the scores of words: a.sentences(), a.by(spans)."
+        )
+    if not has_text and not isinstance(unit, Tensor):
+        raise OptionError(
+            "an attribution head needs to know which tokens make a word. Give unit, the number of "
+            "each token's word, int64 [batch, sequence], -1 for special tokens."
+        )
+    assert context.ids is not None
+    return units_of(unit, context.ids[:, 0], context.lookup)
+
+
+def _check_kind(head: AttributionHead, context: MethodContext, outputs: int, features: int) -> None:
+    wanted = (
+        head.record.problem.value,
+        head.empty.logits.shape[1],
+        head.network.inner.in_features // len(head.layers),
+    )
+    shape = (context.problem.value, outputs, features // len(head.layers))
+    if shape != wanted:
+        raise OptionError(
+            "this head was fitted to a {} of {} outputs and width {}, ".format(*wanted)
+            + "and this model is a {} of {} and width {}. ".format(*shape)
+            + "Give the head of this model."
         )
 
 
