@@ -99,8 +99,6 @@ VARIANTS = [
     _of("sp_gradient", "1 + 9/L", block=3, less="mask", steps=1, frozen="all", fold="abs"),
     _of("late_lrp", "1 + 6/L"),
     _of("late_lrp", "1 + 6/L", reduce="abs"),
-    _of("midpoint", "5"),
-    _of("midpoint", "5", reduce="l1"),
     _of("gradient_x_input", "4"),
     _of("integrated_gradients", "2 + 30", n_steps=10, baseline="mask"),
     _of("occlusion", "n"),

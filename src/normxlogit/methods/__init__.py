@@ -8,7 +8,7 @@ Importing this package registers every method; `METHODS` lists them by name.
 from normxlogit.methods.context_mixing import alti
 from normxlogit.methods import baselines
 from normxlogit.methods.context_mixing import decompx, globenc
-from normxlogit.methods import gradients, head_on_top, integrated_gradients, late_lrp, midpoint
+from normxlogit.methods import gradients, head_on_top, integrated_gradients, late_lrp
 from normxlogit.methods import occlusion, progressive_inference
 from normxlogit.methods.context_mixing import value_zeroing
 from normxlogit.methods.context import MethodContext

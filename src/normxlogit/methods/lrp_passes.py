@@ -8,8 +8,7 @@ All else is differentiated as it is.
 
 import inspect
 import re
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from contextvars import ContextVar
 from functools import cached_property
 from itertools import product
@@ -81,15 +80,21 @@ class LRPReruns(Reruns):
             )
 
     def _values_and_leaves(self, rows: Tensor) -> tuple[Tensor, list[Tensor]]:
-        values, leaf = self._values_and_leaf(rows, GraphEntry(self._depth - self._last))
-        self.check(values.detach(), rows)
-        return values, [leaf]
-
-    def _values_and_leaf(self, rows: Tensor, entry: "GraphEntry") -> tuple[Tensor, Tensor]:
-        """The objective of rows, and the leaf that was entered for it; all is held constant."""
         name = type(self._model).__name__
-        with self._entering(entry):
+        if self._blocks is None or self._model.config.is_encoder_decoder:
+            raise UnsupportedHeadError(f"{name} has no single list of blocks. {INSTEAD_OF_LRP}")
+        entry = _GraphEntry(self._depth - self._last)
+        handles = [
+            self._clone.of[block].register_forward_pre_hook(entry, with_kwargs=True)
+            for block in self._blocks.children()
+        ]
+        token = _ACTIVE_ENTRY.set(entry)
+        try:
             values = self._run(rows)
+        finally:
+            _ACTIVE_ENTRY.reset(token)
+            for handle in handles:
+                handle.remove()
         leaf = entry.leaf
         if leaf is None or entry.calls != self._depth or leaf.shape[:-1] != self.ids[rows].shape:
             raise UnsupportedHeadError(
@@ -104,35 +109,17 @@ class LRPReruns(Reruns):
             )
         # Hooks see modules only. A norm or attention that a forward computes itself shows as a node
         # of autograd's graph between the leaf and the values; one held constant leaves none.
-        if (step := find_step(values, _is_unheld)) is not None:
+        if (step := _find_unheld_step(values)) is not None:
             raise UnsupportedHeadError(
                 f"something in the last {self._last} blocks of {name}, or after them, normalises "
                 f"or attends in a way that is not known ({step}), so its divisor cannot be held "
                 f"constant. {INSTEAD_OF_LRP}"
             )
-        return values, leaf
-
-    @contextmanager
-    def _entering(self, entry: "GraphEntry") -> Iterator[None]:
-        """Inside, blocks call an entry first, and attention tells it of its values."""
-        if self._blocks is None or self._model.config.is_encoder_decoder:
-            raise UnsupportedHeadError(
-                f"{type(self._model).__name__} has no single list of blocks. {INSTEAD_OF_LRP}"
-            )
-        handles = [
-            self._clone.of[block].register_forward_pre_hook(entry, with_kwargs=True)
-            for block in self._blocks.children()
-        ]
-        token = _ACTIVE_ENTRY.set(entry)
-        try:
-            yield
-        finally:
-            _ACTIVE_ENTRY.reset(token)
-            for handle in handles:
-                handle.remove()
+        self.check(values.detach(), rows)
+        return values, [leaf]
 
 
-class GraphEntry:
+class _GraphEntry:
     """A hook before blocks that makes the input of one of them a leaf of autograd's graph.
 
     Blocks are counted by call, for models that share weights run one module several times.
@@ -157,15 +144,10 @@ class GraphEntry:
         if self.calls != self._call + 1:
             return None
         if args and isinstance(args[0], Tensor):
-            return (self.enter(args[0]), *args[1:]), kwargs
+            return (self._as_leaf(args[0]), *args[1:]), kwargs
         if isinstance(kwargs.get("hidden_states"), Tensor):
-            return args, {**kwargs, "hidden_states": self.enter(kwargs["hidden_states"])}
+            return args, {**kwargs, "hidden_states": self._as_leaf(kwargs["hidden_states"])}
         return None
-
-    def enter(self, states: Tensor) -> Tensor:
-        """Make `leaf` of a block's input; return the states that take their place."""
-        self.leaf = states.detach().clone().requires_grad_()
-        return self.leaf
 
     def attend(self, module: nn.Module, value: Tensor) -> None:
         """Note that a module attends to these values.
@@ -184,10 +166,14 @@ class GraphEntry:
             )
         self.attended.add(self.calls - 1)
 
+    def _as_leaf(self, states: Tensor) -> Tensor:
+        self.leaf = states.detach().clone().requires_grad_()
+        return self.leaf
+
 
 # transformers finds attention functions by name for the whole process; the context, which each
 # thread has of its own, tells the function which pass calls it.
-_ACTIVE_ENTRY: ContextVar[GraphEntry | None] = ContextVar("_ACTIVE_ENTRY", default=None)
+_ACTIVE_ENTRY: ContextVar[_GraphEntry | None] = ContextVar("_ACTIVE_ENTRY", default=None)
 
 
 def _attend_with_constant_weights(
@@ -273,25 +259,20 @@ _UNHELD = re.compile(r"(?i:sqrt|(layer|group|rms|vector)norm|scaleddotproduct)|^
 """Matches names of autograd's nodes for roots, norms, and attention computed in one operation."""
 
 
-def find_step(values: Tensor, is_sought: Callable[[Any], bool]) -> str | None:
-    """Return the name of a node that is sought in autograd's graph of these values, or None."""
+def _find_unheld_step(values: Tensor) -> str | None:
+    """Return the name of a step to these values whose divisor depends on the states, or None."""
     visited, pending = set[Any](), [values.grad_fn]
     while pending:
         node = pending.pop()
         if node is None or node in visited:
             continue
         visited.add(node)
-        if is_sought(node):
-            return str(node.name())
+        name = str(node.name())
+        # x ** -0.5 is a root as well; x ** 3 is a part of activations.
+        if _UNHELD.search(name) or (name.startswith("Pow") and not _is_whole_power(node)):
+            return name
         pending.extend(before for before, _ in node.next_functions)
     return None
-
-
-def _is_unheld(node: Any) -> bool:
-    """Return whether the divisor of a node of autograd's graph depends on the states."""
-    name = str(node.name())
-    # x ** -0.5 is a root as well; x ** 3 is a part of activations.
-    return bool(_UNHELD.search(name)) or (name.startswith("Pow") and not _is_whole_power(node))
 
 
 def _is_whole_power(node: Any) -> bool:
