@@ -148,7 +148,7 @@ class ChoicesByPool(BertForMultipleChoice):  # type: ignore[no-untyped-call]
         return MultipleChoiceModelOutput(logits=logits.view(len(input_ids), -1))
 
 
-class ChoicesByLast(ChoicesByPool):
+class ChoicesByLast(ChoicesByPool):  # type: ignore[no-untyped-call]
     """Multiple choice by a choice's last token."""
 
     def pool(self, states: Tensor, mask: Tensor) -> Tensor:
@@ -248,7 +248,7 @@ def test_several_trunks_are_refused(batch: int) -> None:
 
 
 def test_a_trunk_whose_states_are_not_read_is_no_reason_to_refuse() -> None:
-    class Second(Ensemble):
+    class Second(Ensemble):  # type: ignore[no-untyped-call]
         def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Any:
             self.first(input_ids, attention_mask=attention_mask)
             states = self.second(input_ids, attention_mask=attention_mask).last_hidden_state

@@ -105,11 +105,11 @@ class Bare(PreTrainedModel):  # type: ignore[no-untyped-call]
 
 
 def test_a_bias_of_zeros_is_of_a_head_that_was_never_trained() -> None:
-    bare, bert = Bare(tiny_config("bert")), tiny_model("bert")
-    assert bare.base_model is bare
-    for model in (bare, bert):
+    models: tuple[Any, ...] = Bare(tiny_config("bert")), tiny_model("bert")
+    assert models[0].base_model is models[0]
+    for model in models:
         assert not seems_untrained(model)
-        model.classifier.bias.data.zero_()  # type: ignore[union-attr]
+        model.classifier.bias.data.zero_()
         assert seems_untrained(model)
 
 

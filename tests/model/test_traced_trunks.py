@@ -227,7 +227,8 @@ class Wrapper(PreTrainedModel):  # type: ignore[no-untyped-call]
 def test_sub_models_that_return_logits_hide_no_trunk(return_dict: bool) -> None:
     inner = tiny_model("bert")
     inputs = tiny_inputs(inner)
-    model: Any = Wrapper(inner, return_dict).eval()
+    wrapper: Any = Wrapper
+    model = wrapper(inner, return_dict).eval()
     scores = nxl.attribute(model, inputs, target=1).scores
     expected = 2 * nxl.attribute(inner, inputs, target=1).scores
     torch.testing.assert_close(scores, expected, equal_nan=True)
