@@ -11,9 +11,9 @@ from transformers.modeling_outputs import SequenceClassifierOutput
 
 import normxlogit as nxl
 from normxlogit.model.capture import _gives
-from normxlogit.model.trials.causality import hides_what_follows
 from normxlogit.model.numerics import agree, excess
 from normxlogit.model.trace import TracedOps
+from normxlogit.model.trials.causality import hides_what_follows
 from normxlogit.tasks.padding import Padding
 from normxlogit.text.encoder import Encoder
 from tests.helpers.assertions import succeeded

@@ -22,6 +22,7 @@ from tools.mutation.trial import SURVIVED, outcome, start
 
 PACKAGE = Path("src/normxlogit")
 REASONS = Path("tools/mutation/survivors.tsv")
+NOT_COUNTED = ("same: ", "cost: ")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -103,27 +104,30 @@ def _try(mutants: list[Mutant], reach: Reach, options: argparse.Namespace) -> di
 
 
 def _report(mutants: list[Mutant], outcomes: dict[str, str]) -> int:
-    """Print how many died, and the survivors with the reasons that REASONS gives."""
+    """Print how many died of those that change what can be observed, and the other survivors.
+
+    `REASONS` names the survivors that change nothing ("same: ...") or only the cost ("cost: ...").
+    """
     reasons = {}
     if REASONS.exists():
         for line in REASONS.read_text().splitlines()[1:]:
             *key, reason = line.split("\t")
             reasons["\t".join(key)] = reason
-    unexplained = 0
-    counts: Counter[str] = Counter()
-    for mutant in mutants:
-        reason = reasons.get(mutant.key, "")
-        state = outcomes[mutant.key]
-        if state == SURVIVED and reason.startswith("same"):
-            state = "equivalent"
-        counts[state] += 1
-        if state == SURVIVED:
-            unexplained += not reason
-            print(f"{mutant.path}:{mutant.line} {mutant.scope}: {reason or 'no reason given'}")
-            print(f"  - {mutant.before}\n  + {mutant.after}")
-    able = len(mutants) - counts["equivalent"]
-    print(f"{able - counts[SURVIVED]} of {able} died; {dict(counts)}")
-    return int(unexplained > 0)
+    survivors = [mutant for mutant in mutants if outcomes[mutant.key] == SURVIVED]
+    counts = Counter(reasons.get(mutant.key, "").partition(":")[0] for mutant in survivors)
+    unnoticed = [m for m in survivors if not reasons.get(m.key, "").startswith(NOT_COUNTED)]
+    for mutant in unnoticed:
+        reason = reasons.get(mutant.key, "no reason given")
+        print(f"{mutant.path}:{mutant.line} {mutant.scope}: {reason}")
+        print(f"  - {mutant.before}\n  + {mutant.after}")
+    counted = len(mutants) - len(survivors) + len(unnoticed)
+    died = counted - len(unnoticed)
+    print(
+        f"{died} of {counted} mutants died ({died / max(1, counted):.0%}). Not counted are "
+        f"{counts['same']} that change nothing that can be observed and {counts['cost']} that only "
+        f"change the cost, see {REASONS}."
+    )
+    return int(any(mutant.key not in reasons for mutant in unnoticed))
 
 
 if __name__ == "__main__":

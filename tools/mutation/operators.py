@@ -42,6 +42,8 @@ class Mutant:
     scope: str
     """The function or class around the change, or the constant of the module."""
     line: int
+    lines: range
+    """Those of the function around it, or of its own."""
     before: str
     after: str
     is_constant: bool
@@ -66,9 +68,11 @@ def mutants_of(path: str, source: bytes) -> list[Mutant]:
     seen: Counter[tuple[str, str, str]] = Counter()
     for node, around, new in _changes(ast.parse(source), []):
         scope = _scope(around)
+        whole = _function(around) or node
         is_constant = not any(isinstance(n, (ast.FunctionDef, ast.ClassDef)) for n in around)
         assert node.end_lineno is not None
         assert node.end_col_offset is not None
+        assert whole.end_lineno is not None
         start = starts[node.lineno - 1] + node.col_offset
         end = starts[node.end_lineno - 1] + node.end_col_offset
         before, after = (" ".join(text.split()) for text in (source[start:end].decode(), new))
@@ -77,7 +81,10 @@ def mutants_of(path: str, source: bytes) -> list[Mutant]:
         if isinstance(node, ast.stmt):
             changed = source[:start] + new.encode() + source[end:]
         nth = seen[scope, before, after]
-        found.append(Mutant(path, scope, node.lineno, before, after, is_constant, nth, changed))
+        lines = range(whole.lineno, whole.end_lineno + 1)
+        found.append(
+            Mutant(path, scope, node.lineno, lines, before, after, is_constant, nth, changed)
+        )
     return sorted(found, key=lambda mutant: mutant.line)
 
 
@@ -100,6 +107,11 @@ def _changes(
         for child in value if isinstance(value, list) else [value]:
             if isinstance(child, ast.AST):
                 yield from _changes(child, [*around, node])
+
+
+def _function(around: list[ast.AST]) -> ast.FunctionDef | None:
+    """Return the innermost function around a node."""
+    return next((n for n in reversed(around) if isinstance(n, ast.FunctionDef)), None)
 
 
 def _scope(around: list[ast.AST]) -> str:
@@ -154,7 +166,7 @@ def _is_condition(node: ast.AST, parent: ast.AST) -> bool:
 
 def _is_answer(around: list[ast.AST]) -> bool:
     """Whether a node within these is what a function of truth values returns."""
-    function = next((n for n in reversed(around) if isinstance(n, ast.FunctionDef)), None)
+    function = _function(around)
     return (
         isinstance(around[-1], ast.Return)
         and function is not None

@@ -33,26 +33,36 @@ class Reach:
     def tests(self, mutant: Mutant, seconds: float) -> list[str]:
         """Return tests that run a mutant's line, those likeliest to notice the change first.
 
-        One test of each function of tests comes before the second of any; among these come first
-        those in the folder that mirrors the module's, then the quickest. The list ends where its
-        tests take `seconds`.
+        First the quickest test of every line of the function around it, those of lines that few
+        tests run before others: what hangs on a check, such as an error, is run by few. Then one
+        test of each function of tests comes before the second of any; among these come first those
+        in the folder that mirrors the module's, then the quickest. The list ends where its tests
+        take `seconds`.
         """
         mirror = f"tests/{'/'.join(Path(mutant.path).parts[2:-1])}"
 
         def rank(test: str) -> tuple[bool, float]:
             return not test.startswith(mirror), self._seconds.get(test, 0.0)
 
+        tests = self._that_run(mutant)
         turns: list[tuple[int, tuple[bool, float], str]] = []
-        for _, same in groupby(sorted(self._that_run(mutant)), key=lambda test: test.split("[")[0]):
+        for _, same in groupby(sorted(tests), key=lambda test: test.split("[")[0]):
             in_order = sorted(same, key=rank)
             turns += [(turn, rank(test), test) for turn, test in enumerate(in_order)]
+        of_lines = sorted((tests & others for others in self._of_lines(mutant)), key=len)
+        first = [min(some, key=rank) for some in of_lines if some]
         chosen: list[str] = []
-        for _, (_, took), test in sorted(turns):
-            seconds -= took
+        for test in dict.fromkeys([*first, *(test for _, _, test in sorted(turns))]):
+            seconds -= self._seconds.get(test, 0.0)
             if seconds < 0 and chosen:
                 break
             chosen.append(test)
         return chosen
+
+    def _of_lines(self, mutant: Mutant) -> list[set[str]]:
+        """The tests of each line of the function around a mutant."""
+        contexts = self._data.contexts_by_lineno(str(Path(mutant.path).resolve()))
+        return [_tests(contexts.get(line, ())) for line in mutant.lines]
 
     def _that_run(self, mutant: Mutant) -> set[str]:
         path = str(Path(mutant.path).resolve())
