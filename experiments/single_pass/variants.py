@@ -34,7 +34,7 @@ class Row:
         number: which row.
         inputs: the model's inputs.
         special: which of its tokens are special, bool [tokens].
-        mask: the id of the mask token.
+        mask: the id of the mask token, or of the padding token if there is no such token.
     """
 
     reruns: Reruns
@@ -43,10 +43,15 @@ class Row:
     number: int
     inputs: Mapping[str, Any]
     special: Tensor
-    mask: int | None
+    mask: int
 
     def site(self, block: int, at: str) -> nn.Module:
-        """Return a block, counted from the last, which is 1; or its projection to values."""
+        """Return a block, counted from the last, which is 1, or 0 for the first; or its
+        projection to values; or the word embeddings.
+        """
+        if at == "word":
+            words: nn.Module = self.clone.root.get_input_embeddings()
+            return words
         twin = self.clone.of[self.blocks[-block]]
         if at == "state":
             return twin
@@ -54,9 +59,15 @@ class Row:
         return inner[next(name for name in inner if name.rpartition(".")[2] in VALUES)]
 
     def run(
-        self, block: int, at: str, states: Tensor | None = None, *, masked: bool = False
+        self, block: int, at: str, states: Tensor | None = None, *, masked: str = ""
     ) -> tuple[Tensor, Tensor]:
         """Run the row with other states at a site, or with its own.
+
+        Args:
+            block, at: the site.
+            states: other states.
+            masked: "mask" to put the mask token in place of every token but special ones, "all" of
+                every token.
 
         Returns:
             The values to explain, [variants, targets]; and the states there, [variants, tokens,
@@ -86,8 +97,8 @@ class Row:
             for key, value in self.inputs.items()
         }
         if masked:
-            assert self.mask is not None
-            inputs["input_ids"][:, ~self.special] = self.mask
+            hidden = torch.ones_like(self.special) if masked == "all" else ~self.special
+            inputs["input_ids"][:, hidden] = self.mask
         try:
             logits = self.clone.root(**inputs, return_dict=True).logits
         finally:
@@ -113,11 +124,18 @@ AttentionMaskInterface.register(_NAME, eager_mask)
 
 
 def freeze(clone: ModelClone, what: str) -> None:
-    """Make attention constant to autograd; for "both" the divisors of LayerNorms as well."""
+    """Make attention constant to autograd.
+
+    For "both" the divisors of norms as well; for "all" also what activations multiply by.
+    """
     clone.attend(_NAME)
-    for module in clone.of.values() if what == "both" else ():
+    for module in clone.of.values() if what in ("both", "all") else ():
         if isinstance(module, nn.LayerNorm):
             vars(module)["forward"] = partial(_normed, module)
+        elif type(module).__name__.endswith("RMSNorm"):
+            vars(module)["forward"] = partial(_scaled, module)
+        elif what == "all" and type(module).__module__.endswith((".activation", ".activations")):
+            module.register_forward_hook(_secant)
 
 
 def _normed(layer: nn.LayerNorm, states: Tensor) -> Tensor:
@@ -127,11 +145,26 @@ def _normed(layer: nn.LayerNorm, states: Tensor) -> Tensor:
     return normed
 
 
+def _scaled(norm: Any, states: Tensor) -> Tensor:
+    spread = (states.square().mean(-1, keepdim=True) + norm.variance_epsilon).sqrt().detach()
+    normed: Tensor = states / spread * norm.weight
+    return normed
+
+
+def _secant(_module: nn.Module, args: Any, output: Tensor) -> Tensor:
+    (states,) = args
+    tiny = states.abs() < 1e-12
+    # Where the input is zero the secant is the slope there.
+    factor = (output / states.masked_fill(tiny, 1)).detach()
+    return torch.where(tiny, output, states * factor)
+
+
 def each(context: MethodContext, score: Callable[[Row], Tensor], frozen: str = "") -> Tensor:
     """Return scores of every row, each [targets, tokens], as those of a batch."""
     reruns, blocks = context.reruns, context.blocks
     assert blocks is not None
     special = context.lookup.units("token") < 0
+    mask = context.lookup.token("pad") if context.lookup.mask is None else context.lookup.mask
     with differentiable():
         scores = torch.zeros(len(reruns.mask), reruns.targets, reruns.mask.shape[1])
         clone = reruns.clone()
@@ -146,7 +179,7 @@ def each(context: MethodContext, score: Callable[[Row], Tensor], frozen: str = "
                 number,
                 inputs,
                 special[number, kept],
-                context.lookup.mask,
+                mask,
             )
             scores[number][:, kept] = score(row).detach()
     return context.of_rows(scores)[:, :, None]
@@ -187,7 +220,7 @@ def gradient(
     block: int = 1,
     at: str = "state",
     less: str = "",
-    steps: int = 1,
+    steps: int = 0,
     times: str = "",
     frozen: str = "",
     fold: str = "",
@@ -196,13 +229,16 @@ def gradient(
 
     Args:
         context: the forward pass and what to explain of it.
-        block: which, counted from the last, which is 1.
-        at: "state", or "value" for what the attention's projection to values gives.
+        block: which, counted from the last, which is 1; or 0, the first.
+        at: "state", "value" for what the attention's projection to values gives, or "word" for the
+            word embeddings.
         less: b: "" is 0, "mean" the mean of the text's tokens, "mask" what stands there when all
-            of them are masked.
-        steps: at how many points between b and x the gradient is taken; 1 means at x.
+            of them are masked, "all" when special tokens are, too.
+        steps: at how many points between b and x the gradient is taken, the midpoint for 1; 0
+            means at x.
         times: "norm", "value" or "sum" to combine it with ||x^0||, |LogAt| or NormXLogit.
-        frozen: "attention" takes its weights for constants, "both" also the spreads of LayerNorms.
+        frozen: "attention" takes its weights for constants, "both" also the spreads of norms,
+            "all" also the secants of activations, output / input.
         fold: "" is the sum over the width, "abs" its absolute value, "l1" the sum of absolute
             values; "heads" that of the absolute sums of heads, "plus" of their positive sums.
     """
@@ -212,10 +248,10 @@ def gradient(
         start = torch.zeros_like(state)
         if less == "mean":
             start = state[:, ~row.special].mean(1, keepdim=True)
-        if less == "mask":
-            start = row.run(block, at, masked=True)[1]
+        if less in ("mask", "all"):
+            start = row.run(block, at, masked=less)[1]
         moved = (state - start).detach()
-        if steps == 1:
+        if steps == 0:
             slope = row.gradients(values, state)
         else:
             points, weights = np.polynomial.legendre.leggauss(steps)
@@ -255,7 +291,7 @@ def replaced(context: MethodContext, block: int = 1, at: str = "value", by: str 
         if by == "mean":
             other = state[:, ~row.special].mean(1, keepdim=True).expand_as(state)
         if by == "mask":
-            other = row.run(block, at, masked=True)[1]
+            other = row.run(block, at, masked="mask")[1]
         tokens = torch.arange(state.shape[1])
         variants = state.repeat(len(tokens), 1, 1)
         variants[tokens, tokens] = other[0]
@@ -278,7 +314,7 @@ def less(context: MethodContext, less: str = "mean", norm: str = "embedding") ->
     """||x_i^0|| * (LogAt - b): b is the mean of the text's tokens, or f of the text masked."""
     values = context.values
     if less == "mask":
-        base = each(context, lambda row: row.run(1, "state", masked=True)[0].T)
+        base = each(context, lambda row: row.run(1, "state", masked="mask")[0].T)
         base = base.where(base != 0, torch.nan)
     else:
         base = values.nanmean(-1, keepdim=True)
@@ -339,86 +375,3 @@ def of_model(model: Any) -> None:
             handle.remove()
         norms: Tensor = seen[0][0].norm(dim=-1)
         return norms
-
-
-def _of(method: str, cost: str, **options: Any) -> tuple[str, str, dict[str, Any]]:
-    described = [f"{key} {value}" for key, value in options.items()]
-    query: dict[str, Any] = {k: options.pop(k) for k in ("layer", "readout") if k in options}
-    name = ", ".join([method.removeprefix("sp_"), *described])
-    return name, cost, {**query, "method": method, "name": name, "options": options}
-
-
-FOLDS = ("abs", "l1", "heads", "plus")
-
-VARIANTS = [
-    _of("norm", "1"),
-    _of("logat", "1"),
-    _of("normxlogit", "1", layer=5),
-    _of("normxlogit", "1", layer=4),
-    _of("normxlogit", "1", layer=3),
-    _of("normxlogit", "1", readout="margin"),
-    _of("normxlogit", "1", readout="centered"),
-    _of("normxlogit", "1", readout="logprob"),
-    _of("normxlogit", "1", norm="word"),
-    _of("sp_layers", "1", last=1, norm="before"),
-    _of("sp_layers", "1", last=1, norm="middle"),
-    _of("sp_layers", "1", last=1, norm="final"),
-    _of("sp_layers", "1", last=4),
-    _of("sp_layers", "1", last=4, norm="none"),
-    _of("sp_less", "1", less="mean"),
-    _of("sp_less", "2", less="mask"),
-    _of("sp_taken", "1", by="attention"),
-    _of("sp_taken", "1", by="attention", norm="embedding"),
-    _of("sp_taken", "1 + n/L", by="value_zeroing"),
-    _of("sp_taken", "1 + n/L", by="value_zeroing", norm="embedding"),
-    _of("sp_gradient", "1 + 2/L"),
-    _of("sp_gradient", "1 + 2/L", less="mean"),
-    _of("sp_gradient", "2 + 2/L", less="mask"),
-    _of("sp_gradient", "1 + 2/L", times="norm"),
-    _of("sp_gradient", "1 + 2/L", times="value"),
-    _of("sp_gradient", "1 + 2/L", times="sum"),
-    _of("sp_gradient", "1 + 1/L", at="value"),
-    _of("sp_gradient", "1 + 1/L", at="value", less="mean"),
-    _of("sp_gradient", "2 + 1/L", at="value", less="mask"),
-    _of("sp_gradient", "1 + 4/L", block=2),
-    _of("sp_gradient", "1 + 6/L", block=3),
-    _of("sp_gradient_of_blocks", "1 + 4/L", last=2),
-    _of("sp_gradient_of_blocks", "1 + 6/L", last=3),
-    _of("sp_gradient", "2 + 6/L", less="mask", steps=2),
-    _of("sp_gradient", "2 + 15/L", less="mask", steps=5),
-    _of("sp_gradient", "2 + 30/L", less="mask", steps=10),
-    _of("sp_gradient", "2 + 90/L", less="mask", steps=10, block=3),
-    _of("sp_gradient", "1 + 3/L", at="value", block=2),
-    _of("sp_gradient", "1 + 5/L", at="value", block=3),
-    _of("sp_gradient_of_blocks", "1 + 3/L", at="value", last=2),
-    _of("sp_gradient_of_blocks", "1 + 5/L", at="value", last=3),
-    _of("sp_gradient_of_blocks", "3", at="value", last=6),
-    _of("sp_gradient", "1 + 1/L", at="value", times="norm"),
-    _of("sp_gradient", "1 + 1/L", at="value", times="value"),
-    _of("sp_gradient", "1 + 1/L", at="value", times="sum"),
-    _of("sp_gradient", "2 + 4/L", at="value", less="mask", steps=2),
-    _of("sp_gradient", "1 + 2/L", frozen="attention"),
-    _of("sp_gradient", "1 + 4/L", frozen="attention", block=2),
-    _of("sp_gradient", "1 + 6/L", frozen="attention", block=3),
-    _of("sp_gradient", "3", frozen="attention", block=6),
-    _of("sp_gradient", "1 + 2/L", frozen="both"),
-    _of("sp_gradient", "1 + 4/L", frozen="both", block=2),
-    _of("sp_gradient", "1 + 6/L", frozen="both", block=3),
-    _of("sp_gradient", "3", frozen="both", block=6),
-    _of("sp_replaced", "1 + 1/L", by="zero"),
-    _of("sp_replaced", "1 + 1/L", by="mean"),
-    _of("sp_replaced", "2 + 1/L", by="mask"),
-    _of("sp_replaced", "1 + n/L", at="state", by="mean"),
-    _of("sp_replaced", "2 + n/L", at="state", by="mask"),
-    *(_of("sp_gradient", "1 + 2/L", fold=fold) for fold in ("abs", "l1")),
-    *(_of("sp_gradient", "1 + 1/L", at="value", fold=fold) for fold in FOLDS),
-    *(_of("sp_gradient", "2 + 6/L", less="mask", steps=2, fold=fold) for fold in ("abs", "l1")),
-    *(_of("sp_gradient", "1 + 6/L", frozen="both", block=3, fold=fold) for fold in ("abs", "l1")),
-    *(_of("sp_gradient", f"1 + {2 * block}/L", frozen="both", block=block) for block in (4, 5)),
-    _of("late_lrp", "1 + 6/L"),
-    _of("gradient_x_input", "4"),
-    _of("integrated_gradients", "2 + 30", n_steps=10, baseline="mask"),
-    _of("occlusion", "n"),
-]
-"""Each by its name, its cost in forward passes of a model of L blocks on n tokens (where what the
-first pass computed is kept; a backward pass counts as two) and its settings."""

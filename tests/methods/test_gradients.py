@@ -173,6 +173,26 @@ def test_integrated_gradients_are_complete(model_type: str, baseline: Any) -> No
     torch.testing.assert_close(result.notes["completeness_gap"][0], gaps, rtol=0.1, atol=1e-4)
 
 
+def test_integrated_gradients_leave_padding_as_it_is() -> None:
+    """FNet reads padding like any other token, so where the path begins there changes scores."""
+    model = tiny_model("fnet")
+    inputs = tiny_inputs(model, batch=2, padding="right")
+    result = nxl.attribute(model, inputs, target=1, method="integrated_gradients", n_steps=64)
+    ids, mask = inputs["input_ids"], inputs["attention_mask"].bool()
+    assert not mask.all()
+    table: Any = model.get_input_embeddings()
+    embeddings = table(ids).detach()
+    start = embeddings * ~mask[..., None]
+    total = torch.zeros_like(embeddings)
+    steps = 300
+    for step in range(steps):
+        point = (start + (step + 0.5) / steps * (embeddings - start)).requires_grad_()
+        value = model(inputs_embeds=point).logits[:, 1].sum()
+        total += torch.autograd.grad(value, point)[0]
+    expected = ((embeddings - start) * total / steps).sum(-1)[mask]
+    torch.testing.assert_close(result.scores[mask], expected, rtol=1e-2, atol=1e-5)
+
+
 def test_integrated_gradients_with_too_few_steps_say_so() -> None:
     model = tiny_model("bert")
     result = nxl.attribute(

@@ -84,6 +84,7 @@ def test_what_comes_beside_the_scores(bert: Bert) -> None:
     assert result.layers == [2]
     assert result.logits is not None
     torch.testing.assert_close(result.logits[bert.mask], bert.hot[bert.mask])
+    assert result.logits[~bert.mask].isnan().all()
     result.scores[0, 0, 0] = 1.0
     assert bert.attribute(method="norm").values is None
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from transformers import (
     BertConfig,
+    BertForMultipleChoice,
     BertModel,
     DetrConfig,
     DetrForObjectDetection,
@@ -15,7 +16,11 @@ from transformers import (
     ResNetConfig,
     RobertaModel,
 )
-from transformers.modeling_outputs import BaseModelOutput, SequenceClassifierOutput
+from transformers.modeling_outputs import (
+    BaseModelOutput,
+    MultipleChoiceModelOutput,
+    SequenceClassifierOutput,
+)
 
 import normxlogit as nxl
 from tests.helpers.zoo import tiny_config, tiny_inputs, tiny_model
@@ -96,6 +101,96 @@ def test_numbers_beside_the_text_are_held_fixed() -> None:
     torch.testing.assert_close(result.scores, expected)
 
 
+def test_a_number_that_is_no_rows_is_given_as_it_is() -> None:
+    model = custom(
+        lambda m, t, n: m.classifier(t.last_hidden_state[:, 0]) + (0 if n is None else 1)
+    )
+    inputs = tiny_inputs(model, padding=None)
+    with pytest.raises(nxl.UnsupportedHeadError):
+        nxl.attribute(model, inputs | {"numbers": torch.tensor(2.0)}, target=0)
+    model = custom(lambda m, t, _: m.classifier(t.last_hidden_state[:, 0]))
+    scores = nxl.attribute(model, inputs | {"numbers": torch.tensor(2.0)}, target=0).scores
+    torch.testing.assert_close(scores, scores_of_first(model, inputs))
+
+
+def test_a_text_that_is_read_in_several_positions_beside_one_that_is_not() -> None:
+    """The head reads two positions of the rows whose second token is 7, one of the others."""
+    model: Any = tiny_model("bert", seed=1)
+
+    class Choosy(type(model)):  # type: ignore[misc]
+        def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Any:
+            states = self.bert(input_ids, attention_mask=attention_mask).last_hidden_state
+            reads_two = (input_ids[:, 1:2] == 7).any(1, keepdim=True)
+            other = torch.where(reads_two, states[:, -1], 0)
+            return self.classifier(states[:, 0] + other)
+
+    model.__class__ = Choosy
+    inputs = tiny_inputs(model, 3, padding=None)
+    scores = nxl.attribute(model, inputs, target=0).scores
+    torch.testing.assert_close(scores, scores_of_first(model, inputs))
+    for row in range(3):
+        ids = inputs["input_ids"].clone()
+        ids[row, 1] = 7
+        with pytest.raises(nxl.UnsupportedHeadError, match="several positions"):
+            nxl.attribute(model, inputs | {"input_ids": ids}, target=0)
+
+
+class ChoicesByPool(BertForMultipleChoice):  # type: ignore[no-untyped-call]
+    """Multiple choice by the mean of a choice's tokens."""
+
+    def pool(self, states: Tensor, _mask: Tensor) -> Tensor:
+        return states.mean(1)
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Any:
+        ids, mask = (value.flatten(0, 1) for value in (input_ids, attention_mask))
+        states = self.bert(ids, attention_mask=mask).last_hidden_state
+        logits = self.classifier(self.pool(states, mask))
+        return MultipleChoiceModelOutput(logits=logits.view(len(input_ids), -1))
+
+
+class ChoicesByLast(ChoicesByPool):  # type: ignore[no-untyped-call]
+    """Multiple choice by a choice's last token."""
+
+    def pool(self, states: Tensor, mask: Tensor) -> Tensor:
+        return states[torch.arange(len(mask)), mask.sum(1) - 1]
+
+
+@pytest.mark.parametrize(
+    ("kind", "positions"),
+    [(ChoicesByPool, [[-1, -1]] * 2), (ChoicesByLast, [[6, 4], [2, 2]])],
+)
+def test_choices_by_heads_of_ones_own(kind: Any, positions: list[list[int]]) -> None:
+    model: Any = tiny_model("bert", mapping="multiple-choice")
+    padding: Any = None if kind is ChoicesByPool else "right"
+    inputs = tiny_inputs(model, padding=padding, mapping="multiple-choice")
+    model.__class__ = kind
+    result = nxl.attribute(model, inputs, target="all")
+    with torch.no_grad():
+        flat = {key: value.flatten(0, 1) for key, value in inputs.items()}
+        states = model.bert(**flat, output_hidden_states=True).hidden_states
+        expected = states[0].norm(dim=-1) * model.classifier(states[-1])[..., 0]
+    expected = expected.masked_fill(flat["attention_mask"] == 0, torch.nan)
+    torch.testing.assert_close(result.scores, expected.reshape(2, 2, 7), equal_nan=True)
+    assert result.read_position is not None
+    assert result.read_position.tolist() == positions
+
+
+def test_a_classifier_whose_logits_are_over_its_vocabulary() -> None:
+    """It gives one output for a text, so there are no positions to restrict it to."""
+    model = custom(lambda m, t, _: m.classifier(t.last_hidden_state[:, 0]))
+    type(model).get_output_embeddings = lambda self: self.classifier
+    inputs = tiny_inputs(model, 1, padding=None)
+    torch.testing.assert_close(
+        nxl.attribute(model, inputs, target=0).scores, scores_of_first(model, inputs)
+    )
+    scores = nxl.attribute(model, inputs, target=0, method="occlusion", replacement=9).scores
+    changed = inputs["input_ids"].clone()
+    changed[0, 2] = 9
+    with torch.no_grad():
+        lost = model(**inputs) - model(changed, inputs["attention_mask"])
+    torch.testing.assert_close(scores[0, 2], lost[0, 0], rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.parametrize(
     ("outputs", "reason"),
     [
@@ -150,6 +245,24 @@ def test_several_trunks_are_refused(batch: int) -> None:
     inputs = tiny_inputs(model, batch, padding=None)
     with pytest.raises(nxl.UnsupportedHeadError):
         nxl.attribute(model, inputs)
+
+
+def test_a_trunk_whose_states_are_not_read_is_no_reason_to_refuse() -> None:
+    class Second(Ensemble):  # type: ignore[no-untyped-call]
+        def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Any:
+            self.first(input_ids, attention_mask=attention_mask)
+            states = self.second(input_ids, attention_mask=attention_mask).last_hidden_state
+            return SequenceClassifierOutput(logits=self.classifier(states[:, 0]))
+
+    torch.manual_seed(0)
+    config: Any = tiny_config("bert")
+    model: Any = Second(config, tiny_config("roberta", hidden_size=config.hidden_size))
+    inputs = tiny_inputs(model.eval(), padding=None)
+    scores = nxl.attribute(model, inputs, target=0).scores
+    with torch.no_grad():
+        states = model.second(**inputs, output_hidden_states=True).hidden_states
+        expected = states[0].norm(dim=-1) * model.classifier(states[-1])[..., 0]
+    torch.testing.assert_close(scores, expected)
 
 
 def test_several_trunks_are_named_where_one_row_hides_them() -> None:

@@ -7,11 +7,15 @@ from typing import Any
 import pytest
 import torch
 import transformers
+from torch import nn
+from transformers import BertConfig, PreTrainedModel
 from typer.testing import CliRunner
 
 import normxlogit as nxl
 from normxlogit import Explainer, ModelError, OptionError, cli
+from normxlogit.model.loading import seems_untrained
 from tests.helpers.texts import TEXTS
+from tests.helpers.zoo import tiny_config, tiny_model
 
 
 def pickled(model: Path, folder: Path) -> Path:
@@ -88,3 +92,29 @@ def test_options_of_another_type_are_refused(options: dict[str, Any], says: str)
 def test_a_device_is_checked_before_anything_is_loaded(tmp_path: Path) -> None:
     with pytest.raises(nxl.OptionError, match="there is no device 'gpu'"):
         Explainer.from_pretrained(tmp_path / "nowhere", device="gpu")
+
+
+class Bare(PreTrainedModel):  # type: ignore[no-untyped-call]
+    """A model that names no part of it as its trunk, with a linear layer of as many outputs."""
+
+    config_class = BertConfig
+
+    def __init__(self, config: Any) -> None:
+        super().__init__(config)
+        self.classifier = nn.Linear(4, config.num_labels)
+
+
+def test_a_bias_of_zeros_is_of_a_head_that_was_never_trained() -> None:
+    models: tuple[Any, ...] = Bare(tiny_config("bert")), tiny_model("bert")
+    assert models[0].base_model is models[0]
+    for model in models:
+        assert not seems_untrained(model)
+        model.classifier.bias.data.zero_()
+        assert seems_untrained(model)
+
+
+def test_a_trunk_may_have_biases_of_zeros() -> None:
+    model: Any = tiny_model("bert", num_labels=32)
+    model.bert.pooler.dense.bias.data.zero_()
+    assert model.bert.pooler.dense.out_features == model.config.num_labels
+    assert not seems_untrained(model)

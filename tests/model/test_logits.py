@@ -222,6 +222,12 @@ def test_heads_that_mix_positions_are_refused(how: Callable[[Tensor], Tensor]) -
         nxl.attribute(model, inputs_for(model, "causal-lm"))
 
 
+def test_heads_that_give_a_token_several_positions_are_refused() -> None:
+    model = odd(lambda logits: torch.cat([logits, logits], 1))
+    with pytest.raises(UnsupportedHeadError, match="not one output a token"):
+        nxl.attribute(model, inputs_for(model, "causal-lm"))
+
+
 @pytest.mark.parametrize("how", [masks_some, is_sure, leaves_out_the_last])
 def test_odd_heads_generate(how: Callable[[Tensor], Tensor]) -> None:
     model = odd(how)
@@ -249,13 +255,14 @@ def test_a_head_whose_forward_was_replaced() -> None:
         nxl.attribute(model, inputs)
 
 
-def test_logits_of_minus_infinity_are_refused() -> None:
+@pytest.mark.parametrize("column", [0, 5, -1])
+def test_logits_of_minus_infinity_are_refused(column: int) -> None:
     def masked(logits: Tensor) -> Tensor:
-        logits[..., :5] = -torch.inf
+        logits[..., column] = -torch.inf
         return logits
 
     model = odd(masked)
-    with pytest.raises(ModelError, match="not finite"):
+    with pytest.raises(ModelError, match="gave logits that are not finite"):
         nxl.attribute(model, inputs_for(model, "causal-lm"))
 
 
@@ -275,6 +282,27 @@ class LookingTags(BertForTokenClassification):  # type: ignore[no-untyped-call]
         states = self.bert(input_ids, attention_mask=attention_mask).last_hidden_state
         before = torch.cat([torch.zeros_like(states[:, :1]), states[:, :-1]], 1)
         return TokenClassifierOutput(logits=self.classifier(states + 0.05 * before))
+
+
+class Unequal(BertForTokenClassification):  # type: ignore[no-untyped-call]
+    """A tagger that adds one to the logits of a position."""
+
+    at = 0
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor, **_: Any) -> Any:
+        output: Any = super().forward(input_ids, attention_mask)
+        if output.logits.shape[1] > 1:
+            output.logits[:, self.at] += 1
+        return output
+
+
+@pytest.mark.parametrize("position", range(7))
+def test_tags_that_go_by_the_position_are_refused(position: int) -> None:
+    model: Any = random_model("bert", "token-classification")
+    inputs = tiny_inputs(model, padding=None, mapping="token-classification")
+    model.__class__, model.at = Unequal, position
+    with pytest.raises(UnsupportedHeadError, match="does not give"):
+        nxl.attribute(model, inputs, position=3)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])

@@ -6,10 +6,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from normxlogit import Explainer, OptionError
 from normxlogit.corpus import summary
-from normxlogit.model.targets import target_id
+from normxlogit.model.targets import Problem, TokenIds, is_several, target_id, target_ids
 from tests.helpers.corpora import WRITERS, read_shards
 from tests.helpers.tiny import tiny_classifier
 
@@ -70,6 +71,30 @@ def test_a_name_means_a_name(target: Any, labels: list[str], expected: int) -> N
 def test_what_names_no_output_or_several(target: Any, labels: list[str], message: str) -> None:
     with pytest.raises(OptionError, match=message):
         target_id(target, labels)
+
+
+def test_token_ids_have_no_names() -> None:
+    """So what would be the name of a number elsewhere is the number, however it is written."""
+    for target in ("7", "07", " 7 ", 7):
+        assert target_id(target, TokenIds(9)) == 7
+
+
+def test_labels_above_the_threshold_stand_first() -> None:
+    """Rows with fewer of them end in -1, and one with none has its most probable label."""
+    logits = torch.tensor([[2.0, -1.0, 3.0, -4.0], [-3.0, -1.0, -2.0, -4.0], [1.0, 2.0, -1.0, 3.0]])
+    ids = target_ids(None, logits, ["A", "B", "C", "D"], Problem.MULTI_LABEL, 0.5)
+    assert ids.tolist() == [[2, 0, -1], [1, -1, -1], [3, 1, 0]]
+
+
+def test_which_results_have_an_axis_of_targets() -> None:
+    for problem in Problem:
+        assert is_several(None, problem, 1) == (problem is Problem.MULTI_LABEL)
+        several = (Problem.MULTI_LABEL, Problem.REGRESSION)
+        assert is_several(None, problem, 3) == (problem in several)
+        assert is_several("all", problem, 1)
+        assert is_several([0], problem, 3)
+        assert not is_several("A", problem, 3)
+        assert not is_several(0, problem, 3)
 
 
 @pytest.mark.parametrize("end", [end for end in WRITERS if end != ".txt"])

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from normxlogit.data.option_checks import one_of
 from normxlogit.errors import OptionError
 from normxlogit.model.forward import ForwardPass
-from normxlogit.model.numerics import norms_of
+from normxlogit.model.numerics import norms_of, wide
 from normxlogit.model.readouts import READOUTS
 from normxlogit.model.reruns import Reruns
 from normxlogit.model.targets import Problem, TargetIds
@@ -153,11 +153,11 @@ class MethodContext:
         """
         self._check_reads("head")
         if self.foils is None:
-            return self._read(self.targets.ids)
+            return self._read(self.targets.ids).float()
         # Targets and foils in one pass of the head: [batch, 2 * targets, layers, sequence].
         count = self.targets.ids.shape[1]
         both = self._read(torch.cat([self.targets.ids, self.foils.expand(-1, count)], 1))
-        return both[:, :count] - both[:, count:]
+        return (both[:, :count] - both[:, count:]).float()
 
     def norms(self, kind: str = "embedding") -> Tensor:
         """Return `ForwardPass.norms`, shaped to multiply `values`: [batch, targets or 1, 1,
@@ -190,7 +190,7 @@ class MethodContext:
         values = forward.values(ids, self._readout).masked_fill(~mask[:, :, None], torch.nan)
         if self._readout.finish is None:
             return values
-        predicted = forward.prediction.float().gather(1, ids)[:, :, None, None]
+        predicted = wide(forward.prediction).gather(1, ids)[:, :, None, None]
         return self._readout.finish(values, predicted)
 
     def _check_reads(self, needed: Reads) -> None:

@@ -22,6 +22,7 @@ from normxlogit.model.heads.per_token import TokenHead
 from normxlogit.model.heads.pooled import PooledHead
 from normxlogit.model.heads.spread import check_resolution, extremes
 from normxlogit.model.inference import inference
+from normxlogit.model.numerics import wide
 from normxlogit.model.positions import best_spans, check_read, find_positions, read_positions
 from normxlogit.model.readouts import Objective, Outputs, Readout, logit
 from normxlogit.model.reruns import Reruns
@@ -196,7 +197,7 @@ class ForwardPass:
         if isinstance(self.head, VocabularyHead):
             return None
         mask = self.mask if self.mask.dim() == 2 else self.mask.transpose(1, 2)
-        hot = self._hot(self.head, self.states[-1])
+        hot = self._hot(self.head, self.states[-1]).float()
         return hot.masked_fill(~(mask if mask.dim() == 3 else mask[..., None]), torch.nan)
 
     @property
@@ -214,7 +215,8 @@ class ForwardPass:
     def values(self, ids: Tensor, readout: Readout) -> Tensor:
         """The readout of HoT of every token, for the outputs `ids`, int64 [batch, targets].
 
-        float32 [batch, targets, layers, sequence]; values at padding are undefined.
+        [batch, targets, layers, sequence], in float64 of a model in float64, for what a constant
+        that tokens share leaves of their differences, else float32; undefined at padding.
         """
         return torch.stack([self._values(state, ids, readout) for state in self.states], 2)
 
@@ -329,7 +331,7 @@ class ForwardPass:
 
     @inference()
     def _width(self, targets: TargetIds, foils: Tensor | None, readout: Outputs) -> Tensor | None:
-        """The range of a readout of HoT over a row's tokens, float32 [rows, targets]; None if the
+        """The range of a readout of HoT over a row's tokens, [rows, targets]; None if the
         head cannot be put on tokens.
         """
         ids, mask = targets.ids, self.mask.flatten(0, -2)
@@ -415,9 +417,9 @@ class ForwardPass:
         return torch.arange(len(self._head_mask), device=self._head_mask.device)
 
     def _hot(self, head: PooledHead | TokenHead, state: Tensor) -> Tensor:
-        """HoT of states, float32 [batch, sequence, outputs]."""
+        """HoT of states, [batch, sequence, outputs]; see `wide`."""
         is_final = state is self.captured.states.tokens or len(self.captured.layers) == 0
-        hot = (head.logits if is_final else head.on_tokens(state)).float()
+        hot = wide(head.logits if is_final else head.on_tokens(state))
         if self.captured.choices is not None:
             # One output a row: [batch * choices, sequence, 1] -> [batch, sequence, choices].
             hot = hot.reshape(-1, self.captured.choices, hot.shape[1]).transpose(1, 2)
@@ -434,9 +436,9 @@ class ForwardPass:
         if readout.of_outputs is logit:
             # Only the targets' rows of the vocabulary: [batch, sequence, unique targets].
             unique, index = torch.unique(ids.clamp_min(0), return_inverse=True)
-            hot = head.logits_of(state, unique).float()
+            hot = wide(head.logits_of(state, unique))
             return hot.gather(-1, index[:, None].expand(-1, hot.shape[1], -1)).mT
-        return head.each(state, lambda hot, rows: readout.of_outputs(hot.float(), ids[rows])).mT
+        return head.each(state, lambda hot, rows: readout.of_outputs(wide(hot), ids[rows])).mT
 
     def _find_problem(self, model: PreTrainedModel, outputs: int) -> Problem:
         captured = self.captured

@@ -1,0 +1,98 @@
+"""Which tests run which line."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterable
+from functools import cache
+from itertools import groupby
+from pathlib import Path
+
+from coverage import CoverageData
+
+from tools.mutation.operators import Mutant
+
+MARKERS = "not (ray or objects or shared or models or browser or slow)"
+
+
+class Reach:
+    """Which tests run which line, and how long they take, as one run of the suite found it."""
+
+    def __init__(self, folder: Path, package: Path) -> None:
+        durations, covered = folder / "durations.json", folder / "coverage"
+        if not durations.exists():
+            _run_suite(package, durations, covered)
+        self._seconds: dict[str, float] = json.loads(durations.read_text())
+        self._data = CoverageData(str(covered))
+        self._data.read()
+        self._paths = [path for path in self._data.measured_files() if Path(path).exists()]
+        self._of_constant = cache(self._tests_of_constant)
+
+    def tests(self, mutant: Mutant, seconds: float) -> list[str]:
+        """Return tests that run a mutant's line, those likeliest to notice the change first.
+
+        First the quickest test of every line of the function around it, those of lines that few
+        tests run before others: what hangs on a check, such as an error, is run by few. Then one
+        test of each function of tests comes before the second of any; among these come first those
+        in the folder that mirrors the module's, then the quickest. The list ends where its tests
+        take `seconds`.
+        """
+        mirror = f"tests/{'/'.join(Path(mutant.path).parts[2:-1])}"
+
+        def rank(test: str) -> tuple[bool, float]:
+            return not test.startswith(mirror), self._seconds.get(test, 0.0)
+
+        tests = self._that_run(mutant)
+        turns: list[tuple[int, tuple[bool, float], str]] = []
+        for _, same in groupby(sorted(tests), key=lambda test: test.split("[")[0]):
+            in_order = sorted(same, key=rank)
+            turns += [(turn, rank(test), test) for turn, test in enumerate(in_order)]
+        of_lines = sorted((tests & others for others in self._of_lines(mutant)), key=len)
+        first = [min(some, key=rank) for some in of_lines if some]
+        chosen: list[str] = []
+        for test in dict.fromkeys([*first, *(test for _, _, test in sorted(turns))]):
+            seconds -= self._seconds.get(test, 0.0)
+            if seconds < 0 and chosen:
+                break
+            chosen.append(test)
+        return chosen
+
+    def _of_lines(self, mutant: Mutant) -> list[set[str]]:
+        """The tests of each line of the function around a mutant."""
+        contexts = self._data.contexts_by_lineno(str(Path(mutant.path).resolve()))
+        return [_tests(contexts.get(line, ())) for line in mutant.lines]
+
+    def _that_run(self, mutant: Mutant) -> set[str]:
+        path = str(Path(mutant.path).resolve())
+        contexts = self._data.contexts_by_lineno(path)
+        if mutant.is_constant:
+            return self._of_constant(mutant.scope)
+        # What stands in a signature or a class runs at import, before any test.
+        return _tests(contexts.get(mutant.line, ())) or set().union(*map(_tests, contexts.values()))
+
+    def _tests_of_constant(self, name: str) -> set[str]:
+        """Return the tests that run a line, in any module, that names a constant."""
+        word = re.compile(rf"\b{re.escape(name)}\b")
+        found: set[str] = set()
+        for path in self._paths:
+            lines = Path(path).read_text().splitlines()
+            if numbers := [n for n, line in enumerate(lines, 1) if word.search(line)]:
+                contexts = self._data.contexts_by_lineno(path)
+                found |= set().union(*(_tests(contexts.get(n, ())) for n in numbers))
+        return found
+
+
+def _tests(contexts: Iterable[str]) -> set[str]:
+    """Return the tests of coverage's contexts, such as "tests/test_a.py::test_b|run"."""
+    return {context.rpartition("|")[0] for context in contexts if context}
+
+
+def _run_suite(package: Path, durations: Path, covered: Path) -> None:
+    covered.parent.mkdir(parents=True, exist_ok=True)
+    command = [sys.executable, "-m", "pytest", "-q", "-n", "2", "--dist", "worksteal"]
+    command += ["-m", MARKERS, "-p", "tools.mutation.durations"]
+    command += [f"--cov={package}", "--cov-context=test", "--cov-report="]
+    files = {"COVERAGE_FILE": str(covered), "DURATIONS": str(durations)}
+    subprocess.run(command, check=True, env=os.environ | files)

@@ -1,0 +1,83 @@
+"""One mutant, and the tests that might notice it, in a process of its own."""
+
+import os
+import resource
+import time
+from importlib.machinery import SourceFileLoader
+from pathlib import Path
+from types import CodeType
+from typing import Any
+
+import pytest
+
+from tools.mutation.operators import Mutant
+
+SURVIVED, KILLED, TIMED_OUT = "survived", "killed", "timed out"
+_NOT_IMPORTED = 99
+
+
+class _Chosen:
+    """A pytest plugin that runs only these tests, in this order, and while there is time."""
+
+    def __init__(self, tests: list[str], seconds: float) -> None:
+        self._rank = {test: number for number, test in enumerate(tests)}
+        self._until = time.process_time() + seconds
+
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        items[:] = sorted(
+            (item for item in items if item.nodeid in self._rank),
+            key=lambda item: self._rank[item.nodeid],
+        )
+
+    def pytest_runtest_logfinish(self) -> None:
+        if time.process_time() > self._until:
+            pytest.exit("no test noticed in time", returncode=0)
+
+
+def start(mutant: Mutant, tests: list[str], seconds: float, log: Path) -> int:
+    """Run tests against a mutant in a copy of this process and return its number.
+
+    `seconds` of processor time are for the tests; past thrice as many the process is ended.
+    """
+    process = os.fork()
+    if process:
+        return process
+    output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    os.dup2(output, 1)
+    os.dup2(output, 2)
+    resource.setrlimit(resource.RLIMIT_CPU, (int(3 * seconds), int(3 * seconds) + 1))
+    imported = _replace_source(mutant)
+    files = list(dict.fromkeys(test.split("::")[0] for test in tests))
+    options = ["-x", "-q", "--no-header", "--tb=short", "-p", "no:cacheprovider", "-p", "no:xdist"]
+    options += ["-W", "ignore::pytest.PytestAssertRewriteWarning"]  # libraries were imported before
+    code = pytest.main([*options, *files], plugins=[_Chosen(tests, seconds)])
+    os._exit(int(code != 0) if imported else _NOT_IMPORTED)
+
+
+def outcome(status: int) -> str:
+    """Say what became of a mutant whose process ended with this status."""
+    if os.WIFSIGNALED(status):
+        return TIMED_OUT
+    if os.WEXITSTATUS(status) == _NOT_IMPORTED:
+        raise RuntimeError("the changed module was never imported, so no test could notice")
+    return KILLED if os.WEXITSTATUS(status) else SURVIVED
+
+
+def _replace_source(mutant: Mutant) -> list[str]:
+    """Have the changed source imported in place of the module's own.
+
+    Returns:
+        A list that holds the name of the module once it was imported.
+    """
+    path = Path(mutant.path).resolve()
+    load = SourceFileLoader.get_code
+    imported: list[str] = []
+
+    def get_code(loader: Any, name: str) -> CodeType | None:
+        if Path(loader.path).resolve() != path:
+            return load(loader, name)
+        imported.append(name)
+        return compile(mutant.source, str(path), "exec", dont_inherit=True)
+
+    SourceFileLoader.get_code = get_code  # type: ignore[assignment, method-assign]
+    return imported
