@@ -229,8 +229,8 @@ def _runner(
     def outcomes(of: PreTrainedModel) -> tuple[PredictionCache, list[Outcomes], float]:
         cache = PredictionCache(of, encoder, Tensor.float, operator)
         start = monotonic()
-        found = measure(probed, cache, options.masks, options.seed, None, lambda *_: None)
-        return cache, found, monotonic() - start
+        measured = measure(probed, cache, options.masks, options.seed, None, lambda *_: None)
+        return cache, measured, monotonic() - start
 
     probed = samples[:_PROBED]
     runner, exact, seconds = outcomes(model)

@@ -160,9 +160,9 @@ class Capture:
 def capture(
     model: PreTrainedModel,
     inputs: Mapping[str, Any],
-    *,
     layers: Container[int] = (),
     raw: Container[int] = (),
+    *,
     read: Tensor | None = None,
 ) -> Capture:
     """Run `model` once on `inputs` and keep what an explanation needs.

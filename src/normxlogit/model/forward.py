@@ -131,8 +131,7 @@ class ForwardPass:
         }
         is_vocabulary = output_embeddings(model) is not None
         read = read_positions(moved, position, is_vocabulary and is_causal(model))
-        read_now = read if is_vocabulary else None
-        captured = capture(model, moved, layers=wanted, raw=raw, read=read_now)
+        captured = capture(model, moved, wanted, raw, read=read if is_vocabulary else None)
         return cls(model, captured, layer=layer, read=read, answerable=answerable)
 
     def read_at(self, position: Tensor) -> None:

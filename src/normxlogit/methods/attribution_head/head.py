@@ -66,12 +66,12 @@ class EmptyOutcomes:
 
     def at(self, lengths: Tensor) -> Tensor:
         """The outputs for other lengths, between the nearest two: [rows] -> [rows, outputs]."""
-        known = self.lengths.to(lengths.device)
+        measured = self.lengths.to(lengths.device)
         logits = self.logits.to(lengths.device)
-        above = torch.searchsorted(known, lengths).clamp(max=len(known) - 1)
-        below = (above - (known[above] > lengths).long()).clamp_min(0)
-        span = (known[above] - known[below]).clamp_min(1)
-        part = ((lengths - known[below]) / span).clamp(0, 1)[:, None]
+        above = torch.searchsorted(measured, lengths).clamp(max=len(measured) - 1)
+        below = (above - (measured[above] > lengths).long()).clamp_min(0)
+        span = (measured[above] - measured[below]).clamp_min(1)
+        part = ((lengths - measured[below]) / span).clamp(0, 1)[:, None]
         return logits[below] + part * (logits[above] - logits[below])
 
 
@@ -224,23 +224,23 @@ def _read(data: Plain, tensors: dict[str, Tensor]) -> AttributionHead:
     data.get("limit").require(limit > 0, "above 0")
 
     def tensor(name: str, dtype: torch.dtype, *shape: int | None) -> Tensor:
-        found = tensors.get(name)
+        values = tensors.get(name)
         fits = (
-            found is not None
-            and found.dtype == dtype
-            and found.dim() == len(shape)
-            and all(n in (None, m) for n, m in zip(shape, found.shape, strict=True))
-            and found.numel() > 0
-            and bool(found.isfinite().all())
+            values is not None
+            and values.dtype == dtype
+            and values.dim() == len(shape)
+            and all(n in (None, m) for n, m in zip(shape, values.shape, strict=True))
+            and values.numel() > 0
+            and bool(values.isfinite().all())
         )
         _require(data, fits, f"{name} is missing or not as it must be")
-        assert found is not None
-        return found
+        assert values is not None
+        return values
 
     def deviation(name: str) -> Tensor:
-        found = tensor(name, floats, features)
-        _require(data, bool((found > 0).all()), f"{name} must be above 0")
-        return found
+        values = tensor(name, floats, features)
+        _require(data, bool((values > 0).all()), f"{name} must be above 0")
+        return values
 
     floats = torch.float32
     inner = tensor("network.inner.weight", floats, None, None)
