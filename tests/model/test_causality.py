@@ -115,6 +115,23 @@ def test_what_cannot_be_found_out_is_refused() -> None:
     assert not nxl.attribute(model, row).scores.isnan().any()  # nothing follows the last token
 
 
+def test_states_that_are_others_the_second_time_are_refused() -> None:
+    model = image_text_model("LlavaForConditionalGeneration")
+    inputs = image_text_inputs(model)
+
+    class Drifting(type(model.model)):  # type: ignore[misc]
+        def forward(self, *args: Any, **kwargs: Any) -> Any:
+            output = super().forward(*args, **kwargs)
+            # Gradients are on in the second pass.
+            if torch.is_grad_enabled():
+                output.last_hidden_state = 1.05 * output.last_hidden_state
+            return output
+
+    model.model.__class__ = Drifting
+    with pytest.raises(nxl.UnsupportedHeadError, match="other states for the same inputs"):
+        nxl.attribute(model, inputs, position=torch.tensor([3, 6]))
+
+
 def test_a_text_is_read_in_one_pass(monkeypatch: pytest.MonkeyPatch) -> None:
     model: Any = tiny_model("llama", mapping="causal-lm")
     inputs = tiny_inputs(model, mapping="causal-lm")

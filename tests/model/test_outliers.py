@@ -79,6 +79,8 @@ def test_what_is_not_finite_has_to_be_the_same() -> None:
         changed[0, column] = other
         assert excess(changed, values) > 1
     assert agree(torch.zeros(0, 3), torch.zeros(0, 3))
+    assert agree(torch.tensor(1.0), torch.tensor(1.0))
+    assert not agree(torch.tensor(1.1), torch.tensor(1.0))
 
 
 # --- where it is used ------------------------------------------------------------------------
