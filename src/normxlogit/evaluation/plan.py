@@ -72,7 +72,7 @@ class Plan:
 
 def plan_of(
     *,
-    methods: Sequence[str | Mapping[str, Any]] = METHODS,
+    methods: Sequence[str | Mapping[str, Any]] | None = None,
     preset: str = "corrected",
     unit: str | None = None,
     operator: str | None = None,
@@ -124,7 +124,7 @@ def plan_of(
         )
     unit = unit or ("token" if preset == "paper" else "word")
     return Plan(
-        method_specs=parse_method_specs(methods),
+        method_specs=parse_method_specs(METHODS if methods is None else methods),
         preset=Paper() if preset == "paper" else Corrected(unit, 20 if draws is None else draws),
         unit=unit,
         operator=operator,

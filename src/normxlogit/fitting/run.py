@@ -50,6 +50,9 @@ from normxlogit.tasks.explainer import ModelExplainer
 from normxlogit.tasks.fingerprint import model_fingerprint
 from normxlogit.text.encoder import Encoder
 
+_COMPONENTS = 32
+"""In how many directions texts like those of a fit may differ from each other."""
+
 _PROBED = 16
 """How many texts are run first, to see how long all will take."""
 
@@ -333,7 +336,9 @@ def _usual(examples: Sequence[Example], others: Sequence[Example]) -> UsualState
     mean = fitted.mean(0)
     # A feature that never varies seems to by as much as float16 rounds it, a part in a thousand.
     deviation = torch.maximum(fitted.std(0), mean.abs() / 1000).clamp_min(1e-6)
-    usual = UsualStates(mean, deviation, 1.0)
+    count = max(1, min(_COMPONENTS, len(fitted) // 8))
+    components = torch.linalg.svd((fitted - mean) / deviation, full_matrices=False).Vh[:count]
+    usual = UsualStates(mean, deviation, components.contiguous(), 1.0)
     distances = usual.distance(means(others)[:, None], torch.ones(len(others), 1, dtype=torch.bool))
     # Where all texts are the same the distance is 0, and any other text is unlike them.
     return replace(usual, limit=max(float(distances.quantile(0.99)), 1e-3))

@@ -392,7 +392,7 @@ class ModelExplainer:
     def _method(self, method: str | None, options: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
         """The method's name and options; those of an attribution head with the explainer's own."""
         options = dict(options)
-        if method in (None, "attribution_head"):
+        if method is None or (isinstance(method, str) and method == "attribution_head"):
             other = options.get("head")
             head = self.head if other is None or other is self.head else self._own_head(other)
             if head is not None:

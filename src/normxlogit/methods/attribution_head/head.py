@@ -81,17 +81,22 @@ class UsualStates:
 
     Attributes:
         mean, deviation: over texts, float32 [features].
+        components: the directions in which standardised texts differ most from each other, of
+            length 1, float32 [components, features].
         limit: a distance that one in a hundred of such texts exceeds.
     """
 
     mean: Tensor
     deviation: Tensor
+    components: Tensor
     limit: float
 
     def distance(self, states: Tensor, mask: Tensor) -> Tensor:
         """How far texts are from these, as a multiple of `limit`: above 1 they are unlike them.
 
-        The root mean square over features of their standardised difference.
+        The root mean square over features of what is left of a standardised text without the
+        directions in which these texts differ from each other: theirs may be long in those, but
+        have little else.
 
         Args:
             states: [rows, sequence, features].
@@ -102,7 +107,9 @@ class UsualStates:
         """
         means = text_means(states, mask)
         standard = (means - self.mean.to(means.device)) / self.deviation.to(means.device)
-        return standard.square().mean(-1).sqrt() / self.limit
+        components = self.components.to(means.device)
+        rest = standard - standard @ components.T @ components
+        return rest.square().mean(-1).sqrt() / self.limit
 
 
 def text_means(states: Tensor, mask: Tensor) -> Tensor:
@@ -172,6 +179,7 @@ class AttributionHead:
         tensors = {f"network.{key}": value for key, value in self.network.state_dict().items()}
         tensors |= {"empty.lengths": self.empty.lengths, "empty.logits": self.empty.logits}
         tensors |= {"usual.mean": self.usual.mean, "usual.deviation": self.usual.deviation}
+        tensors |= {"usual.components": self.usual.components}
         record = asdict(self.record) | {"schema": SCHEMA, "limit": self.usual.limit}
         content = save(
             {key: value.contiguous() for key, value in tensors.items()},
@@ -194,7 +202,9 @@ class AttributionHead:
                 tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
         except FileNotFoundError:
             raise InputError(f"there is no file {path}.") from None
-        except (OSError, SafetensorError) as error:
+        except UnicodeEncodeError as error:
+            raise InputError(f"there can be no file {str(path)!r:.80}: {error}.") from error
+        except (OSError, ValueError, SafetensorError) as error:
             raise InputError(f"{path} is no attribution head: {error}. {_REMEDY}") from error
         if _KIND not in metadata:
             raise InputError(f"{path} is a file of tensors but no attribution head. {_REMEDY}")
@@ -262,7 +272,12 @@ def _read(data: Plain, tensors: dict[str, Tensor]) -> AttributionHead:
     }
     network = HeadNetwork(features, width, games)
     network.load_state_dict(state)
-    usual = UsualStates(tensor("usual.mean", floats, features), deviation("usual.deviation"), limit)
+    usual = UsualStates(
+        tensor("usual.mean", floats, features),
+        deviation("usual.deviation"),
+        tensor("usual.components", floats, None, features),
+        limit,
+    )
     return AttributionHead(network.eval(), EmptyOutcomes(lengths, logits), usual, record)
 
 
