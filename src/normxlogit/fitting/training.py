@@ -12,6 +12,7 @@ from torch import Tensor
 from normxlogit.fitting.outcomes import Outcomes
 from normxlogit.methods.attribution_head.games import game_values
 from normxlogit.methods.attribution_head.network import HeadNetwork, shared_out
+from normxlogit.model.inference import inference, without_autocast
 from normxlogit.model.targets import Problem
 
 EPOCHS = 30
@@ -74,7 +75,7 @@ def train(
         show: called with the epochs done.
     """
     generator = np.random.default_rng([seed, 2])
-    with torch.random.fork_rng(devices=[]), torch.enable_grad():
+    with torch.random.fork_rng(devices=[]), without_autocast(), torch.enable_grad():
         torch.manual_seed(seed)
         features = examples[0].states.shape[1]
         games = game_values(examples[0].whole, examples[0].whole, problem).shape[-1]
@@ -98,7 +99,7 @@ def train(
             if now < best_loss:
                 best, best_loss, best_epoch = copy.deepcopy(network), now, epoch
             show(epoch)
-    with torch.no_grad():
+    with inference():
         best.outer.weight.mul_(scale[:, None])
         best.outer.bias.mul_(scale)
     return Trained(best.eval().requires_grad_(False), best_epoch)
@@ -183,7 +184,7 @@ def mean_square(
 
     The network's outputs are in these units too.
     """
-    with torch.no_grad():
+    with inference():
         batches = (batch.in_units(scale) for batch in _batches(examples, problem))
         squares = [batch.squares(network(batch.states)) for batch in batches]
     return float(torch.cat(squares).mean())
@@ -194,7 +195,7 @@ def explained_variance(
 ) -> list[float]:
     """The share of the variance within texts of their outcomes that the sums explain, [games]."""
     left, total = [], []
-    with torch.no_grad():
+    with inference():
         for batch in _batches(examples, problem):
             left.append(batch.squares(network(batch.states)))
             total.append(batch.variances())
