@@ -8,6 +8,7 @@ import torch
 from transformers import BertForSequenceClassification, LlamaForCausalLM
 
 import normxlogit as nxl
+from normxlogit.errors import UnsupportedHeadError
 from tests.helpers.cached import unmasked_with_cache
 from tests.helpers.zoo import tiny_inputs, tiny_model
 
@@ -31,7 +32,12 @@ MAKERS = pytest.mark.parametrize("maker", [fsmt, bart, bart_that_masks_a_token])
 
 
 def inputs_of(model: Any) -> dict[str, Any]:
-    return tiny_inputs(model, padding=None, mapping="seq2seq-lm")
+    inputs = tiny_inputs(model, padding=None, mapping="seq2seq-lm")
+    if model(**inputs).logits.shape[1] < inputs["decoder_input_ids"].shape[1]:
+        with pytest.raises(UnsupportedHeadError, match="do not stand one to a token"):
+            nxl.attribute(model, inputs)
+        pytest.skip("with a cache, FSMT of the oldest transformers decodes the last token alone")
+    return inputs
 
 
 @torch.no_grad()
