@@ -11,6 +11,7 @@ import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
+from tokenizers.processors import TemplateProcessing
 
 from normxlogit import (
     Attribution,
@@ -47,6 +48,13 @@ def llama() -> Explainer:
     return Explainer(classifier(words, "llama"), words)
 
 
+def bare() -> Explainer:
+    """A decoder whose tokenizer adds nothing to a text: the mask would hide all that there is."""
+    words: Any = tokenizer()
+    words.backend_tokenizer.post_processor = TemplateProcessing(single="$A", pair="$A $B")
+    return Explainer(classifier(words, "llama"), words)
+
+
 def multi_label() -> Explainer:
     words = tokenizer(mask_token="<mask>")
     model = classifier(words, num_labels=4, problem_type="multi_label_classification")
@@ -68,6 +76,7 @@ BUILDERS = {
     "distilbert": lambda: classifier_explainer("distilbert"),
     "llama": llama,
     "gpt2": lambda: classifier_explainer("gpt2"),
+    "bare": bare,
     "multi-label": multi_label,
     "regression": lambda: classifier_explainer(num_labels=1),
     "several values": several_values,
@@ -311,8 +320,12 @@ def test_json_keeps_the_base(fitted: Any, tmp_path: Path) -> None:
     assert fitted("bert").explain(TEXTS[0], method="normxlogit").base_value is None
 
 
-def test_its_file(fitted: Any, tmp_path: Path) -> None:
-    explainer = fitted("bert")
+@pytest.mark.parametrize(
+    ("name", "hiding"), [("bert", "mask"), ("llama", "remove"), ("bare", "eos")]
+)
+def test_its_file(fitted: Any, tmp_path: Path, name: str, hiding: str) -> None:
+    explainer = fitted(name)
+    assert head_of(explainer).record.hiding == hiding
     head_of(explainer).save(tmp_path / "a.head")
     expected = explainer.explain(TEXTS[0])
     for head in (tmp_path / "a.head", str(tmp_path / "a.head"), head_of(explainer)):

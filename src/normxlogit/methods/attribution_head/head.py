@@ -23,8 +23,9 @@ SCHEMA = 1
 _KIND = "normxlogit.attribution_head"
 _COMPLAINT = "this is no whole attribution head"
 _REMEDY = "Fit it again with `normxlogit fit`."
-HIDINGS = ("mask", "remove")
-"""How words were hidden: behind the mask token, or by the attention mask."""
+HIDINGS = ("mask", "remove", "eos")
+"""How words were hidden: behind the mask token, by the attention mask, or behind that which ends a
+text."""
 
 
 @dataclass(frozen=True)
