@@ -18,8 +18,12 @@ from normxlogit.cli.options import (
     Long,
     Method,
     Model,
+    PairColumn,
     Readout,
     Revision,
+    Split,
+    Subset,
+    TextColumn,
     Threshold,
     TrustRemoteCode,
     one_or_several,
@@ -54,10 +58,8 @@ def corpus(
             "that was stopped.",
         ),
     ],
-    text: Annotated[str, typer.Option(metavar="COLUMN", help="The column of the texts.")] = "text",
-    pair: Annotated[
-        str | None, typer.Option(metavar="COLUMN", help="The column of the second texts of pairs.")
-    ] = None,
+    text: TextColumn = "text",
+    pair: PairColumn = None,
     row_id: Annotated[
         str | None, typer.Option("--id", metavar="COLUMN", help="The column of the rows' ids.")
     ] = None,
@@ -99,12 +101,8 @@ def corpus(
             "their beginning, window explains them in overlapping windows."
         ),
     ] = Long.ERROR,
-    subset: Annotated[
-        str | None, typer.Option(metavar="NAME", help="The subset of a data set on the Hub.")
-    ] = None,
-    split: Annotated[
-        str | None, typer.Option(metavar="NAME", help="The data set's split; all, if not given.")
-    ] = None,
+    subset: Subset = None,
+    split: Split = None,
     hash_texts: Annotated[
         bool, typer.Option("--hash", help="Write SHA-256 hashes instead of the texts.")
     ] = False,

@@ -11,7 +11,15 @@ from normxlogit.cli.errors import quiet, reporting
 from normxlogit.cli.evaluation_tables import print_benchmark, print_evaluation
 from normxlogit.cli.io import read_text, use_utf8
 from normxlogit.cli.model import ModelOptions, load, prefer_cached_data
-from normxlogit.cli.options import Debug, Device, Dtype, GgufFile, Revision, TrustRemoteCode
+from normxlogit.cli.options import (
+    Debug,
+    Device,
+    Dtype,
+    GgufFile,
+    PairColumn,
+    Revision,
+    TrustRemoteCode,
+)
 from normxlogit.extras import require
 
 OPTIONS = (
@@ -59,9 +67,7 @@ def evaluate(
         ),
     ] = None,
     text: Annotated[str | None, typer.Option(help="The column of the texts.")] = None,
-    pair: Annotated[
-        str | None, typer.Option(metavar="COLUMN", help="The column of the second texts of pairs.")
-    ] = None,
+    pair: PairColumn = None,
     label: Annotated[
         str | None, typer.Option(metavar="COLUMN", help="The column of gold labels, or values.")
     ] = None,

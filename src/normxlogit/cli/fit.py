@@ -17,7 +17,11 @@ from normxlogit.cli.options import (
     Dtype,
     GgufFile,
     Model,
+    PairColumn,
     Revision,
+    Split,
+    Subset,
+    TextColumn,
     TrustRemoteCode,
 )
 
@@ -43,17 +47,11 @@ def fit(
             "that was stopped.",
         ),
     ],
-    text: Annotated[str, typer.Option(metavar="COLUMN", help="The column of the texts.")] = "text",
-    pair: Annotated[
-        str | None, typer.Option(metavar="COLUMN", help="The column of the second texts of pairs.")
-    ] = None,
+    text: TextColumn = "text",
+    pair: PairColumn = None,
     model: Model = "demo",
-    subset: Annotated[
-        str | None, typer.Option(metavar="NAME", help="The subset of a data set on the Hub.")
-    ] = None,
-    split: Annotated[
-        str | None, typer.Option(metavar="NAME", help="The data set's split; all, if not given.")
-    ] = None,
+    subset: Subset = None,
+    split: Split = None,
     texts: Annotated[
         int, typer.Option(min=1, help="How many texts to draw at random from the source.")
     ] = 2000,

@@ -67,6 +67,16 @@ Threshold = Annotated[
         help="For multi-label models: the probability from which a label is predicted.",
     ),
 ]
+TextColumn = Annotated[str, typer.Option(metavar="COLUMN", help="The column of the texts.")]
+PairColumn = Annotated[
+    str | None, typer.Option(metavar="COLUMN", help="The column of the second texts of pairs.")
+]
+Subset = Annotated[
+    str | None, typer.Option(metavar="NAME", help="The subset of a data set on the Hub.")
+]
+Split = Annotated[
+    str | None, typer.Option(metavar="NAME", help="The data set's split; all, if not given.")
+]
 Words = Annotated[
     bool, typer.Option("--words/--tokens", help="Score words, or the model's tokens.")
 ]

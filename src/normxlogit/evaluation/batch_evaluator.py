@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 
 from normxlogit.data.rows import Row
@@ -13,7 +12,6 @@ from normxlogit.errors import InputError, NormXLogitError, OptionError
 from normxlogit.evaluation.method_specs import RANDOM, MethodSpec
 from normxlogit.evaluation.metrics import aopc_bounds
 from normxlogit.evaluation.metrics.faithfulness import (
-    Floats,
     Ranked,
     curves,
     drop,
@@ -24,7 +22,7 @@ from normxlogit.evaluation.metrics.faithfulness import (
 from normxlogit.evaluation.metrics.rank_correlation import tau
 from normxlogit.evaluation.metrics.soft import SoftMetrics
 from normxlogit.evaluation.perturb.predictions import PredictionCache
-from normxlogit.evaluation.perturb.rankings import Order, rank_units, unit_scores
+from normxlogit.evaluation.perturb.rankings import descending, rank_units, unit_scores
 from normxlogit.evaluation.perturb.sample_reader import SampleReader, Skipped
 from normxlogit.evaluation.perturb.samples import Sample
 from normxlogit.evaluation.plan import Plan
@@ -203,7 +201,7 @@ class BatchEvaluator:
                 for sample in remaining:
                     draws = range(plan.preset.draws)
                     scores[sample.number][spec.name] = [
-                        _descending(plan.preset.draw(sample, plan.seed, draw)) for draw in draws
+                        descending(plan.preset.draw(sample, plan.seed, draw)) for draw in draws
                     ]
                 continue
             items = [sample.item for sample in remaining]
@@ -277,10 +275,3 @@ class BatchEvaluator:
 
 def _texts(row: Row) -> list[str]:
     return [text for text in (row.text, row.pair) if text]
-
-
-def _descending(order: Order) -> Floats:
-    """Make scores that rank units in this order."""
-    scores = np.empty(len(order))
-    scores[order] = np.arange(len(order), 0, -1)
-    return scores

@@ -159,14 +159,14 @@ def estimate_metrics(
         for name, estimate in estimates.items():
             difference = estimate - estimates[best]
             estimates_of[name][title] = {
-                **_interval(estimate),
+                **estimate.to_dict(),
                 "examples": int(defined.sum()),
                 "by_ratio": _by_ratio(values[name], metric, records[name].labels(gold)),
                 "beside_best": None
                 if name == best
                 else {
                     "best": best,
-                    **_interval(difference),
+                    **difference.to_dict(),
                     "differs": difference.differs_from_zero,
                 },
             }
@@ -236,8 +236,3 @@ def _by_ratio(values: Floats, metric: Metric, labels: Floats) -> list[float] | N
         shares = range(values.shape[2])
         return [unsampled.correlation(values[:, :, k], labels).value for k in shares]
     return [float(mean) for mean in _correct(values, metric, labels).mean((0, 1))]
-
-
-def _interval(estimate: Estimate) -> dict[str, float]:
-    low, high = estimate.interval
-    return {"value": estimate.value, "low": low, "high": high}

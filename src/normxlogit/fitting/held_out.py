@@ -10,7 +10,7 @@ from normxlogit.evaluation.metrics.bootstrap import Bootstrap, Estimate
 from normxlogit.evaluation.metrics.faithfulness import Ranked, drop, erase
 from normxlogit.evaluation.perturb.predictions import PredictionCache
 from normxlogit.evaluation.perturb.presets import RATIOS, Corrected
-from normxlogit.evaluation.perturb.rankings import rank_units, unit_scores
+from normxlogit.evaluation.perturb.rankings import descending, rank_units, unit_scores
 from normxlogit.evaluation.perturb.samples import Sample
 from normxlogit.methods.attribution_head.games import READOUTS
 from normxlogit.model.targets import Problem
@@ -58,16 +58,15 @@ def measure_faithfulness(
         estimates[name] = _estimates(cache, samples, [scores], bootstrap)
     preset = Corrected()
     draws = [
-        [_descending(preset.draw(sample, seed, draw)) for sample in samples]
-        for draw in range(DRAWS)
+        [descending(preset.draw(sample, seed, draw)) for sample in samples] for draw in range(DRAWS)
     ]
     estimates[RANDOM] = _estimates(cache, samples, draws, bootstrap)
     best = max(named, key=lambda name: estimates[name]["comprehensiveness"].value)
     for name, metrics in estimates.items():
         figures[name] = {
             metric: {
-                **_plain(estimate),
-                "head_less_this": _plain(estimates[best][metric] - estimate),
+                **estimate.to_dict(),
+                "head_less_this": (estimates[best][metric] - estimate).to_dict(),
             }
             for metric, estimate in metrics.items()
         }
@@ -144,15 +143,3 @@ def _estimates(
             ):
                 values[metric][number] += drop(sample, outputs).mean() / len(draws)
     return {metric: bootstrap.mean(of_texts) for metric, of_texts in values.items()}
-
-
-def _plain(estimate: Estimate) -> dict[str, float]:
-    low, high = estimate.interval
-    return {"value": estimate.value, "low": low, "high": high}
-
-
-def _descending(order: Any) -> Any:
-    """Scores that rank units in this order."""
-    scores = np.empty(len(order))
-    scores[order] = np.arange(len(order), 0, -1)
-    return scores

@@ -35,7 +35,9 @@ def rounding(*dtypes: torch.dtype) -> float:
     return max(_UNITS[dtype] * torch.finfo(dtype).eps for dtype in dtypes)
 
 
-def allowance(width: Tensor, size: Tensor, *dtypes: torch.dtype) -> Tensor:
+def allowance(
+    width: Tensor, size: Tensor, *dtypes: torch.dtype, relative: float | None = None
+) -> Tensor:
     """Return the largest difference that rounding may make in numbers.
 
     Args:
@@ -43,8 +45,10 @@ def allowance(width: Tensor, size: Tensor, *dtypes: torch.dtype) -> Tensor:
             make differences look small.
         size: how large they are, which is what rounding goes with, of a shape that fits.
         *dtypes: what they were computed in.
+        relative: what rounding may make of the width, if not `tolerance` of these.
     """
-    allowed = tolerance(*dtypes) * width + rounding(*dtypes) * size
+    relative = tolerance(*dtypes) if relative is None else relative
+    allowed = relative * width + rounding(*dtypes) * size
     return allowed.clamp_min(torch.finfo().tiny)
 
 

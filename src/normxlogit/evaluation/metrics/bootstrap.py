@@ -37,6 +37,11 @@ class Estimate:
         low, high = self.interval
         return low > 0 or high < 0
 
+    def to_dict(self) -> dict[str, float]:
+        """The value and the ends of its interval, "low" and "high"."""
+        low, high = self.interval
+        return {"value": self.value, "low": low, "high": high}
+
     def __sub__(self, other: "Estimate") -> "Estimate":
         return Estimate(self.value - other.value, self.resampled - other.resampled)
 

@@ -35,6 +35,13 @@ def rank_units(scores: NDArray[np.float64]) -> Order:
     return np.argsort(-scores, kind="stable")
 
 
+def descending(order: Order) -> NDArray[np.float64]:
+    """Make scores that rank units in this order, float64 [units]."""
+    scores = np.empty(len(order))
+    scores[order] = np.arange(len(order), 0, -1)
+    return scores
+
+
 def hidden_sets(order: Order, counts: Sequence[int]) -> NDArray[np.bool_]:
     """For each count the first so many units of an order, as bool [counts, units]."""
     rank = np.empty(len(order), np.intp)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from normxlogit.errors import ModelError, UnsupportedHeadError
-from normxlogit.model.numerics import rounding, wide
+from normxlogit.model.numerics import allowance, wide
 
 # A head alone takes fewer roundings than a whole model.
 _HEAD_RELATIVE = {
@@ -55,9 +55,7 @@ class Spread:
     def allowed(self) -> Tensor:
         """The largest difference that rounding may make, [rows, outputs]."""
         relative = max(_HEAD_RELATIVE[dtype] for dtype in self.dtypes)
-        return (relative * self.width + rounding(*self.dtypes) * self.size).clamp_min(
-            torch.finfo().tiny
-        )
+        return allowance(self.width, self.size, *self.dtypes, relative=relative)
 
     def excess(self, actual: Tensor, expected: Tensor) -> Tensor:
         """The largest difference over the outputs, as a multiple of what rounding may make.
