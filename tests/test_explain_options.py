@@ -4,6 +4,7 @@ Public functions say what they return.
 """
 
 import ast
+import dataclasses
 import inspect
 import re
 from collections.abc import Callable, Iterator
@@ -19,6 +20,7 @@ from torch import Tensor
 import normxlogit
 from normxlogit import Explainer, attribute, cli, corpus, evaluation, methods
 from normxlogit.evaluation.plan import plan_of
+from normxlogit.fitting.run import FitOptions
 from normxlogit.query import Query
 from normxlogit.tasks.explainer import ModelExplainer
 
@@ -97,6 +99,13 @@ def test_commands_have_the_options_and_defaults_of_explain(command: str) -> None
             "may be repeated": option == "target",
             "values": 1,
         }
+
+
+def test_fit_has_the_same_defaults_everywhere() -> None:
+    fit, command = parameters(Explainer.fit), command_options("fit")
+    for field in dataclasses.fields(FitOptions):
+        assert fit[field.name].default == field.default, field.name
+        assert command[field.name]["default"] == (field.default or None), field.name
 
 
 def test_commands_write_their_common_options_alike() -> None:

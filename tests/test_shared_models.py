@@ -57,6 +57,29 @@ def test_classifiers(name: str) -> None:
         np.testing.assert_allclose(attribution.scores, expected, rtol=1e-5, atol=1e-5)
 
 
+def test_a_head_flags_texts_unlike_those_of_its_fit() -> None:
+    """The sentences of films that it never saw are within the limit, code and German are not."""
+    explainer = load("minilm-sst2")
+    lines = (SHARED / "data" / "sst2" / "train.tsv").read_text("utf-8").splitlines()
+    reviews = [line.split("\t")[0] for line in lines]
+    head = explainer.fit(reviews, texts=200, masks=2)
+
+    def distances(texts: list[str]) -> NDArray[Any]:
+        flagging = explainer.with_head(head)
+        return np.array([next(iter(flagging.explain(t).notes.values()))[0] for t in texts])
+
+    test = (SHARED / "data" / "sst2" / "test.tsv").read_text("utf-8").splitlines()[:100]
+    assert (distances([line.split("\t")[0] for line in test]) > 1).mean() < 0.1
+    unlike = [
+        "def f(x): return [i**2 for i in range(x) if i % 3]",
+        "for (int i = 0; i < n; ++i) { a[i] += b[i]; }",
+        "SELECT name FROM users WHERE id = 7;",
+        "Die Bundesregierung hat heute ein neues Gesetz beschlossen.",
+        "Ich hätte gern ein Kilo Äpfel.",
+    ]
+    assert (distances(unlike) > 1).mean() > 0.5
+
+
 def test_regression() -> None:
     explainer = load("minilm-stsb")
     for pair in PAIRS:

@@ -163,12 +163,12 @@ class Query:
             UnsupportedHeadError: the method does not serve the model.
         """
         method, contrasts = find_method(self.method), self.contrast is not None
-        only = None if method.readouts is None else method.readouts.get(forward.problem)
-        if only is None and method.readouts is not None:
+        if method.readouts is not None and forward.problem not in method.readouts:
             raise UnsupportedHeadError(
                 f"method {self.method!r} serves {method.serves}, and this model is for "
                 f"{forward.problem.value}. Take another method."
             )
+        only = None if method.readouts is None else method.readouts[forward.problem]
         readout = find_readout(self.readout, forward.problem, contrasts, method.of_output, only)
         foils = self._foils(forward, targets)
         has_readout = method.reads_head or method.of_output

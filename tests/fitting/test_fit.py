@@ -404,6 +404,26 @@ def test_one_class_only_is_said(bias: float) -> None:
     assert all("\n" not in line for line in said)
 
 
+def test_texts_run_to_see_how_long_it_takes_are_not_run_again(
+    bert: Explainer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    caches: list[PredictionCache] = []
+    begin = PredictionCache.__init__
+
+    def noted(cache: PredictionCache, *arguments: Any) -> None:
+        begin(cache, *arguments)
+        caches.append(cache)
+
+    monkeypatch.setattr(PredictionCache, "__init__", noted)
+    forwards = []
+    for probed in (1, 8):
+        monkeypatch.setattr(run, "_PROBED", probed)
+        bert.fit(TEXTS, **OPTIONS)
+        first = caches[-2]  # the last is that of the held-out texts
+        forwards.append(first.forwards)
+    assert forwards[0] == forwards[1] > 0
+
+
 def test_the_passes_announced_are_those_made() -> None:
     texts = ["good movie"] * 30 + ["a great movie with poor plot"] * 10
     _, said = said_by(classifier_explainer(), texts)

@@ -146,9 +146,10 @@ def measure(
         ends = np.cumsum([len(v) for v in variants])
         outputs = folder.read(number, int(ends[-1])) if folder else None
         if outputs is None:
+            if number:
+                cache.forget()  # only now, for the first texts may have been run before
             predicted = cache.predict([(s, ~v) for s, v in zip(part, variants, strict=True)])
             outputs = np.concatenate(predicted).astype(np.float32)
-            cache.forget()
             if folder:
                 folder.write(number, outputs)
         for (shown, weights), logits in zip(sets, np.split(outputs, ends[:-1]), strict=True):

@@ -339,7 +339,7 @@ def _usual(examples: Sequence[Example], others: Sequence[Example]) -> UsualState
     count = max(1, min(_COMPONENTS, len(fitted) // 8))
     components = torch.linalg.svd((fitted - mean) / deviation, full_matrices=False).Vh[:count]
     usual = UsualStates(mean, deviation, components.contiguous(), 1.0)
-    distances = usual.distance(means(others)[:, None], torch.ones(len(others), 1, dtype=torch.bool))
+    distances = usual.distance(means(others))
     # Where all texts are the same the distance is 0, and any other text is unlike them.
     return replace(usual, limit=max(float(distances.quantile(0.99)), 1e-3))
 

@@ -1,8 +1,10 @@
 """An attribution head, fitted to one model, and its file."""
 
+import copy
 import hashlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -67,8 +69,7 @@ class EmptyOutcomes:
 
     def at(self, lengths: Tensor) -> Tensor:
         """The outputs for other lengths, between the nearest two: [rows] -> [rows, outputs]."""
-        measured = self.lengths.to(lengths.device)
-        logits = self.logits.to(lengths.device)
+        measured, logits = self.lengths, self.logits
         above = torch.searchsorted(measured, lengths).clamp(max=len(measured) - 1)
         below = (above - (measured[above] > lengths).long()).clamp_min(0)
         span = (measured[above] - measured[below]).clamp_min(1)
@@ -92,7 +93,7 @@ class UsualStates:
     components: Tensor
     limit: float
 
-    def distance(self, states: Tensor, mask: Tensor) -> Tensor:
+    def distance(self, means: Tensor) -> Tensor:
         """How far texts are from these, as a multiple of `limit`: above 1 they are unlike them.
 
         The root mean square over features of what is left of a standardised text without the
@@ -100,16 +101,13 @@ class UsualStates:
         have little else.
 
         Args:
-            states: [rows, sequence, features].
-            mask: which positions count, bool [rows, sequence].
+            means: see `text_means`, float32 [rows, features].
 
         Returns:
             float32 [rows].
         """
-        means = text_means(states, mask)
-        standard = (means - self.mean.to(means.device)) / self.deviation.to(means.device)
-        components = self.components.to(means.device)
-        rest = standard - standard @ components.T @ components
+        standard = (means - self.mean) / self.deviation
+        rest = standard - standard @ self.components.T @ self.components
         return rest.square().mean(-1).sqrt() / self.limit
 
 
@@ -124,7 +122,7 @@ class AttributionHead:
     """A network on a model's hidden states whose outputs are its words' Shapley values.
 
     Attributes:
-        network: the network, on the CPU.
+        network: the network, in evaluation mode.
         empty: what the model says of texts with every word hidden.
         usual: the states of the texts that it was fitted on.
         record: how it was fitted, and how good it is.
@@ -134,24 +132,33 @@ class AttributionHead:
     empty: EmptyOutcomes
     usual: UsualStates
     record: FitRecord
-    _placed: dict[torch.device, HeadNetwork] = field(default_factory=dict, repr=False)
+    _placed: dict[torch.device, "AttributionHead"] = field(default_factory=dict, repr=False)
 
     @property
     def layers(self) -> tuple[int, ...]:
         """The blocks whose outputs it reads; 0 is the first block's input."""
         return self.record.layers
 
-    def network_on(self, device: torch.device) -> HeadNetwork:
-        """The network on a device; copied there once."""
+    def on(self, device: torch.device) -> "AttributionHead":
+        """The head on a device; copied there once."""
         if device.type == "cpu":
-            return self.network
+            return self
         if device not in self._placed:
-            copy = HeadNetwork(*_sizes(self.network))
-            copy.load_state_dict(self.network.state_dict())
-            self._placed[device] = copy.eval().to(device)
+            empty, usual = self.empty, self.usual
+            self._placed[device] = AttributionHead(
+                copy.deepcopy(self.network).to(device),
+                EmptyOutcomes(empty.lengths.to(device), empty.logits.to(device)),
+                UsualStates(
+                    usual.mean.to(device),
+                    usual.deviation.to(device),
+                    usual.components.to(device),
+                    usual.limit,
+                ),
+                self.record,
+            )
         return self._placed[device]
 
-    @property
+    @cached_property
     def identity(self) -> str:
         """The SHA-256 of its weights, by which it is told from others."""
         sha = hashlib.sha256()
@@ -285,8 +292,3 @@ def _read(data: Plain, tensors: dict[str, Tensor]) -> AttributionHead:
 def _require(data: Plain, right: bool, wrong: str) -> None:
     if not right:
         raise InputError(f"{data.complaint}: {wrong}. {_REMEDY}")
-
-
-def _sizes(network: HeadNetwork) -> tuple[int, int, int]:
-    inner, outer = network.inner, network.outer
-    return inner.in_features, inner.out_features, outer.out_features

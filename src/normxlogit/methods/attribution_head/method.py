@@ -8,7 +8,7 @@ from torch import Tensor
 
 from normxlogit.errors import OptionError, UnsupportedHeadError
 from normxlogit.methods.attribution_head.games import READOUTS, game_values
-from normxlogit.methods.attribution_head.head import AttributionHead
+from normxlogit.methods.attribution_head.head import AttributionHead, text_means
 from normxlogit.methods.attribution_head.network import shared_out, side_by_side
 from normxlogit.methods.context import MethodContext
 from normxlogit.methods.registry import register
@@ -74,9 +74,9 @@ def attribution_head(context: MethodContext, head: Any = None, unit: Any = None)
     outputs = context.outputs.float()
     states = side_by_side([_layer(context, number) for number in head.layers])
     _check_kind(head, context, outputs.shape[-1], states.shape[-1])
-    values = head.network_on(states.device)(states)  # [rows, sequence, games]
-    length = context.mask[:, 0].sum(1)
-    empty = head.empty.at(length)
+    head = head.on(states.device)
+    values = head.network(states)  # [rows, sequence, games]
+    empty = head.empty.at(context.mask[:, 0].sum(1))
     problem = head.record.problem
     base = game_values(empty, outputs, problem)
     gain = game_values(outputs, outputs, problem) - base
@@ -91,7 +91,7 @@ def attribution_head(context: MethodContext, head: Any = None, unit: Any = None)
 
     scores = of_targets(parts).transpose(1, 2)  # [rows, targets, sequence]
     scores = scores.masked_fill((words < 0)[:, None], torch.nan)
-    distance = head.usual.distance(states, context.mask[:, 0])
+    distance = head.usual.distance(text_means(states, context.mask[:, 0]))
     return MethodScores(
         scores[:, :, None],
         base=of_targets(base),
