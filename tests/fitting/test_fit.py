@@ -3,6 +3,7 @@
 import copy
 import errno
 import os
+import re
 import signal
 import tempfile
 from pathlib import Path
@@ -16,7 +17,7 @@ from normxlogit import Explainer, InputError, ModelError, OptionError, Unsupport
 from normxlogit.data import files
 from normxlogit.data.rows import Columns
 from normxlogit.evaluation.perturb.predictions import PredictionCache
-from normxlogit.fitting import model_passes, outcomes, run, training
+from normxlogit.fitting import held_out, model_passes, outcomes, run, training
 from normxlogit.fitting.outcomes import OutcomeFolder
 from normxlogit.fitting.run import FitOptions, fit
 from normxlogit.methods.attribution_head import AttributionHead
@@ -366,14 +367,16 @@ def test_texts_are_drawn_from_all_rows(bert: Explainer) -> None:
     assert head.record.data["rows"] == 200
 
 
-def said_by(explainer: Explainer, texts: list[str]) -> tuple[AttributionHead, list[str]]:
+def said_by(
+    explainer: Explainer, texts: list[str], output: Path | None = None
+) -> tuple[AttributionHead, list[str]]:
     said: list[str] = []
     head = fit(
         explainer,
         texts,
         Columns("text"),
         FitOptions(**OPTIONS),
-        output=None,
+        output=output,
         subset=None,
         split=None,
         progress=False,
@@ -396,38 +399,62 @@ def test_one_class_only_is_said(bias: float) -> None:
     head, said = said_by(explainer, TEXTS)
     if bias:
         assert set(outputs) == {1}
-        assert "the model says LABEL_1 of all 40 texts" in said[0]
-        assert head.record.held_out["note"] == said[0]
+        assert "the model says LABEL_1 of all 40 texts" in said[1]
+        assert head.record.held_out["note"] == said[1]
     else:
         assert set(outputs) == {0, 1}
         assert "note" not in head.record.held_out
     assert all("\n" not in line for line in said)
 
 
-def test_texts_run_to_see_how_long_it_takes_are_not_run_again(
-    bert: Explainer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    caches: list[PredictionCache] = []
+@pytest.fixture
+def caches(monkeypatch: pytest.MonkeyPatch) -> list[PredictionCache]:
+    """Those that fits make: the last two are that of a fit and that of its held-out texts."""
+    made: list[PredictionCache] = []
     begin = PredictionCache.__init__
 
     def noted(cache: PredictionCache, *arguments: Any) -> None:
         begin(cache, *arguments)
-        caches.append(cache)
+        made.append(cache)
 
     monkeypatch.setattr(PredictionCache, "__init__", noted)
+    return made
+
+
+def test_texts_run_to_see_how_long_it_takes_are_not_run_again(
+    bert: Explainer, monkeypatch: pytest.MonkeyPatch, caches: list[PredictionCache]
+) -> None:
     forwards = []
     for probed in (1, 8):
         monkeypatch.setattr(run, "_PROBED", probed)
         bert.fit(TEXTS, **OPTIONS)
-        first = caches[-2]  # the last is that of the held-out texts
-        forwards.append(first.forwards)
+        forwards.append(caches[-2].forwards)
     assert forwards[0] == forwards[1] > 0
 
 
-def test_the_passes_announced_are_those_made() -> None:
+def test_the_passes_announced_are_those_made(
+    caches: list[PredictionCache], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run, "_PROBED", 8)  # in one part
+    monkeypatch.setattr(held_out, "EXPLAINING", 0)
     texts = ["good movie"] * 30 + ["a great movie with poor plot"] * 10
     _, said = said_by(classifier_explainer(), texts)
-    assert said[-1].startswith(f"{30 * (2 + 1) + 10 * (4 + 1)} forward passes over 40 texts")
+    line = re.fullmatch(
+        r"(\d+) forward passes over 40 texts, and up to (\d+) to try the head on 4 of them: less "
+        r"than a minute on this machine\.",
+        said[0],
+    )
+    assert line is not None
+    passes, trials = map(int, line.groups())
+    assert passes == 40 + 30 * (2 + 1) + 10 * (4 + 1)
+    # A set that is drawn twice for a text is run once.
+    assert 0.9 * (passes - 40) < caches[-2].forwards <= passes - 40
+    assert trials / 4 < caches[-1].forwards <= trials
+
+
+def test_a_fit_that_goes_on_announces_what_is_left(bert: Explainer, begun: Path) -> None:
+    every, left = (int(said_by(bert, TEXTS, output)[1][0].split()[0]) for output in (None, begun))
+    assert 40 < left < every
 
 
 def test_texts_that_are_all_the_same(bert: Explainer, tmp_path: Path) -> None:

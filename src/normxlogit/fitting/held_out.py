@@ -1,6 +1,6 @@
 """How good a head is on texts that it was not fitted on, beside other methods."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -9,7 +9,7 @@ from normxlogit.errors import NormXLogitError
 from normxlogit.evaluation.metrics.bootstrap import Bootstrap, Estimate
 from normxlogit.evaluation.metrics.faithfulness import Ranked, drop, erase
 from normxlogit.evaluation.perturb.predictions import PredictionCache
-from normxlogit.evaluation.perturb.presets import RATIOS, Corrected
+from normxlogit.evaluation.perturb.presets import Corrected
 from normxlogit.evaluation.perturb.rankings import descending, rank_units, unit_scores
 from normxlogit.evaluation.perturb.samples import Sample
 from normxlogit.methods.attribution_head.games import READOUTS
@@ -19,7 +19,23 @@ from normxlogit.tasks.explainer import ModelExplainer
 
 HEAD, RANDOM = "attribution_head", "random"
 RIVALS = ("normxlogit", "late_lrp")
-DRAWS = 5
+RATIOS = (0.1, 0.3, 0.5, 0.7, 0.9)
+"""The shares of words that are hidden. Nine of them, and several random orders, would cost as many
+passes as the fit, for intervals that are hardly narrower."""
+EXPLAINING = 3
+"""As many passes as the dearest of these methods makes to explain a text."""
+
+
+def most_passes(samples: Sequence[Sample], problem: Problem) -> int:
+    """How many forward passes `measure_faithfulness` makes at most."""
+    methods = len(READOUTS[problem]) + len(RIVALS)
+    most = 0
+    for sample in samples:
+        # A word, or all, may be hidden at several shares; all are hidden once for all orders.
+        counts = {*Corrected().counts(sample, RATIOS)} - {0, sample.count}
+        variants = 2 * len(counts) * (methods + 1) + 1
+        most += methods * EXPLAINING + min(variants, (1 << sample.count) - 1)
+    return most
 
 
 def measure_faithfulness(
@@ -28,6 +44,7 @@ def measure_faithfulness(
     cache: PredictionCache,
     problem: Problem,
     seed: int,
+    show: Callable[[str], None],
 ) -> dict[str, Any]:
     """Comprehensiveness and sufficiency of the head, its rivals and random orders, as plain data.
 
@@ -39,7 +56,8 @@ def measure_faithfulness(
         samples: the texts, with probabilities (or values) as their output.
         cache: predicts these, with words hidden.
         problem: what the outputs mean; each of the head's readouts for it is measured.
-        seed: of random orders and of the bootstrap.
+        seed: of the random orders and of the bootstrap.
+        show: called with the method that is tried.
     """
     bootstrap, readouts = Bootstrap(len(samples), seed), READOUTS[problem]
     # Of several labels the likeliest is explained, whether it is predicted or not.
@@ -48,6 +66,7 @@ def measure_faithfulness(
     estimates: dict[str, dict[str, Estimate]] = {}
     named = {f"{HEAD} ({r})" if len(readouts) > 1 else HEAD: (HEAD, r) for r in readouts}
     for name, (method, readout) in {**named, **{rival: (rival, None) for rival in RIVALS}}.items():
+        show(name)
         try:
             scores = _unit_scores(explainer, samples, method, readout, target)
         except NormXLogitError as error:
@@ -55,12 +74,10 @@ def measure_faithfulness(
                 raise
             figures[name] = {"not_measured": str(error)}
             continue
-        estimates[name] = _estimates(cache, samples, [scores], bootstrap)
-    preset = Corrected()
-    draws = [
-        [descending(preset.draw(sample, seed, draw)) for sample in samples] for draw in range(DRAWS)
-    ]
-    estimates[RANDOM] = _estimates(cache, samples, draws, bootstrap)
+        estimates[name] = _estimates(cache, samples, scores, bootstrap)
+    show(RANDOM)
+    drawn = [descending(Corrected().draw(sample, seed, 0)) for sample in samples]
+    estimates[RANDOM] = _estimates(cache, samples, drawn, bootstrap)
     best = max(named, key=lambda name: estimates[name]["comprehensiveness"].value)
     for name, metrics in estimates.items():
         figures[name] = {
@@ -124,22 +141,23 @@ def _unit_scores(
 def _estimates(
     cache: PredictionCache,
     samples: Sequence[Sample],
-    draws: Sequence[Sequence[Any]],
+    scores: Sequence[Any],
     bootstrap: Bootstrap,
 ) -> dict[str, Estimate]:
-    """Both metrics, the mean over draws of scores [draws][samples]."""
+    """Both metrics, of scores for each text's words, [samples]."""
     preset = Corrected()
-    values = {metric: np.zeros(len(samples)) for metric in _BETTER}
-    for scores in draws:
-        rankings = [
-            Ranked(sample, rank_units(of_units), preset.counts(sample, RATIOS))
-            for sample, of_units in zip(samples, scores, strict=True)
-        ]
-        for number, (sample, erased) in enumerate(
-            zip(samples, erase(cache, rankings), strict=True)
-        ):
-            for metric, outputs in zip(
-                _BETTER, (erased.without_top, erased.top_alone), strict=True
-            ):
-                values[metric][number] += drop(sample, outputs).mean() / len(draws)
-    return {metric: bootstrap.mean(of_texts) for metric, of_texts in values.items()}
+    rankings = [
+        Ranked(sample, rank_units(of_units), preset.counts(sample, RATIOS))
+        for sample, of_units in zip(samples, scores, strict=True)
+    ]
+    erased = erase(cache, rankings)
+    by_metric = {
+        "comprehensiveness": [of_text.without_top for of_text in erased],
+        "sufficiency": [of_text.top_alone for of_text in erased],
+    }
+    return {
+        metric: bootstrap.mean(
+            np.array([drop(s, o).mean() for s, o in zip(samples, outputs, strict=True)])
+        )
+        for metric, outputs in by_metric.items()
+    }

@@ -85,6 +85,10 @@ class OutcomeFolder(RunFolder):
             )
         return outputs
 
+    def missing(self, samples: Sequence[Sample]) -> list[Sample]:
+        """The texts whose part is not done."""
+        return [s for n, s in enumerate(samples) if not self._part(n // AT_A_TIME).exists()]
+
     def write(self, number: int, outputs: NDArray[np.float32]) -> None:
         """Save the outputs of a part."""
         buffer = io.BytesIO()
