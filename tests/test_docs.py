@@ -61,6 +61,7 @@ def no_network(*_args: Any, **_kwargs: Any) -> None:
     raise AssertionError("the page needs a network")
 
 
+@pytest.mark.filterwarnings("ignore:Do not use it")  # a head that an example fits to few texts
 @pytest.mark.parametrize("page", PAGES)
 def test_the_examples_of_a_page(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(socket.socket, "connect", no_network)

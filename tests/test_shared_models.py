@@ -57,6 +57,7 @@ def test_classifiers(name: str) -> None:
         np.testing.assert_allclose(attribution.scores, expected, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.filterwarnings("ignore:Do not use it")
 def test_a_head_flags_texts_unlike_those_of_its_fit() -> None:
     """The sentences of films that it never saw are within the limit, code and German are not."""
     explainer = load("minilm-sst2")

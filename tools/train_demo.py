@@ -54,6 +54,8 @@ from tools.check_demo import (
     shared_folder,
 )
 
+SEED = 7
+GENERATED = 8000
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 TYPOGRAPHIC = "‘’“”–—…•€™"
 
@@ -518,12 +520,12 @@ def save(student: Any, folder: Path) -> None:
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Train the embedded demo model.")
     parser.add_argument("--output", type=Path, default=DEMO)
-    parser.add_argument("--seed", type=int, default=7)
+    parser.add_argument("--seed", type=int, default=SEED)
     parser.add_argument("--vocabulary", type=int, default=10300, help="pieces kept")
     parser.add_argument("--frequent", type=int, default=4000, help="of them from training text")
     parser.add_argument("--layers", type=int, nargs="+", default=[1, 3, 5])
     parser.add_argument("--width", type=int, default=768, help="feed-forward neurons per layer")
-    parser.add_argument("--generated", type=int, default=8000, help="generated sentences")
+    parser.add_argument("--generated", type=int, default=GENERATED, help="generated sentences")
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--rows", type=int, help="use the first rows only, to try the script")
     return parser.parse_args()

@@ -1,6 +1,7 @@
 """The public face: `Explainer` explains inputs, corpora, and how far to trust a method."""
 
 import sys
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
@@ -173,7 +174,7 @@ class Explainer(ModelExplainer):
             width: how many hidden units the head has.
             seed: of all that is drawn; the same seed gives the same head.
             progress: show progress on standard error, how long it will take, and at the end
-                whether to use the head.
+                whether to use the head. Without, a head that is not to be used is a warning.
 
         Returns:
             The head; `Explainer(model, tokenizer, head=head)` uses it.
@@ -207,7 +208,10 @@ class Explainer(ModelExplainer):
             progress=flag("progress", progress),
             say=say,
         )
-        say(head.record.held_out["verdict"])
+        held_out = head.record.held_out
+        say(held_out["verdict"])
+        if not progress and not held_out["use"]:
+            warnings.warn(held_out["verdict"], stacklevel=2)
         return head
 
     def evaluate(

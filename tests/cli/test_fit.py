@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import warnings
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -81,9 +82,11 @@ def test_it_says_what_it_costs_and_how_good_the_head_is(fitted: Result, head: Pa
 
 
 def test_the_head_is_that_of_python(fitted: Result, head: Path, model: Path, reviews: Path) -> None:  # noqa: ARG001
-    again = Explainer.from_pretrained(str(model)).fit(
-        reviews, text="review", texts=45, masks=2, width=4, layers=[0, 1]
-    )
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Do not use it")
+        again = Explainer.from_pretrained(str(model)).fit(
+            reviews, text="review", texts=45, masks=2, width=4, layers=[0, 1]
+        )
     assert AttributionHead.load(head).identity == again.identity
 
 

@@ -6,6 +6,7 @@ import os
 import re
 import signal
 import tempfile
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,8 @@ from tests.helpers.models import (
     token_classifier,
 )
 from tests.helpers.state import model_state
+
+pytestmark = pytest.mark.filterwarnings("ignore:Do not use it")  # of so few texts
 
 TEXTS = reviews(40)
 OPTIONS: dict[str, Any] = {"texts": 40, "masks": 4, "width": 8}
@@ -455,6 +458,21 @@ def test_the_passes_announced_are_those_made(
 def test_a_fit_that_goes_on_announces_what_is_left(bert: Explainer, begun: Path) -> None:
     every, left = (int(said_by(bert, TEXTS, output)[1][0].split()[0]) for output in (None, begun))
     assert 40 < left < every
+
+
+def test_a_head_that_is_not_to_be_used_is_a_warning(
+    bert: Explainer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for use, verdict in ((False, "Do not use it: it is bad."), (True, "Use it: it is good.")):
+        monkeypatch.setattr(run, "verdict", lambda _, use=use, verdict=verdict: (use, verdict))
+        for progress in (False, True):
+            with warnings.catch_warnings(record=True) as warned:
+                warnings.simplefilter("always")
+                head = bert.fit(TEXTS, **OPTIONS, progress=progress)
+            assert head.record.held_out["verdict"] == verdict
+            assert [str(w.message) for w in warned] == ([] if use or progress else [verdict])
+            assert [w.filename for w in warned] == [__file__] * len(warned)
+            assert (verdict in capsys.readouterr().err) == progress
 
 
 def test_texts_that_are_all_the_same(bert: Explainer, tmp_path: Path) -> None:

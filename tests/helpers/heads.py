@@ -3,6 +3,7 @@
 import itertools
 import math
 import random
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -33,7 +34,9 @@ def fit_tiny(explainer: Explainer, texts: Sequence[Any] | None = None, **options
     """An explainer with a head fitted to few texts, with few masks."""
     texts = reviews(40) if texts is None else texts
     options = {"texts": len(texts), "masks": 4, "width": 8, **options}
-    return explainer.with_head(explainer.fit(list(texts), **options))
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Do not use it")
+        return explainer.with_head(explainer.fit(list(texts), **options))
 
 
 def head_of(explainer: Explainer) -> AttributionHead:

@@ -356,6 +356,36 @@ def test_a_model_loaded_in_bfloat16_takes_the_head(fitted: Any, tmp_path: Path) 
         assert_adds_up(result, centred(logits).max())
 
 
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_a_model_of_half_precision_is_fitted_and_explained(dtype: str, tmp_path: Path) -> None:
+    whole = classifier_explainer()
+    whole.model.save_pretrained(tmp_path / "model")
+    whole.tokenizer.save_pretrained(tmp_path / "model")
+    explainer = Explainer.from_pretrained(tmp_path / "model", dtype=dtype, device="cpu")
+    head_of(fit_tiny(explainer)).save(tmp_path / "a.head")
+    loaded = Explainer.from_pretrained(
+        tmp_path / "model", dtype=dtype, device="cpu", head=tmp_path / "a.head"
+    )
+    result = loaded.explain(TEXTS[0])
+    assert str(loaded.model.dtype) == f"torch.{dtype}"
+    assert_adds_up(result, centred([output.logit for output in result.prediction.outputs]).max())
+
+
+def test_a_model_that_float16_rounds_is_refused_with_a_way_out(fitted: Any, tmp_path: Path) -> None:
+    explainer = fitted("bert")
+    explainer.model.save_pretrained(tmp_path)
+    explainer.tokenizer.save_pretrained(tmp_path)
+    half = copy.deepcopy(explainer.model).half()
+    with pytest.raises(InputError, match=r"loaded in float16: load it in float32, as it was") as e:
+        Explainer(half, explainer.tokenizer, head=explainer.head)
+    assert "\n" not in str(e.value)
+    Explainer.from_pretrained(tmp_path, dtype="float32", head=explainer.head)
+    of_half = fit_tiny(Explainer(half, explainer.tokenizer)).head
+    with pytest.raises(InputError, match=r"loaded in float32: load it in float16, as it was"):
+        Explainer(explainer.model, explainer.tokenizer, head=of_half)
+    Explainer.from_pretrained(tmp_path, dtype="float16", device="cpu", head=of_half)
+
+
 @torch.no_grad()
 def _other_weights(model: Any, _: Any) -> None:
     model.classifier.bias[0] += 1

@@ -55,8 +55,9 @@ def evaluate(
         str | None,
         typer.Option(
             metavar="FILE",
-            help="An attribution head that 'normxlogit fit' fitted to this model, for method "
-            "attribution_head, which is then among the default methods.",
+            help="An attribution head that 'normxlogit fit' fitted to this model, or 'demo' for "
+            "the demo model's, for method attribution_head, which is then among the default "
+            "methods.",
         ),
     ] = None,
     data: Annotated[
@@ -199,15 +200,7 @@ def evaluate(
         prefer_cached_data(source)
         with quiet(debug):
             explainer = load(
-                ModelOptions(
-                    model,
-                    revision,
-                    device,
-                    dtype,
-                    gguf_file,
-                    trust_remote_code,
-                    None if head is None else Path(head),
-                )
+                ModelOptions(model, revision, device, dtype, gguf_file, trust_remote_code, head)
             )
             if benchmark is None:
                 evaluation = explainer.evaluate(source, folder, progress=True, **options)

@@ -25,7 +25,7 @@ class ModelOptions:
     dtype: str
     gguf_file: str | None
     trust_remote_code: bool
-    head: Path | None = None
+    head: str | None = None
 
 
 def load(options: ModelOptions) -> "Explainer":
@@ -35,10 +35,10 @@ def load(options: ModelOptions) -> "Explainer":
     gguf = {} if options.gguf_file is None else {"gguf_file": options.gguf_file}
     with console.status("Loading") if console.is_terminal else contextlib.nullcontext():
         from normxlogit.explainer import Explainer
-        from normxlogit.methods.attribution_head import AttributionHead
+        from normxlogit.tasks.head_of_model import read_head
 
         # Before the model, which takes longer to load than a wrong file to refuse.
-        head = None if options.head is None else AttributionHead.load(options.head)
+        head = None if options.head is None else read_head(options.head)
         return Explainer.from_pretrained(
             options.model,
             revision=options.revision,

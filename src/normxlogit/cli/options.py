@@ -33,11 +33,11 @@ Method = Annotated[
     ),
 ]
 Head = Annotated[
-    Path | None,
+    str | None,
     typer.Option(
         metavar="FILE",
-        help="An attribution head that 'normxlogit fit' fitted to this model; then the method is "
-        "attribution_head, unless --method names another.",
+        help="An attribution head that 'normxlogit fit' fitted to this model, or 'demo' for the "
+        "demo model's; then the method is attribution_head, unless --method names another.",
     ),
 ]
 Model = Annotated[

@@ -20,11 +20,12 @@ def digest(model: PreTrainedModel, tokenizer: Any, *, of_any_dtype: bool = False
     Args:
         model: the model.
         tokenizer: its tokenizer.
-        of_any_dtype: give the same for the model loaded in another dtype: values count as they are
-            in bfloat16.
+        of_any_dtype: give the same for the model loaded in another dtype, on another machine or by
+            another transformers: values count as they are in bfloat16, and the settings that all
+            configurations have where they are not the default, for versions differ in these.
     """
     sha = hashlib.sha256()
-    config = model.config.to_dict()
+    config = model.config.to_diff_dict() if of_any_dtype else model.config.to_dict()
     essential = {key: value for key, value in config.items() if key not in _INCIDENTAL}
     sha.update(json.dumps(essential, sort_keys=True, default=str).encode())
     for key, tensor in sorted(model.state_dict().items()):
@@ -41,9 +42,10 @@ def _sample(tensor: torch.Tensor, rounded: torch.dtype | None) -> bytes:
     if tensor.is_meta or tensor.numel() == 0 or not is_plain:
         return b""
     flat = tensor.detach().reshape(-1)
-    # float64, for above 2 ** 24 float32 does not count every element.
-    indices = torch.linspace(0, len(flat) - 1, min(_SAMPLED, len(flat)), dtype=torch.float64)
-    values = flat[indices.long().to(flat.device)]
+    # Whole numbers: machines round the steps of a linspace differently.
+    count = min(_SAMPLED, len(flat))
+    indices = torch.arange(count) * (len(flat) - 1) // max(count - 1, 1)
+    values = flat[indices.to(flat.device)]
     if values.is_floating_point():
         values = values if rounded is None else values.to(rounded)
         values = values.float()  # numpy has no bfloat16

@@ -74,8 +74,9 @@ class ModelExplainer:
             tokenizer: its tokenizer; for models of images or audio the image processor or feature
                 extractor.
             name: what to call the model in results; its own name or path if not given.
-            head: an attribution head that was fitted to this model, or its file: then
-                "attribution_head" is the method unless another is named.
+            head: an attribution head fitted to this model, its file, or "demo" for the demo's
+                ("./demo" for a file of that name): then "attribution_head" is the method unless
+                another is named.
 
         Raises:
             ModelError: there is no such head, or the tokenizer belongs to another model.
@@ -120,7 +121,7 @@ class ModelExplainer:
                 "float32", "bfloat16", "float16".
             trust_remote_code: run code that comes with the model. Off, unless you trust its
                 authors.
-            head: an attribution head that was fitted to this model, or its file.
+            head: an attribution head fitted to this model, its file, or "demo" for the demo's.
             **options: further arguments of the model's `from_pretrained`.
 
         Raises:
