@@ -29,6 +29,7 @@ import transformers
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, pipeline
 
 import normxlogit as nxl
+from benchmarks.heads import untrained_head
 from normxlogit.tasks.batches import TOKENS
 
 SHARED = Path(os.environ.get("NORMXLOGIT_SHARED", "../shared"))
@@ -104,7 +105,10 @@ def ways() -> dict[str, Way]:
         classify = pipeline("text-classification", model=model, tokenizer=tokenizer, device="cpu")
         found[f"pipeline, {dtype}"] = partial(in_pipeline, classify)
         found[f"forwards, {dtype}"] = partial(forwards, model, tokenizer)
-        found[f"corpus, {dtype}"] = partial(explained, nxl.Explainer(model, tokenizer))
+        explainer = nxl.Explainer(model, tokenizer)
+        found[f"corpus, {dtype}"] = partial(explained, explainer)
+        with_head = explainer.with_head(untrained_head(model))
+        found[f"corpus with a head, {dtype}"] = partial(explained, with_head)
     return found
 
 
@@ -193,16 +197,18 @@ def main() -> None:
         '`transformers.pipeline("text-classification", batch_size=32)`, which classifies; '
         "*forwards* a loop by hand that tokenises all texts, sorts them by length and runs the "
         "model on batches, without explanations; *corpus* explains the texts of a Parquet file "
-        f"into shards. Ways take turns on {PARTS} parts of the texts.",
+        "into shards, by NormXLogit or with an attribution head of the default size. Ways take "
+        f"turns on {PARTS} parts of the texts.",
         "",
         "| way | texts a second | times the pipeline in float32 | times the pipeline | times the "
-        "forwards |",
-        "|---|---|---|---|---|",
+        "forwards | times NormXLogit |",
+        "|---|---|---|---|---|---|",
     )
     took = seconds(options.count)
     for name in took:
         dtype = name.split(", ")[1]
-        base = (took["pipeline, float32"], took[f"pipeline, {dtype}"], took[f"forwards, {dtype}"])
+        own = (f"{way}, {dtype}" for way in ("pipeline", "forwards", "corpus"))
+        base = (took["pipeline, float32"], *(took[name] for name in own))
         ratios = " | ".join(f"{other / took[name]:.2f}" for other in base)
         say(f"| {name} | {options.count / took[name]:.0f} | {ratios} |")
     say(

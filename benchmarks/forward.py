@@ -26,7 +26,9 @@ from transformers import (
 )
 
 import normxlogit as nxl
+from benchmarks.heads import untrained_head
 from benchmarks.measure import peak_bytes, seconds_of
+from normxlogit.methods.attribution_head import AttributionHead
 
 BATCH = 8
 RUNS = {32: 6, 128: 2, 512: 1}
@@ -67,12 +69,24 @@ def gradient_x_input(model: Any, inputs: Inputs) -> Any:
     return (gradient * embedded).sum(-1).detach()
 
 
-WAYS: dict[str, Way] = {
-    "forward": forward,
-    "normxlogit": attribute,
-    "token by token": token_by_token,
-    "gradient x input": gradient_x_input,
-}
+def attribution_head(head: AttributionHead, model: Any, inputs: Inputs) -> Tensor:
+    """Shapley values by a head; every token but the first and last is a word."""
+    rows, length = inputs["input_ids"].shape
+    words = torch.arange(-1, length - 1).expand(rows, length).clone()
+    words[:, -1] = -1
+    return nxl.attribute(model, inputs, method="attribution_head", head=head, unit=words).scores
+
+
+def ways(model: PreTrainedModel) -> dict[str, Way]:
+    """What is measured, by name."""
+    return {
+        "forward": forward,
+        "normxlogit": attribute,
+        "attribution head": partial(attribution_head, untrained_head(model)),
+        "token by token": token_by_token,
+        "gradient x input": gradient_x_input,
+    }
+
 
 FOR_THE_RECORD = ("token by token", "gradient x input")
 """Run three times only, beside forward passes of their own."""
@@ -85,7 +99,7 @@ def measure(model: PreTrainedModel, length: int, runs: int) -> dict[str, tuple[f
     inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
     expected = token_by_token(model, inputs)
     torch.testing.assert_close(attribute(model, inputs), expected, rtol=1e-4, atol=1e-4)
-    calls = {name: partial(way, model, inputs) for name, way in WAYS.items()}
+    calls = {name: partial(way, model, inputs) for name, way in ways(model).items()}
     seconds = seconds_of({n: c for n, c in calls.items() if n not in FOR_THE_RECORD}, runs)
     some = {n: c for n, c in calls.items() if n in ("forward", *FOR_THE_RECORD)}
     slow = seconds_of(some, 3)
@@ -125,11 +139,12 @@ def main() -> None:
         f"Batches of {BATCH}. Ratios to the model's own forward pass under `inference_mode`: "
         f"medians of at least {options.runs} interleaved runs in one process, and peak memory "
         "beyond the weights. "
+        "The *attribution head* is of the default size: four layers, 64 hidden units. "
         "*Token by token* is the way of the authors' notebook.",
         "",
-        "| model | length | normxlogit: time | memory | token by token: time | memory "
-        "| gradient x input: time | memory |",
-        "|---|---|---|---|---|---|---|---|",
+        "| model | length | normxlogit: time | memory | attribution head: time | memory "
+        "| token by token: time | memory | gradient x input: time | memory |",
+        "|---|---|---|---|---|---|---|---|---|---|",
     ]
     print("\n".join(lines), flush=True)
     for name, model in models().items():

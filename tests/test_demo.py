@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from normxlogit import Attribution, Explainer
+from normxlogit import Attribution, Explainer, InputError
+from tests.helpers.models import classifier_explainer
 from tests.helpers.paths import SHARED
 
 TABLE = Path(__file__).parent.parent / "tools/demo_sentences.tsv"
@@ -21,6 +22,7 @@ def test_size_and_files() -> None:
     folder = files("normxlogit") / "demo"
     sizes = {f.name: len(f.read_bytes()) for f in folder.iterdir() if f.is_file()}
     assert sizes.pop("MODEL_CARD.md") > 1000
+    assert sizes.pop("attribution_head.safetensors") < 300_000
     assert set(sizes) == {
         "config.json",
         "model.safetensors",
@@ -49,6 +51,45 @@ def test_the_example_of_the_readme(demo: Explainer) -> None:
     words = dict(demo.explain("A great movie with poor performers.").words().top(99))
     assert max(words, key=lambda word: words[word]) == "poor"
     assert words["great"] < 0
+
+
+def test_where_the_head_of_the_readme_differs(demo: Explainer) -> None:
+    explainer = Explainer(demo.model, demo.tokenizer, head="demo")
+    signs = {}
+    for method in ("normxlogit", "attribution_head"):
+        words = explainer.explain("Great acting, dull plot.", method=method).words()
+        signs[method] = dict(zip(words.tokens, words.scores > 0, strict=True))
+    assert all(signs["normxlogit"].values())
+    assert not signs["attribution_head"]["Great"]
+    assert signs["attribution_head"]["dull"]
+
+
+def test_its_head(demo: Explainer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is asked for by name, belongs to the demo model alone, and points where a reader would."""
+    assert demo.head is None
+    for dtype in ("float32", "bfloat16", "float16"):
+        explainer = Explainer.from_pretrained("demo", device="cpu", dtype=dtype, head="demo")
+        assert explainer.explain("A great movie.").provenance.method == "attribution_head"
+    explainer = Explainer(demo.model, demo.tokenizer, head="demo")
+    with TABLE.open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
+    strongest = [
+        [word.lower() for word, _ in a.words().top(3)] if isinstance(a, Attribution) else []
+        for a in explainer.explain([row["text"] for row in rows])
+    ]
+    pointed = [
+        any(word in words for word in row["words"].lower().split())
+        for row, words in zip(rows, strongest, strict=True)
+    ]
+    assert sum(pointed) >= 0.9 * len(rows)
+    other = classifier_explainer()
+    with pytest.raises(InputError, match="fitted to demo, and the model is tiny"):
+        Explainer(other.model, other.tokenizer, name="tiny", head="demo")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "demo").write_bytes(b"no head")
+    for file in ("./demo", Path("demo"), tmp_path / "demo"):
+        with pytest.raises(InputError, match="demo is no attribution head"):
+            Explainer(demo.model, demo.tokenizer, head=file)
 
 
 @pytest.mark.shared

@@ -2,6 +2,7 @@
 
 import copy
 import re
+import shlex
 import socket
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,9 @@ import numpy as np
 import pytest
 import torch
 from transformers import LlamaForCausalLM, PreTrainedTokenizerBase
+from typer.testing import CliRunner
 
-from normxlogit import Explainer
+from normxlogit import Explainer, cli
 from normxlogit.methods import METHODS
 from tests.helpers.documents import code_blocks
 from tests.helpers.paths import ROOT
@@ -55,6 +57,25 @@ def test_the_examples_of_the_readme(
     for example in examples:
         exec(compile(example, "README.md", "exec"), names)
     assert "POSITIVE" in capsys.readouterr().out
+
+
+def test_the_outputs_of_the_readme_are_real() -> None:
+    """What follows a command that explains is what it prints, but for bars and last digits."""
+    examples = re.findall(
+        r"^```sh\n(?:.* && )?normxlogit explain (.*)\n```\n\n```\n(.*?)^```",
+        (ROOT / "README.md").read_text("utf-8"),
+        re.DOTALL | re.MULTILINE,
+    )
+    assert len(examples) == 3
+    for arguments, shown in examples:
+        result = CliRunner().invoke(cli.app, ["explain", *shlex.split(arguments)])
+        assert result.exit_code == 0, result.output
+        ours, printed = (re.sub("[█▌▐│]", "", text).split() for text in (shown, result.stdout))
+        assert len(ours) == len(printed), result.stdout
+        for word, other in zip(ours, printed, strict=True):
+            if word != other:
+                numbers = [float(part.strip("%,")) for part in (word, other)]
+                assert numbers[0] == pytest.approx(numbers[1], abs=0.11), result.stdout
 
 
 def no_network(*_args: Any, **_kwargs: Any) -> None:

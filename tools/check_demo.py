@@ -1,4 +1,4 @@
-"""Check the embedded demo model: accuracy, and whether its explanations point where a reader would.
+"""Check the embedded demo model: accuracy, and whether explanations point where a reader would.
 
     python -m tools.check_demo
 
@@ -10,6 +10,7 @@ three content words with the highest attribution ||x^0|| * HoT(x^L)[predicted cl
 over a word's tokens. A content word is a word that is not in STOP_WORDS; negators (not, never,
 nothing) are content words, and a contraction (don't) is one content word. "top" says whether
 the first of the three is a word that a reader would point at, "3" whether any of them is.
+Then the same counts for the words' scores by the model's attribution head, if the folder has one.
 Exits 1 if a requirement is not met.
 """
 
@@ -29,11 +30,15 @@ from typing import Any
 import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
+import normxlogit as nxl
+
 ROOT = Path(__file__).resolve().parent.parent
 DEMO = ROOT / "src" / "normxlogit" / "demo"
+HEAD = "attribution_head.safetensors"
 SENTENCES = ROOT / "tools" / "demo_sentences.tsv"
 
 MAX_BYTES = 16_000_000
+MAX_HEAD_BYTES = 300_000
 MIN_ACCURACY = 0.86
 MIN_ACCURACY_NATURAL = 0.85
 MIN_LABELS_RIGHT = 0.90
@@ -162,20 +167,34 @@ def find(model: Any, tokenizer: Any, sentence: Sentence) -> Finding:
     states = output.hidden_states[-1][0]
     token_logits = model.classifier(model.bert.pooler(states[:, None]))[:, target]
     scores: list[float] = (norms * token_logits).tolist()
-
-    words: list[tuple[str, float]] = []
-    for start, end in word_spans(sentence.text):
-        word = sentence.text[start:end]
-        inside = [s for s, (a, b) in zip(scores, offsets, strict=True) if start <= a < b <= end]
-        if word.lower() not in STOP_WORDS:
-            words.append((word, math.fsum(inside)))
-    words.sort(key=lambda pair: -pair[1])
     return Finding(
         sentence,
         model.config.id2label[target],
         float(output.logits[0].softmax(-1)[target]),
-        words[:3],
+        content_words(sentence.text, scores, offsets)[:3],
     )
+
+
+def find_by_head(explainer: nxl.Explainer, sentence: Sentence) -> Finding:
+    """The same by the model's attribution head."""
+    a = explainer.explain(sentence.text)
+    words = content_words(sentence.text, a.scores.tolist(), a.offsets.tolist())
+    confidence = a.prediction.probability
+    assert confidence is not None
+    return Finding(sentence, a.prediction.label, confidence, words[:3])
+
+
+def content_words(
+    text: str, scores: Sequence[float], offsets: Sequence[Sequence[int]]
+) -> list[tuple[str, float]]:
+    """The content words with the sum of their tokens' scores, the highest first."""
+    words: list[tuple[str, float]] = []
+    for start, end in word_spans(text):
+        word = text[start:end]
+        inside = [s for s, (a, b) in zip(scores, offsets, strict=True) if start <= a < b <= end]
+        if word.lower() not in STOP_WORDS:
+            words.append((word, math.fsum(inside)))
+    return sorted(words, key=lambda pair: -pair[1])
 
 
 def print_table(findings: Sequence[Finding]) -> None:
@@ -237,11 +256,30 @@ def check(folder: Path) -> bool:
     return size <= MAX_BYTES and in_float32 and all(value >= least for _, value, least in measured)
 
 
+def check_head(folder: Path) -> bool:
+    """The same for the model's attribution head."""
+    file = folder / HEAD
+    explainer = nxl.Explainer.from_pretrained(folder, head=file)
+    findings = [find_by_head(explainer, sentence) for sentence in read_sentences(SENTENCES)]
+    print("\nby the attribution head:")
+    print_table(findings)
+    size = file.stat().st_size
+    top, three = (
+        [getattr(f, name) for f in findings] for name in ("top_word_hit", "top_three_hit")
+    )
+    print(f"{'size in bytes':34} {size:,} (at most {MAX_HEAD_BYTES:,})")
+    print(f"{'hand-written: top word':34} {sum(top)} of {len(top)} (at least {MIN_TOP_WORD})")
+    print(f"{'hand-written: in top 3':34} {sum(three)} of {len(three)}")
+    return size <= MAX_HEAD_BYTES and share(top) >= MIN_TOP_WORD
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description="Check the embedded demo model.")
     parser.add_argument("folder", nargs="?", type=Path, default=DEMO)
     arguments = parser.parse_args()
     met = check(arguments.folder)
+    if (arguments.folder / HEAD).exists():
+        met &= check_head(arguments.folder)
     print("all requirements met" if met else "A REQUIREMENT IS NOT MET")
     return 0 if met else 1
 

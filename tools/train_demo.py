@@ -45,6 +45,7 @@ from transformers import (
 
 from tools.check_demo import (
     DEMO,
+    HEAD,
     SENTENCES,
     accuracy,
     check,
@@ -510,6 +511,7 @@ def distil(
 
 def save(student: Any, folder: Path) -> None:
     """Weights in float16, to be loaded as float32."""
+    (folder / HEAD).unlink(missing_ok=True)  # of other weights; tools.train_demo_head fits another
     copy.deepcopy(student).half().save_pretrained(folder)
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     config["dtype"] = "float32"
