@@ -6,9 +6,9 @@ function words and scraps of the tokenizer, which every text has. So a word is l
 - its mean is above that of all words by more than chance makes it: the lower end of the 95 %
   interval of the difference, its lead, is above zero. The variance of few scores is itself a poor
   estimate, so it is drawn towards that within all words, as a prior of `PRIOR` scores would;
-- and, where each text was explained for one of several targets, its share of all words there is
-  above that in the whole corpus by more than one standard error. What every text has, has the same
-  share everywhere.
+- and, where each text was explained for one of several targets, it occurs with no other target, or
+  with this one more often than the target's share of all words lets expect, by more than one
+  standard error. What every text has, occurs everywhere by that share.
 """
 
 import math
@@ -105,8 +105,9 @@ def _lead(scores: Scores, mean: float, variance: float) -> float:
 
 
 def _is_more_frequent(count: int, corpus_count: int, share: float) -> bool:
-    """Whether a word falls to a target, which has this share of all words, more often than chance
-    lets it, by one standard error of the binomial distribution.
+    """Whether a word occurs with no other target than this one, which has this share of all words,
+    or more often with it than chance lets it, by one standard error of a binomial distribution.
     """
+    # Where nearly all words are of one target, a rare word cannot be more frequent there than that.
     error = math.sqrt(corpus_count * share * (1 - share))
-    return count - corpus_count * share > error
+    return count == corpus_count or count - corpus_count * share > error

@@ -1,11 +1,13 @@
 // Sorts a table by the column whose heading is pressed. Cells say what they are sorted by in
-// data-sort, where their text would not do; an empty value comes last either way.
+// data-sort, where their text would not do; a dash or nothing comes last either way.
 (function () {
   "use strict";
 
   function keyOf(row, column) {
     var cell = row.cells[column];
-    return cell.dataset.sort === undefined ? cell.textContent.trim() : cell.dataset.sort;
+    if (cell.dataset.sort !== undefined) return cell.dataset.sort;
+    var text = cell.textContent.trim().replace(/\u2212/g, "-");
+    return text === "\u2013" ? "" : text;
   }
 
   function compare(one, other) {

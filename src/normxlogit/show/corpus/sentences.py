@@ -7,14 +7,15 @@ CLASSES = 12
 """How many labels are shown with their words, and with their counts; JSON has all."""
 
 MEANING = (
-    "The mean of a word's scores, over all its places in the texts that were explained for that "
-    "label, in upper and lower case alike, is held against the mean of all words there. The lead "
-    "is by how much it is above that at the least: the lower end of the 95 % interval, which is "
-    "wide for rare words. Only words with a lead above zero are listed"
+    "The mean of a word's scores in the texts that were explained for a label, in upper and lower "
+    "case alike, is held against the mean of all words there. Its lead is how far it is above that "
+    "at the least: the lower end of the 95 % interval, which is wide for rare words. Only words "
+    "with a lead above zero are listed"
 )
 BY_FREQUENCY = (
-    ", and of these only words that the label has more often than its share of all words lets "
-    "expect, by more than one standard error: so words that every text has do not crowd the list"
+    ", and of these only those that occur with no other label, or with this one more often than "
+    "its share of the corpus lets expect, by more than one standard error: so words that every "
+    "text has do not crowd the list"
 )
 CAVEAT = "This describes the scores, not the causes of the predictions."
 
