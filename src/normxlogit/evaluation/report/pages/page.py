@@ -13,7 +13,7 @@ from normxlogit.evaluation.report.pages import tables
 from normxlogit.evaluation.report.pages.disputed import disputed_text
 from normxlogit.evaluation.report.plots.style import Figure
 from normxlogit.evaluation.report.verdicts import VsRandom
-from normxlogit.evaluation.report.view import MAIN, EvaluationView
+from normxlogit.evaluation.report.view import MAIN, EvaluationView, times
 from normxlogit.show import phrases
 from normxlogit.show.html import document
 from normxlogit.show.templating import asset, fill
@@ -72,6 +72,17 @@ class SanityTable:
 
 
 @dataclass(frozen=True)
+class CostRow:
+    """A method with its cost and its estimate in the first metric, as numbers and as text."""
+
+    name: str
+    forwards: float
+    cost: str
+    value: float
+    estimate: str
+
+
+@dataclass(frozen=True)
 class FigureGroup:
     """Figures under a heading.
 
@@ -79,12 +90,14 @@ class FigureGroup:
         heading: the heading.
         about: what they show; empty if their captions say all.
         figures: the caption of each, and its SVG.
+        costs: the methods that they show with their costs, the cheapest first; else empty.
         otherwise: what is said if there are none; then without it the group is left out.
     """
 
     heading: str
     about: str
     figures: list[tuple[str, Markup]]
+    costs: Sequence[CostRow] = ()
     otherwise: str = ""
 
 
@@ -173,9 +186,31 @@ def _figure_groups(findings: EvaluationView, drawn: Sequence[Figure]) -> list[Fi
     unmeasured = "Costs were not measured in this evaluation."
     return [
         FigureGroup("Faithfulness curves", about, _inline(curves)),
-        FigureGroup("What it costs", COSTS if costs else "", _inline(costs), unmeasured),
+        FigureGroup(
+            "What it costs",
+            COSTS if costs else "",
+            _inline(costs),
+            _costs(findings) if costs else (),
+            unmeasured,
+        ),
         FigureGroup("By layer", "", _inline(layers)),
     ]
+
+
+def _costs(findings: EvaluationView) -> list[CostRow]:
+    rows = [
+        CostRow(
+            name,
+            cost,
+            f"{times(cost)} ×",
+            estimate["value"],
+            findings.amount(MAIN[0], estimate["value"]),
+        )
+        for name in findings.representatives()
+        if (cost := findings.forwards(name)) is not None
+        and (estimate := findings.estimate(name, MAIN[0])) is not None
+    ]
+    return sorted(rows, key=lambda row: row.forwards)
 
 
 def _inline(figures: Sequence[Figure]) -> list[tuple[str, Markup]]:

@@ -21,7 +21,7 @@ from normxlogit.evaluation.report.view import MAIN, EvaluationView, title
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_WIDTH, _HEIGHT, _LEFT, _RIGHT, _TOP = 7.2, 3.9, 0.72, 0.1, 0.3
+_WIDTH, _HEIGHT, _LEFT, _RIGHT, _TOP = 3.75, 3.9, 0.72, 0.1, 0.3
 _TICKS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000)
 
 
