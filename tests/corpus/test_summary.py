@@ -107,7 +107,8 @@ def words_of(rows: list[dict[str, Any]], least: int) -> dict[str, dict[str, tupl
             lead = np.mean(s) - everything.mean() - 1.96 * np.sqrt(variance / count)
             chance = binom(in_corpus, share)
             is_frequent = count == in_corpus or count > chance.mean() + chance.std()
-            if count >= least and lead > 1e-6 and (is_frequent or not one_each):
+            is_large = lead > max(0.2 * everything.std(), 1e-6)
+            if count >= least and is_large and (is_frequent or not one_each):
                 leading[target][word] = (lead, np.mean(s), count, in_corpus)
     return leading
 

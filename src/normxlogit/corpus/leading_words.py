@@ -3,9 +3,10 @@
 A list by means alone is led by rare words with one extreme score, and where nothing stands out by
 function words and scraps of the tokenizer, which every text has. So a word is listed if
 
-- its mean is above that of all words by more than chance makes it: the lower end of the 95 %
-  interval of the difference, its lead, is above zero. The variance of few scores is itself a poor
-  estimate, so it is drawn towards that within all words, as a prior of `PRIOR` scores would;
+- its mean is above that of all words by more than chance makes it, and by more than a trifle: the
+  lower end of the 95 % interval of the difference, its lead, is above `LEAST` standard deviations
+  of all scores. The variance of few scores is itself a poor estimate, so it is drawn towards that
+  within all words, as a prior of `PRIOR` scores would;
 - and, where each text was explained for one of several targets, it occurs with no other target, or
   with this one more often than the target's share of all words lets expect, by more than one
   standard error. What every text has, occurs everywhere by that share.
@@ -19,6 +20,8 @@ from normxlogit.corpus.tally import Scores, WordTally
 
 PRIOR = 4
 """How many scores the variance within all words counts as, beside those of a word itself."""
+LEAST = 0.2
+"""The least lead in standard deviations of all scores: what is called a small effect."""
 _INTERVAL = 1.96
 
 
@@ -67,11 +70,12 @@ def _of_target(
         together.add(scores)
     share = together.count / (corpus.total() or 1)
     variance = _variance_within(words, together)
+    least_lead = LEAST * math.sqrt(together.deviation / (together.count or 1))
     eligible = {word: scores for word, scores in words.items() if scores.count >= least}
     leading = [
         Word(word, scores.mean, lead, scores.count, corpus[word])
         for word, scores in eligible.items()
-        if (lead := _lead(scores, together.mean, variance)) > 0
+        if (lead := _lead(scores, together.mean, variance)) > least_lead
         and (not by_frequency or _is_more_frequent(scores.count, corpus[word], share))
     ]
     leading.sort(key=lambda word: (-word.lead, -word.count, word.word))

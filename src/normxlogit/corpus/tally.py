@@ -109,7 +109,7 @@ class Scores:
     @property
     def mean(self) -> float:
         """Their mean."""
-        return self.total / self.count
+        return self.total / self.count if self.count else 0.0
 
     @property
     def deviation(self) -> float:

@@ -137,7 +137,7 @@ def page(findings: Findings) -> str:
 
 def _labels(findings: Findings, labels: tuple[Label, ...]) -> list[LabelRow]:
     predicted = sum(label.predicted for label in labels)
-    given = sum(label.given for label in labels)
+    labelled = sum(label.given for label in labels)
     most = max(max(label.predicted, label.given) for label in labels) or 1
 
     def count(number: int, whole: int) -> Count:
@@ -147,7 +147,7 @@ def _labels(findings: Findings, labels: tuple[Label, ...]) -> list[LabelRow]:
         LabelRow(
             sentences.name(findings, label.label),
             count(label.predicted, predicted),
-            count(label.given, given) if given else None,
+            count(label.given, labelled) if labelled else None,
         )
         for label in labels[: sentences.CLASSES]
     ]

@@ -10,7 +10,7 @@ MEANING = (
     "The mean of a word's scores in the texts that were explained for a label, in upper and lower "
     "case alike, is held against the mean of all words there. Its lead is how far it is above that "
     "at the least: the lower end of the 95 % interval, which is wide for rare words. Only words "
-    "with a lead above zero are listed"
+    "with a lead above a fifth of the standard deviation of all scores are listed"
 )
 BY_FREQUENCY = (
     ", and of these only those that occur with no other label, or with this one more often than "
