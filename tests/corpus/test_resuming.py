@@ -56,6 +56,7 @@ def test_the_manifest(explainer: Explainer, model: Path, tmp_path: Path) -> None
         "errors": {"blank": 1},
         "records": 7,
         "tokens": sum(len(explainer.explain(text)) for text in TEXTS[:6]),
+        "unlike": 0,
         "shards": 1,
     }
     assert manifest["model"]["name"] == str(model)

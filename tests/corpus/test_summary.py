@@ -12,10 +12,12 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from scipy.stats import binom
 from typer.testing import CliRunner
 
 from normxlogit import Explainer, InputError, MissingExtraError, OptionError, cli
 from normxlogit.corpus import Findings, shards, summary, tally
+from normxlogit.show.templating import asset
 from tests.helpers.corpora import LABELS, TEXTS, mark_unfinished, read_shards, write_lines
 from tests.helpers.models import causal_lm, explainer_with_head, token_classifier
 from tests.helpers.pages import HOSTILE, HTMLReader
@@ -82,32 +84,49 @@ def run_of(
     return folder
 
 
-def words_of(rows: list[dict[str, Any]], least: int, top: int) -> dict[str, list[Any]]:
-    """Of each target the words with the highest means, their means and counts."""
+def words_of(rows: list[dict[str, Any]], least: int) -> dict[str, dict[str, tuple[Any, ...]]]:
+    """Of each target the words that push it, with lead, mean, count, and count in the corpus."""
     scores: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     for row in rows:
-        if row["error"] is None:
-            for word, score in zip(row["words"], row["word_scores"], strict=True):
-                if math.isfinite(score):
-                    scores[row["target"]][word.casefold()].append(score)
-    found = {}
+        for word, score in zip(row["words"], row["word_scores"], strict=True):
+            if math.isfinite(score):
+                scores[row["target"]][word.casefold()].append(score)
+    all_words = [(t, w) for t, of_word in scores.items() for w, s in of_word.items() for _ in s]
+    one_each = len(scores) > 1 and len(rows) == len({row["row"] for row in rows})
+    leading: dict[str, dict[str, tuple[Any, ...]]] = {}
     for target, of_word in scores.items():
-        kept = [
-            (word, math.fsum(s) / len(s), len(s)) for word, s in of_word.items() if len(s) >= least
-        ]
-        found[target] = sorted(kept, key=lambda k: (-k[1], -k[2], k[0]))[:top]
-    return found
+        everything = np.concatenate([np.array(s, float) for s in of_word.values()])
+        within = sum(len(s) * np.var(s) for s in of_word.values())
+        freedom = len(everything) - len(of_word)
+        within = within / freedom if freedom else np.var(everything)
+        share = len(everything) / len(all_words)
+        leading[target] = {}
+        for word, s in of_word.items():
+            count, in_corpus = len(s), [w for _, w in all_words].count(word)
+            variance = (count * np.var(s) + 4 * within) / (count + 3)
+            lead = np.mean(s) - everything.mean() - 1.96 * np.sqrt(variance / count)
+            chance = binom(in_corpus, share)
+            is_frequent = count == in_corpus or count > chance.mean() + chance.std()
+            is_large = lead > max(0.2 * everything.std(), 1e-6)
+            if count >= least and is_large and (is_frequent or not one_each):
+                leading[target][word] = (lead, np.mean(s), count, in_corpus)
+    return leading
 
 
 def assert_words(found: Findings, rows: list[dict[str, Any]], least: int, top: int) -> None:
-    expected = words_of(rows, least, top)
+    expected = words_of(rows, least)
     assert {part.target for part in found.words} == set(expected)
     for part in found.words:
         wanted = expected[str(part.target)]
         assert part.records == sum(row["target"] == part.target for row in rows)
-        assert [(w.word, w.count) for w in part.words] == [(w, n) for w, _, n in wanted]
-        means = [mean for _, mean, _ in wanted]
-        np.testing.assert_allclose([w.mean for w in part.words], means, atol=1e-6)
+        words = [word for word in part.words if word.lead > 1e-6]
+        assert len(words) == min(top, len(wanted))
+        for w in words:
+            np.testing.assert_allclose(
+                (w.lead, w.mean, w.count, w.corpus_count), wanted[w.word], atol=1e-5
+            )
+        leads = sorted((lead for lead, *_ in wanted.values()), reverse=True)
+        np.testing.assert_allclose([w.lead for w in words], leads[:top], atol=1e-5)
 
 
 @pytest.fixture(scope="module")
@@ -162,22 +181,51 @@ def test_a_run_against_plain_python(
         assert (d.text is None) == ("hash" in options)
         scored = list(zip(row["words"], row["word_scores"], strict=True))
         assert list(d.words) == sorted(scored, key=lambda w: -abs(w[1]))[:5]
+        if d.text is None:
+            assert d.marks == ()
+        else:
+            assert [(d.text[start:end], score) for start, end, score in d.marks[0]] == scored
 
 
-def test_words_are_folded_and_rare_ones_do_not_win(tmp_path: Path) -> None:
-    records = [record(n, {"Good": 1.0, "GOOD": 2.0, "nan": math.nan}) for n in range(5)]
-    records += [record(n, {"rare": 99.0, "straße": 0.5}) for n in range(5, 9)]
-    records += [record(9, {"STRASSE": 0.5})]
+def test_words_are_folded_and_a_rare_score_does_not_win(tmp_path: Path) -> None:
+    records = [record(n, {"Good": 4.0, "GOOD": 6.0, "the": 1.0, "nan": math.nan}) for n in range(5)]
+    records += [record(n, {"straße": 5.0, "fluke": 40.0 * (n == 5)}) for n in range(5, 9)]
+    records += [record(9, {"STRASSE": 5.0, "fluke": 0.0})]
     (part,) = summary(run_of(tmp_path / "out", records)).words
     assert (part.target, part.records, part.min_count) == ("POSITIVE", 10, 5)
+    assert (part.eligible, part.by_frequency) == (4, False)
+    assert part.mean == pytest.approx((50 + 5 + 25 + 40) / 25)
+    # The fluke has the highest mean, 8, and no lead: it is uncertain.
+    assert part.words == ()
+    more = [record(10 + n, {"a": 1.0, "b": 1.0, "fluke": 0.0}) for n in range(100)]
+    (part,) = summary(run_of(tmp_path / "more", records + more)).words
     assert [(w.word, w.mean, w.count) for w in part.words] == [
-        ("good", 1.5, 10),
-        ("strasse", 0.5, 5),
+        ("good", 5.0, 10),
+        ("strasse", 5.0, 5),
     ]
-    assert part.eligible == 2
-    (part,) = summary(tmp_path / "out", min_count=4, top=1).words
-    assert [(w.word, w.mean, w.count) for w in part.words] == [("rare", 99.0, 4)]
-    assert part.eligible == 3
+    assert (part.eligible, part.leading) == (6, 2)
+    (part,) = summary(tmp_path / "more", top=1).words
+    assert [w.word for w in part.words] == ["good"]
+    assert part.leading == 2
+
+
+def test_words_that_every_text_has_are_not_listed(tmp_path: Path) -> None:
+    records = []
+    for n in range(60):
+        label, own = ("POSITIVE", "good") if n % 3 else ("NEGATIVE", "bad")
+        words = {own: 5.0, "the": 4.0, f"w{n}": 0.0, f"v{n}": 0.0, f"u{n}": 0.0}
+        records.append(record(n, words, prediction=label, target=label))
+    found = summary(run_of(tmp_path / "out", records))
+    assert [part.by_frequency for part in found.words] == [True, True]
+    assert {part.target: [w.word for w in part.words] for part in found.words} == {
+        "POSITIVE": ["good"],
+        "NEGATIVE": ["bad"],
+    }
+    # For all labels of a text its words are the same, and only their scores can tell.
+    both = [r | {"target": label} for r in records for label in ("POSITIVE", "NEGATIVE")]
+    found = summary(run_of(tmp_path / "both", both))
+    assert [part.by_frequency for part in found.words] == [False, False]
+    assert all("the" in [w.word for w in part.words] for part in found.words)
 
 
 def test_the_least_count_grows_with_the_records(tmp_path: Path) -> None:
@@ -188,7 +236,7 @@ def test_the_least_count_grows_with_the_records(tmp_path: Path) -> None:
         ("POSITIVE", 6),
         ("NEGATIVE", 5),
     ]
-    assert [(w.word, w.count) for w in found.words[0].words] == [("w0", 6), ("often", 5001)]
+    assert [(w.word, w.count) for w in found.words[0].words] == [("w0", 6)]
 
 
 def test_records_are_read_in_pieces(tmp_path: Path) -> None:
@@ -337,7 +385,7 @@ def test_too_many_targets_are_put_together(tmp_path: Path) -> None:
     assert found.labels is None
     (part,) = found.words
     assert (part.target, part.records) == (None, many)
-    assert [(w.word, w.count) for w in part.words] == [("a", many), ("b", many)]
+    assert [(w.word, w.count) for w in part.words] == [("a", many)]
     assert part.words[0].mean == pytest.approx(np.mean(range(many)))
     for shown in (str(found), found.to_html()):
         assert "too many different predictions" in " ".join(shown.split())
@@ -440,7 +488,8 @@ def test_what_texts_say_is_text(tmp_path: Path) -> None:
     page = HTMLReader(html)
     assert HOSTILE in page.text("th")
     assert HOSTILE in page.text("mark")
-    assert not {tag for tag, _ in page.elements} & {"script", "img", "link", "a"}
+    assert not {tag for tag, _ in page.elements} & {"img", "link", "a"}
+    assert page.text("script").strip() == asset("sortable.js").strip()
     assert "<b>" not in html
     assert "\x1b" not in html
     assert "http" not in html.replace("http-equiv", "")
@@ -453,24 +502,34 @@ def test_what_texts_say_is_text(tmp_path: Path) -> None:
 def test_the_page_has_what_was_found(tmp_path: Path) -> None:
     records = [record(n, {"good": 2.0, "the": -0.5}, label="POSITIVE") for n in range(6)]
     records += [record(6 + n, {"bad": 1.0, "the": 0.5}, prediction="NEGATIVE") for n in range(5)]
-    records.append(record(11, {"not": -4.0, "good": 1.5}, label="NEGATIVE", prediction_value=0.9))
+    last = {"label": "NEGATIVE", "prediction_value": 0.9, "text": "not  good, is it"}
+    records.append(record(11, {"not": -4.0, "good": 2.0, "it": 0.0}, **last))
     page = HTMLReader(summary(run_of(tmp_path / "out", records)).to_html())
-    cells = [data.strip() for tag, data in page.texts if tag in ("th", "td") and data.strip()]
-    words = cells[cells.index("word") :]
-    assert words == [
-        *("word", "mean", "count", "good", "+1.93", "7", "the", "−0.50", "6"),
-        *("word", "mean", "count", "bad", "+1.00", "5", "the", "+0.50", "5"),
+    in_table = ("th", "td", "small", "span")
+    cells = [data.strip() for tag, data in page.texts if tag in in_table and data.strip()]
+    start, end = cells.index("word"), cells.index("score above zero")
+    # With no spread among the scores of a word its lead is that over the mean of all words.
+    assert cells[start:end] == [
+        *("word", "lead", "mean", "count", "lead", "good", "+1.53", "+2.00", "7 of 7"),
+        *("word", "lead", "mean", "count", "lead", "bad", "+0.25", "+1.00", "5 of 5"),
     ]
-    labels = cells[: cells.index("word")]
-    assert labels == [
-        "rows",
-        *("POSITIVE", "predicted", "7 · 58.3%", "label", "6 · 85.7%"),
-        *("NEGATIVE", "predicted", "5 · 41.7%", "label", "1 · 14.3%"),
+    assert cells[:start] == [
+        *("label", "rows predicted", "rows labelled", "predicted", "labelled"),
+        *("POSITIVE", "7", "58.3%", "6", "85.7%", "NEGATIVE", "5", "41.7%", "1", "14.3%"),
     ]
     text = " ".join(page.text().split())
     assert "Prediction and label differ on 1 of 7 rows (14.3%)." in text
     assert "POSITIVE 90.0%, label NEGATIVE row 11" in text
-    assert "for POSITIVE: not −4.00 good +1.50" in text
+    assert "not  good, is it" in page.text()
+    texts = [data for tag, data in page.texts if tag == "mark"][-3:]
+    marks = [attributes for tag, attributes in page.elements if tag == "mark"][-3:]
+    assert list(zip(texts, (mark["title"] for mark in marks), strict=True)) == [
+        ("not", "−4.00"),
+        ("good", "+2.00"),
+        ("it", "+0.00"),
+    ]
+    assert [mark.get("class") for mark in marks] == ["nx-against", None, None]
+    assert [mark["style"] for mark in marks] == ["--share:1.00", "--share:0.50", "--share:0.00"]
 
 
 RUNNER = CliRunner()
@@ -501,3 +560,30 @@ def test_the_command_says_what_is_wrong_in_a_line(tmp_path: Path) -> None:
     assert done.stdout == ""
     assert len(done.stderr.splitlines()) == 1
     assert "holds no run of normxlogit corpus" in done.stderr
+
+
+def test_words_are_marked_where_they_stand(explainer: Explainer, tmp_path: Path) -> None:
+    """Also where a text was cut off before the words that begin the second one."""
+    texts = ["The plot. " + "good " * 600 + "plot twice", "the the\tplot  'the'"]
+    pairs = list(zip(texts, ["plot twice", "the plot"], strict=True))
+    told = [a.prediction.top.label for a in explainer.explain(pairs, long="truncate")]
+    others = ["NEGATIVE" if label == "POSITIVE" else "POSITIVE" for label in told]
+    source = tmp_path / "pairs.parquet"
+    frame = pd.DataFrame(pairs, columns=["text", "other"]).assign(label=others)
+    frame.to_parquet(source)
+    explainer.corpus(source, tmp_path / "out", pair="other", label="label", long="truncate")
+    rows = read_shards(tmp_path / "out")
+    found = summary(tmp_path / "out")
+    assert sorted(d.row for d in found.differences) == [0, 1]
+    for d in found.differences:
+        row = rows[d.row]
+        assert d.text is not None
+        assert d.pair is not None
+        marked = [
+            (text[start:end], score)
+            for text, marks in zip((d.text, d.pair), d.marks, strict=True)
+            for start, end, score in marks
+        ]
+        assert marked == list(zip(row["words"], row["word_scores"], strict=True))
+        assert [d.pair[start:end] for start, end, _ in d.marks[1]] == d.pair.split()
+        assert (d.marks[0][-1][1] < len(d.text) - 100) == (d.row == 0)

@@ -47,30 +47,51 @@ class Values:
 
 @dataclass(frozen=True)
 class Word:
-    """A word in lower case, the mean of its scores, and how many these are."""
+    """A word that pushes a target.
+
+    Attributes:
+        word: the word, in lower case.
+        mean: the mean of its scores for the target.
+        lead: by how much that is above the mean of all words, at the least: the lower end of the
+            95 % interval of the difference.
+        count: in how many places it has a score for the target.
+        corpus_count: the same for all targets together.
+    """
 
     word: str
     mean: float
+    lead: float
     count: int
+    corpus_count: int
 
 
 @dataclass(frozen=True)
 class ClassWords:
-    """The words with the highest mean attribution to a target.
+    """The words that push a target.
 
     Attributes:
         target: the label; None for all targets together.
         records: how often it was explained.
+        mean: the mean score of all words for it; None if none has a score.
         min_count: how often a word must occur to be listed.
         eligible: how many words do.
-        words: the words, the highest first.
+        by_frequency: whether a word must also be more frequent with this target than elsewhere.
+        leading: how many words push it.
+        words: those with the greatest lead.
     """
 
     target: str | None
     records: int
+    mean: float | None
     min_count: int
     eligible: int
+    by_frequency: bool
+    leading: int
     words: tuple[Word, ...]
+
+
+Mark = tuple[int, int, float]
+"""The first character of a word in its text, its last + 1, and its score."""
 
 
 @dataclass(frozen=True)
@@ -83,6 +104,8 @@ class Difference:
         prediction, value: what is predicted, and its probability or value.
         target: the target of the scores: the prediction if it was explained.
         words: the words with the largest absolute scores, as they stand in the text.
+        marks: for the text, and the second one of a pair, where each word with a score stands;
+            empty where the shards have hashes only.
     """
 
     row: int
@@ -97,6 +120,7 @@ class Difference:
     value: float
     target: str
     words: tuple[tuple[str, float], ...]
+    marks: tuple[tuple[Mark, ...], ...]
 
 
 @dataclass(frozen=True)
@@ -109,6 +133,8 @@ class Findings(Displayed):
         model, task, problem: the model's name, its task, and what its outputs mean.
         options: the options of the run.
         rows, explained: rows of the source, and those of them that were explained.
+        judged, unlike: of how many of them it is known whether the text is unlike those that the
+            attribution head was fitted on, and of how many it is; 0 without a head.
         errors: how many rows were not, by kind.
         records, tokens, shards: how many were written.
         broken: files that could not be read, and why.
@@ -134,6 +160,8 @@ class Findings(Displayed):
     options: Mapping[str, Any]
     rows: int
     explained: int
+    judged: int
+    unlike: int
     errors: Mapping[str, int]
     records: int
     tokens: int

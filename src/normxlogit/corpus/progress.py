@@ -18,6 +18,7 @@ from normxlogit.data.plain import Plain
 from normxlogit.data.rows import Place
 from normxlogit.data.run_folder import read_json
 from normxlogit.errors import InputError
+from normxlogit.methods.attribution_head.method import is_unlike
 from normxlogit.model.targets import Problem
 
 SCHEMA = "normxlogit/corpus/1"
@@ -33,6 +34,7 @@ class Progress:
         rows: the rows of the source in them.
         records: the rows of the shards themselves: one for each target of each row.
         tokens: the tokens of the rows that were explained.
+        unlike: the rows whose texts are unlike those that their attribution head was fitted on.
         errors: the rows that could not be explained, by kind.
         first_error: the first of these.
         broken: the files that could not be read up to there, and why.
@@ -42,6 +44,7 @@ class Progress:
     rows: int = 0
     records: int = 0
     tokens: int = 0
+    unlike: int = 0
     errors: Counter[str] = field(default_factory=Counter)
     first_error: str | None = None
     broken: dict[str, str] = field(default_factory=dict)
@@ -61,6 +64,7 @@ class Progress:
         counts = {name: item.get(name).count() for name in _COUNTS}
         return cls(
             **counts,
+            unlike=item.get("unlike").count() if "unlike" in item.value else 0,
             errors=Counter(item.get("errors").entries(Plain.count)),
             first_error=item.get("first_error").optional(Plain.text),
             broken=item.get("broken").entries(Plain.text),
@@ -71,6 +75,7 @@ class Progress:
         self.rows += 1
         if explained.attribution is not None:
             self.tokens += len(explained.attribution)
+            self.unlike += is_unlike(explained.attribution.notes) or False
         if explained.bad is not None:
             self.errors[explained.bad.kind.value] += 1
             self.first_error = self.first_error or explained.complaint
@@ -82,6 +87,7 @@ class Progress:
             "errors": dict(sorted(self.errors.items())),
             "records": self.records,
             "tokens": self.tokens,
+            "unlike": self.unlike,
             "shards": self.shards,
         }
 
@@ -91,6 +97,7 @@ class Progress:
         self.rows += other.rows
         self.records += other.records
         self.tokens += other.tokens
+        self.unlike += other.unlike
         self.errors += other.errors
         self.first_error = self.first_error or other.first_error
         self.broken |= other.broken
@@ -184,7 +191,8 @@ def read_run(folder: Location, manifest: dict[str, Any]) -> Run:
         missing.append(MissingShards(number + 1, _read_place(note.get("next"))))
     finished = manifest["state"] == "finished"
     if finished:
-        counts, recorded = progress.counts(), manifest["counts"]
+        # Runs of earlier versions did not count texts that are unlike those of a head.
+        counts, recorded = progress.counts(), {"unlike": 0, **manifest["counts"]}
         if counts["shards"] != recorded["shards"]:
             lost = recorded["shards"] - counts["shards"]
             raise InputError(

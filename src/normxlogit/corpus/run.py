@@ -31,6 +31,7 @@ class Summary:
         errors: how many of them could not be explained, by kind.
         broken: files that could not be read, or not to their end, and why.
         ignored: files in the source's folder that were skipped.
+        unlike: how many texts are unlike those that the attribution head was fitted on.
         records: the rows of the shards: one for each target of each row.
         shards: the paths or URIs of the shards, in order.
         was_finished: whether an earlier run had done it all.
@@ -41,6 +42,7 @@ class Summary:
     errors: Mapping[str, int]
     broken: Mapping[str, str]
     ignored: tuple[str, ...]
+    unlike: int
     records: int
     shards: tuple[Path | str, ...]
     was_finished: bool
@@ -50,6 +52,12 @@ class Summary:
         parts = [_counted(self.rows, "row"), _counted(sum(self.errors.values()), "error")]
         if kinds:
             parts[-1] += f" ({kinds})"
+        if self.unlike:
+            verb = "is" if self.unlike == 1 else "are"
+            parts.append(
+                f"{_counted(self.unlike, 'text')} {verb} unlike those that the attribution head "
+                "was fitted on"
+            )
         if self.broken:
             parts.append(f"files that could not be read: {', '.join(self.broken)}")
         if self.ignored:
@@ -162,6 +170,7 @@ def write_shards(
             errors=dict(sorted(done.errors.items())),
             broken=dict(done.broken),
             ignored=tuple(opened.ignored),
+            unlike=done.unlike,
             records=done.records,
             shards=tuple(map(address, shards.list_paths(place))),
             was_finished=was_finished,

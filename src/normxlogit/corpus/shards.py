@@ -19,6 +19,7 @@ from normxlogit.data.location import Location, open_parquet
 from normxlogit.data.plain import parse_json
 from normxlogit.data.rows import Bad, Kind, Row
 from normxlogit.errors import InputError
+from normxlogit.methods.attribution_head.method import is_unlike
 from normxlogit.results.text import Attribution
 
 SCHEMA = "normxlogit/shard/1"
@@ -55,10 +56,19 @@ def schema(*, float16: bool) -> Any:
         pa.field("token_scores", pa.list_(scores)),
         pa.field("words", pa.list_(pa.string())),
         pa.field("word_scores", pa.list_(pa.float32())),
+        pa.field("unlike", pa.bool_()),
         pa.field("error_kind", pa.string()),
         pa.field("error", pa.string()),
     ]
     return pa.schema(fields, metadata={"normxlogit.schema": SCHEMA})
+
+
+def accepted_schemas() -> Iterator[Any]:
+    """Yield the schemas of shards that are read: also those from before the column "unlike"."""
+    for float16 in (False, True):
+        current = schema(float16=float16)
+        yield current
+        yield current.remove(current.get_field_index("unlike"))
 
 
 def file_name(number: int) -> str:
@@ -108,9 +118,7 @@ def read_note(path: Location) -> dict[str, Any]:
     if content.hexdigest().encode() != digest:
         raise damaged
     note = parse_json(text, f"the note in {path}")
-    if not isinstance(note, dict) or not any(
-        columns.equals(schema(float16=float16)) for float16 in (False, True)
-    ):
+    if not isinstance(note, dict) or not any(map(columns.equals, accepted_schemas())):
         raise InputError(refusal)
     progress = note.get("progress")
     if isinstance(progress, dict) and progress.get("records") != metadata.num_rows:
@@ -262,6 +270,7 @@ def _target_records(attribution: Attribution, dtype: Any) -> Iterator[dict[str, 
         "offsets": [{"start": start, "end": end} for start, end in spans],
         "segments": attribution.segments,
         "special": attribution.special,
+        "unlike": is_unlike(attribution.notes),
         "words": [word for word, is_in in zip(by_word.tokens, is_word, strict=True) if is_in],
     }
     token_scores, word_scores = _target_scores(attribution), _target_scores(by_word)

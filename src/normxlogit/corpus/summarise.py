@@ -4,7 +4,8 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from normxlogit.corpus.findings import ClassWords, Difference, Findings, Label, Values, Word
+from normxlogit.corpus.findings import Difference, Findings, Label, Values
+from normxlogit.corpus.marks import find_marks
 from normxlogit.data.location import Location, locate
 from normxlogit.data.option_checks import whole_number
 from normxlogit.errors import InputError
@@ -12,7 +13,7 @@ from normxlogit.extras import require
 
 if TYPE_CHECKING:
     from normxlogit.corpus.progress import Run
-    from normxlogit.corpus.tally import Tally, WordTally
+    from normxlogit.corpus.tally import Tally
 
 STRONGEST = 5
 """How many words of a row are listed."""
@@ -63,6 +64,8 @@ def _findings(
     min_count: int | None,
     span: tuple[float, float] | None,
 ) -> Findings:
+    from normxlogit.corpus.leading_words import leading_words
+
     model, progress, rows = run.manifest["model"], run.progress, tally.rows
     is_regression = model["problem"] == "regression"
     return Findings(
@@ -74,6 +77,8 @@ def _findings(
         options=run.manifest["options"],
         rows=progress.rows,
         explained=tally.explained,
+        judged=tally.judged,
+        unlike=tally.unlike,
         errors=dict(sorted(progress.errors.items())),
         records=progress.records,
         tokens=progress.tokens,
@@ -86,7 +91,7 @@ def _findings(
         mean_difference=rows.distance / rows.compared if is_regression and rows.compared else None,
         unknown=tuple(rows.unknown),
         unknown_rows=rows.unknown_rows,
-        words=_words(tally.words, tally.rows.top, min_count),
+        words=leading_words(tally.words, tally.explained, tally.rows.top, min_count),
         differences=_differences(tally),
     )
 
@@ -115,20 +120,6 @@ def _values(tally: "Tally", span: tuple[float, float] | None) -> tuple[Values, .
     )
 
 
-def _words(tally: "WordTally", top: int, min_count: int | None) -> tuple[ClassWords, ...]:
-    targets = []
-    for target, records in tally.records.most_common():
-        least = min_count or max(5, math.ceil(records / 1000))
-        words = [
-            Word(word, total / count, count)
-            for word, (count, total) in tally.words.get(target, {}).items()
-            if count >= least
-        ]
-        words.sort(key=lambda word: (-word.mean, -word.count, word.word))
-        targets.append(ClassWords(target, records, least, len(words), tuple(words[:top])))
-    return tuple(targets)
-
-
 def _differences(tally: "Tally") -> tuple[Difference, ...]:
     by_distance = sorted(tally.rows.kept.items(), key=lambda item: (-item[1][0], item[0]))
     copied = ("row", "file", "id", "text", "text_sha256", "pair", "pair_sha256")
@@ -144,6 +135,7 @@ def _differences(tally: "Tally") -> tuple[Difference, ...]:
                 value=record["prediction_value"],
                 target=record["target"],
                 words=tuple(words[:STRONGEST]),
+                marks=find_marks(record),
             )
         )
     return tuple(differences)

@@ -29,8 +29,8 @@ BINS = 20
 
 _COLUMNS = (
     *("row", "file", "id", "text", "text_sha256", "pair", "pair_sha256", "label"),
-    *("prediction", "prediction_value", "target", "target_value", "words", "word_scores"),
-    "error_kind",
+    *("prediction", "prediction_value", "target", "target_value", "offsets", "segments"),
+    *("words", "word_scores", "unlike", "error_kind"),
 )
 _GIVEN = (
     *("row", "prediction", "prediction_value", "target", "target_value", "words"),
@@ -49,6 +49,8 @@ def read_batches(paths: Sequence[Location]) -> Iterator[Any]:
         try:
             with open_parquet(path) as file:
                 for batch in file.iter_batches(BATCH, columns=list(_COLUMNS)):
+                    if "unlike" not in batch.schema.names:  # a shard of an earlier version
+                        batch = batch.append_column("unlike", pa.nulls(len(batch), pa.bool_()))
                     explained = batch.filter(pc.is_null(batch["error_kind"]))
                     if not _is_whole(explained):
                         raise InputError(
@@ -90,19 +92,43 @@ def value_range(paths: Sequence[Location]) -> tuple[float, float] | None:
     return (min(extremes), max(extremes)) if extremes else None
 
 
+@dataclass
+class Scores:
+    """Scores of a word or of several: how many, their sum, and the sum of their squares."""
+
+    count: int = 0
+    total: float = 0.0
+    squares: float = 0.0
+
+    def add(self, other: "Scores") -> None:
+        """Add more scores."""
+        self.count += other.count
+        self.total += other.total
+        self.squares += other.squares
+
+    @property
+    def mean(self) -> float:
+        """Their mean."""
+        return self.total / self.count if self.count else 0.0
+
+    @property
+    def deviation(self) -> float:
+        """The sum of their squared differences from their mean."""
+        return max(0.0, self.squares - self.total * self.mean)
+
+
 class WordTally:
     """Sums of scores by target and word.
 
     Attributes:
         records: the number of records by target; once there are too many targets, all of them
             under None.
-        words: by target and word, in lower case, how often it occurs with a score and the sum of
-            these scores.
+        words: by target and word, in lower case, the scores of its occurrences.
     """
 
     def __init__(self) -> None:
         self.records: Counter[str | None] = Counter()
-        self.words: dict[str | None, dict[str, tuple[int, float]]] = {}
+        self.words: dict[str | None, dict[str, Scores]] = {}
 
     def add(self, batch: Any) -> None:
         """Count a batch."""
@@ -112,27 +138,26 @@ class WordTally:
         encoded = words.flatten().dictionary_encode()
         folded = pa.array([w.casefold() for w in encoded.dictionary.to_pylist()], pa.string())
         scores = batch["word_scores"].flatten()
+        exact = pc.cast(scores, pa.float64())
         occurrences = pa.table(  # a row for each occurrence of a word
             {
                 "target": batch["target"].take(pc.list_parent_indices(words)),
                 "word": folded.take(encoded.indices),
-                "score": scores,
+                "score": exact,
+                "square": pc.multiply(exact, exact),
             }
         ).filter(pc.is_finite(scores))
         sums = occurrences.group_by(["target", "word"]).aggregate(
-            [("score", "count"), ("score", "sum")]
+            [("score", "count"), ("score", "sum"), ("square", "sum")]
         )
         for record in sums.to_pylist():
-            self._count(
-                record["target"], record["word"], record["score_count"], record["score_sum"]
-            )
+            sums_of_word = (record[name] for name in ("score_count", "score_sum", "square_sum"))
+            self._count(record["target"], record["word"], Scores(*sums_of_word))
         if len(self.records) > LABELS or None in self.records:
             self._pool()
 
-    def _count(self, target: str | None, word: str, count: int, total: float) -> None:
-        words = self.words.setdefault(target, {})
-        count_before, total_before = words.get(word, (0, 0.0))
-        words[word] = (count_before + count, total_before + total)
+    def _count(self, target: str | None, word: str, scores: Scores) -> None:
+        self.words.setdefault(target, {}).setdefault(word, Scores()).add(scores)
 
     def _pool(self) -> None:
         """Put all targets together."""
@@ -140,8 +165,8 @@ class WordTally:
         pooled = [(t, words) for t, words in self.words.items() if t is not None]
         for target, words in pooled:
             del self.words[target]
-            for word, (count, total) in words.items():
-                self._count(None, word, count, total)
+            for word, scores in words.items():
+                self._count(None, word, scores)
 
 
 class LabelTally:
@@ -295,6 +320,8 @@ class Tally:
         words, labels, rows: see these classes.
         values: the values of a regression, by output.
         explained: the number of rows that were explained.
+        judged, unlike: of how many of them it is known whether the text is unlike those that the
+            attribution head was fitted on, and of how many it is.
     """
 
     def __init__(
@@ -309,7 +336,7 @@ class Tally:
         """
         self.words, self.labels, self.rows = WordTally(), LabelTally(), RowTally(top)
         self.values: dict[str, ValueTally] = {}
-        self.explained = 0
+        self.explained = self.judged = self.unlike = 0
         self._is_regression = model["problem"] == Problem.REGRESSION.value
         self._is_tagger = model["task"] == Task.TOKENS.value
         self._compares = not self._is_tagger and (
@@ -324,12 +351,14 @@ class Tally:
         self.words.add(batch)
         if self._is_regression:
             self._add_values(batch)
-        names = ("row", "label", "prediction", "prediction_value", "target")
+        names = ("row", "label", "prediction", "prediction_value", "target", "unlike")
         records = zip(*(batch[name].to_pylist() for name in names), strict=True)
-        for index, (row, label, prediction, value, target) in enumerate(records):
+        for index, (row, label, prediction, value, target, unlike) in enumerate(records):
             # The records of a row follow one another, but may be split between two batches.
             is_new, self._row = row != self._row, row
             self.explained += is_new
+            self.judged += is_new and unlike is not None
+            self.unlike += is_new and bool(unlike)
             if self._is_tagger:
                 self.labels.add(target, None)
                 continue

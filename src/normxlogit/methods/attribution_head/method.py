@@ -1,6 +1,6 @@
 """Shapley values of words by a fitted head, at the price of the forward pass."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -17,6 +17,13 @@ from normxlogit.methods.units import units_of
 from normxlogit.text.token_lookup import NO_TEXT
 
 UNLIKE = "distance from the texts it was fitted on"
+
+
+def is_unlike(notes: Mapping[str, Sequence[float]]) -> bool | None:
+    """Whether a text is unlike those that its head was fitted on, by the notes of its result; None
+    if no head explained it."""
+    distances = notes.get(UNLIKE)
+    return None if distances is None else max(distances, default=0.0) > 1
 
 
 def layers_of(options: Mapping[str, Any]) -> tuple[int, ...]:

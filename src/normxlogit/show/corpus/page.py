@@ -1,57 +1,88 @@
 """The summary of a corpus as a page that needs nothing else."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
-from normxlogit.corpus.findings import ClassWords, Difference, Findings, Label, Values
+from normxlogit.corpus.findings import (
+    ClassWords,
+    Difference,
+    Findings,
+    Label,
+    Values,
+    Word,
+)
 from normxlogit.show import phrases
 from normxlogit.show.corpus import sentences
+from normxlogit.show.corpus.passages import Piece, passages
 from normxlogit.show.html import document
 from normxlogit.show.markup import Bar, bar, bars, signed
 from normxlogit.show.templating import asset, fill
 
+LONGEST = 2000
+"""How many characters of a text are shown at most."""
+
 
 @dataclass(frozen=True)
-class CountRow:
-    """A row of a table of counts.
+class Count:
+    """How often a label occurs: the number, its share of all as text, and its bar."""
 
-    Attributes:
-        heading: the label that begins with this row, if it has several; else None.
-        name: what is counted.
-        count: how much there is, as text.
-        bar: its bar.
-        is_label: whether it counts the labels that rows came with, rather than predictions.
-    """
-
-    heading: str | None
-    name: str
-    count: str
+    number: int
+    share: str
     bar: Bar
-    is_label: bool = False
+
+
+@dataclass(frozen=True)
+class LabelRow:
+    """A label: how often it was predicted, and how often rows came with it if some have labels."""
+
+    name: str
+    predicted: Count
+    given: Count | None
 
 
 @dataclass(frozen=True)
 class ValueSection:
-    """The predictions of a regression: the output's name, a sentence, and a row for each bin."""
+    """The predictions of a regression.
+
+    Attributes:
+        name: the output's name.
+        sentence: their mean and range.
+        rows: of each bin where it begins, as text, how many values are in it, and the bar of that.
+    """
 
     name: str
     sentence: str
-    rows: list[CountRow]
+    rows: list[tuple[str, int, Bar]]
+
+
+@dataclass(frozen=True)
+class WordRow:
+    """A word that pushes a target: numbers, these as text, and the bar of its lead."""
+
+    word: Word
+    lead: str
+    mean: str
+    count: str
+    bar: Bar
 
 
 @dataclass(frozen=True)
 class WordSection:
-    """The words of a target.
-
-    Attributes:
-        target: the name of the target.
-        chosen: which words are listed.
-        rows: of each word its text, its mean and its count as text, and its bar.
-    """
+    """The words of a target: its name, which words are listed, and these."""
 
     target: str
     chosen: str
-    rows: list[tuple[str, str, str, Bar]]
+    rows: list[WordRow]
+
+
+@dataclass(frozen=True)
+class MarkedPiece:
+    """A piece of a text, its share of the largest score if it is coloured, and its score as text;
+    None between words.
+    """
+
+    text: str
+    share: float | None
+    title: str | None
 
 
 @dataclass(frozen=True)
@@ -63,17 +94,20 @@ class DifferenceSection:
         amount: its probability, or the value.
         label: the row's label.
         row: which row it is.
-        texts: the text, or both of a pair.
-        target: what the scores of its words speak for.
-        words: the strongest words with their shares of the largest score, and the scores as text.
+        target: what the scores of its words speak for, if that was not predicted; else None.
+        texts: the text, or both of a pair, in pieces.
+        hashes: what is known of the texts if they were not kept.
+        words: then the strongest words with their shares of the largest score, and the scores as
+            text; else empty.
     """
 
     prediction: str | None
     amount: str
     label: str
     row: str
-    texts: list[str]
-    target: str
+    target: str | None
+    texts: list[list[MarkedPiece]]
+    hashes: list[str]
     words: list[tuple[str, float, str]]
 
 
@@ -89,35 +123,34 @@ def page(findings: Findings) -> str:
         "counted": "words" if findings.task == "token-classification" else "rows",
         "values": [_values(findings, values) for values in findings.values or ()],
         "agreement": sentences.agreement(findings),
-        "meaning": sentences.MEANING,
+        "meaning": sentences.meaning(findings),
         "words": [_words(findings, part) for part in findings.words[: sentences.CLASSES]],
         "target_count": len(findings.words),
         "most": sentences.CLASSES,
         "differing": sentences.differing(findings),
         "differences": [_difference(findings, row) for row in findings.differences],
     }
-    style = asset("fragment.css") + asset("corpus.css")
-    return document(f"{phrases.one_line(title)} - normxlogit", fill("corpus.html", values), style)
+    style = asset("fragment.css") + asset("sortable.css") + asset("corpus.css")
+    title = f"{phrases.one_line(title)} - normxlogit"
+    return document(title, fill("corpus.html", values), style, asset("sortable.js"))
 
 
-def _labels(findings: Findings, labels: tuple[Label, ...]) -> list[CountRow]:
+def _labels(findings: Findings, labels: tuple[Label, ...]) -> list[LabelRow]:
     predicted = sum(label.predicted for label in labels)
     labelled = sum(label.given for label in labels)
     most = max(max(label.predicted, label.given) for label in labels) or 1
 
-    def count(number: int, whole: int) -> str:
-        return f"{number:,} · {sentences.share(number, whole)}"
+    def count(number: int, whole: int) -> Count:
+        return Count(number, sentences.share(number, whole), bar(number, 0, most))
 
-    def rows(label: Label) -> Iterator[CountRow]:
-        name = sentences.name(findings, label.label)
-        heading, first = (name, "predicted") if labelled else (None, name)
-        number = count(label.predicted, predicted)
-        yield CountRow(heading, first, number, bar(label.predicted, 0, most))
-        if labelled:
-            number = count(label.given, labelled)
-            yield CountRow(None, "label", number, bar(label.given, 0, most), is_label=True)
-
-    return [row for label in labels[: sentences.CLASSES] for row in rows(label)]
+    return [
+        LabelRow(
+            sentences.name(findings, label.label),
+            count(label.predicted, predicted),
+            count(label.given, labelled) if labelled else None,
+        )
+        for label in labels[: sentences.CLASSES]
+    ]
 
 
 def _values(findings: Findings, values: Values) -> ValueSection:
@@ -128,21 +161,26 @@ def _values(findings: Findings, values: Values) -> ValueSection:
         name=sentences.name(findings, values.label),
         sentence=f"Mean {values.mean:.3f}, from {values.low:.3f} to {values.high:.3f}.",
         rows=[
-            CountRow(None, f"from {start:.3f}", f"{rows:,}", bar(rows, 0, most))
+            (f"from {start:.3f}", rows, bar(rows, 0, most))
             for start, rows in zip(starts, values.bins, strict=True)
         ],
     )
 
 
 def _words(findings: Findings, part: ClassWords) -> WordSection:
-    means = [word.mean for word in part.words]
-    largest = max(map(abs, means), default=0.0) or 1.0
+    largest = max((abs(word.mean) for word in part.words), default=1.0)
     return WordSection(
         target=sentences.name(findings, part.target),
         chosen=sentences.chosen(part),
         rows=[
-            (word.word, signed(word.mean, largest), f"{word.count:,}", drawn)
-            for word, drawn in zip(part.words, bars(means), strict=True)
+            WordRow(
+                word,
+                signed(word.lead, largest),
+                signed(word.mean, largest),
+                sentences.occurrences(word, part),
+                drawn,
+            )
+            for word, drawn in zip(part.words, bars([w.lead for w in part.words]), strict=True)
         ],
     )
 
@@ -150,12 +188,22 @@ def _words(findings: Findings, part: ClassWords) -> WordSection:
 def _difference(findings: Findings, difference: Difference) -> DifferenceSection:
     largest = max((abs(score) for _, score in difference.words), default=1.0) or 1.0
     regression = findings.problem == "regression"
+    texts = passages(difference, LONGEST)
+    is_other = difference.target != difference.prediction
     return DifferenceSection(
         prediction=None if regression else sentences.name(findings, difference.prediction),
         amount=sentences.amount(findings, difference.value),
         label=sentences.name(findings, difference.label),
         row=sentences.row_name(difference),
-        texts=sentences.texts(difference, 400),
-        target=sentences.name(findings, difference.target),
-        words=[(word, score / largest, signed(score, largest)) for word, score in difference.words],
+        target=sentences.name(findings, difference.target) if is_other else None,
+        texts=[[_marked(piece, largest) for piece in pieces] for pieces in texts],
+        hashes=sentences.hashes(difference),
+        words=[]
+        if texts
+        else [(word, score / largest, signed(score, largest)) for word, score in difference.words],
     )
+
+
+def _marked(piece: Piece, largest: float) -> MarkedPiece:
+    title = None if piece.score is None else signed(piece.score, largest)
+    return MarkedPiece(piece.text, piece.share, title)

@@ -1,16 +1,23 @@
 """The words of a corpus' summary, which terminal and page share."""
 
-from normxlogit.corpus.findings import ClassWords, Difference, Findings
+from normxlogit.corpus.findings import ClassWords, Difference, Findings, Word
 from normxlogit.show import phrases
 
 CLASSES = 12
 """How many labels are shown with their words, and with their counts; JSON has all."""
 
 MEANING = (
-    "Mean attribution is the mean of a word's scores over its occurrences, in upper and lower case "
-    "alike, in the texts that were explained for that label. It describes "
-    "the scores, not the causes of the predictions."
+    "The mean of a word's scores in the texts that were explained for a label, in upper and lower "
+    "case alike, is held against the mean of all words there. Its lead is how far it is above that "
+    "at the least: the lower end of the 95 % interval, which is wide for rare words. Only words "
+    "with a lead above a fifth of the standard deviation of all scores are listed"
 )
+BY_FREQUENCY = (
+    ", and of these only those that occur with no other label, or with this one more often than "
+    "its share of the corpus lets expect, by more than one standard error: so words that every "
+    "text has do not crowd the list"
+)
+CAVEAT = "This describes the scores, not the causes of the predictions."
 
 
 def name(findings: Findings, label: str | None) -> str:
@@ -43,9 +50,12 @@ def facts(findings: Findings) -> list[tuple[str, str]]:
     """Return names and values: counts, and the options of the run."""
     errors = ", ".join(f"{count:,} {kind}" for kind, count in findings.errors.items())
     options, shards = findings.options, counted(findings.shards, "shard")
+    unlike = f"{findings.unlike:,} of {counted(findings.judged, 'text')} "
+    unlike += "unlike those that the attribution head was fitted on: trust their scores less"
     pairs = [
         ("Rows", f"{findings.rows:,}, of which {findings.explained:,} were explained"),
         ("Errors", f"{sum(findings.errors.values()):,}" + (f" ({errors})" if errors else "")),
+        *([("Unlike", unlike)] if findings.judged else []),
         ("Written", f"{counted(findings.records, 'record')} in {shards}"),
         ("Tokens", f"{findings.tokens:,}"),
         ("Model", findings.model),
@@ -113,11 +123,21 @@ def differing(findings: Findings) -> str:
 
 def chosen(part: ClassWords) -> str:
     """Return which words of a label are listed."""
-    shown = f"{counted(part.records, 'record')}; the highest {len(part.words)} of "
     words = f"{counted(part.eligible, 'word')} that occur {counted(part.min_count, 'time')} or more"
-    if part.words:
-        return shown + words
-    return f"{counted(part.records, 'record')}; {words}"
+    shown = f"{counted(part.records, 'record')}; of {words}, {part.leading:,} stand out"
+    return f"{shown}, {len(part.words):,} shown" if len(part.words) < part.leading else shown
+
+
+def meaning(findings: Findings) -> str:
+    """Return how the words were chosen."""
+    by_frequency = any(part.by_frequency for part in findings.words)
+    return f"{MEANING}{BY_FREQUENCY if by_frequency else ''}. {CAVEAT}"
+
+
+def occurrences(word: Word, part: ClassWords) -> str:
+    """Return how often a word occurs with a label, of how often in all."""
+    whole = f" of {word.corpus_count:,}" if part.by_frequency else ""
+    return f"{word.count:,}{whole}"
 
 
 def row_name(difference: Difference) -> str:
@@ -128,15 +148,7 @@ def row_name(difference: Difference) -> str:
     return phrases.one_line(", ".join(parts))
 
 
-def texts(difference: Difference, length: int) -> list[str]:
-    """Return the text, or both of a pair, or the hashes in their place."""
-    shown = []
-    for text, digest in (
-        (difference.text, difference.text_sha256),
-        (difference.pair, difference.pair_sha256),
-    ):
-        if text is not None:
-            shown.append(phrases.shortened(" ".join(phrases.visible(text).split()), length))
-        elif digest is not None:
-            shown.append(f"SHA-256 {digest}")
-    return shown
+def hashes(difference: Difference) -> list[str]:
+    """Return what stands in place of texts that were not kept."""
+    digests = (difference.text_sha256, difference.pair_sha256)
+    return [f"SHA-256 {digest}" for digest in digests if digest is not None]

@@ -1,5 +1,6 @@
 """The summary of a corpus in a terminal."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -12,7 +13,9 @@ from rich.text import Text
 from normxlogit.corpus.findings import ClassWords, Difference, Findings, Label, Values
 from normxlogit.show import phrases
 from normxlogit.show.corpus import sentences
+from normxlogit.show.corpus.passages import passages
 from normxlogit.show.terminal import AGAINST, DIM, FOR, LABEL, field
+from normxlogit.show.text.terminal import word_style
 
 _BAR = 24
 
@@ -45,7 +48,7 @@ class SummaryReport:
             count = len(findings.words)
             yield Text(f"\nThe {sentences.CLASSES} labels of {count} with most records.", DIM)
         if findings.words:
-            yield Text(f"\n{sentences.MEANING}", DIM)
+            yield Text(f"\n{sentences.meaning(findings)}", DIM)
         if findings.differences:
             yield Text(f"\n{sentences.differing(findings)}\n")
         for difference in findings.differences:
@@ -99,18 +102,20 @@ def _values(findings: Findings, values: Values) -> Iterator[RenderableType]:
 
 def _words(findings: Findings, part: ClassWords) -> Iterator[RenderableType]:
     yield Text.assemble(
-        "\nWords with the highest mean attribution, ",
+        "\nWords that push ",
         (sentences.name(findings, part.target), LABEL),
     )
     yield Text(sentences.chosen(part), DIM)
-    largest = max((abs(word.mean) for word in part.words), default=1.0) or 1.0
-    table = _table(("word", "left"), ("mean", "right"), ("count", "right"), ("", "bar"))
+    largest = max((abs(word.mean) for word in part.words), default=1.0)
+    columns = (("word", "left"), ("lead", "right"), ("mean", "right"), ("count", "right"))
+    table = _table(*columns, ("", "bar"))
     for word in part.words:
         table.add_row(
             Text(phrases.shortened(phrases.one_line(word.word), 40)),
+            Text(phrases.number(word.lead, largest)),
             Text(phrases.number(word.mean, largest)),
-            Text(f"{word.count:,}"),
-            _bar(word.mean / largest),
+            Text(sentences.occurrences(word, part)),
+            _bar(word.lead / part.words[0].lead),
         )
     if part.words:
         yield table
@@ -131,8 +136,14 @@ def _difference(findings: Findings, difference: Difference) -> Iterator[Renderab
         (sentences.name(findings, difference.label), LABEL),
         (f"   {sentences.row_name(difference)}", DIM),
     )
-    for text in sentences.texts(difference, 240):
-        yield Padding(Text(text, overflow="fold"), (0, 0, 0, 2))
+    for pieces in passages(difference, 240):
+        line = Text(overflow="fold")
+        for piece in pieces:
+            shown = re.sub(r"\s+", " ", phrases.visible(piece.text))
+            line.append(shown, word_style(piece.share or 0.0))
+        yield Padding(line, (0, 0, 0, 2))
+    for digest in sentences.hashes(difference):
+        yield Padding(Text(digest, overflow="fold"), (0, 0, 0, 2))
     largest = max((abs(score) for _, score in difference.words), default=1.0) or 1.0
     words = [Text(f"for {sentences.name(findings, difference.target)}:", DIM)]
     for word, score in difference.words:

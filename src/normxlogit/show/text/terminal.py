@@ -68,12 +68,12 @@ def _texts(attribution: Attribution) -> Iterator[Text]:
         if len(attribution.texts) > 1:
             line.append(f"Text {segment + 1}  ", DIM)
         for piece in pieces(attribution, segment):
-            style = None if piece.score is None else _style(piece.score / largest)
+            style = None if piece.score is None else word_style(piece.score / largest)
             line.append(phrases.visible(piece.text), DIM if piece.special else style)
         yield line
 
 
-def _style(share: float) -> Style:
+def word_style(share: float) -> Style:
     """Return the look of a score that is `share` of the largest.
 
     Four steps that also differ without colours: nothing, colour, bold and underlined, and white on
@@ -126,7 +126,7 @@ def _heat_map(attribution: Attribution, special: bool, width: int) -> Iterator[T
                 score = float(attribution.scores[n, row])
                 number = phrases.number(score, largest)
                 line.append(" " * (cell - len(number)))
-                line.append(number, _style(max(-1.0, min(1.0, score / full))))
+                line.append(number, word_style(max(-1.0, min(1.0, score / full))))
             yield line
         yield Text()
     yield from legend(meaning.score_meaning(attribution), note)

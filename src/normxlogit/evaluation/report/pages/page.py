@@ -13,7 +13,7 @@ from normxlogit.evaluation.report.pages import tables
 from normxlogit.evaluation.report.pages.disputed import disputed_text
 from normxlogit.evaluation.report.plots.style import Figure
 from normxlogit.evaluation.report.verdicts import VsRandom
-from normxlogit.evaluation.report.view import EvaluationView
+from normxlogit.evaluation.report.view import MAIN, EvaluationView, times
 from normxlogit.show import phrases
 from normxlogit.show.html import document
 from normxlogit.show.templating import asset, fill
@@ -24,11 +24,27 @@ if TYPE_CHECKING:
 CURVES = (
     "Each line is a method. {units} are hidden, or all others are, in the order that it ranks "
     "them: the further a line is on the better side, the better that ranking tells what the output "
-    "rests on. Colours are families of methods."
+    "rests on. Colours are families of methods; each method has a marker of its own."
 )
+COSTS = "Each point is a method: the higher, the better its ranking, the further left, the cheaper."
 
 
 _SVG_STYLE = re.compile("<style[^>]*>(.*?)</style>", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column that rows can be sorted by.
+
+    Attributes:
+        name: its heading.
+        first: the order that comes first, "ascending" or "descending": from the best on.
+        is_order: whether the rows are in this order to begin with.
+    """
+
+    name: str
+    first: str = "ascending"
+    is_order: bool = False
 
 
 @dataclass(frozen=True)
@@ -36,23 +52,34 @@ class RankingTable:
     """A table of methods.
 
     Attributes:
-        columns: the names of its metrics.
-        cost: the name of the column of costs; None if it has none.
+        columns: its columns: the methods' names, metrics, and costs if it has them.
+        has_cost: whether it has these.
         rows: the methods.
     """
 
-    columns: list[str]
-    cost: str | None
+    columns: list[Column]
+    has_cost: bool
     rows: list[tables.TableRow]
 
 
 @dataclass(frozen=True)
 class SanityTable:
-    """The table of sanity checks: what it shows, the names of its columns, and its rows."""
+    """The table of sanity checks: what it shows, its columns, and its rows."""
 
     about: str
-    columns: list[str]
+    columns: list[Column]
     rows: list[list[str]]
+
+
+@dataclass(frozen=True)
+class CostRow:
+    """A method with its cost and its estimate in the first metric, as numbers and as text."""
+
+    name: str
+    forwards: float
+    cost: str
+    value: float
+    estimate: str
 
 
 @dataclass(frozen=True)
@@ -63,12 +90,14 @@ class FigureGroup:
         heading: the heading.
         about: what they show; empty if their captions say all.
         figures: the caption of each, and its SVG.
+        costs: the methods that they show with their costs, the cheapest first; else empty.
         otherwise: what is said if there are none; then without it the group is left out.
     """
 
     heading: str
     about: str
     figures: list[tuple[str, Markup]]
+    costs: Sequence[CostRow] = ()
     otherwise: str = ""
 
 
@@ -117,12 +146,13 @@ def page(
         "facts": tables.facts(findings),
     }
     title = f"Attribution methods on {phrases.visible(name)}"
-    style = asset("fragment.css") + asset("report.css", __package__)
+    style = asset("fragment.css") + asset("sortable.css") + asset("report.css", __package__)
     svgs = [svg for group in groups for _, svg in group.figures]
     return document(
         title,
         fill("report.html", values, __package__),
         style,
+        asset("sortable.js"),
         has_images=any("<image" in svg for svg in svgs),
         figure_styles=[content for svg in svgs for content in _SVG_STYLE.findall(svg)],
     )
@@ -131,12 +161,21 @@ def page(
 def _rankings(findings: EvaluationView, random: VsRandom) -> list[RankingTable]:
     return [
         RankingTable(
-            columns=[tables.heading(findings, metric) for metric in metrics],
-            cost=None if number else tables.cost_heading(findings),
+            columns=[
+                Column("Method"),
+                *(_column(findings, metric) for metric in metrics),
+                *([] if number else [Column(tables.cost_heading(findings))]),
+            ],
+            has_cost=not number,
             rows=tables.rows(findings, metrics, random),
         )
         for number, metrics in enumerate(tables.groups(findings))
     ]
+
+
+def _column(findings: EvaluationView, metric: str) -> Column:
+    first = "descending" if findings.metrics[metric]["higher_is_better"] else "ascending"
+    return Column(tables.heading(findings, metric), first, is_order=metric == MAIN[0])
 
 
 def _figure_groups(findings: EvaluationView, drawn: Sequence[Figure]) -> list[FigureGroup]:
@@ -147,9 +186,31 @@ def _figure_groups(findings: EvaluationView, drawn: Sequence[Figure]) -> list[Fi
     unmeasured = "Costs were not measured in this evaluation."
     return [
         FigureGroup("Faithfulness curves", about, _inline(curves)),
-        FigureGroup("What it costs", "", _inline(costs), unmeasured),
+        FigureGroup(
+            "What it costs",
+            COSTS if costs else "",
+            _inline(costs),
+            _costs(findings) if costs else (),
+            unmeasured,
+        ),
         FigureGroup("By layer", "", _inline(layers)),
     ]
+
+
+def _costs(findings: EvaluationView) -> list[CostRow]:
+    rows = [
+        CostRow(
+            name,
+            cost,
+            f"{times(cost)} ×",
+            estimate["value"],
+            findings.amount(MAIN[0], estimate["value"]),
+        )
+        for name in findings.representatives()
+        if (cost := findings.forwards(name)) is not None
+        and (estimate := findings.estimate(name, MAIN[0])) is not None
+    ]
+    return sorted(rows, key=lambda row: row.forwards)
 
 
 def _inline(figures: Sequence[Figure]) -> list[tuple[str, Markup]]:
@@ -162,7 +223,8 @@ def _sanity(findings: EvaluationView) -> SanityTable | None:
     if checked is None:
         return None
     about = tables.SANITY.format(examples=findings.results["sanity"]["examples"])
-    return SanityTable(about, *checked)
+    (method, *checks), rows = checked
+    return SanityTable(about, [Column(method), *(Column(c, "descending") for c in checks)], rows)
 
 
 def _dispute(findings: EvaluationView, scores: "pa.Table") -> Dispute:

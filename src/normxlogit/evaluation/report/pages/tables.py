@@ -18,7 +18,8 @@ DISAGREEMENT = (
 HOW_TO_READ = (
     "Each figure comes with its 95 % interval over resamples of the examples, and below it with "
     "its difference from the best method in that column. “Indistinguishable from the best” means "
-    "that the interval of this difference, over the same examples, includes zero."
+    "that the interval of this difference, over the same examples, includes zero. Of the columns "
+    "with ↑ higher figures are better, of those with ↓ lower ones."
 )
 SANITY = (
     "Spearman's rank correlation of a method's scores with its scores after a change, the mean "
@@ -41,22 +42,27 @@ class Cell:
 
     Attributes:
         value: the estimate; a dash where there is none.
+        key: the estimate as a number to sort by; None where there is none.
         interval: its 95 % interval.
         beside: how it compares with the best, and with random order unless it is better.
     """
 
     value: str
+    key: float | None
     interval: str
     beside: tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class TableRow:
-    """A method: its name, its cells in the order of metrics, and its cost."""
+    """A method: its name, its cells in the order of metrics, and its cost, as text and if it was
+    measured as a number.
+    """
 
     name: str
     cells: tuple[Cell, ...]
     cost: str
+    forwards: float | None
 
 
 def groups(view: EvaluationView) -> list[list[str]]:
@@ -70,7 +76,10 @@ def rows(view: EvaluationView, metrics: list[str], random: VsRandom) -> list[Tab
     """Make a row for each method, the best in comprehensiveness first."""
     return [
         TableRow(
-            name, tuple(_cell(view, name, metric, random) for metric in metrics), cost(view, name)
+            name,
+            tuple(_cell(view, name, metric, random) for metric in metrics),
+            cost(view, name),
+            view.forwards(name),
         )
         for name in view.methods
     ]
@@ -192,7 +201,7 @@ def sentence(text: str) -> str:
 def _cell(view: EvaluationView, name: str, metric: str, random: VsRandom) -> Cell:
     estimate = view.estimate(name, metric)
     if estimate is None:
-        return Cell("–", "", ())
+        return Cell("–", None, "", ())
     place = view.beside_best(name, metric)
     if place == "behind":
         gap = estimate["beside_best"]
@@ -203,6 +212,7 @@ def _cell(view: EvaluationView, name: str, metric: str, random: VsRandom) -> Cel
     chance = random.get((name, metric))
     return Cell(
         view.amount(metric, estimate["value"]),
+        estimate["value"],
         view.interval(metric, estimate),
         (beside,) if chance is None else (beside, phrases[chance]),
     )

@@ -19,7 +19,7 @@ from normxlogit.evaluation.report.view import EvaluationView, title
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_WIDTH, _LEFT, _TOP, _LINE = 2.3, 0.55, 0.3, 0.17
+_WIDTH, _LEFT, _TOP, _LINE = 2.3, 0.72, 0.3, 0.17
 
 
 def draw_curve(view: EvaluationView, metric: str, names: list[str]) -> Figure | None:
@@ -45,13 +45,16 @@ def draw_curve(view: EvaluationView, metric: str, names: list[str]) -> Figure | 
             lines[name],
             color=look.color,
             linewidth=look.width,
-            marker=look.marker if len(shares) == 1 else None,
+            marker=look.marker,
+            markerfacecolor=look.fill,
+            markersize=3.5,
             zorder=3 if look.strong else 2,
         )
         if look.dashes:
             line.set_dashes(look.dashes)
     axes.grid(visible=True)
     axes.set_xlabel(_share(view, metric))
+    axes.set_ylabel(title(metric))
     better = "higher" if view.metrics[metric]["higher_is_better"] else "lower"
     axes.set_title(f"{title(metric)}: {better} is better", loc="left")
     _label(axes, {looks[name].label: values[-1] for name, values in lines.items()}, height)
@@ -60,11 +63,15 @@ def draw_curve(view: EvaluationView, metric: str, names: list[str]) -> Figure | 
         text.set_fontweight("bold" if look.strong else "normal")
         x, y = text.get_position()
         last = _fraction(axes, lines[name][-1])
-        leader = [(_end(axes, shares[-1]), last), (x - 0.02, y)]  # from the line to its label
+        leader = [(_end(axes, shares[-1]), last), (x - 0.04, y)]  # from the line to its label
         axes.plot(
             *zip(*leader, strict=True),
             color=look.color,
             linewidth=0.7,
+            marker=look.marker,
+            markerfacecolor=look.fill,
+            markersize=4.5,
+            markevery=[1],
             transform=axes.transAxes,
             clip_on=False,
         )

@@ -21,7 +21,7 @@ from normxlogit.evaluation.report.view import MAIN, EvaluationView, title
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_WIDTH, _HEIGHT, _LEFT, _RIGHT, _TOP = 3.75, 3.9, 0.55, 0.1, 0.3
+_WIDTH, _HEIGHT, _LEFT, _RIGHT, _TOP = 3.75, 3.9, 0.72, 0.1, 0.3
 _TICKS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000)
 
 
@@ -49,6 +49,7 @@ def draw_scatter(view: EvaluationView, names: list[str]) -> Figure | None:
             yerr=([value - estimate["low"]], [estimate["high"] - value]),
             fmt=look.marker,
             color=look.color,
+            markerfacecolor=look.fill,
             markersize=7 if look.strong else 5,
             elinewidth=1,
         )
@@ -61,6 +62,7 @@ def draw_scatter(view: EvaluationView, names: list[str]) -> Figure | None:
     axes.margins(y=0.08)
     axes.grid(visible=True)
     axes.set_xlabel("time to explain a text, as a multiple of classifying it")
+    axes.set_ylabel(title(metric))
     axes.set_title(f"{title(metric)} against cost: best is top left", loc="left")
     _label(axes, {looks[name]: point for name, point in points.items()})
     family_key(drawing, key, 0.1)

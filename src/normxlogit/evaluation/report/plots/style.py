@@ -25,11 +25,13 @@ _FAMILIES = {
     "perturbation": "#997a00",
     "context mixing": "#009e73",
     "decomposition": "#b8609a",
+    "fitted": "#7b5cd6",
     BASELINE: "#8c959f",
 }
 _OTHER = "#7a7f87"
 _DASHES = ((), (4, 1.5), (1, 1.2), (6, 1.5, 1, 1.5), (3, 1, 3, 1, 1, 1))
-_MARKERS = "osD^vP"
+_MARKERS = "osD^vPX*<>"
+"""Each filled, then each hollow: methods of alike colours and lines can still be told apart."""
 _LONGEST = 26
 _ENLARGED = 1.3
 SETTINGS: Any = {
@@ -97,7 +99,7 @@ class Look:
         label: its name, shortened.
         color: the colour of its family.
         dashes: the dash pattern of its line, in line widths; () for a solid line.
-        marker: its marker.
+        marker: its marker, which is filled or hollow.
         strong: whether it is emphasised.
     """
 
@@ -105,7 +107,13 @@ class Look:
     color: str
     dashes: tuple[float, ...]
     marker: str
+    is_filled: bool
     strong: bool
+
+    @property
+    def fill(self) -> str:
+        """The colour within its marker."""
+        return self.color if self.is_filled else GROUND
 
     @property
     def width(self) -> float:
@@ -114,11 +122,11 @@ class Look:
 
 
 def method_looks(view: EvaluationView, names: list[str]) -> Mapping[str, Look]:
-    """Choose the look of each method: a colour per family, lines and markers within it."""
+    """Choose the look of each method: a colour per family, lines within it, a marker of its own."""
     seen: dict[str, int] = {}
     labels: dict[str, str] = {}
     looks_of = {}
-    for name in names:
+    for place, name in enumerate(names):
         method, family = view.methods[name]["method"], view.methods[name]["family"]
         number = seen[family] = seen.get(family, -1) + 1
         label = shortened(name)
@@ -130,7 +138,8 @@ def method_looks(view: EvaluationView, names: list[str]) -> Mapping[str, Look]:
             label=label,
             color=_FAMILIES.get(family, _OTHER),
             dashes=_DASHES[1] if method == RANDOM else dashes,
-            marker=_MARKERS[number % len(_MARKERS)],
+            marker=_MARKERS[place % len(_MARKERS)],
+            is_filled=place // len(_MARKERS) % 2 == 0,
             strong=method == SELF,
         )
     return looks_of
