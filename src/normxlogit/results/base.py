@@ -272,11 +272,52 @@ class Result(Displayed):
             raise InputError(f"{path} holds JSON that is not an attribution.")
         return cls.from_dict(data)
 
-    def plot(self) -> "Figure":
+    def plot(self, path: str | Path | None = None, *, top: int | None = None) -> "Figure":
         """Return the scores as a matplotlib figure (extra `plot`): signed bars over a text, a heat
         map of generated text, the image under its scores, or a track over time.
+
+        Args:
+            path: a file to write too, of the format that its suffix names, such as .png or .svg.
+            top: of a text, how many tokens to draw, those with the strongest scores.
+
+        Raises:
+            InputError: the file cannot be written, or there is no such format.
+            OptionError: `top` is no whole number from 1, or this is no text.
+            MissingExtraError: matplotlib is not installed.
         """
-        return self._display().figure(self)
+        options = {} if top is None else {"top": whole_number("top", top)}
+        if path is None:
+            return self._display().figure(self, **options)
+        check_writable(Path(path))
+        figure = self._display().figure(self, **options)
+        write_figure(figure, Path(path))
+        return figure
+
+    def columns(self) -> Columns:
+        """Return a table: a row for each position, layer and target, the targets outermost."""
+        counts = (len(self.targets), len(self.layers), len(self))
+
+        def of_targets(values: Sequence[Any]) -> list[Any]:
+            return [value for value in values for _ in range(counts[1] * counts[2])]
+
+        def of_positions(values: Sequence[Any]) -> list[Any]:
+            return [*values] * (counts[0] * counts[1])
+
+        base = [None] * counts[0] if self.base is None else self.base
+        positions = {name: of_positions(values) for name, values in self._own_columns().items()}
+        return {
+            "target": of_targets([target.label for target in self.targets]),
+            "layer": [layer for layer in self.layers for _ in range(counts[2])] * counts[0],
+            **positions,
+            "score": self.scores.reshape(-1),
+            "norm": None if self.norms is None else np.tile(self.norms, counts[0] * counts[1]),
+            "logit": None if self.logits is None else self.logits.reshape(-1),
+            "target_id": of_targets([target.id for target in self.targets]),
+            "target_position": of_targets([target.position for target in self.targets]),
+            "target_logit": of_targets([target.logit for target in self.targets]),
+            "target_probability": of_targets([target.probability for target in self.targets]),
+            "base_value": of_targets(base),
+        }
 
     def _repr_html_(self) -> str:
         return self._display().fragment(self)
