@@ -15,7 +15,9 @@ from normxlogit.data.option_checks import as_integer, whole_number
 from normxlogit.data.plain import Plain, dump_json, parse_json
 from normxlogit.errors import InputError, OptionError
 from normxlogit.model.targets import fitting
+from normxlogit.results.figures import write_figure
 from normxlogit.results.prediction import Prediction, Target, read_prediction, read_targets
+from normxlogit.results.tables import Tabular
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -67,7 +69,7 @@ class Provenance:
 
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
-class Result(Displayed):
+class Result(Displayed, Tabular):
     """An explanation of any kind of input.
 
     Attributes:
@@ -286,38 +288,10 @@ class Result(Displayed):
             MissingExtraError: matplotlib is not installed.
         """
         options = {} if top is None else {"top": whole_number("top", top)}
-        if path is None:
-            return self._display().figure(self, **options)
-        check_writable(Path(path))
         figure = self._display().figure(self, **options)
-        write_figure(figure, Path(path))
+        if path is not None:
+            write_figure(figure, Path(path))
         return figure
-
-    def columns(self) -> Columns:
-        """Return a table: a row for each position, layer and target, the targets outermost."""
-        counts = (len(self.targets), len(self.layers), len(self))
-
-        def of_targets(values: Sequence[Any]) -> list[Any]:
-            return [value for value in values for _ in range(counts[1] * counts[2])]
-
-        def of_positions(values: Sequence[Any]) -> list[Any]:
-            return [*values] * (counts[0] * counts[1])
-
-        base = [None] * counts[0] if self.base is None else self.base
-        positions = {name: of_positions(values) for name, values in self._own_columns().items()}
-        return {
-            "target": of_targets([target.label for target in self.targets]),
-            "layer": [layer for layer in self.layers for _ in range(counts[2])] * counts[0],
-            **positions,
-            "score": self.scores.reshape(-1),
-            "norm": None if self.norms is None else np.tile(self.norms, counts[0] * counts[1]),
-            "logit": None if self.logits is None else self.logits.reshape(-1),
-            "target_id": of_targets([target.id for target in self.targets]),
-            "target_position": of_targets([target.position for target in self.targets]),
-            "target_logit": of_targets([target.logit for target in self.targets]),
-            "target_probability": of_targets([target.probability for target in self.targets]),
-            "base_value": of_targets(base),
-        }
 
     def _repr_html_(self) -> str:
         return self._display().fragment(self)

@@ -25,7 +25,6 @@ from normxlogit.tasks import InputOptions
 from normxlogit.tasks.batches import Texts, chunks
 from normxlogit.text.encoded import Encoded
 
-
 _SINGLE_TEXTS = ("agnews", "cola", "imdb", "rottentomatoes", "sst2", "yelppolarity")
 """Data sets of single texts, by the names that training scripts leave in configurations."""
 

@@ -13,7 +13,7 @@ from normxlogit.tasks import Task
 _ALIASES = {"sentiment-analysis": Task.TEXT, "ner": Task.TOKENS}
 
 _FOLLOWED = {"truncation", "max_length", "padding", "is_split_into_words"}
-"""What a pipeline tells its tokenizer that changes nothing of a text, or is followed here."""
+"""Settings of a pipeline's tokenizer that change nothing of a text, or are followed here."""
 
 
 def unpacked(model: Any, processor: Any) -> tuple[Any, Any]:
@@ -67,14 +67,14 @@ def _of_pipeline(pipeline: Any) -> tuple[Any, Any]:
         return pipeline.model, pipeline.image_processor
     if task is Task.AUDIO:
         return pipeline.model, pipeline.feature_extractor
-    return pipeline.model, _as_told(pipeline.tokenizer, pipeline)
+    return pipeline.model, _limited(pipeline.tokenizer, pipeline)
 
 
-def _as_told(tokenizer: Any, pipeline: Any) -> Any:
-    """Return a pipeline's tokenizer with the limit that the pipeline gives it, if any."""
-    told = getattr(pipeline, "_preprocess_params", {})
-    told = {**told, **(told.get("tokenizer_kwargs") or {})}
-    others = sorted(told.keys() - _FOLLOWED - {"tokenizer_kwargs"})
+def _limited(tokenizer: Any, pipeline: Any) -> Any:
+    """Return a pipeline's tokenizer with the limit that the pipeline sets it, if any."""
+    settings = getattr(pipeline, "_preprocess_params", {})
+    settings = {**settings, **(settings.get("tokenizer_kwargs") or {})}
+    others = sorted(settings.keys() - _FOLLOWED - {"tokenizer_kwargs"})
     if others:
         warnings.warn(
             f"the pipeline reads texts with {', '.join(others)}, which explanations do not: what "
@@ -82,7 +82,7 @@ def _as_told(tokenizer: Any, pipeline: Any) -> Any:
             "into the text what they add.",
             stacklevel=5,
         )
-    limit = told.get("max_length")
+    limit = settings.get("max_length")
     if tokenizer is not None and isinstance(limit, int) and limit < tokenizer.model_max_length:
         tokenizer = copy.deepcopy(tokenizer)
         tokenizer.model_max_length = limit
@@ -111,7 +111,7 @@ def _of_cross_encoder(encoder: Any) -> tuple[Any, Any]:
     )
     if prompt:
         raise ModelError(
-            f"this {name} puts {prompt!r:.60} before texts, which explanations would leave out. Set "
-            "default_prompt_name = None, and put it into the texts."
+            f"this {name} puts {prompt!r:.60} before texts, which explanations would leave out. "
+            "Set default_prompt_name = None, and put it into the texts."
         )
     return model, encoder.tokenizer

@@ -17,10 +17,10 @@ _TO_LIST = ("tolist", "to_list", "to_pylist")
 
 
 def items_of(inputs: Any) -> list[Any] | None:
-    """Return the inputs in a list or in what stands for one; None if this is a single input, a chat among them.
+    """Return the inputs in a list or in what stands for one; None if this is a single input.
 
     A column of pandas, polars, pyarrow or datasets stands for a list, an array of texts or other
-    objects, and an iterator, which is read to its end.
+    objects, and an iterator, which is read to its end. A chat is a single input.
 
     Raises:
         InputError: it is a table, of which it is not known what is to be explained.

@@ -295,9 +295,7 @@ class Encoder:
                 return whole[len(before) :]
         return self._ids(target, add_special_tokens=False)
 
-    def chat(
-        self, chat: Any, options: Mapping[str, Any] | None = None
-    ) -> Encoded:
+    def chat(self, chat: Any, options: Mapping[str, Any] | None = None) -> Encoded:
         """Encode a chat, up to where the assistant is to answer or to go on.
 
         Tokens that the tokenizer's template puts around the messages count as special.
