@@ -75,7 +75,7 @@ def test_plots_of_a_text(fitted: Explainer, name: str) -> None:
 
 def test_text_plot_of_several_targets(fitted: Explainer) -> None:
     page = shap.plots.text(fitted.explain(TEXT, target="all").to_shap(), display=False)
-    assert all(label in page for label in fitted.model.config.id2label.values())
+    assert all(f"LABEL_{number}" in page for number in range(3))
 
 
 def test_other_methods_have_no_base_value(explainer: Explainer) -> None:

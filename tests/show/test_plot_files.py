@@ -1,6 +1,7 @@
 """Plots of the strongest tokens, and plots in files."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,7 +12,7 @@ from tests.helpers.results import GOOD_BAD, SOUND, generation, word_attribution
 def test_plot_of_the_strongest_tokens() -> None:
     scores = [0.5, -4.0, 1.0, 3.0]
     result = word_attribution("aa bb cc dd", scores)
-    axes = result.plot(top=2).axes[0]
+    axes: Any = result.plot(top=2).axes[0]
     assert [label.get_text() for label in axes.get_yticklabels()] == ["bb", "dd"]
     assert [bar.get_width() for bar in axes.patches] == [-4.0, 3.0]
     assert len(result.plot(top=9).axes[0].patches) == 4

@@ -71,8 +71,8 @@ def test_an_empty_frame(explainer: Explainer) -> None:
 
 
 def test_words_in_what_stands_for_a_list(explainer: Explainer) -> None:
-    words = ["great", "movie"]
-    expected = explainer.explain(words, is_split_into_words=True)  # type: ignore[call-overload]
+    words: Any = ["great", "movie"]
+    expected: Any = explainer.explain(words, is_split_into_words=True)
     inputs: Iterable[Any] = (np.array(words), iter(words), pd.Series(words))
     for several in inputs:
         result = explainer.explain(several, is_split_into_words=True)

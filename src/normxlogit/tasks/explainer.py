@@ -137,7 +137,7 @@ class ModelExplainer:
         return cls(model, tokenizer, name=str(name), head=head)
 
     # A str is taken for a text here, so that type checkers know its result; of an image or audio
-    # file give a Path.
+    # file give a Path. Whether an array is an image or a list of texts is not known to them.
     @overload
     def explain(self, inputs: str | tuple[Any, Any], **options: Any) -> Attribution: ...
     @overload
@@ -149,7 +149,7 @@ class ModelExplainer:
     @overload
     def explain(self, inputs: list[Any], **options: Any) -> list[Result | Failure]: ...
     @overload
-    def explain(self, inputs: Any, **options: Any) -> Result: ...
+    def explain(self, inputs: Any, **options: Any) -> Any: ...
     def explain(
         self,
         inputs: Any,
