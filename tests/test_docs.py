@@ -52,6 +52,7 @@ def chatting(words: PreTrainedTokenizerBase) -> Explainer:
 def test_the_examples_of_the_readme(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, wordpiece: PreTrainedTokenizerBase
 ) -> None:
+    pytest.importorskip("shap")
     examples = code_blocks("README.md", "python")
     assert len(examples) >= 3
     names: dict[str, Any] = {"folder": tmp_path, "llm": chatting(wordpiece)}
