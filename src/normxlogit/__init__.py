@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from normxlogit.results.generation import GenerationAttribution
     from normxlogit.results.image import ImageAttribution
     from normxlogit.results.prediction import Prediction, Target
+    from normxlogit.results.several import to_pandas, to_shap
     from normxlogit.results.text import Attribution, Failure
 
 _HOMES = {
@@ -39,6 +40,8 @@ _HOMES = {
     "Target": "results.prediction",
     "TensorAttribution": "query",
     "attribute": "query",
+    "to_pandas": "results.several",
+    "to_shap": "results.several",
 }
 
 __version__ = VERSION
@@ -66,6 +69,8 @@ __all__ = [
     "TensorAttribution",
     "UnsupportedHeadError",
     "attribute",
+    "to_pandas",
+    "to_shap",
 ]
 
 

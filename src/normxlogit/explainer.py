@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from normxlogit.corpus import Explained, Summary
     from normxlogit.evaluation.run import Evaluation
 
+_WITH_LABELS = (Task.TEXT, Task.TOKENS, Task.IMAGE, Task.AUDIO)
+
 
 class Explainer(ModelExplainer):
     """Explains a model's predictions for texts, images or audio.
@@ -30,6 +32,17 @@ class Explainer(ModelExplainer):
         task: the kind of the model's head, by the name of transformers' pipeline for it.
         name: what results call the model.
     """
+
+    def __repr__(self) -> str:
+        labels = [str(label) for label in (self.model.config.id2label or {}).values()]
+        parts = [f"{type(self.model).__name__} for {self.task.value}"]
+        if self.task in _WITH_LABELS:
+            shown = ", ".join(labels) if len(labels) <= 4 else f"{len(labels)} labels"
+            parts[0] += f" ({shown})"
+        parts.append(f"{str(self.model.dtype).removeprefix('torch.')} on {self.model.device}")
+        if self.head is not None:
+            parts.append("with an attribution head")
+        return f"<Explainer of {self.name}: {', '.join(parts)}>"
 
     @overload
     def corpus(self, source: Any, output: None = None, **options: Any) -> "Iterator[Explained]": ...

@@ -23,6 +23,7 @@ from normxlogit import Attribution, Explainer, __version__, cli
 from normxlogit.cli.io import read_texts
 from normxlogit.cli.model import prefer_cache
 from normxlogit.methods import METHODS
+from normxlogit.results.several import to_csv
 from tests.helpers.tiny import tiny_classifier
 
 TEXT = "A great movie with poor performers."
@@ -75,6 +76,37 @@ def test_json_is_the_attribution(model: Path) -> None:
     assert data == explainer.explain(TEXT).to_dict()
     (data,) = objects(explain(model, TEXT, "--format", "json"))
     assert data == explainer.explain(TEXT).words().to_dict()
+
+
+def test_csv_is_the_table(model: Path, tmp_path: Path) -> None:
+    explainer = Explainer.from_pretrained(str(model))
+    result = explain(model, TEXT, " ", "not bad", "--format", "csv")
+    assert result.exit_code == 1
+    assert result.stderr.count("\n") == 1
+    results = explainer.explain([TEXT, " ", "not bad"])
+    words = [r.words() if isinstance(r, Attribution) else r for r in results]
+    assert result.stdout == to_csv(words)
+    path = tmp_path / "why.csv"
+    assert explain(model, TEXT, "--tokens", "--format", "csv", "--output", path).exit_code == 0
+    assert path.read_text("utf-8") == to_csv([explainer.explain(TEXT)])
+
+
+def test_a_text_that_is_the_name_of_a_file(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "my letter.txt").write_text("not bad")
+    result = explain(
+        model, "my letter.txt", TEXT, "x" * 5000, ".", "--format", "json", "--long", "truncate"
+    )
+    assert result.exit_code == 0
+    assert len(objects(result)) == 4
+    assert result.stderr.startswith(
+        "normxlogit: warning: TEXT 'my letter.txt' is the name of a file"
+    )
+    assert result.stderr.endswith("--file 'my letter.txt'\n")
+    assert result.stderr.count("\n") == 1
+    assert explain(model, "--file", "my letter.txt").stderr == ""
 
 
 def test_options_reach_the_library(model: Path) -> None:

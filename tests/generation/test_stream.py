@@ -383,12 +383,16 @@ def test_chats_that_are_none(
 def test_a_chat_is_answered_as_it_is_made(model: Path, tmp_path: Path) -> None:
     chat = [{"role": "user", "content": "Qué? \N{THUMBS UP SIGN}"}]
     file = tmp_path / "chat.json"
-    file.write_text(json.dumps(chat), "utf-8")  # with a surrogate pair
-    result = CliRunner().invoke(
-        cli.app, ["generate", "-m", str(model), "--chat", str(file), "--max-new-tokens", "3"]
-    )
-    assert result.exit_code == 0, result.stderr
-    assert "Answer" in result.stdout
+    command = ["generate", "-m", str(model), "--chat", str(file), "--max-new-tokens", "3"]
+    for data in (chat, {"messages": chat}):
+        file.write_text(json.dumps(data), "utf-8")  # with a surrogate pair
+        result = CliRunner().invoke(cli.app, command)
+        assert result.exit_code == 0, result.stderr
+        assert "Answer" in result.stdout
+    file.write_text(json.dumps({"messages": chat, "tools": [{"name": "search"}]}), "utf-8")
+    result = CliRunner().invoke(cli.app, command)
+    assert result.exit_code == 1
+    assert "has tools beside its messages" in result.stderr
 
 
 def test_texts_to_stop_at_that_are_none() -> None:

@@ -1,12 +1,14 @@
 """The result: summing, selecting, ranking, saving."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from normxlogit import Attribution, Explainer, InputError, OptionError
+from tests.helpers.results import PATCHES, SOUND, word_attribution
 
 TEXT = "A great movie. The plot is a mess!"
 
@@ -72,6 +74,19 @@ def test_ranking_leaves_special_tokens_out(found: Attribution) -> None:
     assert not {"<s>", "</s>"} & {t for t, _ in ranked}
     assert {"<s>", "</s>"} <= {t for t, _ in found.words().top(100, special=True)}
     assert len(found.top(2)) == 2
+
+
+def test_ranking_by_magnitude() -> None:
+    result = word_attribution("aa bb cc dd", [0.5, -4.0, 1.0, 3.0])
+    assert result.top(3) == [("dd", 3.0), ("cc", 1.0), ("aa", 0.5)]
+    assert result.top(3, by="magnitude") == [("bb", -4.0), ("dd", 3.0), ("cc", 1.0)]
+    cells = replace(PATCHES, scores=np.array([9, 1, -5, 2, 0], np.float32))
+    assert [cell for cell, _ in cells.top(2)] == [(1, 0), (0, 0)]
+    assert [cell for cell, _ in cells.top(2, by="magnitude")] == [(0, 1), (1, 0)]
+    sound = replace(SOUND, scores=np.array([9, 1, -5, 2, 0], np.float32))
+    assert [score for _, score in sound.top(2, by="magnitude")] == [-5.0, 2.0]
+    with pytest.raises(OptionError, match="by must be one of score, magnitude"):
+        result.top(by="size")
 
 
 def test_several_targets_and_layers(explainer: Explainer, found: Attribution) -> None:

@@ -13,6 +13,8 @@ import normxlogit as nxl
 from normxlogit import Attribution, Explainer, Failure
 from normxlogit.text.offsets import recover_offsets
 from tests.helpers.builders import classifier, tokenizer
+from tests.helpers.heads import fit_tiny
+from tests.helpers.models import causal_lm, classifier_explainer
 
 LONG = " ".join(f"{['good', 'bad', 'great', 'mess'][i % 4]}" for i in range(150))
 
@@ -342,3 +344,14 @@ def test_regression_and_several_labels(wordpiece: PreTrainedTokenizerBase) -> No
     none = Explainer(model, words).explain("A great movie.", threshold=1.0)
     assert none.prediction.predicted == ()
     assert none.scores.shape == (1, len(none))
+
+
+def test_an_explainer_says_what_it_is(explainer: Explainer) -> None:
+    assert repr(explainer).startswith(
+        f"<Explainer of {explainer.name}: BertForSequenceClassification for text-classification "
+        "(LABEL_0, LABEL_1, LABEL_2), float32 on cpu"
+    )
+    assert "head" not in repr(explainer)
+    assert "(7 labels)" in repr(classifier_explainer(num_labels=7))
+    assert "for text-generation, float32" in repr(causal_lm())
+    assert "with an attribution head" in repr(fit_tiny(classifier_explainer()))

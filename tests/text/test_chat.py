@@ -1,5 +1,8 @@
 """Chats: where each message is in what the template makes of them, and sums over messages."""
 
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
 from typing import Any
 
 import numpy as np
@@ -450,3 +453,68 @@ def test_roles_of_messages_that_the_template_puts_in_another_order() -> None:
     of_message = dict(zip(messages.tokens, messages.scores.tolist(), strict=True))
     assert of_role["system"] == pytest.approx(of_message["Be good."])
     assert of_role["user"] == pytest.approx(of_message["Is the movie good?"])
+
+
+class Speaker(str, Enum):
+    USER = "user"
+
+
+@dataclass
+class Said:
+    """A message as clients of language models have it."""
+
+    role: Any
+    content: Any
+    tool_calls: Any = None
+
+
+@dataclass
+class Part:
+    type: str
+    text: str
+
+
+def as_objects(chat: Chat) -> list[Said]:
+    return [Said(**message) for message in chat]
+
+
+HELD: dict[str, Callable[[Chat], Any]] = {
+    "objects": as_objects,
+    "mixed": lambda chat: [*as_objects(chat)[:2], *chat[2:]],
+    "request": lambda chat: {"messages": chat, "model": "gpt"},
+    "row of objects": lambda chat: {"messages": as_objects(chat)},
+    "array": np.array,
+    "row of an array": lambda chat: {"messages": np.array(chat)},
+}
+
+
+@pytest.mark.parametrize("kind", HELD)
+def test_chats_as_people_hold_them(kind: str) -> None:
+    explainer, held = talker(), HELD[kind](TALK)
+    expected = explainer.explain(TALK)
+    result = explainer.explain(held)
+    assert (result.text, result.messages) == (expected.text, expected.messages)
+    np.testing.assert_array_equal(result.scores, expected.scores)
+    several = explainer.explain([held, TALK])
+    assert [chat.text for chat in several] == [expected.text] * 2
+    options = {"max_new_tokens": 2, "do_sample": False}
+    assert explainer.generate(held, **options).text == explainer.generate(TALK, **options).text
+    assert explainer.generate([held], **options)[0].text == expected.text
+
+
+def test_a_message_object_is_plain_to_the_template() -> None:
+    said = Said(Speaker.USER, [Part("text", "Is it good?")])
+    parts = [{"role": "user", "content": [{"type": "text", "text": "Is it good?"}]}]
+    explainer = talker(PARTS)
+    assert explainer.explain([said]).text == explainer.explain(parts).text
+
+
+def test_what_a_request_has_beside_its_messages() -> None:
+    explainer = talker()
+    with pytest.raises(InputError, match="has tools beside its messages"):
+        explainer.explain({"messages": TALK, "tools": [{"name": "search"}]})
+    with pytest.raises(InputError, match="expected a list of messages, got str"):
+        explainer.explain({"messages": "hello"})
+    good, bad = explainer.explain([TALK, {"messages": "hello"}])
+    assert isinstance(good, Attribution)
+    assert isinstance(bad, Failure)

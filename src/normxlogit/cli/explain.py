@@ -6,7 +6,14 @@ from typing import Annotated, Any, Literal
 import typer
 
 from normxlogit.cli.errors import quiet, reporting
-from normxlogit.cli.io import check_output, check_utf8, read_texts, use_utf8, write_results
+from normxlogit.cli.io import (
+    check_output,
+    check_utf8,
+    note_file_names,
+    read_texts,
+    use_utf8,
+    write_results,
+)
 from normxlogit.cli.model import ModelOptions, load
 from normxlogit.cli.options import (
     Contrast,
@@ -124,10 +131,13 @@ def explain(
         options = parse_options(option or [])
         with quiet(debug):
             from normxlogit.methods import find_method
+            from normxlogit.tasks import Task
 
             explainer = load(
                 ModelOptions(model, revision, device, dtype, gguf_file, trust_remote_code, head)
             )
+            if explainer.task not in (Task.IMAGE, Task.AUDIO):
+                note_file_names(texts or [])
             default = "normxlogit" if head is None else "attribution_head"
             # Before the call, whose own arguments an option could be named like.
             find_method(default if method is None else method).check(options, parsed_layer)

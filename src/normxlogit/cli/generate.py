@@ -11,6 +11,7 @@ from normxlogit.cli.errors import quiet, reporting
 from normxlogit.cli.io import (
     check_output,
     check_utf8,
+    note_file_names,
     read_text,
     read_texts,
     use_utf8,
@@ -55,7 +56,8 @@ def generate(
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="A chat to answer: a JSON list of messages, each with role and content.",
+            help="A chat to answer: a JSON list of messages, each with role and content, or an "
+            "object with such messages.",
         ),
     ] = None,
     file: Annotated[
@@ -116,6 +118,7 @@ def generate(
         raise typer.BadParameter("name a language model with --model.")
     with reporting(debug):
         prompt_or_chat = _read_prompt(prompt, chat, file)
+        note_file_names([] if prompt is None else [prompt])
         check_output(output)
         sampling = {"temperature": temperature, "top_p": top_p}
         if not sample and any(value is not None for value in sampling.values()):
@@ -162,6 +165,14 @@ def _read_prompt(prompt: str | None, chat: Path | None, file: Path | None) -> An
         messages = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise InputError(f"{chat} is not JSON: {error}.") from error
+    if isinstance(messages, dict) and "messages" in messages:
+        for name in ("tools", "documents"):
+            if messages.get(name):
+                raise InputError(
+                    f"{chat} has {name} beside its messages, which this command does not pass on. "
+                    f"Use Explainer.generate(messages, {name}=...) in Python."
+                )
+        messages = messages["messages"]
     if not isinstance(messages, list) or not all(isinstance(m, dict) for m in messages):
         raise InputError(f"{chat} is not a list of messages, each with role and content.")
     if lone_surrogate(json.dumps(messages, ensure_ascii=False)):

@@ -1,7 +1,9 @@
 """Texts in, results out: what commands read and write."""
 
+import contextlib
 import io
 import os
+import shlex
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -74,6 +76,22 @@ def _decode(content: bytes, name: str) -> str:
     return text.removesuffix("\n").removesuffix("\r")
 
 
+def note_file_names(texts: Iterable[str]) -> None:
+    """Say on standard error which texts of the command line are names of files, if any.
+
+    The name is explained all the same: it may be the text that is meant.
+    """
+    for text in texts:
+        # Longer names than a system knows raise an error.
+        with contextlib.suppress(OSError, ValueError):
+            if Path(text).is_file():
+                complain(
+                    f"warning: TEXT {text!r} is the name of a file here, and the text that is "
+                    "read is the name itself. To read what is in the file: --file "
+                    f"{shlex.quote(text)}"
+                )
+
+
 def check_output(output: Path | None) -> None:
     """Raise `InputError` if `output` cannot be written, before any work is done for it."""
     if output is None:
@@ -100,7 +118,8 @@ def write_results(
 ) -> list["Failure"]:
     """Print results, or write them to `output`; report failures on standard error.
 
-    Text and JSON are printed as they come; pages and files are written at the end, in one piece.
+    Text and JSON are printed as they come; pages, tables and files are written at the end, in one
+    piece.
 
     Returns:
         The failures among `results`.
@@ -115,11 +134,11 @@ def write_results(
             complain(f"text {position}: {result.error}" if count > 1 else str(result.error))
         elif words and isinstance(result, Attribution):
             result = result.words()
-        if output is None and output_format is not Format.HTML:
+        if output is None and output_format in (Format.TEXT, Format.JSON):
             _print(result, output_format, special, f"{position} of {count}" if count > 1 else None)
         else:
             kept.append(result)
-    if kept and (output_format is Format.JSON or len(failures) < len(kept)):
+    if kept and (output_format in (Format.JSON, Format.CSV) or len(failures) < len(kept)):
         write_text(_join(kept, output_format, special), output)
     elif output is None:
         sys.stdout.flush()
@@ -150,6 +169,7 @@ def _print(
 
 
 def _join(results: list["Result | Failure"], output_format: Format, special: bool) -> str:
+    from normxlogit.results.several import to_csv
     from normxlogit.results.text import Failure
     from normxlogit.show.dispatch import page, plain
 
@@ -157,6 +177,8 @@ def _join(results: list["Result | Failure"], output_format: Format, special: boo
         return page(results, special=special)
     if output_format is Format.JSON:
         return "".join(_json(result) for result in results)
+    if output_format is Format.CSV:
+        return to_csv(results)
     explained = [result for result in results if not isinstance(result, Failure)]
     return "\n".join(plain(result, special=special) + "\n" for result in explained)
 

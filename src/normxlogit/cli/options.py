@@ -15,6 +15,7 @@ class Format(str, Enum):
     TEXT = "text"
     JSON = "json"
     HTML = "html"
+    CSV = "csv"
 
 
 class Long(str, Enum):
@@ -95,7 +96,11 @@ Output = Annotated[
     typer.Option("--output", "-o", help="Write to this file, completely or not at all."),
 ]
 OutputFormat = Annotated[
-    Format, typer.Option("--format", help="json writes one object per line; html writes a page.")
+    Format,
+    typer.Option(
+        "--format",
+        help="json writes one object per line; html writes a page; csv a table of words or tokens.",
+    ),
 ]
 Debug = Annotated[
     bool, typer.Option("--debug", help="Show tracebacks, and what the libraries log.")

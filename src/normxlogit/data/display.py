@@ -33,7 +33,7 @@ class ResultDisplay(Display, Protocol):
     def fragment(self, shown: Any) -> str:
         """Return HTML for a notebook."""
 
-    def figure(self, shown: Any) -> "Figure":
+    def figure(self, shown: Any, **options: Any) -> "Figure":
         """Return a matplotlib figure."""
 
     def overlay(

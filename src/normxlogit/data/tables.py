@@ -50,3 +50,18 @@ def check_items(source: Any) -> None:
             f"expected texts or rows, and a {type(source).__name__} gives names, "
             f"{', '.join(map(str, names)):.80}. Give one of these parts, or a list of rows."
         )
+
+
+def check_table(inputs: Any) -> None:
+    """Raise an InputError if `inputs` is a table, of which one column is to be explained."""
+    # pyarrow has the columns themselves as `columns`.
+    names = getattr(inputs, "column_names", getattr(inputs, "columns", None))
+    if names is None:
+        return
+    kind, listed = type(inputs).__name__, list(map(str, names))
+    if not listed:
+        raise InputError(f"the {kind} has no columns, so there is nothing to explain.")
+    raise InputError(
+        f"expected texts, and a {kind} is a table with columns: {', '.join(listed):.80}. Give the "
+        f"one that holds the texts, such as table[{listed[0]!r:.40}]."
+    )

@@ -1,5 +1,6 @@
 """Loads models from the Hub, a folder, or this package, and refuses any that is incomplete."""
 
+import warnings
 from collections.abc import Mapping
 from importlib.resources import files
 from os import PathLike
@@ -188,6 +189,16 @@ def seems_untrained(model: PreTrainedModel) -> bool:
     biases = [m.bias for m in linear if m.out_features == model.config.num_labels]
     loaded = [bias for bias in biases if bias is not None and not bias.is_meta]
     return any(not bool(bias.any()) for bias in loaded)
+
+
+def warn_if_untrained(model: PreTrainedModel) -> None:
+    """Warn the caller's caller if the model's head seems never to have been trained."""
+    if seems_untrained(model):
+        warnings.warn(
+            f"the head of this {type(model).__name__} seems never to have been trained (its bias "
+            "is all zeros): what it says is random, and so is the explanation.",
+            stacklevel=3,
+        )
 
 
 def _dtype(dtype: str | torch.dtype) -> str | torch.dtype:

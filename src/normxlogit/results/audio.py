@@ -11,6 +11,7 @@ from normxlogit.data.option_checks import whole_number
 from normxlogit.data.plain import Plain
 from normxlogit.errors import InputError
 from normxlogit.results.base import Floats, Result, plain, read_pair, read_positions
+from normxlogit.results.ranking import strongest_first
 
 _LONGEST = 1e9
 """More seconds than any sound has."""
@@ -78,21 +79,38 @@ class AudioAttribution(Result, kind="audio"):
         kept = self.seconds[~self.special]
         return kept if self.grid is None else kept[: len(kept) // self.grid[0]]
 
-    def top(self, count: int = 5) -> list[tuple[tuple[float, float], float]]:
+    def top(self, count: int = 5, *, by: str = "score") -> list[tuple[tuple[float, float], float]]:
         """Return start and end in seconds of the steps that support the target most, with scores.
 
         Raises:
             InputError: the times are unknown.
-            OptionError: the count is no whole number from 0.
+            OptionError: the count is no whole number from 0, or `by` is neither "score" nor
+                "magnitude".
         """
         count = whole_number("count", count, least=0)
         scores, times = self.only().track(), self.times()
-        order = np.argsort(-scores, kind="stable")[:count]
+        order = strongest_first(scores, by)[:count]
         return [((float(times[i, 0]), float(times[i, 1])), float(scores[i])) for i in order]
 
     def __repr__(self) -> str:
         targets = ", ".join(map(str, self.targets))
         return f"<AudioAttribution of {targets} to {len(self)} positions of {self.duration:.2f} s>"
+
+    def _own_columns(self) -> dict[str, Any]:
+        bands: list[int | None] = [None] * len(self)
+        if self.grid is not None:
+            heard = np.flatnonzero(~self.special)
+            for number, position in enumerate(heard):
+                bands[position] = number // (len(heard) // self.grid[0])
+        unknown = np.full((len(self), 2), np.nan, np.float32)
+        seconds = unknown if self.seconds is None else self.seconds
+        return {
+            "position": range(len(self)),
+            "band": bands,
+            "start_seconds": seconds[:, 0],
+            "end_seconds": seconds[:, 1],
+            "special": self.special,
+        }
 
     def _own_to_dict(self) -> dict[str, Any]:
         return {

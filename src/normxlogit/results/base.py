@@ -15,7 +15,9 @@ from normxlogit.data.option_checks import as_integer, whole_number
 from normxlogit.data.plain import Plain, dump_json, parse_json
 from normxlogit.errors import InputError, OptionError
 from normxlogit.model.targets import fitting
+from normxlogit.results.figures import write_figure
 from normxlogit.results.prediction import Prediction, Target, read_prediction, read_targets
+from normxlogit.results.tables import Tabular
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -67,7 +69,7 @@ class Provenance:
 
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
-class Result(Displayed):
+class Result(Displayed, Tabular):
     """An explanation of any kind of input.
 
     Attributes:
@@ -272,11 +274,24 @@ class Result(Displayed):
             raise InputError(f"{path} holds JSON that is not an attribution.")
         return cls.from_dict(data)
 
-    def plot(self) -> "Figure":
+    def plot(self, path: str | Path | None = None, *, top: int | None = None) -> "Figure":
         """Return the scores as a matplotlib figure (extra `plot`): signed bars over a text, a heat
         map of generated text, the image under its scores, or a track over time.
+
+        Args:
+            path: a file to write too, of the format that its suffix names, such as .png or .svg.
+            top: of a text, how many tokens to draw, those with the strongest scores.
+
+        Raises:
+            InputError: the file cannot be written, or there is no such format.
+            OptionError: `top` is no whole number from 1, or this is no text.
+            MissingExtraError: matplotlib is not installed.
         """
-        return self._display().figure(self)
+        options = {} if top is None else {"top": whole_number("top", top)}
+        figure = self._display().figure(self, **options)
+        if path is not None:
+            write_figure(figure, Path(path))
+        return figure
 
     def _repr_html_(self) -> str:
         return self._display().fragment(self)

@@ -11,6 +11,7 @@ from normxlogit.data.option_checks import flag, real_number, whole_number
 from normxlogit.data.plain import LARGEST_INTEGER, Plain
 from normxlogit.errors import InputError
 from normxlogit.results.base import Floats, Result, read_pair, read_positions
+from normxlogit.results.ranking import strongest_first
 from normxlogit.results.thumbnails import encoded, opened, read_thumbnail
 
 if TYPE_CHECKING:
@@ -129,16 +130,17 @@ class ImageAttribution(Result, kind="image"):
         strength = real_number("strength", strength, least=0, most=1)
         return self._display().overlay(self, picture, smooth=smooth, strength=strength)
 
-    def top(self, count: int = 5) -> list[tuple[tuple[int, int], float]]:
+    def top(self, count: int = 5, *, by: str = "score") -> list[tuple[tuple[int, int], float]]:
         """Return row and column of the patches that support the target most, with their scores.
 
         Raises:
             InputError: the grid is unknown.
-            OptionError: the count is no whole number from 0.
+            OptionError: the count is no whole number from 0, or `by` is neither "score" nor
+                "magnitude".
         """
         count = whole_number("count", count, least=0)
         patches = self.only().patches()
-        order = np.argsort(-patches.ravel(), kind="stable")[:count]
+        order = strongest_first(patches.ravel(), by)[:count]
         cells = [divmod(int(i), patches.shape[1]) for i in order]
         return [(cell, float(patches[cell])) for cell in cells]
 
@@ -151,6 +153,20 @@ class ImageAttribution(Result, kind="image"):
         if self.box is None or self.grid is None:
             raise InputError(f"the place of the patches on the image is not known: {self.note}")
         return self.box
+
+    def _own_columns(self) -> dict[str, Any]:
+        columns = self.grid[1] if self.grid else 1
+        cells: list[tuple[int | None, int | None]] = [(None, None)] * len(self)
+        if self.grid is not None:
+            for number, position in enumerate(np.flatnonzero(~self.special)):
+                cells[position] = divmod(number, columns)
+        rows, across = zip(*cells, strict=True)
+        return {
+            "position": range(len(self)),
+            "row": rows,
+            "column": across,
+            "special": self.special,
+        }
 
     def _own_to_dict(self) -> dict[str, Any]:
         picture = self.thumbnail

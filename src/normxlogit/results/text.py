@@ -3,7 +3,7 @@
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,8 @@ from normxlogit.data.plain import Plain
 from normxlogit.errors import InputError, NormXLogitError, OptionError
 from normxlogit.results.base import Floats, Result
 from normxlogit.results.prediction import Target
+from normxlogit.results.ranking import strongest_first
+from normxlogit.results.shap import shap_explanation
 from normxlogit.text.message import Message
 from normxlogit.text.words import (
     Span,
@@ -23,6 +25,9 @@ from normxlogit.text.words import (
     owners,
     sentence_spans,
 )
+
+if TYPE_CHECKING:
+    from shap import Explanation
 
 Text = TypeVar("Text", bound="Attribution")
 
@@ -147,24 +152,85 @@ class Attribution(Result, kind="text"):
             summed = replace(summed, tokens=tuple(role for role, _ in named))
         return summed
 
-    def top(self, count: int = 5, *, special: bool = False) -> list[tuple[str, float]]:
+    def top(
+        self, count: int = 5, *, by: str = "score", special: bool = False
+    ) -> list[tuple[str, float]]:
         """Return the tokens that support the target most with their scores, the highest first.
 
-        Special tokens are left out unless `special`.
+        Args:
+            count: how many.
+            by: "score", or "magnitude" for the tokens that count most, for the target or against
+                it, the largest first.
+            special: whether special tokens are among them.
 
         Raises:
-            OptionError: the count is no whole number from 0, `special` neither True nor False, or
+            OptionError: the count is no whole number from 0, another option has no such value, or
                 the scores are of several targets or layers.
         """
         count, special = whole_number("count", count, least=0), flag("special", special)
         scores = self.only().scores
         shown = ~np.isnan(scores) & (special | ~self.special)
-        order = [int(i) for i in np.argsort(-scores, kind="stable") if shown[i]]
+        order = [int(i) for i in strongest_first(scores, by) if shown[i]]
         return [(self.tokens[i], float(scores[i])) for i in order[:count]]
+
+    def to_shap(self) -> "Explanation":
+        """Return the scores as a `shap.Explanation` (extra `shap`), for the plots of that package.
+
+        Its `values` are [tokens], with several targets [tokens, targets]; its `data` are the
+        tokens, each with the characters that it covers and the space after it. If the scores are
+        additive, `base_values + values.sum(0)` is what the method explains (see `base_value`). For
+        all other methods `base_values` is nan, so that nothing passes for such a sum: shap's bar
+        plot draws them, and its waterfall, force and text plots need a base value.
+
+        Raises:
+            OptionError: the scores are of several layers, or the tokens that have scores differ
+                between targets, as they do in generated text.
+            MissingExtraError: shap is not installed.
+        """
+        if len(self.layers) > 1:
+            raise OptionError(
+                f"shap knows no layers, and this attribution has {len(self.layers)}. Use "
+                "a.select(layer=...) for one of them."
+            )
+        scores = self.scores.reshape(len(self.targets), len(self))
+        scored = ~np.isnan(scores)  # [targets, tokens]
+        if (scored != scored[0]).any():
+            raise OptionError(
+                "the tokens that have scores differ between targets, which shap does not know. Use "
+                "a.at(number) for one of them, or a.whole() for all of an answer."
+            )
+        numbers = np.flatnonzero(scored[0])
+        return shap_explanation(
+            scores[:, numbers],
+            self.base,
+            [self._piece(number) for number in numbers.tolist()],
+            [target.label for target in self.targets],
+        )
+
+    def _piece(self, number: int) -> str:
+        """Return the characters of a token with the space before the next one."""
+        segment, (start, end) = self.segments[number], self.offsets[number]
+        if segment < 0:
+            return self.tokens[number]
+        text: str = self.texts[segment]
+        after = text[end:]
+        if number + 1 < len(self) and self.segments[number + 1] == segment:
+            after = text[end : max(end, self.offsets[number + 1, 0])]
+        return text[start:end] + after[: len(after) - len(after.lstrip())]
 
     def __repr__(self) -> str:
         targets = ", ".join(map(str, self.targets))
         return f"<Attribution of {targets} to {len(self)} {self.unit}s of {self.text!r:.60}>"
+
+    def _own_columns(self) -> dict[str, Any]:
+        return {
+            "token": self.tokens,
+            "start": self.offsets[:, 0],
+            "end": self.offsets[:, 1],
+            "segment": self.segments,
+            "word": self.word_numbers,
+            "special": self.special,
+        }
 
     def _own_to_dict(self) -> dict[str, Any]:
         return {

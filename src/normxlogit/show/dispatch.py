@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from functools import singledispatch
 from typing import TYPE_CHECKING
 
+from normxlogit.errors import OptionError
 from normxlogit.results.audio import AudioAttribution
 from normxlogit.results.base import Result
 from normxlogit.results.generation import GenerationAttribution
@@ -51,11 +52,14 @@ def render(result: Result, **_options: bool) -> "RenderableType":
 
 
 @singledispatch
-def figure(result: Result, **_options: bool) -> "Figure":
+def figure(result: Result, **_options: int | None) -> "Figure":
     """Return a result as a figure; `special=True` shows special tokens of texts too.
+
+    `top` is how many tokens of a text, or words of the prompt of generated text, are drawn at most.
 
     Raises:
         InputError: it is an image whose patches are not known.
+        OptionError: `top` is for a result that is no text.
         MissingExtraError: matplotlib is not installed.
     """
     raise TypeError(f"{type(result).__name__} has no figure: register a function for it here.")
@@ -72,8 +76,8 @@ def _(result: Attribution, *, special: bool = False) -> "RenderableType":
 
 
 @figure.register(Attribution)
-def _(result: Attribution, *, special: bool = False) -> "Figure":
-    return text_plot.figure(result, special=special)
+def _(result: Attribution, *, top: int | None = None, special: bool = False) -> "Figure":
+    return text_plot.figure(result, special=special, top=top)
 
 
 @body.register(GenerationAttribution)
@@ -87,8 +91,8 @@ def _(result: GenerationAttribution, **_options: bool) -> "RenderableType":
 
 
 @figure.register(GenerationAttribution)
-def _(result: GenerationAttribution, **_options: bool) -> "Figure":
-    return generation_plot.figure(result)
+def _(result: GenerationAttribution, *, top: int | None = None, **_options: int | None) -> "Figure":
+    return generation_plot.figure(result, top)
 
 
 @body.register(ImageAttribution)
@@ -102,7 +106,8 @@ def _(result: ImageAttribution, **_options: bool) -> "RenderableType":
 
 
 @figure.register(ImageAttribution)
-def _(result: ImageAttribution, **_options: bool) -> "Figure":
+def _(result: ImageAttribution, *, top: int | None = None, **_options: int | None) -> "Figure":
+    _check_whole(top)
     return image_plot.figure(result)
 
 
@@ -117,8 +122,16 @@ def _(result: AudioAttribution, **_options: bool) -> "RenderableType":
 
 
 @figure.register(AudioAttribution)
-def _(result: AudioAttribution, **_options: bool) -> "Figure":
+def _(result: AudioAttribution, *, top: int | None = None, **_options: int | None) -> "Figure":
+    _check_whole(top)
     return audio_plot.figure(result)
+
+
+def _check_whole(top: int | None) -> None:
+    if top is not None:
+        raise OptionError(
+            "top is for plots of texts; this one shows the whole input. Leave it out."
+        )
 
 
 def plain(result: Result, *, special: bool = False) -> str:

@@ -1,10 +1,13 @@
 """Classification and regression of texts and pairs, long ones in windows that overlap."""
 
 import itertools
+import re
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
 import torch
+from transformers import PreTrainedModel
 
 from normxlogit.errors import OptionError, UnsupportedHeadError
 from normxlogit.model.forward import ForwardPass
@@ -22,6 +25,9 @@ from normxlogit.tasks import InputOptions
 from normxlogit.tasks.batches import Texts, chunks
 from normxlogit.text.encoded import Encoded
 
+_SINGLE_TEXTS = ("agnews", "cola", "imdb", "rottentomatoes", "sst2", "yelppolarity")
+"""Data sets of single texts, by the names that training scripts leave in configurations."""
+
 
 class Classification(Texts):
     """Explains what a sequence classifier says of a text."""
@@ -32,6 +38,13 @@ class Classification(Texts):
             raise OptionError(
                 "position is for models that say something of every token, and this one says one "
                 "thing of the whole text. Leave it out."
+            )
+        if isinstance(item, tuple) and len(item) == 2 and reads_single_texts(self.model):
+            warnings.warn(
+                f"a tuple of two is read as a pair, one input of the model, and {self.name} was "
+                f"trained on single texts ({self.model.config.finetuning_task}). Give several "
+                "texts as a list.",
+                stacklevel=2,
             )
         return super().encode(item, input_options)
 
@@ -99,3 +112,13 @@ def decoder_starts(texts: Texts, forward: ForwardPass) -> list[str]:
             "one to the right, so its positions cannot be told from the tokens."
         )
     return [texts.encoder.token(int(i)) for i in words.ids[:, 0]]
+
+
+def reads_single_texts(model: PreTrainedModel) -> bool:
+    """Tell whether a model's configuration says that it was trained on texts rather than on pairs.
+
+    Nothing else does: token types are those of the pre-trained model, and their weights stay as
+    they were where no text has the second.
+    """
+    task = str(getattr(model.config, "finetuning_task", None) or "")
+    return re.sub(r"[-_ ]", "", re.split(r"[:/]", task.lower())[-1]) in _SINGLE_TEXTS

@@ -1,7 +1,6 @@
 """Texts, images or audio in, results out; `Explainer` adds corpora and evaluation on top."""
 
 import copy
-import warnings
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from os import PathLike
@@ -9,7 +8,7 @@ from types import NoneType
 from typing import Any, TypeVar, overload
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from normxlogit.data.option_checks import flag, whole_number
 from normxlogit.errors import (
@@ -24,7 +23,7 @@ from normxlogit.generation.texts import Generator
 from normxlogit.methods.attribution_head import AttributionHead
 from normxlogit.model.clone import unwrap
 from normxlogit.model.forward import Layer
-from normxlogit.model.loading import load, seems_untrained
+from normxlogit.model.loading import load, warn_if_untrained
 from normxlogit.model.targets import Target, Targets
 from normxlogit.query import Query, method_name
 from normxlogit.results.base import Result
@@ -34,8 +33,9 @@ from normxlogit.tasks import InputOptions
 from normxlogit.tasks.batches import MOST_TOGETHER, read_ahead
 from normxlogit.tasks.generate import Generated, generate, generation_query, template_options
 from normxlogit.tasks.head_of_model import HeadSource, head_of_model
+from normxlogit.tasks.holders import unpacked
+from normxlogit.tasks.items import items_of, values_of
 from normxlogit.tasks.registry import task_explainer_of, task_of
-from normxlogit.text.chat import is_chat
 from normxlogit.text.encoder import Encoder
 from normxlogit.text.message import Chat
 from normxlogit.text.validation import are_words, check_long, check_several
@@ -59,8 +59,8 @@ class ModelExplainer:
 
     def __init__(
         self,
-        model: nn.Module,
-        tokenizer: Any,
+        model: Any,
+        tokenizer: Any = None,
         *,
         name: str | None = None,
         head: HeadSource | None = None,
@@ -70,7 +70,8 @@ class ModelExplainer:
         Args:
             model: a transformers model with a head for classification (of texts, tokens, images or
                 audio), question answering, multiple choice or language modelling, as it is or
-                wrapped by PEFT or torch.compile.
+                wrapped by PEFT or torch.compile; or a pipeline of transformers, or a CrossEncoder
+                of sentence-transformers, which hold both a model and its tokenizer.
             tokenizer: its tokenizer; for models of images or audio the image processor or feature
                 extractor.
             name: what to call the model in results; its own name or path if not given.
@@ -79,24 +80,21 @@ class ModelExplainer:
                 another is named.
 
         Raises:
-            ModelError: there is no such head, or the tokenizer belongs to another model.
+            ModelError: there is no such head, the tokenizer belongs to another model, or the
+                pipeline is for a task that is not explained.
             InputError: the file holds no attribution head, or one of another model.
             OptionError: the name is no text.
         """
         if not isinstance(name, (str, NoneType)):
             raise OptionError(f"name is what results call the model, a text; got {name!r:.80}.")
+        model, tokenizer = unpacked(model, tokenizer)
         self.model = unwrap(model)
         self.tokenizer = tokenizer
         self.task = task_of(self.model)
         self.name = name or self.model.name_or_path or type(self.model).__name__
         self.task_explainer = task_explainer_of(self.model, tokenizer, self.name)
         self.head = None if head is None else self._own_head(head)
-        if seems_untrained(self.model):
-            warnings.warn(
-                f"the head of this {type(self.model).__name__} seems never to have been trained "
-                "(its bias is all zeros): what it says is random, and so is the explanation.",
-                stacklevel=2,
-            )
+        warn_if_untrained(self.model)
 
     @classmethod
     def from_pretrained(
@@ -140,7 +138,7 @@ class ModelExplainer:
         return cls(model, tokenizer, name=str(name), head=head)
 
     # A str is taken for a text here, so that type checkers know its result; of an image or audio
-    # file give a Path.
+    # file give a Path. Whether an array is an image or a list of texts is not known to them.
     @overload
     def explain(self, inputs: str | tuple[Any, Any], **options: Any) -> Attribution: ...
     @overload
@@ -152,7 +150,7 @@ class ModelExplainer:
     @overload
     def explain(self, inputs: list[Any], **options: Any) -> list[Result | Failure]: ...
     @overload
-    def explain(self, inputs: Any, **options: Any) -> Result: ...
+    def explain(self, inputs: Any, **options: Any) -> Any: ...
     def explain(
         self,
         inputs: Any,
@@ -183,10 +181,10 @@ class ModelExplainer:
         | language model | the same; a continuation's text, or its ids |
 
         Args:
-            inputs: an input of the model, or a list of inputs: a str; a pair as a tuple of two; for
-                question answering (question, text); for multiple choice (text, [choice, ...]); an
-                image or audio, or its path. With `is_split_into_words` a list of words takes the
-                place of a str.
+            inputs: an input of the model, or a list of inputs (or a column of a table, an array of
+                texts, an iterator): a str; a pair as a tuple of two; for question answering
+                (question, text); for multiple choice (text, [choice, ...]); an image or audio, or
+                its path. With `is_split_into_words` a list of words takes the place of a str.
             target: the output to explain; see above.
             contrast: an output whose readout is subtracted from the target's.
             method: see `normxlogit.methods.METHODS`; None is normxlogit, or attribution_head if the
@@ -217,10 +215,11 @@ class ModelExplainer:
             UnsupportedHeadError: scores of this model could not be vouched for.
         """
         is_split = flag("is_split_into_words", is_split_into_words)
-        alone = is_chat(inputs) or (is_split and are_words(inputs))
-        several = isinstance(inputs, list) and not alone
+        items = items_of(inputs)
+        if is_split and are_words(items):
+            inputs, items = items, None
         results = self.stream(
-            inputs if several else [inputs],
+            [inputs] if items is None else items,
             target=target,
             contrast=contrast,
             method=method,
@@ -233,7 +232,7 @@ class ModelExplainer:
             is_split_into_words=is_split_into_words,
             **options,
         )
-        if several:
+        if items is not None:
             return list(results)
         (result,) = results
         if isinstance(result, Failure):
@@ -279,7 +278,7 @@ class ModelExplainer:
         )
 
         def explained() -> Iterator[Result | Failure]:
-            for ahead in read_ahead(inputs, size):
+            for ahead in read_ahead(values_of(inputs), size):
                 results: dict[int, Result | NormXLogitError] = {}
                 items: dict[int, Any] = {}
                 for index, item in enumerate(ahead):
@@ -323,8 +322,8 @@ class ModelExplainer:
         generating alone.
 
         Args:
-            prompts: a text; a chat, as a list of messages, each a dict with "role" and "content";
-                or a list of texts or of chats.
+            prompts: a text; a chat, as a list of messages, each a dict or an object with "role" and
+                "content", or as a dict with such "messages"; or a list of texts or of chats.
             method: see `normxlogit.methods.METHODS`.
             readout: see `normxlogit.model.readouts`; None is "logit".
             batch_size: how many prompts run together.
@@ -346,15 +345,15 @@ class ModelExplainer:
             ModelError: the model does not generate.
             UnsupportedHeadError: scores of this model could not be vouched for.
         """
-        several = isinstance(prompts, list) and not is_chat(prompts)
-        items = prompts if several else [prompts]
+        several = items_of(prompts)
+        items = [prompts] if several is None else several
         query = generation_query(method, readout, options)
         generator = self.generator()
         template = template_options(self.tokenizer, items, options)
         results = generate(
             generator, self.task_explainer, items, query, batch_size, options, template
         )
-        if several:
+        if several is not None:
             return results
         (result,) = results
         if isinstance(result, Failure):

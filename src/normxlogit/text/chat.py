@@ -1,10 +1,13 @@
 """Chats rendered by a tokenizer's template, with the place of each message in the prompt."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, is_dataclass
+from enum import Enum
 from functools import lru_cache
 from typing import Any
 
 import jinja2
+import numpy as np
 import regex
 from jinja2 import meta
 from transformers import PreTrainedTokenizerBase
@@ -20,7 +23,14 @@ so that none escapes it, trims it or has it elsewhere."""
 _OF_TRANSFORMERS = ("add_generation_prompt", "continue_final_message")
 """Options of `apply_chat_template` that do something with any template."""
 
-_KNOWN = (*_OF_TRANSFORMERS, "tools", "documents")
+_TO_TEMPLATE = ("tools", "documents")
+
+_KNOWN = (*_OF_TRANSFORMERS, *_TO_TEMPLATE)
+
+_MESSAGES = "messages"
+"""The key by which data sets and requests hold a chat."""
+
+_MESSAGE_FIELDS = ("role", "content", "name", "tool_calls", "tool_call_id", "reasoning_content")
 
 _GENERATION = regex.compile(r"\{%-?\s*(end)?generation\s*-?%\}")
 """Transformers' own tag, which jinja2 does not know."""
@@ -52,7 +62,7 @@ def take_template_options(
 
 def render_chat(
     tokenizer: PreTrainedTokenizerBase,
-    messages: Sequence[Mapping[str, Any]],
+    chat: Any,
     options: Mapping[str, Any] | None = None,
 ) -> tuple[str, list[Message]]:
     """Render a chat with its template; return the prompt and its messages.
@@ -63,12 +73,13 @@ def render_chat(
 
     Args:
         tokenizer: has the template.
-        messages: the chat.
+        chat: see `messages_of`.
         options: see `take_template_options`.
 
     Raises:
         InputError: there is no template, or it refuses the messages or changes their text.
     """
+    messages = messages_of(chat)
     _check_messages(messages)
     if not getattr(tokenizer, "chat_template", None):
         raise InputError(
@@ -91,8 +102,61 @@ def render_chat(
 
 
 def is_chat(item: Any) -> bool:
-    """Return whether `item` is a list of messages rather than of prompts."""
-    return isinstance(item, list) and bool(item) and all(isinstance(m, Mapping) for m in item)
+    """Return whether `item` is a list of messages rather than of prompts, or holds one."""
+    if isinstance(item, Mapping):
+        return _MESSAGES in item
+    if isinstance(item, np.ndarray):  # as pandas reads lists from Parquet
+        item = item.tolist()
+    return isinstance(item, list) and bool(item) and all(map(_is_message, item))
+
+
+def messages_of(chat: Any) -> list[Mapping[str, Any]]:
+    """Return the messages of a chat as mappings.
+
+    Args:
+        chat: messages, each a mapping or an object with `role` and `content`; or a mapping that has
+            them as "messages".
+
+    Raises:
+        InputError: such a mapping has tools or documents beside the messages, which are options of
+            the template; or it has no list of messages.
+    """
+    if isinstance(chat, Mapping):
+        for name in _TO_TEMPLATE:
+            if chat.get(name):
+                raise InputError(
+                    f"the chat has {name} beside its messages. Give them as an option of generate: "
+                    f"generate(chat[{_MESSAGES!r}], {name}=chat[{name!r}])."
+                )
+        chat = chat[_MESSAGES]
+    if isinstance(chat, np.ndarray):
+        chat = chat.tolist()
+    if not isinstance(chat, (list, tuple)):
+        raise InputError(f"expected a list of messages, got {type(chat).__name__}: {chat!r:.80}.")
+    return [message if isinstance(message, Mapping) else _fields(message) for message in chat]
+
+
+def _is_message(item: Any) -> bool:
+    if isinstance(item, Mapping):
+        return "role" in item or _MESSAGES not in item
+    return hasattr(item, "role") and hasattr(item, "content")
+
+
+def _fields(message: Any) -> dict[str, Any]:
+    """Return what templates read of a message that is an object, as plain data."""
+    values = {name: getattr(message, name, None) for name in _MESSAGE_FIELDS}
+    return {name: _plain(value) for name, value in values.items() if value is not None}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Enum):
+        return value.value
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if is_dataclass(value) and not isinstance(value, type):
+        return asdict(value)
+    # Of pydantic, by which clients of language models define their messages.
+    return value.model_dump(exclude_none=True) if hasattr(value, "model_dump") else value
 
 
 def _located(

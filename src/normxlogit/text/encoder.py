@@ -295,22 +295,21 @@ class Encoder:
                 return whole[len(before) :]
         return self._ids(target, add_special_tokens=False)
 
-    def chat(
-        self, messages: Sequence[Mapping[str, Any]], options: Mapping[str, Any] | None = None
-    ) -> Encoded:
+    def chat(self, chat: Any, options: Mapping[str, Any] | None = None) -> Encoded:
         """Encode a chat, up to where the assistant is to answer or to go on.
 
         Tokens that the tokenizer's template puts around the messages count as special.
 
         Args:
-            messages: each with "role" and "content", a text or parts of text.
+            chat: messages, each with "role" and "content", a text or parts of text; see
+                `text.chat.messages_of`.
             options: of the template; see `text.chat.take_template_options`.
 
         Raises:
             InputError: the messages are malformed, or the tokenizer has no chat template, or one
                 that changes a message's text.
         """
-        text, spans = render_chat(self._tokenizer, messages, options)
+        text, spans = render_chat(self._tokenizer, chat, options)
         batch = self._tokenize([text], False, add_special_tokens=False)
         encoded = self._encoded([text], False, batch, batch)
         if self.max_length is not None and len(encoded) > self.max_length:

@@ -6,7 +6,7 @@ from typing import Any
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from normxlogit.data.option_checks import one_of
-from normxlogit.data.tables import check_items
+from normxlogit.data.tables import check_items, check_table
 from normxlogit.data.utf8 import lone_surrogate
 from normxlogit.errors import InputError, ModelError
 
@@ -21,6 +21,7 @@ def check_long(long: object) -> None:
 
 def check_several(texts: object) -> None:
     """Raise `InputError` for one text, and for what is no list or iterator of them."""
+    check_table(texts)
     check_items(texts)
     if isinstance(texts, (str, bytes)) or not isinstance(texts, Iterable):
         raise InputError(

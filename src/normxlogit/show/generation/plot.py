@@ -18,8 +18,10 @@ MOST_TOKENS, MOST_WORDS = 60, 80
 """How many tokens of the answer and words of the prompt a figure has at most."""
 
 
-def figure(result: GenerationAttribution) -> "Figure":
+def figure(result: GenerationAttribution, top: int | None = None) -> "Figure":
     """Draw a heat map of the answer's tokens by the prompt's words, the strongest if many.
+
+    With `top` that many words are drawn at most.
 
     Raises:
         MissingExtraError: matplotlib is not installed.
@@ -33,9 +35,10 @@ def figure(result: GenerationAttribution) -> "Figure":
     if len(rows) > MOST_TOKENS:
         notes.append(f"the {MOST_TOKENS} strongest of the answer's {len(rows)} tokens")
         rows = strongest(np.nan_to_num(scores[:, columns]).T, rows, MOST_TOKENS)
-    if len(columns) > MOST_WORDS:
-        notes.append(f"the {MOST_WORDS} strongest of the prompt's {len(columns)} words")
-        columns = strongest(np.nan_to_num(scores[rows]), columns, MOST_WORDS)
+    most = MOST_WORDS if top is None else top
+    if len(columns) > most:
+        notes.append(f"the {most} strongest of the prompt's {len(columns)} words")
+        columns = strongest(np.nan_to_num(scores[rows]), columns, most)
     part = scores[np.ix_(rows, columns)]
     drawing = new_figure(3.0 + 0.19 * max(len(columns), 10), 2.2 + 0.19 * max(len(rows), 4))
     axes = drawing.subplots()

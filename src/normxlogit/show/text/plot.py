@@ -2,12 +2,14 @@
 
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from normxlogit.results.text import Attribution
 from normxlogit.show import outputs, phrases
 from normxlogit.show.colors import AGAINST, FOR, QUIET
 from normxlogit.show.meaning import score_meaning
 from normxlogit.show.plot import draw_heat, new_figure, signs
-from normxlogit.show.scales import scale
+from normxlogit.show.scales import scale, strongest
 from normxlogit.show.text.pieces import color_scale, listed
 
 if TYPE_CHECKING:
@@ -15,15 +17,18 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-def figure(attribution: Attribution, *, special: bool = False) -> "Figure":
+def figure(attribution: Attribution, *, special: bool = False, top: int | None = None) -> "Figure":
     """Draw the signed bars of the paper's figure in text order, a panel for each target.
 
-    With several layers a heat map of words by layers takes the place of the bars.
+    With several layers a heat map of words by layers takes the place of the bars. With `top` the
+    strongest so many tokens are drawn.
 
     Raises:
         MissingExtraError: matplotlib is not installed.
     """
     rows = listed(attribution, special)
+    if top is not None:
+        rows = strongest(np.nan_to_num(attribution.scores), rows, top)
     by_layer = len(attribution.layers) > 1
     panels = len(attribution.targets)
     width = max(5.0, 2.0 + 0.6 * len(attribution.layers)) if by_layer else 5.0
