@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from normxlogit.cli.checks import check_method, check_model, check_readout
 from normxlogit.cli.errors import quiet, reporting
 from normxlogit.cli.io import check_output, check_utf8, read_texts, use_utf8, write_results
 from normxlogit.cli.model import ModelOptions, load
@@ -122,15 +123,13 @@ def explain(
         inputs = _read_inputs(texts or [], pair, choice or [], file)
         check_output(output)
         options = parse_options(option or [])
+        named = ModelOptions(model, revision, device, dtype, gguf_file, trust_remote_code, head)
+        check_model(named)
+        # Options too: one could be named like an argument of the call.
+        check_method(method, options, parsed_layer, head)
+        check_readout(readout)
         with quiet(debug):
-            from normxlogit.methods import find_method
-
-            explainer = load(
-                ModelOptions(model, revision, device, dtype, gguf_file, trust_remote_code, head)
-            )
-            default = "normxlogit" if head is None else "attribution_head"
-            # Before the call, whose own arguments an option could be named like.
-            find_method(default if method is None else method).check(options, parsed_layer)
+            explainer = load(named)
             results = explainer.stream(
                 inputs,
                 target=one_or_several(target),

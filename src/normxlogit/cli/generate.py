@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from normxlogit.cli import terminal
+from normxlogit.cli.checks import check_method, check_model, check_readout
 from normxlogit.cli.errors import quiet, reporting
 from normxlogit.cli.io import (
     check_output,
@@ -134,10 +135,12 @@ def generate(
             "stop_strings": stop or None,
             **{name: value for name, value in sampling.items() if value is not None},
         }
+        named = ModelOptions(model, revision, device, dtype, gguf_file, trust_remote_code)
+        check_model(named)
+        check_method(method, {}, None)
+        check_readout(readout)
         with quiet(debug):
-            explainer = load(
-                ModelOptions(model, revision, device, dtype, gguf_file, trust_remote_code)
-            )
+            explainer = load(named)
             if sample:
                 import torch
 

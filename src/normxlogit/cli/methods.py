@@ -1,8 +1,8 @@
 """`normxlogit methods`."""
 
-import inspect
 import sys
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Sequence
+from typing import Annotated
 
 import typer
 from rich.table import Table
@@ -11,9 +11,7 @@ from rich.text import Text
 from normxlogit.cli import terminal
 from normxlogit.cli.errors import reporting
 from normxlogit.cli.io import use_utf8
-
-if TYPE_CHECKING:
-    from normxlogit.methods import Method
+from normxlogit.methods import METHODS, Declaration, find_declaration
 
 
 def methods(
@@ -27,22 +25,18 @@ def methods(
     """
     use_utf8()
     with reporting(debug=False):
-        from normxlogit.methods import METHODS, find_method
-
         if name is None:
-            _print_table(
-                sorted(METHODS.values(), key=lambda m: (m.family != "head on top", m.family))
-            )
+            known = map(METHODS.declaration, METHODS)
+            _print_table(sorted(known, key=lambda m: (m.family != "head on top", m.family)))
             return
-        method = find_method(name)
-        options = list(inspect.signature(method.score).parameters.values())[1:]
-        defaults = ", ".join(f"{option.name}={option.default!r}" for option in options)
+        method = find_declaration(name)
+        defaults = ", ".join(f"{option}={value!r}" for option, value in method.options.items())
         terminal.say(f"{method.name}  options: {defaults or 'none'}\n")
-        terminal.say(inspect.getdoc(method.score) or "")
+        terminal.say(method.documentation())
         terminal.say(f"\nServes: {method.serves}\nSource: {method.source}")
 
 
-def _print_table(methods: list["Method"]) -> None:
+def _print_table(methods: Sequence[Declaration]) -> None:
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for column in ("name", "family", "cost", "serves", "source"):
         table.add_column(column, overflow="fold", no_wrap=column == "name")

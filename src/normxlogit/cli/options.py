@@ -25,6 +25,8 @@ class Long(str, Enum):
     WINDOW = "window"
 
 
+READOUTS = ("logit", "margin", "logprob", "centered", "closeness", "distance", "value")
+
 Method = Annotated[
     str | None,
     typer.Option(
