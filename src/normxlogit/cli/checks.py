@@ -23,7 +23,7 @@ def check_model(options: ModelOptions) -> None:
     check_dtype(options.dtype)
     if options.model != DEMO:
         check_model_name(options.model, gguf_file=options.gguf_file)
-    if options.head is not None and not options.head.exists():
+    if options.head is not None and not Path(options.head).exists():
         raise InputError(f"there is no file {options.head}.")
 
 

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from enum import Enum
+from shlex import quote
 from typing import Annotated
 
 import typer
@@ -28,12 +29,14 @@ from normxlogit.cli.options import (
     TextColumn,
     Threshold,
     TrustRemoteCode,
+    complete_from,
     one_or_several,
     parse_options,
 )
-from normxlogit.data.location import locate
+from normxlogit.data.location import locate, redacted
 from normxlogit.data.rows import Columns
 from normxlogit.extras import require
+from normxlogit.model.names import DTYPES
 
 
 class Engine(str, Enum):
@@ -151,8 +154,9 @@ def corpus(
     dtype: Annotated[
         str,
         typer.Option(
+            autocompletion=complete_from(DTYPES),
             help="Of the weights: float32, bfloat16, float16, or auto: bfloat16 on a processor "
-            "that computes in it (AVX512-BF16, AMX), else as they are stored."
+            "that computes in it (AVX512-BF16, AMX), else as they are stored.",
         ),
     ] = "auto",
     gguf_file: GgufFile = None,
@@ -216,6 +220,7 @@ def corpus(
         for reason in summary.broken.values():
             complain(reason)
         terminal.say(f"{'already finished: ' if summary.was_finished else ''}{summary}")
+        terminal.say(f"To see what is in it: normxlogit summary {quote(redacted(output))}")
         if summary.broken:
             raise typer.Exit(1)
 

@@ -20,6 +20,7 @@ from normxlogit.cli.options import (
     PairColumn,
     Revision,
     TrustRemoteCode,
+    complete_methods,
 )
 from normxlogit.data.rows import Columns
 from normxlogit.extras import check_installed, require
@@ -79,6 +80,7 @@ def evaluate(
         str | None,
         typer.Option(
             metavar="NAME,NAME,...",
+            autocompletion=complete_methods,
             help="See 'normxlogit methods'; with options NAME:OPTION=VALUE, such as "
             "integrated_gradients:n_steps=100 or logat:layer=5.",
         ),

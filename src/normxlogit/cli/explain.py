@@ -14,7 +14,6 @@ from normxlogit.cli.options import (
     Debug,
     Device,
     Dtype,
-    Format,
     GgufFile,
     Head,
     Long,
@@ -27,6 +26,7 @@ from normxlogit.cli.options import (
     Threshold,
     TrustRemoteCode,
     Words,
+    find_format,
     one_or_several,
     parse_options,
 )
@@ -103,7 +103,7 @@ def explain(
             "beginning, window explains it in overlapping windows."
         ),
     ] = Long.ERROR,
-    output_format: OutputFormat = Format.TEXT,
+    named_format: OutputFormat = None,
     output: Output = None,
     revision: Revision = None,
     device: Device = "auto",
@@ -122,6 +122,7 @@ def explain(
         parsed_layer = _parse_layer(layer)
         inputs = _read_inputs(texts or [], pair, choice or [], file)
         check_output(output)
+        output_format = find_format(named_format, output)
         options = parse_options(option or [])
         named = ModelOptions(model, revision, device, dtype, gguf_file, trust_remote_code, head)
         check_model(named)

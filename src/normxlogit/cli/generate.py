@@ -30,6 +30,7 @@ from normxlogit.cli.options import (
     Revision,
     TrustRemoteCode,
     Words,
+    find_format,
 )
 from normxlogit.data.utf8 import lone_surrogate
 from normxlogit.errors import InputError
@@ -98,7 +99,7 @@ def generate(
     special: Annotated[
         bool, typer.Option("--special", help="Show special tokens and sinks too.")
     ] = False,
-    output_format: OutputFormat = Format.TEXT,
+    named_format: OutputFormat = None,
     output: Output = None,
     revision: Revision = None,
     device: Device = "auto",
@@ -118,6 +119,7 @@ def generate(
     with reporting(debug):
         prompt_or_chat = _read_prompt(prompt, chat, file)
         check_output(output)
+        output_format = find_format(named_format, output)
         sampling = {"temperature": temperature, "top_p": top_p}
         if not sample and any(value is not None for value in sampling.values()):
             raise typer.BadParameter("--temperature and --top-p go with --sample.")

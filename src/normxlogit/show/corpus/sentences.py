@@ -48,7 +48,7 @@ def facts(findings: Findings) -> list[tuple[str, str]]:
         ("Errors", f"{sum(findings.errors.values()):,}" + (f" ({errors})" if errors else "")),
         ("Written", f"{counted(findings.records, 'record')} in {shards}"),
         ("Tokens", f"{findings.tokens:,}"),
-        ("Model", findings.model),
+        ("Model", phrases.without_folders(findings.model)),
         ("Method", _how(findings)),
         ("Target", _target(options["target"])),
     ]

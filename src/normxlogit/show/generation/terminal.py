@@ -3,15 +3,13 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-import numpy as np
 from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.text import Text
 
 from normxlogit.results.generation import GenerationAttribution
 from normxlogit.show import phrases
-from normxlogit.show.generation.layout import WORDS, GenerationLayout
+from normxlogit.show.generation.layout import WORDS, GenerationLayout, Part
 from normxlogit.show.meaning import score_meaning
-from normxlogit.show.scales import scale
 from normxlogit.show.terminal import DIM, LABEL, bar_lines, field, legend, provenance
 from normxlogit.text.words import sentence_spans
 
@@ -72,9 +70,14 @@ def _words(
     rows = layout.top(scores, count)
     names = [phrases.one_line(layout.words.tokens[row]) for row in rows]
     yield from bar_lines(names, scores[rows], width, [False] * len(rows))
-    sums = np.array([part.scores[list(targets)].sum() for part in layout.parts])
-    parts = [
-        f"{phrases.one_line(part.name)} {phrases.number(score, scale(sums))}"
-        for part, score in zip(layout.parts, sums.tolist(), strict=True)
-    ]
-    yield Text(f"  Sums: {', '.join(parts)}", DIM)
+    yield Text(f"  Sums, as shares: {', '.join(_shares(layout, list(targets)))}", DIM)
+
+
+def _shares(layout: GenerationLayout, targets: list[int]) -> Iterator[str]:
+    """Yield the sum over each part, and over what is in none, as a share of all their sizes."""
+    frame = "the template and special tokens" if layout.words.messages else "special tokens"
+    parts = [*layout.parts, Part(frame, layout.rest)]
+    sums = [float(part.scores[targets].sum()) for part in parts]
+    whole = sum(map(abs, sums)) or 1.0
+    for part, total in zip(parts, sums, strict=True):
+        yield f"{phrases.one_line(part.name)} {round(100 * total / whole)} %"
