@@ -34,8 +34,8 @@ def print_figures(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None
             console.print()
         table = Table(box=None, pad_edge=False, padding=(0, _GAP, 0, 0))
         for column in block:
-            justify = "right" if column else "left"
-            table.add_column(_text(headers[column]), justify=justify, no_wrap=True)
+            header = _text(headers[column])
+            table.add_column(header, justify="right" if column else "left", no_wrap=True)
         for row in rows:
             table.add_row(*(_text(row[column]) for column in block))
         console.print(table)

@@ -75,9 +75,10 @@ def _words(
 
 def _shares(layout: GenerationLayout, targets: list[int]) -> Iterator[str]:
     """Yield the sum over each part, and over what is in none, as a share of all their sizes."""
-    frame = "the template and special tokens" if layout.words.messages else "special tokens"
+    frame = "the template" if layout.words.messages else "special tokens"
     parts = [*layout.parts, Part(frame, layout.rest)]
     sums = [float(part.scores[targets].sum()) for part in parts]
     whole = sum(map(abs, sums)) or 1.0
     for part, total in zip(parts, sums, strict=True):
-        yield f"{phrases.one_line(part.name)} {round(100 * total / whole)} %"
+        share = 100 * total / whole
+        yield f"{phrases.one_line(part.name)} {share:.{0 if abs(share) >= 10 else 1}f} %"
