@@ -34,7 +34,9 @@ class GenerationReport:
         prompt = " ".join(phrases.visible(_prompt(layout.words)).split())
         yield field("Prompt", Text(phrases.shortened(prompt, 2 * width - 30)))
         yield field("Answer", Text(phrases.visible(answer.strip()), LABEL, overflow="fold"))
-        spans = [span for span in sentence_spans(answer) if layout.targets_within(*span)]
+        # The space after a sentence belongs to the first token of the next one.
+        ends = ((a, a + len(answer[a:b].rstrip())) for a, b in sentence_spans(answer))
+        spans = [span for span in ends if layout.targets_within(*span)]
         if len(spans) < 2:
             yield Text()
             yield Text("rests most on", DIM)
