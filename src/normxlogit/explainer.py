@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, overload
 
 from normxlogit.errors import ModelError, OptionError
 from normxlogit.evaluation.perturb.presets import RATIOS
-from normxlogit.evaluation.plan import METHODS, plan_of
+from normxlogit.evaluation.plan import METHODS, PACKAGES, plan_of
 from normxlogit.methods.attribution_head import AttributionHead
 from normxlogit.model.targets import Target, Targets
 from normxlogit.tasks import Task
@@ -299,7 +299,7 @@ class Explainer(ModelExplainer):
         from normxlogit.data.rows import Columns
         from normxlogit.extras import require
 
-        for module in ("pyarrow", "filelock", "scipy", "matplotlib"):
+        for module in PACKAGES:
             require(module, "evaluate")
         from normxlogit.evaluation.run import evaluate
 

@@ -1,8 +1,10 @@
 """Optional packages, and the versions of what is installed."""
 
+from collections.abc import Iterable
 from contextlib import suppress
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
 from typing import Any
 
 from normxlogit.errors import MissingExtraError
@@ -24,10 +26,19 @@ def require(module: str, extra: str = "corpus", *, need: str | None = None) -> A
     try:
         return import_module(module)
     except ImportError as error:
-        need = need or f"this needs {module.partition('.')[0]}"
-        raise MissingExtraError(
-            f'{need}. Install it with: pip install "normxlogit[{extra}]"'
-        ) from error
+        raise _missing(module, extra, need) from error
+
+
+def check_installed(modules: Iterable[str], extra: str) -> None:
+    """Raise `MissingExtraError` unless these packages are installed, which are not imported."""
+    for module in modules:
+        if find_spec(module) is None:
+            raise _missing(module, extra)
+
+
+def _missing(module: str, extra: str, need: str | None = None) -> MissingExtraError:
+    need = need or f"this needs {module.partition('.')[0]}"
+    return MissingExtraError(f'{need}. Install it with: pip install "normxlogit[{extra}]"')
 
 
 def versions(*packages: str) -> dict[str, str]:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from normxlogit.data.option_checks import as_integer, real_number
 from normxlogit.errors import InputError, OptionError, UnsupportedHeadError
-from normxlogit.methods import Method, find_method
+from normxlogit.methods import Method, find_declaration, find_method
 from normxlogit.methods.context import MethodContext
 from normxlogit.model.clone import unwrap
 from normxlogit.model.forward import ForwardPass, Layer
@@ -109,7 +109,7 @@ class Query:
     options: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        find_method(self.method).check(self.options, self.layer)
+        find_declaration(self.method).check(self.options, self.layer)
         plain = {
             "target": _without_numpy(self.target),
             "contrast": _without_numpy(self.contrast),

@@ -34,7 +34,9 @@ def test_the_command(model: Path, explainer: Explainer, tmp_path: Path) -> None:
     more += ["--target", "column:stars", "--option", "norm=word"]
     result = run_corpus(model, source, out, *more)
     assert result.exit_code == 0, result.output
-    assert result.stdout == f"4 rows, 1 error (1 blank); in {out}\n"
+    assert result.stdout == (
+        f"4 rows, 1 error (1 blank); in {out}\nTo see what is in it: normxlogit summary {out}\n"
+    )
     assert result.stderr == ""
     rows = read_shards(out)
     assert [row["id"] for row in rows] == ["1"] * 4

@@ -44,6 +44,18 @@ def test_progress_in_steps_of_minutes(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "0.005 rows/s  20 tokens/s 3:28:20 left" in file.getvalue()
 
 
+def test_there_is_no_rate_of_what_is_not_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    file = io.StringIO()
+    console = Console(file=file, force_terminal=True, width=100)
+    monkeypatch.setattr("normxlogit.data.progress.Console", lambda **_: console)
+    with Meter(96, 32, 0, shown=True) as meter:
+        meter.show(32, 0)
+        assert "/s" not in file.getvalue()
+        meter.show(64, 0)
+    assert "rows/s" in file.getvalue()
+    assert "tokens/s" not in file.getvalue()
+
+
 def test_progress_says_what_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
     file = io.StringIO()
     console = Console(file=file, force_terminal=True, width=100)

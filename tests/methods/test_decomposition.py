@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 import normxlogit as nxl
-from normxlogit.methods import alti, decompx, globenc
+from normxlogit.methods.context_mixing import alti, decompx, globenc
 from tests.helpers.assertions import succeeded
 from tests.helpers.builders import classifier, tokenizer
 from tests.helpers.references import (

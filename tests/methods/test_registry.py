@@ -1,5 +1,6 @@
 """What a method declares when it is registered, and what its context then lets it read."""
 
+import inspect
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -10,6 +11,7 @@ from torch import Tensor
 import normxlogit as nxl
 from normxlogit.errors import OptionError
 from normxlogit.methods import METHODS, MethodContext, MethodScores, find_method, register
+from normxlogit.methods.catalogue import CATALOGUE
 from tests.helpers.zoo.models import tiny_model
 
 IDS = torch.tensor([[5, 6, 7, 8]])
@@ -97,3 +99,21 @@ def test_a_method_is_suggested_by_initials_a_part_or_a_near_name(name: str, mean
 def test_nothing_is_suggested_for_what_is_like_none(name: str) -> None:
     with pytest.raises(OptionError, match=rf"there is no method '{name}'\. The methods: "):
         find_method(name)
+
+
+def test_the_catalogue_says_what_the_code_has() -> None:
+    for name, declaration in CATALOGUE.items():
+        method = METHODS[name]
+        parameters = list(inspect.signature(method.score).parameters.values())[1:]
+        assert {p.name: p.default for p in parameters} == declaration.options, name
+        assert method.score.__name__ == name
+        assert method.score.__module__ == f"normxlogit.methods.{declaration.module}"
+        assert method.documentation() == declaration.documentation() != ""
+
+
+def test_names_of_the_catalogue_are_taken(registered: Callable[..., None]) -> None:
+    with pytest.raises(OptionError, match="'norm' is registered already"):
+        register("norm", family="test", source="-")(lambda context: context.mask)
+    registered(lambda context: context.mask)
+    assert list(METHODS) == [*CATALOGUE, "mine"]
+    assert len(METHODS) == len(CATALOGUE) + 1

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from normxlogit import Attribution
-from normxlogit.methods.attribution_head.method import UNLIKE
+from normxlogit.methods.scores import UNLIKE
 from normxlogit.show.dispatch import page, plain
 from tests.helpers.pages import HTMLReader
 from tests.helpers.results import GOOD_BAD, word_attribution

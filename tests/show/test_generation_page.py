@@ -178,7 +178,7 @@ def test_special_tokens_that_begin_an_answer_are_no_part_of_the_prompt() -> None
 def test_terminal_lists_the_words_of_each_sentence() -> None:
     result = CASES["chat"]
     lines = plain(result)
-    first = result.words().span((0, result.answer.index("About")))
+    first = result.words().span("Paris.")
     assert "“Paris.” rests most on" in lines
     assert lines.index("“Paris.”") < lines.index("“About 2.1 million people live there.”")
     score, word = max(
@@ -187,9 +187,31 @@ def test_terminal_lists_the_words_of_each_sentence() -> None:
         if segment == 0 and word.strip() not in ("system", "user", "assistant", "")
     )
     assert re.search(rf"^  {re.escape(word)} +\+{score:.2f}  │█", lines, re.MULTILINE)
-    assert "Sums: system" in lines
+    assert "Sums, as shares: system" in lines
     assert "What is the capital" in lines
     assert "\x1b" not in lines
+
+
+@pytest.mark.parametrize("name", ["plain", "chat"])
+def test_terminal_has_the_sums_of_all_parts_as_shares(name: str) -> None:
+    result = CASES[name]
+    words = result.words()
+    in_sentence = words.answer_offsets[:, 0] <= words.answer.index(".")
+    scores, starts = np.nansum(words.scores[in_sentence], 0), words.offsets[:, 0]
+    in_prompt = (words.segments == 0) & ~words.special
+    sums = {
+        message.role: scores[in_prompt & (starts >= message.start) & (starts < message.end)].sum()
+        for message in result.messages
+    } or {"the prompt": scores[in_prompt].sum()}
+    sums["the answer"] = scores[(words.segments == 1) & ~words.special].sum()
+    frame = "the template" if result.messages else "special tokens"
+    sums[frame] = scores.sum() - sum(sums.values())
+    whole = sum(map(abs, sums.values()))
+    printed = " ".join(plain(result).partition("Sums, as shares: ")[2].split())
+    shares = re.findall(r"([a-z ]+) (-?[\d.]+) %(?:, |$| )", printed)[: len(sums)]
+    assert [part for part, _ in shares] == list(sums)
+    for part, share in shares:
+        assert float(share) == pytest.approx(100 * sums[part] / whole, abs=0.5), part
 
 
 def test_terminal_of_every_case() -> None:

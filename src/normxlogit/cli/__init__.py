@@ -3,6 +3,7 @@
 Torch and the like are imported inside the commands only, so that `--help` is quick.
 """
 
+import os
 import sys
 import traceback
 from typing import Annotated
@@ -25,7 +26,6 @@ app = typer.Typer(
     cls=Commands,
     help="What a transformer's prediction rests on, at the price of one forward pass.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -34,6 +34,9 @@ app = typer.Typer(
 
 def main() -> None:
     """Run the command line."""
+    # Else a fork after tokenizers have used threads, as Ray's start is, makes them print a warning.
+    # What is forked here becomes another program at once, so nothing can be locked in it.
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
     try:
         app()
     except Exception:  # with --debug; else commands let none through

@@ -1,14 +1,17 @@
 """`normxlogit corpus`."""
 
+from dataclasses import replace
 from enum import Enum
+from shlex import quote
 from typing import Annotated
 
 import typer
 
 from normxlogit.cli import terminal
+from normxlogit.cli.checks import check_method, check_model, check_readout, check_source
 from normxlogit.cli.errors import complain, quiet, reporting
 from normxlogit.cli.io import check_utf8, use_utf8
-from normxlogit.cli.model import ModelOptions, load, prefer_cached_data
+from normxlogit.cli.model import ModelOptions, load
 from normxlogit.cli.options import (
     Contrast,
     Debug,
@@ -26,9 +29,14 @@ from normxlogit.cli.options import (
     TextColumn,
     Threshold,
     TrustRemoteCode,
+    complete_from,
     one_or_several,
     parse_options,
 )
+from normxlogit.data.location import locate, redacted
+from normxlogit.data.rows import Columns
+from normxlogit.extras import require
+from normxlogit.model.names import DTYPES
 
 
 class Engine(str, Enum):
@@ -146,8 +154,9 @@ def corpus(
     dtype: Annotated[
         str,
         typer.Option(
+            autocompletion=complete_from(DTYPES),
             help="Of the weights: float32, bfloat16, float16, or auto: bfloat16 on a processor "
-            "that computes in it (AVX512-BF16, AMX), else as they are stored."
+            "that computes in it (AVX512-BF16, AMX), else as they are stored.",
         ),
     ] = "auto",
     gguf_file: GgufFile = None,
@@ -162,8 +171,18 @@ def corpus(
     with reporting(debug):
         options = parse_options(option or [])
         check_utf8([source, text, pair or "", row_id or "", label or "", *(target or [])])
-        prefer_cached_data(source)
+        named = ModelOptions(model, revision, device, dtype, gguf_file, trust_remote_code, head)
+        check_model(named)
+        check_method(method, options, layer, head)
+        check_readout(readout)
+        require("pyarrow")
         with quiet(debug):
+            from normxlogit.corpus.folder import Folder
+
+            Folder.check_place(locate(output))
+            columns = Columns(text, pair, row_id, label)
+            check_source(source, columns, subset=subset, split=split, strict=strict)
+
             from normxlogit.corpus.run import find_workers
 
             find_workers(engine.value, workers, gpus_per_worker)
@@ -171,9 +190,7 @@ def corpus(
                 device = "cpu"
             if dtype == "auto" and not gpus_per_worker:
                 dtype = fast_dtype(device, gguf_file)
-            explainer = load(
-                ModelOptions(model, revision, device, dtype, gguf_file, trust_remote_code, head)
-            )
+            explainer = load(replace(named, device=device, dtype=dtype))
             summary = explainer.corpus(
                 source,
                 output,
@@ -203,6 +220,7 @@ def corpus(
         for reason in summary.broken.values():
             complain(reason)
         terminal.say(f"{'already finished: ' if summary.was_finished else ''}{summary}")
+        terminal.say(f"To see what is in it: normxlogit summary {quote(redacted(output))}")
         if summary.broken:
             raise typer.Exit(1)
 

@@ -6,6 +6,7 @@ import os
 import sys
 import warnings
 from collections.abc import Iterator
+from importlib import import_module
 from typing import Any
 
 import typer
@@ -57,17 +58,36 @@ def quiet(debug: bool) -> Iterator[None]:
             warnings.simplefilter("ignore")
             warnings.filterwarnings("always", module=r"normxlogit\.")
             warnings.showwarning = lambda message, *_: complain(f"warning: {message}")
-            from transformers.utils import logging as progress
-
-            had_bars = progress.is_progress_bar_enabled()
-            progress.disable_progress_bar()  # type: ignore[no-untyped-call]
-            try:
+            with _without_bars():
                 yield
-            finally:
-                if had_bars:
-                    progress.enable_progress_bar()  # type: ignore[no-untyped-call]
     finally:
         logging.disable(disabled)
+
+
+@contextlib.contextmanager
+def _without_bars() -> Iterator[None]:
+    from huggingface_hub.utils.tqdm import are_progress_bars_disabled
+
+    if are_progress_bars_disabled():
+        yield
+        return
+    _switch_bars("disable")
+    try:
+        yield
+    finally:
+        _switch_bars("enable")
+
+
+def _switch_bars(how: str) -> None:
+    """Enable or disable progress bars, without importing transformers, which takes long.
+
+    When it is imported it takes over the state of the Hub's client; from then on it sets both.
+    """
+    transformers = sys.modules.get("transformers.utils.logging")
+    if transformers is not None:
+        getattr(transformers, f"{how}_progress_bar")()
+    else:
+        getattr(import_module("huggingface_hub.utils.tqdm"), f"{how}_progress_bars")()
 
 
 def complain(message: str) -> None:

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from normxlogit.cli import terminal
+from normxlogit.cli.checks import check_model, check_source
 from normxlogit.cli.errors import quiet, reporting
 from normxlogit.cli.evaluation_tables import print_benchmark, print_evaluation
 from normxlogit.cli.io import read_text, use_utf8
@@ -19,8 +20,10 @@ from normxlogit.cli.options import (
     PairColumn,
     Revision,
     TrustRemoteCode,
+    complete_methods,
 )
-from normxlogit.extras import require
+from normxlogit.data.rows import Columns
+from normxlogit.extras import check_installed, require
 
 OPTIONS = (
     "model, revision, head, data, text, pair, label, subset, split, methods, preset, unit, "
@@ -78,6 +81,7 @@ def evaluate(
         str | None,
         typer.Option(
             metavar="NAME,NAME,...",
+            autocompletion=complete_methods,
             help="See 'normxlogit methods'; with options NAME:OPTION=VALUE, such as "
             "integrated_gradients:n_steps=100 or logat:layer=5.",
         ),
@@ -192,24 +196,53 @@ def evaluate(
         folder = local_path(output)
         model, revision = options.pop("model", "demo"), options.pop("revision", None)
         benchmark = options.pop("benchmark", None)
-        if benchmark is not None:
-            from normxlogit.evaluation.benchmark.run import blimp, check_benchmark
-
-            check_benchmark(benchmark, options)
         head = options.pop("head", None)
-        prefer_cached_data(source)
+        named = ModelOptions(
+            model,
+            revision,
+            device,
+            dtype,
+            gguf_file,
+            trust_remote_code,
+            head,
+        )
+        check_model(named)
         with quiet(debug):
-            explainer = load(
-                ModelOptions(model, revision, device, dtype, gguf_file, trust_remote_code, head)
-            )
+            if benchmark is None:
+                _check_evaluation(source, folder, options)
+            else:
+                from normxlogit.evaluation.benchmark.options import check_benchmark
+
+                check_benchmark(benchmark, options)
+                prefer_cached_data(source)
+            explainer = load(named)
             if benchmark is None:
                 evaluation = explainer.evaluate(source, folder, progress=True, **options)
                 print_evaluation(evaluation)
             else:
+                from normxlogit.evaluation.benchmark.run import blimp
+
                 results = blimp(explainer, source, folder, name=model, progress=True, **options)
                 print_benchmark(results)
         report = "report.html" if benchmark is None else "report.md"
         terminal.say(f"The report: {folder / report}")
+
+
+def _check_evaluation(source: str, folder: Path, options: Mapping[str, Any]) -> None:
+    """Check the data, the folder and the options of `Explainer.evaluate`."""
+    from normxlogit.evaluation.plan import PACKAGES, plan_of
+
+    check_installed(PACKAGES, "evaluate")
+    rest = dict(options)
+    text, pair, label = (rest.pop(name, None) for name in ("text", "pair", "label"))
+    subset, split = (rest.pop(name, None) for name in ("subset", "split"))
+    plan_of(**rest)
+
+    from normxlogit.evaluation.checkpoint import Checkpoint
+
+    Checkpoint.check_place(folder)
+    columns = Columns("text" if text is None else text, pair, None, label)
+    check_source(source, columns, subset=subset, split=split)
 
 
 def _split_names(names: str | None) -> list[str] | None:

@@ -1,13 +1,12 @@
 """The tables and sentences that `normxlogit evaluate` and `normxlogit fit` print."""
 
-import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from rich.table import Table
 from rich.text import Text
 
 from normxlogit.cli import terminal
+from normxlogit.cli.tables import print_figures
 
 if TYPE_CHECKING:
     from normxlogit.evaluation.run import Evaluation
@@ -20,21 +19,15 @@ def print_evaluation(evaluation: "Evaluation") -> None:
     """Print a row per method, best first, and what the figures are based on."""
     results = evaluation.results
     metrics, methods = results["metrics"], results["methods"]
-    table = _table("method")
-    for name, metric in metrics.items():
-        sign = "↑" if metric["higher_is_better"] else "↓"
-        table.add_column(_cell(f"{name} {sign}"), justify="right")
-    table.add_column("cost", justify="right")
-    ranked = sorted(methods, key=lambda n: -methods[n]["figures"]["comprehensiveness"]["value"])
-    for name in ranked:
+    signs = ("↑" if metric["higher_is_better"] else "↓" for metric in metrics.values())
+    headers = [f"{name} {sign}" for name, sign in zip(metrics, signs, strict=True)]
+    rows = []
+    for name in sorted(methods, key=lambda n: -methods[n]["figures"]["comprehensiveness"]["value"]):
         figures = methods[name]["figures"]
         cost = evaluation.costs["methods"].get(name)
-        table.add_row(
-            _cell(name),
-            *(_compared_estimate(figures[metric]) for metric in metrics),
-            "" if cost is None else f"{cost['forwards']:.3g}",
-        )
-    _print_table(table)
+        cells = (_compared_estimate(figures[metric]) for metric in metrics)
+        rows.append([name, *cells, "" if cost is None else f"{cost['forwards']:.3g}"])
+    print_figures(["method", *headers, "cost"], rows)
     for name, reason in results["failed"].items():
         terminal.say(f"{name} left out: {reason}")
     examples = results["examples"]
@@ -57,14 +50,11 @@ def print_benchmark(results: Mapping[str, Any]) -> None:
 
     metrics = results["text"]
     precision = metrics[BENCHMARK_METRICS[0]]
-    table = _table("reading")
-    for metric in BENCHMARK_METRICS:
-        table.add_column(f"{metric} ↑", justify="right")
-    for name in sorted(precision, key=lambda name: -precision[name]["mean"][-1]):
-        table.add_row(
-            _cell(name), *(_last_layer(metrics[metric][name]) for metric in BENCHMARK_METRICS)
-        )
-    _print_table(table)
+    rows = [
+        [name, *(_last_layer(metrics[metric][name]) for metric in BENCHMARK_METRICS)]
+        for name in sorted(precision, key=lambda name: -precision[name]["mean"][-1])
+    ]
+    print_figures(["reading", *(f"{metric} ↑" for metric in BENCHMARK_METRICS)], rows)
     for names, reason in left_out(results["failed"]):
         terminal.say(f"Left out ({', '.join(names)}): {reason}")
     layers = len(precision["normxlogit"]["mean"])
@@ -77,14 +67,13 @@ def print_benchmark(results: Mapping[str, Any]) -> None:
 def print_held_out(record: "FitRecord") -> None:
     """Print how good an attribution head is beside other methods, and whether to use it."""
     held_out = record.held_out
-    table = _table("method")
-    for metric, sign in (("comprehensiveness", "↑"), ("sufficiency", "↓")):
-        table.add_column(f"{metric} {sign}")
-    for name, figures in held_out["methods"].items():
-        if "not_measured" not in figures:
-            signs = (("comprehensiveness", 1), ("sufficiency", -1))
-            table.add_row(_cell(name), *(_beside_head(figures[m], sign) for m, sign in signs))
-    _print_table(table)
+    signs = (("comprehensiveness", 1), ("sufficiency", -1))
+    rows = [
+        [name, *(_beside_head(figures[metric], sign) for metric, sign in signs)]
+        for name, figures in held_out["methods"].items()
+        if "not_measured" not in figures
+    ]
+    print_figures(["method", "comprehensiveness ↑", "sufficiency ↓"], rows)
     for name, figures in held_out["methods"].items():
         if "not_measured" in figures:
             terminal.say(f"{name} left out: {figures['not_measured']}")
@@ -111,29 +100,13 @@ def _beside_head(figure: Mapping[str, Any], sign: int) -> str:
     less = figure["head_less_this"]
     low, high = sorted((sign * less["low"], sign * less["high"]))
     place = "behind" if low > 0 else "ahead" if high < 0 else "=" if low < high else "*"
-    return f"{figure['value']:6.3f} [{figure['low']:6.3f}, {figure['high']:6.3f}] {place}"
+    return f"{figure['value']:6.3f} [{figure['low']:6.3f}, {figure['high']:6.3f}] {place:<6}"
 
 
 def _explained(shares: Sequence[float]) -> str:
     """Format shares of variance, one for each output: "85 %", or the least and the most."""
     least, most = (f"{100 * share:.0f}" for share in (min(shares), max(shares)))
     return f"{least} %" if least == most else f"{least} to {most} %"
-
-
-def _table(first_column: str) -> Table:
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    table.add_column(first_column, no_wrap=True)
-    return table
-
-
-def _print_table(table: Table) -> None:
-    # Without a terminal there is no width to fit into, and rich would wrap at 80 columns.
-    terminal.console(width=None if sys.stdout.isatty() else 200).print(table)
-
-
-def _cell(text: str) -> Text:
-    """Return a name for a table; brackets in it are no markup."""
-    return Text(terminal.shown(text))
 
 
 def _compared_estimate(figure: Mapping[str, Any]) -> str:

@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from normxlogit.cli.checks import check_method, check_model, check_readout
 from normxlogit.cli.errors import quiet, reporting
 from normxlogit.cli.io import (
     check_output,
@@ -20,7 +21,6 @@ from normxlogit.cli.options import (
     Debug,
     Device,
     Dtype,
-    Format,
     GgufFile,
     Head,
     Long,
@@ -33,6 +33,7 @@ from normxlogit.cli.options import (
     Threshold,
     TrustRemoteCode,
     Words,
+    find_format,
     one_or_several,
     parse_options,
 )
@@ -109,7 +110,7 @@ def explain(
             "beginning, window explains it in overlapping windows."
         ),
     ] = Long.ERROR,
-    output_format: OutputFormat = Format.TEXT,
+    named_format: OutputFormat = None,
     output: Output = None,
     revision: Revision = None,
     device: Device = "auto",
@@ -128,19 +129,19 @@ def explain(
         parsed_layer = _parse_layer(layer)
         inputs = _read_inputs(texts or [], pair, choice or [], file)
         check_output(output)
+        output_format = find_format(named_format, output)
         options = parse_options(option or [])
+        named = ModelOptions(model, revision, device, dtype, gguf_file, trust_remote_code, head)
+        check_model(named)
+        # Options too: one could be named like an argument of the call.
+        check_method(method, options, parsed_layer, head)
+        check_readout(readout)
         with quiet(debug):
-            from normxlogit.methods import find_method
             from normxlogit.tasks import Task
 
-            explainer = load(
-                ModelOptions(model, revision, device, dtype, gguf_file, trust_remote_code, head)
-            )
+            explainer = load(named)
             if explainer.task not in (Task.IMAGE, Task.AUDIO):
                 note_file_names(texts or [])
-            default = "normxlogit" if head is None else "attribution_head"
-            # Before the call, whose own arguments an option could be named like.
-            find_method(default if method is None else method).check(options, parsed_layer)
             results = explainer.stream(
                 inputs,
                 target=one_or_several(target),

@@ -7,10 +7,11 @@ from typing import Annotated
 import typer
 
 from normxlogit.cli import terminal
+from normxlogit.cli.checks import check_model, check_source
 from normxlogit.cli.errors import quiet, reporting
 from normxlogit.cli.evaluation_tables import print_held_out
 from normxlogit.cli.io import check_output, check_utf8, use_utf8
-from normxlogit.cli.model import ModelOptions, load, prefer_cached_data
+from normxlogit.cli.model import ModelOptions, load
 from normxlogit.cli.options import (
     Debug,
     Device,
@@ -24,6 +25,7 @@ from normxlogit.cli.options import (
     TextColumn,
     TrustRemoteCode,
 )
+from normxlogit.data.rows import Columns
 
 
 def fit(
@@ -93,23 +95,23 @@ def fit(
         numbers = _parse_layers(layers)
         check_utf8([source, text, pair or ""])
         from normxlogit.data.location import local_path
-        from normxlogit.data.rows import Columns
 
         file = local_path(output, what="a head is written to a file")
         check_output(file)
-        prefer_cached_data(source)
+        named = ModelOptions(model, revision, device, dtype, gguf_file, trust_remote_code)
+        check_model(named)
+        columns = Columns(text, pair)
         with quiet(debug):
+            check_source(source, columns, subset=subset, split=split)
             from normxlogit.fitting.run import FitOptions
             from normxlogit.fitting.run import fit as fit_head
 
             options = FitOptions(texts, masks, numbers, width, seed)
-            explainer = load(
-                ModelOptions(model, revision, device, dtype, gguf_file, trust_remote_code)
-            )
+            explainer = load(named)
             head = fit_head(
                 explainer,
                 source,
-                Columns(text, pair),
+                columns,
                 options,
                 output=file,
                 subset=subset,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from normxlogit.cli import terminal
+from normxlogit.cli.checks import check_method, check_model, check_readout
 from normxlogit.cli.errors import quiet, reporting
 from normxlogit.cli.io import (
     check_output,
@@ -30,6 +31,7 @@ from normxlogit.cli.options import (
     Revision,
     TrustRemoteCode,
     Words,
+    find_format,
 )
 from normxlogit.data.utf8 import lone_surrogate
 from normxlogit.errors import InputError
@@ -99,7 +101,7 @@ def generate(
     special: Annotated[
         bool, typer.Option("--special", help="Show special tokens and sinks too.")
     ] = False,
-    output_format: OutputFormat = Format.TEXT,
+    named_format: OutputFormat = None,
     output: Output = None,
     revision: Revision = None,
     device: Device = "auto",
@@ -120,6 +122,7 @@ def generate(
         prompt_or_chat = _read_prompt(prompt, chat, file)
         note_file_names([] if prompt is None else [prompt])
         check_output(output)
+        output_format = find_format(named_format, output)
         sampling = {"temperature": temperature, "top_p": top_p}
         if not sample and any(value is not None for value in sampling.values()):
             raise typer.BadParameter("--temperature and --top-p go with --sample.")
@@ -137,10 +140,12 @@ def generate(
             "stop_strings": stop or None,
             **{name: value for name, value in sampling.items() if value is not None},
         }
+        named = ModelOptions(model, revision, device, dtype, gguf_file, trust_remote_code)
+        check_model(named)
+        check_method(method, {}, None)
+        check_readout(readout)
         with quiet(debug):
-            explainer = load(
-                ModelOptions(model, revision, device, dtype, gguf_file, trust_remote_code)
-            )
+            explainer = load(named)
             if sample:
                 import torch
 

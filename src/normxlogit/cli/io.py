@@ -146,11 +146,12 @@ def write_results(
 
 
 def write_text(text: str, output: Path | None) -> None:
-    """Write `text` to a file, or print it."""
+    """Write `text` to a file and say so on standard error, or print it."""
     if output is None:
         terminal.write(text)
-    else:
-        write_whole(output, text)
+        return
+    write_whole(output, text)
+    terminal.say(f"Wrote {output}", err=True)
 
 
 def _print(

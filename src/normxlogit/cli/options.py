@@ -1,5 +1,6 @@
 """The options that several commands share, as typer declares them, and how they are parsed."""
 
+from collections.abc import Callable, Sequence
 from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any
@@ -7,6 +8,8 @@ from typing import Annotated, Any
 import typer
 
 from normxlogit.data.option_values import parse_option
+from normxlogit.methods import METHODS
+from normxlogit.model.names import DEVICES, DTYPES
 
 
 class Format(str, Enum):
@@ -18,6 +21,16 @@ class Format(str, Enum):
     CSV = "csv"
 
 
+SUFFIXES = {
+    ".csv": Format.CSV,
+    ".html": Format.HTML,
+    ".json": Format.JSON,
+    ".jsonl": Format.JSON,
+    ".ndjson": Format.JSON,
+}
+"""The formats that the name of a file implies; any other is text."""
+
+
 class Long(str, Enum):
     """How a text over the model's limit is handled."""
 
@@ -26,11 +39,30 @@ class Long(str, Enum):
     WINDOW = "window"
 
 
+READOUTS = ("logit", "margin", "logprob", "centered", "closeness", "distance", "value")
+
+
+def complete_methods(incomplete: str) -> list[str]:
+    """Return the names that the last of some methods, with commas between them, may become."""
+    before, comma, last = incomplete.rpartition(",")
+    return [f"{before}{comma}{name}" for name in METHODS if name.startswith(last)]
+
+
+def complete_from(names: Sequence[str]) -> Callable[[str], list[str]]:
+    """Return a function that finds the names which begin with what is there."""
+
+    def complete(incomplete: str) -> list[str]:
+        return [name for name in names if name.startswith(incomplete)]
+
+    return complete
+
+
 Method = Annotated[
     str | None,
     typer.Option(
+        autocompletion=complete_methods,
         help="normxlogit, which is the default without --head, or one to compare it with: see "
-        "'normxlogit methods'."
+        "'normxlogit methods'.",
     ),
 ]
 Head = Annotated[
@@ -56,8 +88,9 @@ Contrast = Annotated[
 Readout = Annotated[
     str | None,
     typer.Option(
+        autocompletion=complete_from(READOUTS),
         help="The number read from the head: logit, margin, logprob, centered; for a regression "
-        "closeness, distance, value."
+        "closeness, distance, value.",
     ),
 ]
 Threshold = Annotated[
@@ -82,8 +115,16 @@ Words = Annotated[
     bool, typer.Option("--words/--tokens", help="Score words, or the model's tokens.")
 ]
 Revision = Annotated[str | None, typer.Option(help="The model's branch, tag or commit on the Hub.")]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
-Dtype = Annotated[str, typer.Option(help="Of the weights: auto, float32, bfloat16 or float16.")]
+Device = Annotated[
+    str, typer.Option(autocompletion=complete_from(DEVICES), help="auto, cpu, cuda or mps.")
+]
+Dtype = Annotated[
+    str,
+    typer.Option(
+        autocompletion=complete_from(DTYPES),
+        help="Of the weights: auto, float32, bfloat16 or float16.",
+    ),
+]
 GgufFile = Annotated[
     str | None,
     typer.Option("--gguf-file", metavar="NAME", help="Which of the model's GGUF files to load."),
@@ -93,13 +134,19 @@ TrustRemoteCode = Annotated[
 ]
 Output = Annotated[
     Path | None,
-    typer.Option("--output", "-o", help="Write to this file, completely or not at all."),
+    typer.Option(
+        "--output",
+        "-o",
+        metavar="FILE",
+        help="Write to this file, completely or not at all; its name implies the format.",
+    ),
 ]
 OutputFormat = Annotated[
-    Format,
+    Format | None,
     typer.Option(
         "--format",
-        help="json writes one object per line; html writes a page; csv a table of words or tokens.",
+        help="json writes one object per line; html writes a page; csv a table of words or tokens. "
+        "Default: what the name of --output ends in, else text.",
     ),
 ]
 Debug = Annotated[
@@ -112,6 +159,13 @@ def one_or_several(targets: list[str] | None) -> str | list[str] | None:
     if not targets:
         return None
     return targets[0] if len(targets) == 1 else targets
+
+
+def find_format(named: Format | None, output: Path | None) -> Format:
+    """Return the format that was named, else the one that the name of the output implies."""
+    if named is not None:
+        return named
+    return Format.TEXT if output is None else SUFFIXES.get(output.suffix.lower(), Format.TEXT)
 
 
 def parse_options(assignments: list[str]) -> dict[str, Any]:

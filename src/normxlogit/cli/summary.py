@@ -7,7 +7,7 @@ import typer
 from normxlogit.cli import terminal
 from normxlogit.cli.errors import quiet, reporting
 from normxlogit.cli.io import check_output, use_utf8, write_text
-from normxlogit.cli.options import Debug, Format, Output, OutputFormat
+from normxlogit.cli.options import Debug, Format, Output, OutputFormat, find_format
 
 
 def summary(
@@ -29,7 +29,7 @@ def summary(
             "the label, if that is more.",
         ),
     ] = None,
-    output_format: OutputFormat = Format.TEXT,
+    named_format: OutputFormat = None,
     output: Output = None,
     debug: Debug = False,
 ) -> None:
@@ -40,6 +40,7 @@ def summary(
     use_utf8()
     with reporting(debug):
         check_output(output)
+        output_format = find_format(named_format, output)
         with quiet(debug):
             from normxlogit.corpus import summary as summarize
             from normxlogit.data.plain import dump_json

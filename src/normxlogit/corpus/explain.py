@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from normxlogit.corpus.explained import Explained
 from normxlogit.corpus.threads import worker_threads
 from normxlogit.data.option_checks import whole_number
 from normxlogit.data.rows import Bad, Kind, Row
@@ -67,26 +68,6 @@ class Question(Query):
     def for_target(self, target: Target | None) -> "Question":
         """Return the question for rows with a target of their own, or itself for those without."""
         return self if target is None else replace(self, target=target)
-
-
-@dataclass(frozen=True)
-class Explained:
-    """A row and its explanation.
-
-    Attributes:
-        row: the row.
-        attribution: the scores; None if it could not be explained.
-        bad: why not.
-    """
-
-    row: Row
-    attribution: Attribution | None = None
-    bad: Bad | None = None
-
-    @property
-    def complaint(self) -> str:
-        """Which row could not be explained, and why."""
-        return f"{self.row}: {self.bad.why if self.bad else ''}"
 
 
 def check_question(explainer: ModelExplainer, question: Question, *, pairs: bool) -> None:

@@ -117,7 +117,8 @@ class Folder(RunFolder):
                 file.get("sha256").anything()
         return _differences(record, self.settings)
 
-    def _is_temporary(self, name: str) -> bool:
+    @classmethod
+    def _is_temporary(cls, name: str) -> bool:
         return name == LOCK or name.startswith((f".{MANIFEST}.", ".shard-"))
 
 

@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from normxlogit.corpus.explain import Explained, Question
+from normxlogit.corpus.explain import Question
+from normxlogit.corpus.explained import Explained
 from normxlogit.data.option_checks import flag
 from normxlogit.data.rows import Columns, Row
 from normxlogit.data.source import Source

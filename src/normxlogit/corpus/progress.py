@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from normxlogit.corpus import shards
-from normxlogit.corpus.explain import Explained
+from normxlogit.corpus.explained import Explained
 from normxlogit.data.location import Location
 from normxlogit.data.plain import Plain
 from normxlogit.data.rows import Place

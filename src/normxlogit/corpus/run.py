@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from normxlogit.corpus.explain import Explained, check_question, explain_rows
+from normxlogit.corpus.explain import check_question, explain_rows
+from normxlogit.corpus.explained import Explained
 from normxlogit.corpus.job import Job, check_explained, fill, missing_rows
 from normxlogit.data.location import address, locate, redacted
 from normxlogit.data.option_checks import one_of, real_number, whole_number

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from normxlogit.corpus.explain import Explained
+from normxlogit.corpus.explained import Explained
 from normxlogit.data.files import open_pending
 from normxlogit.data.location import Location, open_parquet
 from normxlogit.data.plain import parse_json

@@ -64,8 +64,10 @@ class Meter:
         now = time.monotonic()
         seconds = max(now - self._start, 1e-9)
         done = rows - self._rows
-        rates = (
-            f"{_rate(done / seconds)} rows/s  {_rate((tokens - self._tokens) / seconds)} tokens/s"
+        counts = {"rows": done, "tokens": tokens - self._tokens}
+        # Not every run counts tokens, and none has a rate before anything is done.
+        rates = "  ".join(
+            f"{_rate(count / seconds)} {noun}/s" for noun, count in counts.items() if count > 0
         )
         ends = None
         if self._total is not None and done > 0:

@@ -56,7 +56,7 @@ class RunFolder(ABC):
                 writing to it, or it cannot be written to.
         """
         try:
-            self._check_content()
+            self.check_place(self.path)
             with contextlib.ExitStack() as stack:
                 if isinstance(self.path, Path):  # object stores have no locks
                     stack.enter_context(self._locked(self.path))
@@ -93,27 +93,45 @@ class RunFolder(ABC):
         """Name the settings that differ from those of a record."""
         return differences(record, self.settings)
 
-    def _is_temporary(self, name: str) -> bool:
+    @classmethod
+    def _is_temporary(cls, name: str) -> bool:
         """Tell whether a file may lie in a folder that holds no run yet."""
         return name.startswith(".")
 
-    def _check_content(self) -> None:
-        """Refuse a folder of something else before anything is written into it."""
-        if not self.path.exists():
-            parent = self.path.absolute().parent if isinstance(self.path, Path) else None
-            if parent is not None and not (self.MAKES_PARENTS or parent.is_dir()):
-                raise InputError(f"cannot write {self.path}: there is no folder {parent}.")
+    @classmethod
+    def check_place(cls, path: Location) -> None:
+        """Refuse a folder that cannot be written to or has other content, and write nothing.
+
+        Raises:
+            InputError: it is one of these.
+        """
+        if isinstance(path, Path):
+            cls._check_permission(path)
+        if not path.exists():
             return
-        if not self.path.is_dir():
-            raise InputError(f"cannot write {self.path}: it is not a folder.")
-        if (self.path / self.RECORD).exists():
+        if not path.is_dir():
+            raise InputError(f"cannot write {path}: it is not a folder.")
+        if (path / cls.RECORD).exists():
             return
-        names = [entry.name for entry in self.path.iterdir() if not self._is_temporary(entry.name)]
+        names = [entry.name for entry in path.iterdir() if not cls._is_temporary(entry.name)]
         if names:
             raise InputError(
-                f"{self.path} holds something else ({', '.join(sorted(names)[:3])}). Give a folder "
+                f"{path} holds something else ({', '.join(sorted(names)[:3])}). Give a folder "
                 "that is empty or does not exist, or that of the run to go on with."
             )
+
+    @classmethod
+    def _check_permission(cls, path: Path) -> None:
+        """Refuse a folder on this machine that cannot be made, or not be written to."""
+        parents = path.absolute().parents
+        if not (path.exists() or cls.MAKES_PARENTS or parents[0].is_dir()):
+            raise InputError(f"cannot write {path}: there is no folder {parents[0]}.")
+        nearest = next(place for place in (path, *parents) if place.exists())
+        if not nearest.is_dir():
+            name = "it" if nearest == path else nearest
+            raise InputError(f"cannot write {path}: {name} is not a folder.")
+        if not os.access(nearest, os.W_OK):
+            raise InputError(f"cannot write {path}: the folder {nearest} cannot be written to.")
 
     def _start_or_resume(self) -> None:
         # Only under the lock: a run with other settings may have begun since the first look.

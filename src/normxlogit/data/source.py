@@ -3,8 +3,9 @@
 import contextlib
 import hashlib
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -25,17 +26,25 @@ class Source:
 
     Attributes:
         files: the files or splits.
-        fingerprint: the identity of the data, as plain data for JSON.
+        dataset: the identity of a data set of the Hub, as plain data for JSON; None for files.
         ignored: the names of other files in the folder.
         broken: why files could not be read, by name, as far as they were tried.
         unchecked: the files that were read since they were last checked.
     """
 
     files: list[SourceFile]
-    fingerprint: dict[str, Any]
+    dataset: Mapping[str, Any] | None = None
     ignored: list[str] = field(default_factory=list)
     broken: dict[str, str] = field(default_factory=dict)
     unchecked: list[SourceFile] = field(default_factory=list)
+
+    @cached_property
+    def fingerprint(self) -> dict[str, Any]:
+        """The identity of the data, as plain data for JSON; files are read as a whole for it."""
+        if self.dataset is not None:
+            return dict(self.dataset)
+        files = [file for file in self.files if isinstance(file, File)]
+        return {"files": [_fingerprint(file.path) for file in files]}
 
     def check(self, columns: Columns, *, strict: bool) -> None:
         """Find out whether there is anything to read.
@@ -228,7 +237,7 @@ def open_source(source: str | Path, *, subset: str | None, split: str | None) ->
             raise InputError(f"cannot tell what {path} is: its name must end in one of {ends}.")
         paths, ignored = [path], []
     files = [FORMATS[p.suffix.lower()](p) for p in paths]
-    return Source(files, {"files": [_fingerprint(p) for p in paths]}, ignored=ignored)
+    return Source(list(files), ignored=ignored)
 
 
 def open_dataset(name: str, *, subset: str | None, split: str | None) -> Source:

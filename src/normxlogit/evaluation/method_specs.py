@@ -8,7 +8,7 @@ from typing import Any
 from normxlogit.data.option_checks import as_integer
 from normxlogit.data.option_values import parse_option
 from normxlogit.errors import OptionError
-from normxlogit.methods import find_method
+from normxlogit.methods import find_declaration
 
 RANDOM = "random"
 _FIELDS = ("layer", "readout")
@@ -62,7 +62,7 @@ def parse_method_specs(methods: Sequence[str | Mapping[str, Any]]) -> list[Metho
 
 
 def _checked(spec: MethodSpec) -> MethodSpec:
-    find_method(spec.method).check(spec.options, spec.layer)
+    find_declaration(spec.method).check(spec.options, spec.layer)
     layer = as_integer(spec.layer)
     if layer is None and spec.layer is not None:
         raise OptionError(

@@ -20,6 +20,9 @@ METHODS = (
     "occlusion",
     "random",
 )
+PACKAGES = ("pyarrow", "filelock", "scipy", "matplotlib")
+"""The packages of the extra that an evaluation needs."""
+
 UNITS = ("word", "token", "sentence")
 FURTHER = ("curves", "naopc", "loo_tau", "soft", "sanity")
 """Metrics beside comprehensiveness and sufficiency; each takes a pass per unit or more."""

@@ -14,7 +14,7 @@ from normxlogit.evaluation.metrics.bootstrap import Bootstrap
 from normxlogit.evaluation.perturb.operators import describe_operator
 from normxlogit.evaluation.perturb.sample_reader import SampleReader, Skipped
 from normxlogit.evaluation.plan import Plan
-from normxlogit.methods import METHODS
+from normxlogit.methods import find_declaration
 from normxlogit.model.targets import Problem
 
 SCHEMA = "normxlogit/evaluation/1"
@@ -92,9 +92,9 @@ def build_results(
         "methods": {
             spec.name: {
                 "method": spec.method,
-                "family": METHODS[spec.method].family,
-                "cost": METHODS[spec.method].cost,
-                "source": METHODS[spec.method].source,
+                "family": find_declaration(spec.method).family,
+                "cost": find_declaration(spec.method).cost,
+                "source": find_declaration(spec.method).source,
                 "draws": plan.preset.draws if spec.method == RANDOM else 1,
                 "figures": figures[spec.name],
             }

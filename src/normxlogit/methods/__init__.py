@@ -1,19 +1,32 @@
 """The attribution methods, behind one registry.
 
-Importing this package registers every method; `METHODS` lists them by name.
+`METHODS` has them by name. What is said of them is plain data; torch is imported with the code of a
+method, when that is first looked up, and with `MethodContext`.
 """
 
-# ruff: noqa: F401, I001  (importing a module registers its methods; users see them in this order)
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
-from normxlogit.methods.context_mixing import alti
-from normxlogit.methods.attribution_head import method
-from normxlogit.methods import baselines
-from normxlogit.methods.context_mixing import decompx, globenc
-from normxlogit.methods import gradients, head_on_top, integrated_gradients, late_lrp
-from normxlogit.methods import occlusion, progressive_inference
-from normxlogit.methods.context_mixing import value_zeroing
-from normxlogit.methods.context import MethodContext
-from normxlogit.methods.registry import METHODS, Method, find_method, register
+from normxlogit.methods.catalogue import Declaration
+from normxlogit.methods.registry import METHODS, Method, find_declaration, find_method, register
 from normxlogit.methods.scores import MethodScores
 
-__all__ = ["METHODS", "Method", "MethodContext", "MethodScores", "find_method", "register"]
+if TYPE_CHECKING:
+    from normxlogit.methods.context import MethodContext
+
+__all__ = [
+    "METHODS",
+    "Declaration",
+    "Method",
+    "MethodContext",
+    "MethodScores",
+    "find_declaration",
+    "find_method",
+    "register",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name != "MethodContext":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return import_module(".context", __name__).MethodContext

@@ -10,11 +10,11 @@ import torch
 from normxlogit.data.option_checks import as_integer, flag
 from normxlogit.errors import OptionError, UnsupportedHeadError
 from normxlogit.methods.context import MethodContext
-from normxlogit.methods.registry import register
+from normxlogit.methods.registry import implement
 from normxlogit.methods.scores import MethodScores
 
 
-@register("random", family="baseline", source="-")
+@implement("random")
 def random(context: MethodContext, seed: int = 0) -> MethodScores:
     """Uniform draws from [0, 1). Cost: that of the prediction. Tells what chance gives.
 
@@ -43,7 +43,7 @@ def random(context: MethodContext, seed: int = 0) -> MethodScores:
     return MethodScores(scores, unsigned="random")
 
 
-@register("position", family="baseline", source="-")
+@implement("position")
 def position(context: MethodContext, first: bool = False) -> MethodScores:
     """The number of tokens before a token; with `first` the number of tokens after it.
 
@@ -61,7 +61,7 @@ def position(context: MethodContext, first: bool = False) -> MethodScores:
     return MethodScores((order - 1).float()[:, :, None], unsigned=meaning)
 
 
-@register("frequency", family="baseline", serves="texts", source="-")
+@implement("frequency")
 def frequency(context: MethodContext, counts: Mapping[Any, Any] | None = None) -> MethodScores:
     """-log((count + 1) / (total + n + 1)): how rare a token is, by the counts of n tokens.
 

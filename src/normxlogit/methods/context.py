@@ -2,23 +2,19 @@
 
 from collections.abc import Callable
 from functools import cached_property
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from normxlogit.data.option_checks import one_of
 from normxlogit.errors import OptionError
+from normxlogit.methods.catalogue import Reads
 from normxlogit.model.forward import ForwardPass
 from normxlogit.model.numerics import norms_of, wide
 from normxlogit.model.readouts import READOUTS
 from normxlogit.model.reruns import Reruns
 from normxlogit.model.targets import Problem, TargetIds
 from normxlogit.text.token_lookup import TokenLookup
-
-Reads = Literal["inputs", "states", "head"]
-"""How much of the forward pass a method reads: the input tokens only (and reruns of the model);
-hidden states as well; or the head on hidden states."""
 
 _ORDER: tuple[Reads, ...] = ("inputs", "states", "head")
 

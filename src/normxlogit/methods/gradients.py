@@ -12,22 +12,12 @@ from normxlogit.data.option_checks import one_of
 from normxlogit.errors import OptionError
 from normxlogit.methods.context import MethodContext
 from normxlogit.methods.paper_passes import NotebookReruns
-from normxlogit.methods.registry import register
+from normxlogit.methods.registry import implement
 from normxlogit.methods.scores import MethodScores
 from normxlogit.model.reruns import Reruns
 
-COST = "2 forwards, 1 backward a target"
-SERVES = "texts"
 
-
-@register(
-    "gradient_norm",
-    family="gradient",
-    cost=COST,
-    serves=SERVES,
-    source="Simonyan et al. 2014; Li et al. 2016 for texts",
-    of_output=True,
-)
+@implement("gradient_norm")
 def gradient_norm(
     context: MethodContext, norm: str | None = None, compat: str | None = None
 ) -> MethodScores:
@@ -58,14 +48,7 @@ def gradient_norm(
     return MethodScores(scores, unsigned="larger gradient")
 
 
-@register(
-    "gradient_x_input",
-    family="gradient",
-    cost=COST,
-    serves=SERVES,
-    source="Shrikumar et al. 2016; Denil et al. 2014 for texts",
-    of_output=True,
-)
+@implement("gradient_x_input")
 def gradient_x_input(
     context: MethodContext, reduce: str | None = None, compat: str | None = None
 ) -> MethodScores:

@@ -3,21 +3,11 @@
 from torch import Tensor
 
 from normxlogit.methods.context import MethodContext
-from normxlogit.methods.registry import register
+from normxlogit.methods.registry import implement
 from normxlogit.methods.scores import MethodScores
 
-SOURCE = "Abbasi et al. 2025"
 
-
-@register(
-    "normxlogit",
-    family="head on top",
-    cost="1 forward",
-    serves="all",
-    source=SOURCE,
-    reads="head",
-    has_layers=True,
-)
+@implement("normxlogit")
 def normxlogit(context: MethodContext, norm: str = "embedding") -> Tensor:
     """||x_i^0||_2 * HoT(x_i^L)[target].
 
@@ -33,15 +23,7 @@ def normxlogit(context: MethodContext, norm: str = "embedding") -> Tensor:
     return context.norms(norm) * context.values
 
 
-@register(
-    "logat",
-    family="head on top",
-    cost="1 forward",
-    serves="all",
-    source=SOURCE,
-    reads="head",
-    has_layers=True,
-)
+@implement("logat")
 def logat(context: MethodContext) -> Tensor:
     """HoT(x_i^L)[target], the model's head on each token's final representation.
 
@@ -53,15 +35,7 @@ def logat(context: MethodContext) -> Tensor:
     return context.values
 
 
-@register(
-    "norm",
-    family="head on top",
-    cost="1 forward",
-    serves="all",
-    source=SOURCE,
-    reads="states",
-    has_layers=True,
-)
+@implement("norm")
 def norm(context: MethodContext, norm: str = "embedding") -> MethodScores:
     """||x_i^0||_2 (after Oyama et al. 2023), or ||x_i^l||_2 if a layer l is asked for.
 

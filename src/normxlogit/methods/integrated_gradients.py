@@ -9,8 +9,8 @@ from normxlogit.data.option_checks import as_integer, whole_number
 from normxlogit.errors import OptionError
 from normxlogit.extras import require
 from normxlogit.methods.context import MethodContext
-from normxlogit.methods.gradients import SERVES, choose_reduction, choose_reruns
-from normxlogit.methods.registry import register
+from normxlogit.methods.gradients import choose_reduction, choose_reruns
+from normxlogit.methods.registry import implement
 from normxlogit.methods.scores import MethodScores
 from normxlogit.model.reruns import Reruns, check_finite, differentiable
 from normxlogit.text.token_lookup import NO_TEXT
@@ -21,14 +21,7 @@ is the same, and most steps are taken where models with RMSNorm change most: jus
 300 even steps leave gaps of over 100% on a random Llama, and these less than 0.01%."""
 
 
-@register(
-    "integrated_gradients",
-    family="gradient",
-    cost="3 forwards; n_steps and as many backward a target",
-    serves=SERVES,
-    source="Sundararajan et al. 2017",
-    of_output=True,
-)
+@implement("integrated_gradients")
 def integrated_gradients(
     context: MethodContext,
     n_steps: int = 50,

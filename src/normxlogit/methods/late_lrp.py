@@ -5,20 +5,13 @@ from functools import partial
 from normxlogit.data.option_checks import one_of, whole_number
 from normxlogit.methods.context import MethodContext
 from normxlogit.methods.lrp_passes import LRPReruns
-from normxlogit.methods.registry import register
+from normxlogit.methods.registry import implement
 from normxlogit.methods.scores import MethodScores
 
 BLOCKS = 3
 
 
-@register(
-    "late_lrp",
-    family="gradient",
-    cost="2 forwards, 1 backward through the last blocks a target",
-    serves="texts, blocks with transformers' attention functions",
-    source="Ali et al. 2022, begun late: docs/single-pass.md",
-    of_output=True,
-)
+@implement("late_lrp")
 def late_lrp(
     context: MethodContext, blocks: int | None = None, reduce: str = "sum"
 ) -> MethodScores:

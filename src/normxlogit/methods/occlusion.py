@@ -8,19 +8,12 @@ from torch import Tensor
 from normxlogit.data.option_checks import as_integer
 from normxlogit.errors import InputError, OptionError, UnsupportedHeadError
 from normxlogit.methods.context import MethodContext
-from normxlogit.methods.registry import register
+from normxlogit.methods.registry import implement
 from normxlogit.methods.units import units_of
 from normxlogit.model.reruns import Reruns
 
 
-@register(
-    "occlusion",
-    family="perturbation",
-    cost="2 forwards, 1 a unit",
-    serves="texts",
-    source="Zeiler & Fergus 2014; Li et al. 2016 for texts",
-    of_output=True,
-)
+@implement("occlusion")
 def occlusion(context: MethodContext, unit: Any = None, replacement: Any = None) -> Tensor:
     """f(x) - f(x without the unit), shared out evenly among the unit's tokens.
 

@@ -6,19 +6,10 @@ from torch.nn.functional import pad
 
 from normxlogit.errors import UnsupportedHeadError
 from normxlogit.methods.context import MethodContext
-from normxlogit.methods.registry import register
+from normxlogit.methods.registry import implement
 
 
-@register(
-    "progressive_inference",
-    family="head on top",
-    cost="1 forward",
-    serves="causal models",
-    source="Kariyappa et al. 2024, SP-PI",
-    of_output=True,
-    reads="head",
-    has_layers=True,
-)
+@implement("progressive_inference")
 def progressive_inference(context: MethodContext) -> Tensor:
     """HoT(x_i^L)[target] - HoT(x_{i-1}^L)[target]; for the first token HoT(x_1^L)[target].
 

@@ -1,113 +1,119 @@
 """The registry of attribution methods.
 
-A method is a function from `MethodContext` to scores, registered under its name:
+A method is a function from `MethodContext` to scores. Its keyword arguments are its options, which
+`explain` and `attribute` pass on. One of this package is declared in the catalogue:
 
-    @register("norm", family="head on top", cost="1 forward", source="...", reads="states")
+    @implement("norm")
     def norm(context: MethodContext) -> Tensor: ...
 
-Its keyword arguments are its options, which `explain` and `attribute` pass on.
+Any other says the same of itself where it is registered:
+
+    @register("mine", family="head on top", source="...", reads="states")
+    def mine(context: MethodContext) -> Tensor: ...
 """
 
 import difflib
 import inspect
 import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, MutableMapping
 from dataclasses import dataclass
-from typing import Any, TypeVar
-
-from torch import Tensor
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from normxlogit.errors import OptionError
-from normxlogit.methods.context import MethodContext, Reads
+from normxlogit.methods.catalogue import CATALOGUE, ONE_PASS, Declaration, Reads
 from normxlogit.methods.scores import MethodScores
 from normxlogit.model.targets import Problem
 
-Score = Callable[..., Tensor | MethodScores]
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from normxlogit.methods.context import MethodContext
+
+Score = Callable[..., "Tensor | MethodScores"]
 AnyScore = TypeVar("AnyScore", bound=Score)
 
-ONE_PASS = "1 forward"
+Readouts = Mapping[Problem, Collection[str]]
+Keeps = Callable[[Mapping[str, Any]], Collection[int]]
 
 
-@dataclass(frozen=True)
-class Method:
+def _keeps_none(_options: Mapping[str, Any]) -> Collection[int]:
+    return ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Method(Declaration):
     """An attribution method.
 
     Attributes:
-        name: the name that users choose it by.
-        family: the kind of method.
-        cost: forward and backward passes of the model, including that of the prediction; n is the
-            number of tokens.
-        serves: the heads and architectures that it can explain.
-        source: the publication that it comes from.
         score: takes a `MethodContext` and the method's options, and returns scores that broadcast
             to [batch, targets, layers, sequence], alone or as `MethodScores`. Values at padding are
             ignored.
-        reads: how much of the forward pass it reads. A method that reads states scores the
-            positions of the final layer; one that reads the head has a readout.
-        of_output: whether it explains the model's own output, rather than the head's output for
-            each token's state.
-        has_layers: whether it can read the layers asked for.
         readouts: the names of the readouts that it has for each problem, the default first; None
             if it has all.
         keeps: the layers whose outputs the forward pass must keep for it, given its options; 0 is
             the first block's input.
     """
 
-    name: str
-    family: str
-    cost: str
-    serves: str
-    source: str
     score: Score
-    reads: Reads
-    of_output: bool
-    has_layers: bool
-    readouts: Mapping[Problem, Collection[str]] | None
-    keeps: Callable[[Mapping[str, Any]], Collection[int]]
+    readouts: Readouts | None = None
+    keeps: Keeps = _keeps_none
 
-    @property
-    def runs_again(self) -> bool:
-        """Whether it runs the model again after the pass of the prediction."""
-        return self.cost != ONE_PASS
+    def documentation(self) -> str:
+        """Return the docstring of its code."""
+        return inspect.getdoc(self.score) or ""
 
-    @property
-    def options(self) -> list[str]:
-        """The names of the method's options."""
-        # The first parameter is the context.
-        return list(inspect.signature(self.score).parameters)[1:]
-
-    def check(self, options: Mapping[str, Any], layer: Any) -> None:
-        """Raise `OptionError` for an option or a layer that the method does not have."""
-        for name in options:
-            if name not in self.options:
-                raise OptionError(
-                    f"method {self.name!r} has no option {name!r}. "
-                    f"Its options: {', '.join(self.options) or 'none'}."
-                )
-        if layer is not None and not self.has_layers:
-            others = ", ".join(method.name for method in METHODS.values() if method.has_layers)
-            raise OptionError(
-                f"method {self.name!r} explains the model as a whole and has no layers. Leave "
-                f"layer out, or choose one of: {others}."
-            )
-
-    @property
-    def reads_head(self) -> bool:
-        """Whether scores come from the head's output for each token."""
-        return self.reads == "head"
-
-    @property
-    def reads_states(self) -> bool:
-        """Whether scores belong to the positions of hidden states."""
-        return self.reads != "inputs"
-
-    def __call__(self, context: MethodContext, **options: Any) -> MethodScores:
+    def __call__(self, context: "MethodContext", **options: Any) -> MethodScores:
         """Score every token."""
         scores = self.score(context, **options)
-        return MethodScores(scores) if isinstance(scores, Tensor) else scores
+        return scores if isinstance(scores, MethodScores) else MethodScores(scores)
 
 
-METHODS: dict[str, Method] = {}
+class Registry(MutableMapping[str, Method]):
+    """The methods by name; those of the catalogue are imported when they are first looked up."""
+
+    def __init__(self) -> None:
+        self._methods: dict[str, Method] = {}
+
+    def declaration(self, name: str) -> Declaration:
+        """Return what is known of a method, without importing its code."""
+        return self._methods.get(name) or CATALOGUE[name]
+
+    def __getitem__(self, name: str) -> Method:
+        if name not in self._methods and name in CATALOGUE:
+            import_module(f"normxlogit.methods.{CATALOGUE[name].module}")
+        return self._methods[name]
+
+    def __setitem__(self, name: str, method: Method) -> None:
+        self._methods[name] = method
+
+    def __delitem__(self, name: str) -> None:
+        del self._methods[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in CATALOGUE or name in self._methods
+
+    def __iter__(self) -> Iterator[str]:
+        return iter([*CATALOGUE, *(name for name in self._methods if name not in CATALOGUE)])
+
+    def __len__(self) -> int:
+        return len(CATALOGUE.keys() | self._methods.keys())
+
+
+METHODS = Registry()
+
+
+def implement(
+    name: str, *, readouts: Readouts | None = None, keeps: Keeps = _keeps_none
+) -> Callable[[AnyScore], AnyScore]:
+    """Register a function as the code of a method in the catalogue; see `Method`."""
+
+    def add(score: AnyScore) -> AnyScore:
+        declared = vars(CATALOGUE[name])
+        METHODS[name] = Method(**declared, score=score, readouts=readouts, keeps=keeps)
+        return score
+
+    return add
 
 
 def register(
@@ -120,8 +126,8 @@ def register(
     reads: Reads = "inputs",
     of_output: bool = False,
     has_layers: bool = False,
-    readouts: Mapping[Problem, Collection[str]] | None = None,
-    keeps: Callable[[Mapping[str, Any]], Collection[int]] = lambda _options: (),
+    readouts: Readouts | None = None,
+    keeps: Keeps = _keeps_none,
 ) -> Callable[[AnyScore], AnyScore]:
     """Register a function as a method that `explain(..., method=name)` finds; see `Method`."""
 
@@ -129,17 +135,18 @@ def register(
         if name in METHODS:
             raise OptionError(f"a method named {name!r} is registered already.")
         METHODS[name] = Method(
-            name,
-            family,
-            cost,
-            serves,
-            source,
-            score,
-            reads,
-            of_output,
-            has_layers,
-            readouts,
-            keeps,
+            name=name,
+            family=family,
+            source=source,
+            cost=cost,
+            serves=serves,
+            options=_options(score),
+            reads=reads,
+            of_output=of_output,
+            has_layers=has_layers,
+            score=score,
+            readouts=readouts,
+            keeps=keeps,
         )
         return score
 
@@ -148,13 +155,29 @@ def register(
 
 def find_method(name: str) -> Method:
     """Return the method of that name; `OptionError` with all names if there is none."""
+    return METHODS[find_declaration(name).name]
+
+
+def find_declaration(name: str) -> Declaration:
+    """Return what is known of the method of that name, without importing its code.
+
+    Raises:
+        OptionError: there is none.
+    """
     if not isinstance(name, str) or name not in METHODS:
         alike = _alike(name) if isinstance(name, str) else []
         hint = f" Did you mean {' or '.join(alike)}?" if alike else ""
         raise OptionError(
             f"there is no method {name!r:.80}.{hint} The methods: {', '.join(METHODS)}."
         )
-    return METHODS[name]
+    return METHODS.declaration(name)
+
+
+def _options(score: Score) -> dict[str, Any]:
+    """Return the keyword arguments of a function, with their defaults."""
+    # The first parameter is the context.
+    parameters = list(inspect.signature(score).parameters.values())[1:]
+    return {parameter.name: parameter.default for parameter in parameters}
 
 
 def _alike(name: str) -> list[str]:

@@ -2,8 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-from torch import Tensor
+if TYPE_CHECKING:
+    from torch import Tensor
+
+UNLIKE = "distance from the texts it was fitted on"
+"""The note that says how far a text is from those that a method was fitted on."""
 
 
 @dataclass(frozen=True)
@@ -23,8 +28,8 @@ class MethodScores:
             are registered with `has_layers`.
     """
 
-    scores: Tensor
+    scores: "Tensor"
     unsigned: str | None = None
-    base: Tensor | None = None
-    notes: Mapping[str, Tensor] = field(default_factory=dict)
+    base: "Tensor | None" = None
+    notes: "Mapping[str, Tensor]" = field(default_factory=dict)
     of_layers: bool = True

@@ -32,9 +32,8 @@ from transformers.models.auto import modeling_auto
 
 from normxlogit.data.option_checks import flag
 from normxlogit.errors import ModelError, OptionError
+from normxlogit.model.names import DEMO, DEVICES, check_dtype, check_model_name
 
-DEMO = "demo"
-DEVICES = ("auto", "cpu", "cuda", "mps")
 # Options for whatever is downloaded: for the configuration and the processor as for the model.
 _SHARED_OPTIONS = {
     "cache_dir",
@@ -45,7 +44,6 @@ _SHARED_OPTIONS = {
     "subfolder",
     "token",
 }
-DTYPES = ("auto", "float32", "bfloat16", "float16")
 
 _TASKS: dict[str, tuple[Any, Any]] = {
     "SEQUENCE_CLASSIFICATION": (AutoModelForSequenceClassification, AutoTokenizer),
@@ -90,6 +88,12 @@ def load(
     place = None if "device_map" in options else find_device(device)
     source = str(files("normxlogit") / DEMO) if name == DEMO else name
     weights = _dtype(dtype)
+    if name != DEMO:
+        check_model_name(
+            name,
+            gguf_file=options.get("gguf_file"),
+            subfolder=options.get("subfolder") or "",
+        )
     hub = {"revision": revision, "trust_remote_code": trust_remote_code}
     shared = {key: options[key] for key in options.keys() & _SHARED_OPTIONS}
     auto, processor_class = _TASKS["SEQUENCE_CLASSIFICATION"]
@@ -204,8 +208,7 @@ def warn_if_untrained(model: PreTrainedModel) -> None:
 def _dtype(dtype: str | torch.dtype) -> str | torch.dtype:
     if isinstance(dtype, torch.dtype):
         return dtype
-    if not isinstance(dtype, str) or dtype not in DTYPES:
-        raise OptionError(f"there is no dtype {dtype!r:.80}; use one of {', '.join(DTYPES)}.")
+    check_dtype(dtype)
     return dtype if dtype == "auto" else getattr(torch, dtype)
 
 
@@ -213,18 +216,8 @@ def _reason(name: str, options: Mapping[str, Any], auto: type, error: Exception)
     """Describe in one line why a model could not be loaded, and what to do."""
     first = " ".join(str(error).split("\n\n")[0].split())
     path = Path(name)
-    if path.is_file():
-        inside = f", gguf_file={path.name!r}" if path.suffix == ".gguf" else ""
-        return f"cannot load {name}, which is a file. Name its folder: {str(path.parent)!r}{inside}"
     if path.is_dir():
         folder = path / options.get("subfolder", "")
-        is_named = "gguf_file" in options or (folder / "config.json").exists()
-        ggufs = [] if is_named else sorted(file.name for file in folder.glob("*.gguf"))
-        if ggufs:
-            return (
-                f"the folder {name} has no config.json, but {', '.join(ggufs[:4])}. Say that it is "
-                f"to be loaded: gguf_file={ggufs[0]!r}, or --gguf-file {ggufs[0]}."
-            )
         return f"cannot load a model from the folder {name}: {first}{_conversion(folder, auto)}"
     return (
         f"cannot load {name!r}: there is no such folder, and it could not be loaded from the Hub "

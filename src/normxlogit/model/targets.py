@@ -5,18 +5,18 @@ import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from normxlogit.errors import ModelError, OptionError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _LISTED = 10
 """How many labels an error lists."""
 
 Target = str | int
-Targets = Target | Sequence[Target] | Tensor | None
+Targets: TypeAlias = "Target | Sequence[Target] | Tensor | None"
 """A label's name or id, several, "all", ids [batch] (one per row), or None for the prediction."""
 
 
@@ -30,8 +30,8 @@ class TargetIds:
             token; None if it gives them for the whole row.
     """
 
-    ids: Tensor
-    positions: Tensor | None = None
+    ids: "Tensor"
+    positions: "Tensor | None" = None
 
 
 class Problem(str, Enum):
@@ -63,7 +63,7 @@ class Problem(str, Enum):
             return cls(config.problem_type)
         return cls.REGRESSION if outputs == 1 else cls.SINGLE_LABEL
 
-    def probabilities(self, logits: Tensor) -> Tensor:
+    def probabilities(self, logits: "Tensor") -> "Tensor":
         """Return probabilities, float32 [..., outputs]; for regressions, the values unchanged."""
         if self in (Problem.SINGLE_LABEL, Problem.CHOICE, Problem.TOKEN):
             return logits.float().softmax(-1)
@@ -192,8 +192,8 @@ def _no_label(target: Target, labels: Sequence[str]) -> str:
 
 
 def target_ids(
-    target: Targets, logits: Tensor, labels: Sequence[str], problem: Problem, threshold: float
-) -> Tensor:
+    target: Targets, logits: "Tensor", labels: Sequence[str], problem: Problem, threshold: float
+) -> "Tensor":
     """Return the outputs to explain for each row.
 
     Args:
@@ -208,8 +208,10 @@ def target_ids(
     Raises:
         OptionError: a target does not exist.
     """
+    import torch  # results know problems and labels, and are read without it
+
     batch, outputs = logits.shape
-    if isinstance(target, Tensor):
+    if isinstance(target, torch.Tensor):
         if target.shape != (batch,) or target.is_floating_point():
             raise OptionError(
                 f"target ids must be integers of shape [{batch}], got {target.dtype} of shape "

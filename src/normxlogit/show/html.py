@@ -148,7 +148,7 @@ def _facts(result: Result) -> list[tuple[str, str]]:
     )
     versions = (f"{name} {version}" for name, version in provenance.versions.items())
     facts = {
-        "Model": provenance.model,
+        "Model": phrases.without_folders(provenance.model),
         "Revision": provenance.revision,
         "Class": f"{provenance.architecture}, {provenance.dtype}",
         "Method": meaning.method_summary(result),

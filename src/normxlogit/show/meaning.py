@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from normxlogit.methods.attribution_head.method import UNLIKE
+from normxlogit.methods.scores import UNLIKE
 from normxlogit.results.base import Result
 from normxlogit.results.text import Attribution
 from normxlogit.show.outputs import foil_name, output_name

@@ -35,6 +35,16 @@ def one_line(text: str) -> str:
     return visible(text).replace("\n", "↵").replace("\t", "⇥") or "∅"
 
 
+def without_folders(path: str) -> str:
+    """Return the name of a model or a folder as others may see it: a path, by its last part.
+
+    An id of the Hub, which has one slash, stays as it is.
+    """
+    parts = [part for part in re.split(r"[/\\]", path) if part]
+    is_id = path.count("/") < 2 and "\\" not in path and path[:1] not in ("/", ".", "~")
+    return path if is_id or not parts else parts[-1]
+
+
 def token(text: str) -> str:
     """Return a token's text on one line, in quotation marks if it begins or ends with space."""
     line = shortened(one_line(text)) if text else ""

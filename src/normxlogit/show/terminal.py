@@ -99,8 +99,8 @@ def prediction(result: Result) -> Text:
 
 def provenance(result: Result) -> Text:
     """Return the last line: how the scores were made, and by which model."""
-    line = f"{meaning.method_summary(result)}; model {result.provenance.model}"
-    return Text(phrases.visible(line), DIM)
+    model = phrases.without_folders(result.provenance.model)
+    return Text(phrases.visible(f"{meaning.method_summary(result)}; model {model}"), DIM)
 
 
 def legend(says: meaning.Meaning, note: str) -> Iterator[Text]:

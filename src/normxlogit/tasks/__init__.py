@@ -7,11 +7,13 @@ the model, runs them in batches where it can, and makes results of the scores.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from normxlogit.errors import NormXLogitError
-from normxlogit.query import Query
-from normxlogit.results.base import Result
+
+if TYPE_CHECKING:
+    from normxlogit.query import Query
+    from normxlogit.results.base import Result
 
 
 class Task(str, Enum):
@@ -54,8 +56,8 @@ class TaskExplainer(Protocol):
         """
 
     def explain(
-        self, items: Mapping[int, Any], query: Query, batch_size: int
-    ) -> Mapping[int, Result | NormXLogitError]:
+        self, items: Mapping[int, Any], query: "Query", batch_size: int
+    ) -> "Mapping[int, Result | NormXLogitError]":
         """Explain encoded items: a result for each, or the reason why there is none.
 
         Raises:

@@ -13,7 +13,7 @@ from normxlogit.errors import (
     ModelError,
     NormXLogitError,
 )
-from normxlogit.methods import find_method
+from normxlogit.methods import find_declaration
 from normxlogit.model.inference import inference
 from normxlogit.query import Query
 from normxlogit.results.text import Attribution
@@ -97,7 +97,7 @@ class Texts:
             UnsupportedHeadError: none of the texts could be explained with this model.
         """
         results: dict[int, Explained] = {}
-        padded = PADDED if find_method(query.method).runs_again else math.inf
+        padded = PADDED if find_declaration(query.method).runs_again else math.inf
         for keys, side in self._plan(items, batch_size, padded):
             batch = [items[key] for key in keys]
             results.update(zip(keys, self._explained(batch, side, query, batch_size), strict=True))

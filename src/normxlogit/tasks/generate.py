@@ -7,7 +7,7 @@ from typing import Any
 from normxlogit.data.option_checks import whole_number
 from normxlogit.errors import InputError, NormXLogitError, without_traceback
 from normxlogit.generation.texts import Generator
-from normxlogit.methods import find_method
+from normxlogit.methods import find_declaration
 from normxlogit.query import Query
 from normxlogit.results.generation import GenerationAttribution
 from normxlogit.results.text import Failure
@@ -66,7 +66,7 @@ def generate(
 
 def generation_query(method: str, readout: str | None, options: dict[str, Any]) -> Query:
     """The query for generated text; the method's own options are taken out of `options`."""
-    names = find_method(method).options
+    names = find_declaration(method).options
     return Query(
         method=method,
         readout=readout,

@@ -1,14 +1,15 @@
 """Checks of texts and tokenizers before anything is encoded."""
 
 from collections.abc import Iterable, Sequence
-from typing import Any
-
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from typing import TYPE_CHECKING, Any
 
 from normxlogit.data.option_checks import one_of
 from normxlogit.data.tables import check_items, check_table
 from normxlogit.data.utf8 import lone_surrogate
 from normxlogit.errors import InputError, ModelError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 LONG = ("error", "truncate", "window")
 """What to do with a text that is over the model's limit."""
@@ -52,7 +53,7 @@ def check_text(parts: Sequence[Any], is_split: bool) -> None:
             raise InputError("the text is empty or blank, so there is nothing to explain.")
 
 
-def check_same_vocabulary(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel) -> None:
+def check_same_vocabulary(tokenizer: "PreTrainedTokenizerBase", model: "PreTrainedModel") -> None:
     """Raise `ModelError` unless tokenizer and model have vocabularies of about the same size.
 
     Every token that the tokenizer was trained with needs an embedding; of those that were added to
@@ -67,12 +68,12 @@ def check_same_vocabulary(tokenizer: PreTrainedTokenizerBase, model: PreTrainedM
         )
 
 
-def vocabulary_size(model: PreTrainedModel) -> int:
+def vocabulary_size(model: "PreTrainedModel") -> int:
     """Return how many tokens a model has embeddings for."""
     return int(model.config.get_text_config().vocab_size)
 
 
-def max_length(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel) -> int | None:
+def max_length(tokenizer: "PreTrainedTokenizerBase", model: "PreTrainedModel") -> int | None:
     """Return the most tokens that tokenizer and model both accept; None if neither has a limit."""
     stated = getattr(model.config.get_text_config(), "max_position_embeddings", None)
     table = getattr(getattr(model.base_model, "embeddings", None), "position_embeddings", None)

@@ -3,7 +3,7 @@
 import json
 import platform
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,10 +12,9 @@ import numpy as np
 
 from normxlogit.data.files import write_whole
 from normxlogit.data.location import local_path
-from normxlogit.data.option_checks import whole_number
 from normxlogit.data.progress import Meter
-from normxlogit.errors import OptionError
 from normxlogit.evaluation.benchmark.cases import RULES, Case, halves, read_cases
+from normxlogit.evaluation.benchmark.options import BENCHMARK, checked_numbers
 from normxlogit.evaluation.benchmark.readings import (
     Item,
     check_model,
@@ -33,28 +32,8 @@ if TYPE_CHECKING:
 
     from normxlogit.evaluation.checkpoint import Checkpoint
 
-BENCHMARK = "blimp"
-OPTIONS = ("limit", "seed")
-"""The options of a benchmark, beside the model, the data and the folder."""
 SCHEMA, RESULTS, SCORES = "normxlogit/blimp/1", "results.json", "scores.parquet"
 _FURTHER = ("numpy", "tokenizers")
-
-
-def check_benchmark(name: object, options: Mapping[str, object]) -> None:
-    """Check the name of a benchmark and its options.
-
-    Raises:
-        OptionError: there is no such benchmark or option, or an option is out of range.
-    """
-    if name != BENCHMARK:
-        raise OptionError(f"benchmark must be {BENCHMARK}, got {name!r}.")
-    further = [option for option in options if option not in OPTIONS]
-    if further:
-        raise OptionError(
-            f"benchmark {name!r} takes {' and '.join(OPTIONS)} beside model and data. Leave out "
-            f"{', '.join(further)}."
-        )
-    _numbers(**options)
 
 
 def blimp(
@@ -104,7 +83,7 @@ def blimp(
     from normxlogit.evaluation.finished import read_results
     from normxlogit.evaluation.report import write_evidence
 
-    limit, seed = _numbers(limit, seed)
+    limit, seed = checked_numbers(limit, seed)
     check_model(explainer)
     folder = None if output is None else local_path(output)
     cases, data = _cases(source, limit)
@@ -176,13 +155,6 @@ def _scores(
             meter.show(done, tokens)
     scores = pa.concat_tables(parts)
     return scores.take(np.argsort(scores["case"].to_numpy(), kind="stable"))
-
-
-def _numbers(limit: object = None, seed: object = 0) -> tuple[int | None, int]:
-    return (
-        None if limit is None else whole_number("limit", limit),
-        whole_number("seed", seed, least=0),
-    )
 
 
 def _by_paradigm(cases: Sequence[Case]) -> dict[str, int]:

@@ -58,7 +58,7 @@ def left_out(failed: Mapping[str, str]) -> list[tuple[list[str], str]]:
 
 def _lines(results: Mapping[str, Any], figure: Figure) -> Iterator[str]:
     settings = results["settings"]
-    yield f"# Evidence on BLiMP: {plain(str(settings['model']['name']))}"
+    yield f"# Evidence on BLiMP: {plain(phrases.without_folders(str(settings['model']['name'])))}"
     yield f"\n{of_cases(results)}"
     for names, why in left_out(results["failed"]):
         named = ", ".join(f"`{name}`" for name in names)

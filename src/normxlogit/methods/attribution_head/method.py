@@ -11,12 +11,10 @@ from normxlogit.methods.attribution_head.games import READOUTS, game_values
 from normxlogit.methods.attribution_head.head import AttributionHead, text_means
 from normxlogit.methods.attribution_head.network import shared_out, side_by_side
 from normxlogit.methods.context import MethodContext
-from normxlogit.methods.registry import register
-from normxlogit.methods.scores import MethodScores
+from normxlogit.methods.registry import implement
+from normxlogit.methods.scores import UNLIKE, MethodScores
 from normxlogit.methods.units import units_of
 from normxlogit.text.token_lookup import NO_TEXT
-
-UNLIKE = "distance from the texts it was fitted on"
 
 
 def is_unlike(notes: Mapping[str, Sequence[float]]) -> bool | None:
@@ -32,16 +30,7 @@ def layers_of(options: Mapping[str, Any]) -> tuple[int, ...]:
     return head.layers if isinstance(head, AttributionHead) else ()
 
 
-@register(
-    "attribution_head",
-    family="fitted",
-    serves="texts classified or rated, with a head fitted to the model",
-    source="Shapley 1953; Jethani et al. 2022; on the model's own states: docs/attribution-head.md",
-    reads="states",
-    of_output=True,
-    readouts=READOUTS,
-    keeps=layers_of,
-)
+@implement("attribution_head", readouts=READOUTS, keeps=layers_of)
 def attribution_head(context: MethodContext, head: Any = None, unit: Any = None) -> MethodScores:
     """Estimate the Shapley values of words by a network on the model's own hidden states.
 

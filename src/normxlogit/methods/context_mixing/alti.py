@@ -7,25 +7,15 @@ from torch import Tensor
 
 from normxlogit.methods.context import MethodContext
 from normxlogit.methods.context_mixing.encoder_blocks import (
-    FAMILY,
-    SERVES,
     Block,
     chunks,
     read_block_maps,
 )
-from normxlogit.methods.registry import register
+from normxlogit.methods.registry import implement
 from normxlogit.methods.scores import MethodScores
 
 
-@register(
-    "alti",
-    family=FAMILY,
-    cost="4 forwards, n vectors a token",
-    serves=SERVES,
-    source="Ferrando et al. 2022",
-    reads="states",
-    has_layers=True,
-)
+@implement("alti")
 def alti(context: MethodContext, rollout: bool = True) -> MethodScores:
     """C_l[r, i], or (C_l ... C_1)[r, i] rolled out, for the read position r.
 

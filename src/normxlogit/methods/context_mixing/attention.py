@@ -8,28 +8,16 @@ from torch import Tensor
 
 from normxlogit.errors import UnsupportedHeadError
 from normxlogit.methods.context import MethodContext
-from normxlogit.methods.registry import register
+from normxlogit.methods.registry import implement
 from normxlogit.methods.scores import MethodScores
 from normxlogit.model.clone import ModelClone
 from normxlogit.model.numerics import tolerance
-
-FAMILY = "context mixing"
-COST = "2 forwards"
-SERVES = "texts, models that give attentions"
 
 Maps = Mapping[int, Tensor]
 """By layer number, what each token takes from each token, [tokens, tokens]."""
 
 
-@register(
-    "attention",
-    family=FAMILY,
-    cost=COST,
-    serves=SERVES,
-    source="Bahdanau et al. 2015",
-    reads="states",
-    has_layers=True,
-)
+@implement("attention")
 def attention(context: MethodContext) -> MethodScores:
     """Mean over heads of A[r, i]: the attention that the read position r pays to token i.
 
@@ -50,15 +38,7 @@ def attention(context: MethodContext) -> MethodScores:
     return MethodScores(scores, unsigned="more attention")
 
 
-@register(
-    "attention_rollout",
-    family=FAMILY,
-    cost=COST,
-    serves=SERVES,
-    source="Abnar & Zuidema 2020",
-    reads="states",
-    has_layers=True,
-)
+@implement("attention_rollout")
 def attention_rollout(context: MethodContext) -> MethodScores:
     """(A'_l ... A'_1)[r, i] with A' = (A + I) / 2, A the mean over heads, r the read position.
 

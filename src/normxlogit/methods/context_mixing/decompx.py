@@ -11,9 +11,7 @@ from torch.nn import functional
 from normxlogit.errors import OptionError, UnsupportedHeadError
 from normxlogit.methods.context import MethodContext
 from normxlogit.methods.context_mixing.encoder_blocks import (
-    FAMILY,
     INSTEAD_OF_DECOMPOSITION,
-    SERVES,
     Block,
     Call,
     Intermediates,
@@ -21,20 +19,13 @@ from normxlogit.methods.context_mixing.encoder_blocks import (
     run_blocks,
 )
 from normxlogit.methods.context_mixing.steps import Activation, Linear, Norm, PartError, Step
-from normxlogit.methods.registry import register
+from normxlogit.methods.registry import implement
 from normxlogit.model.clone import ModelClone
 from normxlogit.model.numerics import agree, tolerance
 from normxlogit.model.readouts import Objective, logit
 
 
-@register(
-    "decompx",
-    family=FAMILY,
-    cost="4 forwards, 1 a token",
-    serves=SERVES,
-    source="Modarressi et al. 2023",
-    of_output=True,
-)
+@implement("decompx")
 def decompx(context: MethodContext) -> Tensor:
     """C_k[target], token k's contribution to the model's output, which is sum_k C_k[target].
 

@@ -25,8 +25,6 @@ from normxlogit.methods.context_mixing.steps import Activation, Linear, Norm, Pa
 from normxlogit.model.clone import Anatomy, ModelClone
 from normxlogit.model.numerics import agree, first_tensor
 
-FAMILY = "decomposition"
-SERVES = "texts, blocks of the BERT family"
 INSTEAD_OF_DECOMPOSITION = "method='normxlogit' takes no blocks apart."
 
 _CHUNK_NUMBERS = 1 << 22

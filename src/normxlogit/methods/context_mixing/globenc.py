@@ -4,20 +4,12 @@ import torch
 from torch import Tensor
 
 from normxlogit.methods.context import MethodContext
-from normxlogit.methods.context_mixing.encoder_blocks import FAMILY, SERVES, Block, read_block_maps
-from normxlogit.methods.registry import register
+from normxlogit.methods.context_mixing.encoder_blocks import Block, read_block_maps
+from normxlogit.methods.registry import implement
 from normxlogit.methods.scores import MethodScores
 
 
-@register(
-    "globenc",
-    family=FAMILY,
-    cost="4 forwards",
-    serves=SERVES,
-    source="Modarressi et al. 2022",
-    reads="states",
-    has_layers=True,
-)
+@implement("globenc")
 def globenc(context: MethodContext, rollout: bool = True) -> MethodScores:
     """N_l[r, i], or (N_l ... N_1)[r, i] rolled out, for the read position r.
 

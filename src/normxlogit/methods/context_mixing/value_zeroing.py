@@ -17,29 +17,21 @@ from transformers.masking_utils import eager_mask
 from normxlogit.data.option_checks import flag
 from normxlogit.errors import UnsupportedHeadError
 from normxlogit.methods.context import MethodContext
-from normxlogit.methods.context_mixing.attention import FAMILY, Maps, read_maps
+from normxlogit.methods.context_mixing.attention import Maps, read_maps
 from normxlogit.methods.context_mixing.block_copies import (
     INSTEAD_OF_COPIES,
     BlockCall,
     map_tensors,
 )
 from normxlogit.methods.context_mixing.value_projection import value_projection, zeroed
-from normxlogit.methods.registry import register
+from normxlogit.methods.registry import implement
 from normxlogit.methods.scores import MethodScores
 from normxlogit.model.clone import ModelClone
 from normxlogit.model.numerics import agree, first_tensor
 from normxlogit.model.reruns import AT_ONCE
 
 
-@register(
-    "value_zeroing",
-    family=FAMILY,
-    cost="2 forwards, 1 a token",
-    serves="texts, blocks whose values can be reached",
-    source="Mohebbi et al. 2023",
-    reads="states",
-    has_layers=True,
-)
+@implement("value_zeroing")
 def value_zeroing(context: MethodContext, rollout: bool = True) -> MethodScores:
     """C_l[r, i], or (C_l ... C_1)[r, i] rolled out, for the read position r.
 

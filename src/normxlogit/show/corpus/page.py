@@ -113,7 +113,9 @@ class DifferenceSection:
 
 def page(findings: Findings) -> str:
     """Return a self-contained page."""
-    title = f"{sentences.counted(findings.rows, 'row')} in {findings.folder}"
+    title = (
+        f"{sentences.counted(findings.rows, 'row')} in {phrases.without_folders(findings.folder)}"
+    )
     values = {
         "title": title,
         "warnings": sentences.warnings(findings),

@@ -58,7 +58,7 @@ def facts(findings: Findings) -> list[tuple[str, str]]:
         *([("Unlike", unlike)] if findings.judged else []),
         ("Written", f"{counted(findings.records, 'record')} in {shards}"),
         ("Tokens", f"{findings.tokens:,}"),
-        ("Model", findings.model),
+        ("Model", phrases.without_folders(findings.model)),
         ("Method", _how(findings)),
         ("Target", _target(options["target"])),
     ]

@@ -3,15 +3,13 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-import numpy as np
 from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.text import Text
 
 from normxlogit.results.generation import GenerationAttribution
 from normxlogit.show import phrases
-from normxlogit.show.generation.layout import WORDS, GenerationLayout
+from normxlogit.show.generation.layout import WORDS, GenerationLayout, Part
 from normxlogit.show.meaning import score_meaning
-from normxlogit.show.scales import scale
 from normxlogit.show.terminal import DIM, LABEL, bar_lines, field, legend, provenance
 from normxlogit.text.words import sentence_spans
 
@@ -36,7 +34,9 @@ class GenerationReport:
         prompt = " ".join(phrases.visible(_prompt(layout.words)).split())
         yield field("Prompt", Text(phrases.shortened(prompt, 2 * width - 30)))
         yield field("Answer", Text(phrases.visible(answer.strip()), LABEL, overflow="fold"))
-        spans = [span for span in sentence_spans(answer) if layout.targets_within(*span)]
+        # The space after a sentence belongs to the first token of the next one.
+        ends = ((a, a + len(answer[a:b].rstrip())) for a, b in sentence_spans(answer))
+        spans = [span for span in ends if layout.targets_within(*span)]
         if len(spans) < 2:
             yield Text()
             yield Text("rests most on", DIM)
@@ -72,9 +72,15 @@ def _words(
     rows = layout.top(scores, count)
     names = [phrases.one_line(layout.words.tokens[row]) for row in rows]
     yield from bar_lines(names, scores[rows], width, [False] * len(rows))
-    sums = np.array([part.scores[list(targets)].sum() for part in layout.parts])
-    parts = [
-        f"{phrases.one_line(part.name)} {phrases.number(score, scale(sums))}"
-        for part, score in zip(layout.parts, sums.tolist(), strict=True)
-    ]
-    yield Text(f"  Sums: {', '.join(parts)}", DIM)
+    yield Text(f"  Sums, as shares: {', '.join(_shares(layout, list(targets)))}", DIM)
+
+
+def _shares(layout: GenerationLayout, targets: list[int]) -> Iterator[str]:
+    """Yield the sum over each part, and over what is in none, as a share of all their sizes."""
+    frame = "the template" if layout.words.messages else "special tokens"
+    parts = [*layout.parts, Part(frame, layout.rest)]
+    sums = [float(part.scores[targets].sum()) for part in parts]
+    whole = sum(map(abs, sums)) or 1.0
+    for part, total in zip(parts, sums, strict=True):
+        share = 100 * total / whole
+        yield f"{phrases.one_line(part.name)} {share:.{0 if abs(share) >= 10 else 1}f} %"

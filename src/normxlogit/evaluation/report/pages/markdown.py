@@ -27,7 +27,8 @@ def _lines(
     random: VsRandom,
     drawn: Sequence[Figure],
 ) -> Iterator[str]:
-    yield f"# Attribution methods on {plain(str(view.settings['model']['name']))}"
+    name = phrases.without_folders(str(view.settings["model"]["name"]))
+    yield f"# Attribution methods on {plain(name)}"
     yield f"\n{plain(tables.summary(view))}."
     for note in view.results["notes"]:
         yield f"\n**{plain(tables.sentence(note))}**"

@@ -124,7 +124,7 @@ def page(
     scores: "pa.Table",
 ) -> str:
     """Return the report: what to use, the ranking, the figures, and the texts most disputed."""
-    name = str(findings.settings["model"]["name"])
+    name = phrases.without_folders(str(findings.settings["model"]["name"]))
     groups = _figure_groups(findings, drawn)
     values = {
         "name": name,

@@ -7,7 +7,7 @@ from typing import Any
 from normxlogit.evaluation.perturb.operators import describe_operator
 from normxlogit.evaluation.report.verdicts import VsRandom
 from normxlogit.evaluation.report.view import MAIN, EvaluationView, times, title
-from normxlogit.show.phrases import percent
+from normxlogit.show.phrases import percent, without_folders
 
 DISAGREEMENT = (
     "Agreement is the mean of Spearman's rank correlations between the scores that two methods "
@@ -221,7 +221,7 @@ def _cell(view: EvaluationView, name: str, metric: str, random: VsRandom) -> Cel
 def of_model(model: Mapping[str, Any]) -> dict[str, str | None]:
     """Facts about a model: names and values, which may be None."""
     return {
-        "Model": str(model["name"]),
+        "Model": without_folders(str(model["name"])),
         "Revision": model.get("revision"),
         "Class": ", ".join(filter(None, (model.get("architecture"), model.get("dtype")))),
         "Model's SHA-256": model.get("sha256"),

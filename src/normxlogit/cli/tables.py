@@ -1,0 +1,73 @@
+"""Tables that commands print: no figure is cut or wrapped, and columns stay apart."""
+
+import sys
+from collections.abc import Iterator, Sequence
+
+from rich import box
+from rich.cells import cell_len
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from normxlogit.cli import terminal
+
+_GAP = 2
+"""How many columns of a terminal stand between two of a table."""
+
+_WITHOUT_TERMINAL = 200
+
+
+def print_figures(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print a name and its figures on each line.
+
+    Where the terminal is too narrow for all columns, those that are left follow in a further block,
+    with the names again.
+
+    Args:
+        headers: the names of the columns.
+        rows: the cells of each row, as many.
+    """
+    console = _console()
+    widths = [max(cell_len(cell) for cell in column) for column in zip(headers, *rows, strict=True)]
+    for number, block in enumerate(_blocks(widths, console.width)):
+        if number:
+            console.print()
+        table = Table(box=None, pad_edge=False, padding=(0, _GAP, 0, 0))
+        for column in block:
+            header = _text(headers[column])
+            table.add_column(header, justify="right" if column else "left", no_wrap=True)
+        for row in rows:
+            table.add_row(*(_text(row[column]) for column in block))
+        console.print(table)
+
+
+def print_texts(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print rows of short texts, which wrap within their columns; names come first."""
+    table = Table(box=box.MINIMAL, show_edge=False, pad_edge=False, border_style="dim")
+    for number, header in enumerate(headers):
+        table.add_column(header, overflow="fold", no_wrap=number == 0)
+    for row in rows:
+        table.add_row(*map(_text, row))
+    _console().print(table)
+
+
+def _blocks(widths: Sequence[int], most: int) -> Iterator[list[int]]:
+    """Yield the numbers of columns that fit side by side, each time with the first one."""
+    block = [0]
+    for column in range(1, len(widths)):
+        taken = sum(widths[n] + _GAP for n in block)
+        if len(block) > 1 and taken + widths[column] > most:
+            yield block
+            block = [0]
+        block.append(column)
+    yield block
+
+
+def _console() -> Console:
+    # Without a terminal there is no width to fit into, and rich would wrap at 80 columns.
+    return terminal.console(width=None if sys.stdout.isatty() else _WITHOUT_TERMINAL)
+
+
+def _text(cell: str) -> Text:
+    """Return a cell for a table; brackets in it are no markup."""
+    return Text(terminal.shown(cell))

@@ -1,0 +1,78 @@
+"""Where commands write, in which format, and what their tables and pages show of it."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from rich.console import Console
+from typer.testing import CliRunner
+
+from normxlogit import cli
+from normxlogit.cli import tables, terminal
+from normxlogit.cli.options import SUFFIXES, Format, find_format
+from normxlogit.show.dispatch import page, plain
+from normxlogit.show.phrases import without_folders
+from tests.helpers.results import word_attribution
+
+
+def test_the_name_of_the_output_implies_the_format(model: Path, tmp_path: Path) -> None:
+    beginnings = {"why.html": "<!doctype html>", "why.JSON": "{", "why.jsonl": "{", "why": "Pred"}
+    for name, beginning in beginnings.items():
+        file = tmp_path / name
+        arguments = ["explain", "--model", str(model), "good bad", "--output", str(file)]
+        result = CliRunner().invoke(cli.app, arguments)
+        assert (result.exit_code, result.stdout) == (0, "")
+        assert result.stderr == f"Wrote {file}\n"
+        assert file.read_text("utf-8").lower().startswith(beginning.lower())
+
+
+def test_a_format_that_is_named_comes_first() -> None:
+    assert find_format(Format.TEXT, Path("why.html")) is Format.TEXT
+    assert find_format(None, None) is Format.TEXT
+    for suffix, implied in SUFFIXES.items():
+        assert find_format(None, Path(f"why{suffix}")) is implied
+
+
+@pytest.mark.parametrize(
+    ("given", "shown"),
+    [
+        ("demo", "demo"),
+        ("owner/model", "owner/model"),
+        ("/home/someone/secret/model", "model"),
+        ("/home/someone/secret/model/", "model"),
+        ("./model", "model"),
+        ("~/model", "model"),
+        ("a/b/model", "model"),
+        ("s3://bucket/secret/run", "run"),
+        (r"C:\Users\someone\model", "model"),
+    ],
+)
+def test_pages_and_terminals_show_no_path(given: str, shown: str) -> None:
+    assert without_folders(given) == shown
+    result = word_attribution("good bad", [1, -1], model=given)
+    assert plain(result).rstrip().endswith(f"model {shown}")
+    html = page([result])
+    assert "someone" not in html
+    assert "secret" not in html
+    assert result.to_dict()["provenance"]["model"] == given
+
+
+@pytest.mark.parametrize("width", [40, 80, 100, 200])
+def test_no_figure_of_a_table_is_cut(
+    width: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    console = Console(width=width, color_system=None)
+    monkeypatch.setattr(terminal, "console", lambda **_: console)
+    random = np.random.default_rng(0)
+    headers = ["method", *(f"metric {n} ↑" for n in range(8)), "cost"]
+    rows = [
+        [f"method:{n}", *(f"{value:.3f} [0.100, 0.200] =" for value in random.random(8)), "1.04"]
+        for n in range(3)
+    ]
+    tables.print_figures(headers, rows)
+    printed = capsys.readouterr().out
+    assert max(map(len, printed.splitlines())) <= width
+    for cell in [*headers, *(cell for row in rows for cell in row)]:
+        assert cell in printed
+    blocks = printed.split("\n\n")
+    assert all(block.split()[0] == "method" for block in blocks)
