@@ -66,7 +66,7 @@ def test_the_examples_of_the_readme(
 def test_the_outputs_of_the_readme_are_real() -> None:
     """What follows a command that explains is what it prints, but for bars and last digits."""
     examples = re.findall(
-        r"^```sh\n(?:.* && )?normxlogit explain (.*)\n```\n\n```\n(.*?)^```",
+        r"^```sh\n(?:[^\n]* && )?normxlogit explain ([^\n]*)\n```\n\n```\n(.*?)^```",
         (ROOT / "README.md").read_text("utf-8"),
         re.DOTALL | re.MULTILINE,
     )
