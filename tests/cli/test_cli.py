@@ -144,7 +144,7 @@ def test_one_bad_text_does_not_lose_the_others(model: Path) -> None:
     assert result.stderr.startswith("normxlogit: text 2: ")
     result = explain(model, "good", "  ", "bad")
     assert result.exit_code == 1
-    assert result.stdout.count("Prediction") == 2
+    assert result.stdout.count("; model ") == 2
     assert "Not explained" in explain(model, "good", "  ", "--format", "html").stdout
 
 
@@ -157,7 +157,7 @@ def test_output_is_the_same_in_a_file(model: Path, tmp_path: Path) -> None:
         assert written.stdout == ""
         text = file.read_text("utf-8")
         if form == "text":
-            assert text.count("Prediction") == 2
+            assert text.count("; model ") == 2
         else:
             assert text == printed.stdout
     assert sorted(p.name for p in tmp_path.iterdir()) == ["html", "json", "text"]

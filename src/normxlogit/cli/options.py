@@ -17,6 +17,13 @@ class Format(str, Enum):
     HTML = "html"
 
 
+class Order(str, Enum):
+    """In which order words are listed."""
+
+    STRENGTH = "strength"
+    TEXT = "text"
+
+
 class Long(str, Enum):
     """How a text over the model's limit is handled."""
 
