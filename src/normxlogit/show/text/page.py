@@ -21,6 +21,7 @@ from normxlogit.show.text.ranking import (
     in_which_text,
     in_words,
     names,
+    placed_names,
     ranked,
 )
 from normxlogit.show.text.sentences import Sentence, is_long, split
@@ -207,7 +208,8 @@ def _tables(
     columns, numbers = _numbers(original)
     strongest = ranked(attribution, "strength").rows
     brief, whole = (
-        waterfall(attribution, names(attribution), strongest[:steps]) for steps in (STEPS, MOST)
+        waterfall(attribution, placed_names(attribution), strongest[:steps])
+        for steps in (STEPS, MOST)
     )
     return ScoreTables(
         bars=rows[:count],

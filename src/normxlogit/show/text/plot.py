@@ -12,7 +12,7 @@ from normxlogit.show.plot import draw_heat, new_figure, signs
 from normxlogit.show.scales import scale
 from normxlogit.show.text.message import as_text, message
 from normxlogit.show.text.pieces import color_scale, listed
-from normxlogit.show.text.ranking import Order, in_words, names, ranked
+from normxlogit.show.text.ranking import Order, in_words, names, placed_names, ranked
 from normxlogit.show.text.waterfall import Step, Waterfall, waterfall
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def figure(
         panel.set_title("\n".join(lines), parse_math=False, loc="left", fontsize="medium")
         if by_layer:
             _draw_layers(panel, part, chosen)
-        elif (fall := waterfall(last, names(last), chosen)) is not None:
+        elif (fall := waterfall(last, placed_names(last), chosen)) is not None:
             _draw_fall(panel, last, fall)
         else:
             _draw_bars(panel, last, chosen)
@@ -75,7 +75,7 @@ def _label(axes: "Axes", labels: Sequence[str]) -> None:
 
 
 def _draw_bars(axes: "Axes", attribution: Attribution, rows: list[int]) -> None:
-    scores, tokens = attribution.scores[rows], names(attribution)
+    scores, tokens = attribution.scores[rows], placed_names(attribution)
     steps = [
         Step(tokens[row], 0.0, score) for row, score in zip(rows, scores.tolist(), strict=True)
     ]

@@ -82,6 +82,15 @@ def in_which_text(attribution: Attribution, rows: Sequence[int]) -> list[str]:
     return [f"text {segment + 1}" if segment >= 0 else "" for segment in segments]
 
 
+def placed_names(attribution: Attribution) -> list[str]:
+    """Return what each token is called; in a pair, with the text that it is in."""
+    texts = in_which_text(attribution, range(len(attribution)))
+    return [
+        f"{name} ({text})" if text else name
+        for name, text in zip(names(attribution), texts, strict=True)
+    ]
+
+
 def begins_text(attribution: Attribution, rows: Sequence[int]) -> list[int | None]:
     """Return for each of these tokens of a pair, if it is the first of a text, that text's number.
 

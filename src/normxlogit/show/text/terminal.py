@@ -32,9 +32,9 @@ from normxlogit.show.text.ranking import (
     MOST,
     Order,
     begins_text,
-    in_which_text,
     in_words,
     names,
+    placed_names,
     ranked,
 )
 from normxlogit.show.text.sentences import is_long
@@ -162,14 +162,11 @@ def _sentences(attribution: Attribution, width: int) -> Iterator[Text]:
 
 def _bars(attribution: Attribution, special: bool, order: Order, width: int) -> Iterator[Text]:
     """Yield a row for each word: its name, score, share, and a bar to either side of zero."""
-    ranking, tokens = ranked(attribution, order, special=special), names(attribution)
+    ranking, tokens = ranked(attribution, order, special=special), placed_names(attribution)
     rows = ranking.rows[:MOST] if order == "strength" else ranking.rows
-    texts = in_which_text(attribution, rows) if order == "strength" else [""] * len(rows)
+    called = tokens if order == "strength" else names(attribution)
     lines = bar_lines(
-        [
-            f"{tokens[row]} ({text})" if text else tokens[row]
-            for row, text in zip(rows, texts, strict=True)
-        ],
+        [called[row] for row in rows],
         attribution.scores[rows],
         width,
         [bool(attribution.special[row]) for row in rows],
