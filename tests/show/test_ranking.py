@@ -37,12 +37,18 @@ def test_the_strongest_come_first_and_shares_are_of_the_total() -> None:
 
 
 @pytest.mark.parametrize(
-    ("readout", "expected"), [("closeness", ["c", "a", "b"]), ("distance", ["b", "a", "c"])]
+    ("readout", "expected"),
+    [
+        ("closeness", ["c", "a", "b"]),
+        ("distance", ["b", "a", "c"]),
+        ("logprob", ["c", "a", "b"]),
+    ],
 )
 def test_what_has_no_size_is_ranked_by_order_and_has_no_share(
     readout: str, expected: list[str]
 ) -> None:
-    shown = word_attribution("a b c", [2.0, 0.0, 3.0], problem="regression", readout=readout)
+    scores = [-2.0, -4.0, -1.0] if readout == "logprob" else [2.0, 0.0, 3.0]
+    shown = word_attribution("a b c", scores, readout=readout)
     ranking = ranked(shown, "strength")
     assert [shown.tokens[row] for row in ranking.rows] == expected
     assert "%" not in plain(shown).partition("\n\n")[2]
@@ -96,6 +102,10 @@ def test_both_texts_of_a_pair_are_split() -> None:
     assert sum(len(part.words) for part in first) == 49
     assert sum(len(part.words) for part in second) == 41
     assert "".join(piece.text for part in second for piece in part.pieces) == LONG
+    blocks = page([both]).partition('class="nx-legend"')[0]
+    assert "by sentence" in blocks
+    assert 'scope="colgroup"' not in blocks
+    assert "(text 1)" not in blocks
 
 
 def additive(count: int = 30, **options: Any) -> Attribution:

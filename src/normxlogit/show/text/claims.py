@@ -12,9 +12,14 @@ class Claim(Enum):
 
     CAUSE = "zero means that a word does not matter, and a sign tells for from against"
     ORDER = "the higher the score, the more a word supports the target; zero says nothing"
+    BELOW = "the same, and no score is above zero"
     NEAREST = "the higher the score, the closer a word by itself comes to the prediction"
     FARTHEST = "the lower the score, the closer a word by itself comes to the prediction"
     SIZE = "the higher the score, the more a word counts, for or against"
+
+
+_RANKED = (Claim.BELOW, Claim.NEAREST, Claim.FARTHEST)
+"""What has an order, and no sizes."""
 
 
 def claim_of(result: Result) -> Claim:
@@ -28,6 +33,8 @@ def claim_of(result: Result) -> Claim:
         return Claim.NEAREST
     if provenance.readout == "distance":
         return Claim.FARTHEST
+    if provenance.readout == "logprob" and not (provenance.of_output or provenance.contrast):
+        return Claim.BELOW
     # Methods that read the model's own output measure how it changes: by nothing, at zero.
     return Claim.CAUSE if provenance.of_output else Claim.ORDER
 
@@ -60,15 +67,16 @@ def strengths(scores: Floats, claim: Claim) -> Floats:
 def by_strength(scores: Floats, claim: Claim) -> list[int]:
     """Return the numbers of the words, the strongest first.
 
-    By size, but by order where sizes say nothing: the words that come closest to a prediction.
+    By size, but by order where a large one does not mean that a word counts for much.
     """
-    keys = {Claim.NEAREST: -scores, Claim.FARTHEST: scores}.get(claim, -np.abs(scores))
+    keys = np.abs(scores) if claim not in _RANKED else scores
+    keys = keys if claim is Claim.FARTHEST else -keys
     return [int(i) for i in np.argsort(keys, kind="stable")]
 
 
 def shares(scores: Floats, claim: Claim) -> Floats | None:
     """Return each score's share of the total of all, signs aside; None if sizes say nothing."""
-    if claim in (Claim.NEAREST, Claim.FARTHEST):
+    if claim in _RANKED:
         return None
     sizes = np.abs(scores)
     return (sizes / (sizes.sum(dtype=np.float64) or 1.0)).astype(np.float32)

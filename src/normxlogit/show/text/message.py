@@ -124,6 +124,9 @@ def _verbs(attribution: Attribution) -> tuple[Verb, Verb]:
     return support, oppose if foil is None else (f"speaks for {foil}", f"speak for {foil}")
 
 
+_ORDERS = (Claim.ORDER, Claim.BELOW)
+
+
 def _clauses(attribution: Attribution, words: Sequence[str], scores: Floats) -> Message:
     unit = attribution.unit
     if not words:
@@ -134,18 +137,19 @@ def _clauses(attribution: Attribution, words: Sequence[str], scores: Floats) -> 
     claim = claim_of(attribution)
     named = prominent(words, strengths(scores, claim))
     supporters = Side([words[i] for i in named.supporters], Role.FOR)
-    if claim is Claim.ORDER:
+    if claim in _ORDERS:
         # The function words and marks of a text always are among those with the lowest norms.
         named = replace(named, opposers=[i for i in named.opposers if not is_light(words[i])])
     opposers = Side([words[i] for i in named.opposers], Role.AGAINST)
-    if not supporters.words and (not opposers.words or claim not in (Claim.CAUSE, Claim.ORDER)):
+    if not supporters.words and (not opposers.words or claim not in (Claim.CAUSE, *_ORDERS)):
         return [Part(f"no {unit} stands out")]
     if claim is Claim.CAUSE:
         return _cause(attribution, named, supporters, opposers, scores)
     among = [] if named.first else [Part("of the content words, ")]
-    if claim is Claim.ORDER:
+    if claim in _ORDERS:
+        above = claim is Claim.BELOW or bool(scores.max() > 0)
         below = bool(named.opposers) and scores[named.opposers[0]] < 0
-        return [*among, *_order(attribution, supporters, opposers, bool(scores.max() > 0), below)]
+        return [*among, *_order(attribution, supporters, opposers, above, below)]
     if claim is Claim.SIZE:
         meaning = phrases.one_line(attribution.provenance.unsigned or "")
         clause = supporters.do(("has the largest score", "have the largest scores"))
@@ -182,13 +186,12 @@ def _order(
         attribution: one target and layer.
         supporters: the words far above the median.
         opposers: those far below it.
-        any_above: whether any score is above 0.
+        any_above: whether any score is above 0, or would be if scores could.
         below: whether the score of the first of the opposers is below 0.
     """
     support, oppose = _verbs(attribution)
     verb, extents = support, ("most", "least")
-    # Log-probabilities are never above 0, so they say nothing by that.
-    if not any_above and attribution.provenance.readout != "logprob":
+    if not any_above:
         verb, extents = oppose, ("least", "most")
     clause = [Part(f"no {attribution.unit} stands out for it")]
     if supporters.words:

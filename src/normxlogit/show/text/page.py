@@ -114,7 +114,7 @@ class ScoreTables:
         bars: a row for each token that is listed at once, with its number and bar.
         more: a row for each that is listed on request.
         shares: whether there are shares.
-        total: how additive scores and base value add up; None if they do not.
+        total: how additive scores and base value add up, by name and number; empty if they do not.
         fall: and a row for each step of that.
         columns, numbers: the names of the columns of the table of all numbers, and its rows.
     """
@@ -122,7 +122,7 @@ class ScoreTables:
     bars: list[TokenRow[ScoreCells]]
     more: list[TokenRow[ScoreCells]]
     shares: bool
-    total: str | None
+    total: list[tuple[str, str]]
     fall: list[FallRow]
     columns: list[str]
     numbers: list[TokenRow[list[str]]]
@@ -215,7 +215,7 @@ def _tables(
         bars=rows[:count],
         more=rows[count:],
         shares=any(row.cells.share for row in rows),
-        total=None if brief is None else as_sum(brief),
+        total=[] if brief is None else as_sum(brief),
         fall=[] if whole is None else _fall_rows(whole),
         columns=columns,
         numbers=numbers,
@@ -244,7 +244,7 @@ def _sentences(attribution: Attribution) -> list[list[SentenceBlock]]:
     parts = dict(zip(in_text_order.rows, in_text_order.shares, strict=True))
     largest = color_scale(sentences)
     ranking = ranked(attribution, "strength")
-    words = dict(zip(ranking.rows, _bars(attribution, ranking, "text"), strict=True))
+    words = dict(zip(ranking.rows, _bars(attribution, ranking, None), strict=True))
 
     def block(sentence: Sentence) -> SentenceBlock:
         score = float(sentences.scores[sentence.number])
@@ -276,7 +276,9 @@ def _cells(attribution: Attribution, ranking: Ranking) -> list[ScoreCells]:
     ]
 
 
-def _bars(attribution: Attribution, ranking: Ranking, order: Order) -> list[TokenRow[ScoreCells]]:
+def _bars(
+    attribution: Attribution, ranking: Ranking, order: Order | None
+) -> list[TokenRow[ScoreCells]]:
     return _rows(attribution, ranking.rows, _cells(attribution, ranking), order)
 
 
@@ -332,13 +334,15 @@ def _heat_map(attribution: Attribution, special: bool) -> list[TokenRow[list[tup
 
 
 def _rows(
-    attribution: Attribution, tokens: Sequence[int], cells: Iterable[Cells], order: Order
+    attribution: Attribution, tokens: Sequence[int], cells: Iterable[Cells], order: Order | None
 ) -> list[TokenRow[Cells]]:
-    """Return a row for each of these tokens; of a pair it says in which text that is."""
-    called = names(attribution)
-    in_order = order == "text"
-    begins = begins_text(attribution, tokens) if in_order else [None] * len(tokens)
-    notes = [""] * len(tokens) if in_order else in_which_text(attribution, tokens)
+    """Return a row for each of these tokens.
+
+    Of a pair it says in which text that is, unless the order is None: all are in the same.
+    """
+    called, count = names(attribution), len(tokens)
+    begins = begins_text(attribution, tokens) if order == "text" else [None] * count
+    notes = in_which_text(attribution, tokens) if order == "strength" else [""] * count
     return [
         TokenRow(
             segment=segment,

@@ -183,7 +183,7 @@ def _bars(attribution: Attribution, special: bool, order: Order, width: int) -> 
     yield from legend(meaning.score_meaning(attribution), note)
     steps = ranked(attribution, "strength").rows[:STEPS]
     if (fall := waterfall(attribution, tokens, steps)) is not None:
-        yield Text(phrases.visible(as_sum(fall)), DIM)
+        yield Text(phrases.visible("".join(name + rest for name, rest in as_sum(fall))), DIM)
 
 
 def _more(count: int, unit: str) -> Iterator[Text]:

@@ -72,9 +72,13 @@ def waterfall(
     return Waterfall(steps, base, total, total_name(attribution))
 
 
-def as_sum(fall: Waterfall) -> str:
-    """Return the steps as a sum, on a line."""
-    base, total = (phrases.number(value, fall.largest) for value in (fall.base, fall.total))
-    changes = ((step.name, step.end - step.start) for step in fall.steps)
-    parts = [f"{name} {phrases.number(change, fall.largest)}" for name, change in changes]
-    return ", ".join([f"base value {base}", *parts]) + f" = {total}, {fall.total_name}"
+def as_sum(fall: Waterfall) -> list[tuple[str, str]]:
+    """Return the steps as a sum on a line: names, and what stands behind each."""
+
+    def text(value: float) -> str:
+        return phrases.number(value, fall.largest)
+
+    changes = [(step.name, f" {text(step.end - step.start)}") for step in fall.steps]
+    terms = [("base value", f" {text(fall.base)}"), *changes]
+    parts = [(name, f"{number}, ") for name, number in terms[:-1]]
+    return [*parts, (terms[-1][0], f"{terms[-1][1]} = {text(fall.total)}, {fall.total_name}")]
