@@ -133,6 +133,9 @@ def test_a_waterfall_leads_from_the_base_value_to_the_total() -> None:
         fall.steps[-1].end == fall.total == pytest.approx(-1.25 + float(shown.scores[1:-1].sum()))
     )
     assert waterfall(GOOD_BAD, GOOD_BAD.tokens, [1]) is None
+    part = shown.by([(0, 2)])
+    assert "base value" in plain(shown)
+    assert "base value" not in plain(part), "the sum of a part is not the model's output"
 
 
 def test_page_and_plot_draw_the_waterfall() -> None:

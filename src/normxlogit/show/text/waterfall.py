@@ -49,14 +49,16 @@ class Waterfall:
 def waterfall(
     attribution: Attribution, names: Sequence[str], rows: Sequence[int]
 ) -> Waterfall | None:
-    """Return the steps of one target and layer; None if the scores are not additive.
+    """Return the steps of one target and layer.
+
+    None if the scores are not additive, or are of spans, which may leave out a part of the text.
 
     Args:
         attribution: what is shown.
         names: of all its tokens.
         rows: the tokens that get a step of their own, in this order; all others share the last.
     """
-    if attribution.base is None:
+    if attribution.base is None or attribution.unit == "span":
         return None
     base = at = attribution.base[0]
     scores = attribution.scores.astype(np.float64)
