@@ -68,6 +68,19 @@ def test_text_has_prediction_words_and_numbers(
     assert words.prediction.label in result.stdout
 
 
+def test_words_and_tokens_are_listed_in_the_order_asked_for(model: Path) -> None:
+    def listed(*options: str) -> list[str]:
+        lines = explain(model, "unbelievable good film", *options).stdout.splitlines()
+        return [line.split()[0] for line in lines if "│" in line]
+
+    assert listed("--order", "text") == ["unbelievable", "good", "film"]
+    assert sorted(listed()) == ["film", "good", "unbelievable"]
+    pieces = listed("--order", "text", "--tokens")
+    assert "".join(pieces) == "unbelievablegoodfilm"
+    assert len(pieces) > 3
+    assert "In text order" in explain(model, TEXT, "--order", "text", "--format", "html").stdout
+
+
 def test_json_is_the_attribution(model: Path) -> None:
     explainer = Explainer.from_pretrained(str(model))
     result = explain(model, TEXT, "--format", "json", "--tokens")

@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from normxlogit import Attribution, Target
+from normxlogit import Attribution, Explainer, Target
 from normxlogit.show.dispatch import page, plain
 from normxlogit.show.text.function_words import is_light, is_mark
-from normxlogit.show.text.message import as_text, message
+from normxlogit.show.text.message import Role, as_text, message
 from normxlogit.show.text.prominence import prominent
 from tests.helpers.pages import HTMLReader
 from tests.helpers.results import pair, word_attribution
@@ -239,6 +239,41 @@ def test_tokens_are_put_together_before_they_are_named() -> None:
     names = [line.split()[0] for line in plain(pieces, tokens=True).splitlines() if "│" in line]
     assert names == ["aw", "ful", "film"]
     assert "##ful" not in page([pieces]) + page([pieces], tokens=True)
+
+
+PLAIN = {
+    "A great movie with poor performers.": "poor",
+    "My claim was rejected; the staff were wonderful but the food was terrible.": "terrible",
+    "The plot is predictable and the jokes fall flat.": "flat",
+    "An absolute delight from start to finish.": "delight",
+    "I would not recommend this to anyone.": "not",
+    "The acting was superb, although the ending disappointed me.": "superb",
+    "Boring, boring, boring!": "boring",
+    "A masterpiece of modern cinema.": "masterpiece",
+    "The service was slow and the waiter was rude.": "rude",
+    "I loved every minute of it.": "loved",
+    "This is the worst phone I have ever bought.": "worst",
+    "Delivery arrived two days late, and the box was broken.": "broken",
+    "Despite a weak script, the cast is charming.": "charming",
+    "What a waste of time and money.": "waste",
+    "The battery dies after an hour.": "dies",
+    "The director fails to make us care about anyone.": "fails",
+    "Everything about this restaurant is perfect except the price.": "perfect",
+    "The soup was cold, but I loved the dessert.": "loved",
+    "Funny, moving and beautifully shot.": "funny",
+    "It is not a bad film at all.": "not",
+}
+
+
+def test_the_word_that_a_reader_would_name_is_named() -> None:
+    """Of sentences with plain reasons, by the demo; no word of a sentence need stand out."""
+    results = Explainer.from_pretrained("demo").explain(list(PLAIN))
+    supporters = [
+        [part.text.casefold() for part in message(result.words()) if part.role is Role.FOR]
+        for result in results
+    ]
+    named = [word in words for word, words in zip(PLAIN.values(), supporters, strict=True)]
+    assert sum(named) >= 18
 
 
 def test_a_pair_says_in_which_text_a_word_is() -> None:
