@@ -267,10 +267,11 @@ PLAIN = {
 
 def test_the_word_that_a_reader_would_name_is_named() -> None:
     """Of sentences with plain reasons, by the demo; no word of a sentence need stand out."""
-    results = Explainer.from_pretrained("demo").explain(list(PLAIN))
+    explainer = Explainer.from_pretrained("demo")
+    sentences = [message(explainer.explain(text).words()) for text in PLAIN]
     supporters = [
-        [part.text.casefold() for part in message(result.words()) if part.role is Role.FOR]
-        for result in results
+        [part.text.casefold() for part in sentence if part.role is Role.FOR]
+        for sentence in sentences
     ]
     named = [word in words for word, words in zip(PLAIN.values(), supporters, strict=True)]
     assert sum(named) >= 18
