@@ -69,6 +69,19 @@ def test_text_has_prediction_words_and_numbers(
     assert words.prediction.label in result.stdout
 
 
+def test_words_and_tokens_are_listed_in_the_order_asked_for(model: Path) -> None:
+    def listed(*options: str) -> list[str]:
+        lines = explain(model, "unbelievable good film", *options).stdout.splitlines()
+        return [line.split()[0] for line in lines if "│" in line]
+
+    assert listed("--order", "text") == ["unbelievable", "good", "film"]
+    assert sorted(listed()) == ["film", "good", "unbelievable"]
+    pieces = listed("--order", "text", "--tokens")
+    assert "".join(pieces) == "unbelievablegoodfilm"
+    assert len(pieces) > 3
+    assert "In text order" in explain(model, TEXT, "--order", "text", "--format", "html").stdout
+
+
 def test_json_is_the_attribution(model: Path) -> None:
     explainer = Explainer.from_pretrained(str(model))
     result = explain(model, TEXT, "--format", "json", "--tokens")
@@ -176,7 +189,7 @@ def test_one_bad_text_does_not_lose_the_others(model: Path) -> None:
     assert result.stderr.startswith("normxlogit: text 2: ")
     result = explain(model, "good", "  ", "bad")
     assert result.exit_code == 1
-    assert result.stdout.count("Prediction") == 2
+    assert result.stdout.count("; model ") == 2
     assert "Not explained" in explain(model, "good", "  ", "--format", "html").stdout
 
 
@@ -189,7 +202,7 @@ def test_output_is_the_same_in_a_file(model: Path, tmp_path: Path) -> None:
         assert written.stdout == ""
         text = file.read_text("utf-8")
         if form == "text":
-            assert text.count("Prediction") == 2
+            assert text.count("; model ") == 2
         else:
             assert text == printed.stdout
     assert sorted(p.name for p in tmp_path.iterdir()) == ["html", "json", "text"]

@@ -26,6 +26,7 @@ from normxlogit.cli.options import (
     Long,
     Method,
     Model,
+    Order,
     Output,
     OutputFormat,
     Readout,
@@ -102,6 +103,10 @@ def explain(
     special: Annotated[
         bool, typer.Option("--special", help="Show special tokens such as [CLS] too.")
     ] = False,
+    order: Annotated[
+        Order,
+        typer.Option(help="List the strongest words first, or all words as the text has them."),
+    ] = Order.STRENGTH,
     threshold: Threshold = 0.5,
     long: Annotated[
         Long,
@@ -156,7 +161,13 @@ def explain(
                 **options,
             )
             failures = write_results(
-                results, output_format, output, words=words, special=special, count=len(inputs)
+                results,
+                output_format,
+                output,
+                words=words,
+                special=special,
+                count=len(inputs),
+                order=order.value,
             )
         if failures and debug:
             raise failures[0].error

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from normxlogit.results.base import Result
     from normxlogit.results.text import Failure
 
+Look = dict[str, bool | str]
+"""Options of `show.dispatch`."""
+
 FAILURE_SCHEMA = "normxlogit/failure/1"
 
 
@@ -115,11 +118,12 @@ def write_results(
     words: bool,
     special: bool,
     count: int,
+    order: str = "strength",
 ) -> list["Failure"]:
     """Print results, or write them to `output`; report failures on standard error.
 
     Text and JSON are printed as they come; pages, tables and files are written at the end, in one
-    piece.
+    piece. `special` and `order` are options of `show.dispatch`.
 
     Returns:
         The failures among `results`.
@@ -128,6 +132,7 @@ def write_results(
 
     failures: list[Failure] = []
     kept: list[Result | Failure] = []
+    look: Look = {"special": special, "order": order, "tokens": not words}
     for position, result in enumerate(results, 1):
         if isinstance(result, Failure):
             failures.append(result)
@@ -135,11 +140,11 @@ def write_results(
         elif words and isinstance(result, Attribution):
             result = result.words()
         if output is None and output_format in (Format.TEXT, Format.JSON):
-            _print(result, output_format, special, f"{position} of {count}" if count > 1 else None)
+            _print(result, output_format, look, f"{position} of {count}" if count > 1 else None)
         else:
             kept.append(result)
     if kept and (output_format in (Format.JSON, Format.CSV) or len(failures) < len(kept)):
-        write_text(_join(kept, output_format, special), output)
+        write_text(_join(kept, output_format, look), output)
     elif output is None:
         sys.stdout.flush()
     return failures
@@ -155,7 +160,7 @@ def write_text(text: str, output: Path | None) -> None:
 
 
 def _print(
-    result: "Result | Failure", output_format: Format, special: bool, heading: str | None
+    result: "Result | Failure", output_format: Format, look: Look, heading: str | None
 ) -> None:
     from normxlogit.results.text import Failure
     from normxlogit.show.dispatch import render
@@ -166,22 +171,22 @@ def _print(
         console = terminal.console()
         if heading:
             console.rule(heading, align="left", style="dim")
-        console.print(render(result, special=special))
+        console.print(render(result, **look))
 
 
-def _join(results: list["Result | Failure"], output_format: Format, special: bool) -> str:
+def _join(results: list["Result | Failure"], output_format: Format, look: Look) -> str:
     from normxlogit.results.several import to_csv
     from normxlogit.results.text import Failure
     from normxlogit.show.dispatch import page, plain
 
     if output_format is Format.HTML:
-        return page(results, special=special)
+        return page(results, **look)
     if output_format is Format.JSON:
         return "".join(_json(result) for result in results)
     if output_format is Format.CSV:
         return to_csv(results)
     explained = [result for result in results if not isinstance(result, Failure)]
-    return "\n".join(plain(result, special=special) + "\n" for result in explained)
+    return "\n".join(plain(result, **look) + "\n" for result in explained)
 
 
 def _json(result: "Result | Failure") -> str:

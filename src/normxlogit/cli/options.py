@@ -31,6 +31,13 @@ SUFFIXES = {
 """The formats that the name of a file implies; any other is text."""
 
 
+class Order(str, Enum):
+    """In which order words are listed."""
+
+    STRENGTH = "strength"
+    TEXT = "text"
+
+
 class Long(str, Enum):
     """How a text over the model's limit is handled."""
 

@@ -5,7 +5,7 @@ This module stands on top of what draws: nothing else in this package knows all 
 
 from collections.abc import Sequence
 from functools import singledispatch
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from normxlogit.errors import OptionError
 from normxlogit.results.audio import AudioAttribution
@@ -27,6 +27,7 @@ from normxlogit.show.image.overlay import overlay
 from normxlogit.show.text import page as text_page
 from normxlogit.show.text import plot as text_plot
 from normxlogit.show.text import terminal as text_terminal
+from normxlogit.show.text.ranking import Order
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -36,24 +37,27 @@ __all__ = ["body", "figure", "fragment", "overlay", "page", "plain", "render", "
 
 
 @singledispatch
-def body(result: Result, **_options: bool) -> html.Body:
+def body(result: Result, **_options: Any) -> html.Body:
     """Return the HTML of a result of any unit, targets and layers, which needs a frame.
 
-    For texts, `special=True` gives special tokens bars too; the tables of numbers always have them,
-    marked. Other kinds take the option and do nothing with it, here and below.
+    Options of texts, here and below; other kinds take them and do nothing with them:
+
+        special: gives special tokens bars too; the tables of numbers always have them, marked.
+        order: "strength" lists the strongest words, "text" all of them as the text has them.
+        tokens: shows tokens as they are, and not the words that they make.
     """
     raise TypeError(f"{type(result).__name__} has no HTML: register a function for it here.")
 
 
 @singledispatch
-def render(result: Result, **_options: bool) -> "RenderableType":
-    """Return what rich prints of a result; `special=True` lists special tokens of texts too."""
+def render(result: Result, **_options: Any) -> "RenderableType":
+    """Return what rich prints of a result; for options see `body`."""
     raise TypeError(f"{type(result).__name__} has no report: register a function for it here.")
 
 
 @singledispatch
-def figure(result: Result, **_options: int | None) -> "Figure":
-    """Return a result as a figure; `special=True` shows special tokens of texts too.
+def figure(result: Result, **_options: Any) -> "Figure":
+    """Return a result as a figure; for options see `body`.
 
     `top` is how many tokens of a text, or words of the prompt of generated text, are drawn at most.
 
@@ -66,63 +70,74 @@ def figure(result: Result, **_options: int | None) -> "Figure":
 
 
 @body.register(Attribution)
-def _(result: Attribution, *, special: bool = False) -> html.Body:
-    return text_page.body(result, special=special)
+def _(
+    result: Attribution, *, special: bool = False, order: Order = "strength", tokens: bool = False
+) -> html.Body:
+    return text_page.body(result, special=special, order=order, tokens=tokens)
 
 
 @render.register(Attribution)
-def _(result: Attribution, *, special: bool = False) -> "RenderableType":
-    return text_terminal.render(result, special=special)
+def _(
+    result: Attribution, *, special: bool = False, order: Order = "strength", tokens: bool = False
+) -> "RenderableType":
+    return text_terminal.render(result, special=special, order=order, tokens=tokens)
 
 
 @figure.register(Attribution)
-def _(result: Attribution, *, top: int | None = None, special: bool = False) -> "Figure":
-    return text_plot.figure(result, special=special, top=top)
+def _(
+    result: Attribution,
+    *,
+    top: int | None = None,
+    special: bool = False,
+    order: Order = "strength",
+    tokens: bool = False,
+) -> "Figure":
+    return text_plot.figure(result, top=top, special=special, order=order, tokens=tokens)
 
 
 @body.register(GenerationAttribution)
-def _(result: GenerationAttribution, **_options: bool) -> html.Body:
+def _(result: GenerationAttribution, **_options: Any) -> html.Body:
     return generation_page.body(result)
 
 
 @render.register(GenerationAttribution)
-def _(result: GenerationAttribution, **_options: bool) -> "RenderableType":
+def _(result: GenerationAttribution, **_options: Any) -> "RenderableType":
     return generation_terminal.render(result)
 
 
 @figure.register(GenerationAttribution)
-def _(result: GenerationAttribution, *, top: int | None = None, **_options: int | None) -> "Figure":
+def _(result: GenerationAttribution, *, top: int | None = None, **_options: Any) -> "Figure":
     return generation_plot.figure(result, top)
 
 
 @body.register(ImageAttribution)
-def _(result: ImageAttribution, **_options: bool) -> html.Body:
+def _(result: ImageAttribution, **_options: Any) -> html.Body:
     return image_page.body(result)
 
 
 @render.register(ImageAttribution)
-def _(result: ImageAttribution, **_options: bool) -> "RenderableType":
+def _(result: ImageAttribution, **_options: Any) -> "RenderableType":
     return image_terminal.render(result)
 
 
 @figure.register(ImageAttribution)
-def _(result: ImageAttribution, *, top: int | None = None, **_options: int | None) -> "Figure":
+def _(result: ImageAttribution, *, top: int | None = None, **_options: Any) -> "Figure":
     _check_whole(top)
     return image_plot.figure(result)
 
 
 @body.register(AudioAttribution)
-def _(result: AudioAttribution, **_options: bool) -> html.Body:
+def _(result: AudioAttribution, **_options: Any) -> html.Body:
     return audio_page.body(result)
 
 
 @render.register(AudioAttribution)
-def _(result: AudioAttribution, **_options: bool) -> "RenderableType":
+def _(result: AudioAttribution, **_options: Any) -> "RenderableType":
     return audio_terminal.render(result)
 
 
 @figure.register(AudioAttribution)
-def _(result: AudioAttribution, *, top: int | None = None, **_options: int | None) -> "Figure":
+def _(result: AudioAttribution, *, top: int | None = None, **_options: Any) -> "Figure":
     _check_whole(top)
     return audio_plot.figure(result)
 
@@ -134,18 +149,18 @@ def _check_whole(top: int | None) -> None:
         )
 
 
-def plain(result: Result, *, special: bool = False) -> str:
+def plain(result: Result, **options: Any) -> str:
     """Return what `render` does, as text without colours, 88 columns wide."""
-    return terminal.plain(render(result, special=special))
+    return terminal.plain(render(result, **options))
 
 
-def page(items: Sequence[Result | Failure], *, special: bool = False) -> str:
+def page(items: Sequence[Result | Failure], **options: Any) -> str:
     """Return a self-contained page of results and failures, in their order."""
     return html.page(
         [
             html.failure_article(item)
             if isinstance(item, Failure)
-            else html.result_article(item, body(item, special=special))
+            else html.result_article(item, body(item, **options))
             for item in items
         ]
     )
@@ -156,6 +171,6 @@ def to_html(result: Result) -> str:
     return page([result])
 
 
-def fragment(result: Result, *, special: bool = False) -> str:
+def fragment(result: Result, **options: Any) -> str:
     """Return the HTML of a result for a notebook, with its style and script."""
-    return html.fragment(html.result_article(result, body(result, special=special)))
+    return html.fragment(html.result_article(result, body(result, **options)))

@@ -10,7 +10,7 @@ from normxlogit.methods.scores import UNLIKE
 from normxlogit.results.base import Result
 from normxlogit.results.text import Attribution
 from normxlogit.show.outputs import foil_name, output_name
-from normxlogit.show.phrases import number, visible
+from normxlogit.show.phrases import visible
 
 
 @dataclass(frozen=True)
@@ -119,21 +119,13 @@ _SUMS = {"centered": "centred logit", "closeness": "closeness to the prediction"
 """What additive scores sum up to, by readout, if it is not called by the readout's name."""
 
 
-def sum_line(result: Result) -> str | None:
-    """Return how scores and base value of one target and layer add up; None if they do not."""
-    if result.base is None:
-        return None
-    base, words = result.base[0], float(np.nansum(result.scores, dtype=np.float64))
-    total = base + words
-    largest = max(abs(base), abs(words), abs(total))
-    unit = f"{result.unit}s" if isinstance(result, Attribution) else "scores"
+def total_name(result: Result) -> str:
+    """Return what the additive scores of one target and its base value sum up to."""
     readout = result.provenance.readout or "output"
     what = _SUMS.get(readout, readout)
     other = foil_name(result)
     name = output_name(result, result.target) + ("" if other is None else f" less {other}")
-    of = "" if name == "the value" else f" of {name}"
-    start, added, end = (number(value, largest) for value in (base, words, total))
-    return visible(f"base value {start} + {unit} {added} = {end}, the {what}{of}")
+    return visible(f"the {what}" if name == "the value" else f"the {what} of {name}")
 
 
 def caution(result: Result) -> str | None:

@@ -44,7 +44,7 @@ def output_name(result: Result, target: Target) -> str:
     A token of a language model is in quotation marks where its ends could not be seen.
     """
     problem = result.prediction.problem
-    if _is_nameless(result, target):
+    if is_nameless(result, target):
         return "the value"
     if problem == "token":
         return token(target.label)
@@ -53,7 +53,7 @@ def output_name(result: Result, target: Target) -> str:
     return visible(target.label)
 
 
-def _is_nameless(result: Result, target: Target) -> bool:
+def is_nameless(result: Result, target: Target) -> bool:
     """Whether the target is the only output and has no name but transformers' default one."""
     return len(result.prediction.outputs) == 1 and target.label == f"LABEL_{target.id}"
 
@@ -86,7 +86,7 @@ def amount(target: Target) -> str:
 def verdict(result: Result, count: int = 12) -> Verdict:
     """Return what the model said of the result's input, at most `count` labels of it."""
     labels = [
-        Label(target_name(result, target), amount(target), _is_nameless(result, target))
+        Label(target_name(result, target), amount(target), is_nameless(result, target))
         for target in result.prediction.predicted
     ]
     return Verdict(labels[:count], max(0, len(labels) - count), runners_up(result))

@@ -116,21 +116,37 @@ def legend(says: meaning.Meaning, note: str) -> Iterator[Text]:
 
 
 def bar_lines(
-    names: Sequence[str], scores: Floats, width: int, dim: Sequence[bool]
+    names: Sequence[str],
+    scores: Floats,
+    width: int,
+    dim: Sequence[bool],
+    shares: Sequence[str] | None = None,
 ) -> Iterator[Text]:
-    """Yield a line for each name: its score, and a bar to either side of a zero line."""
+    """Yield a line for each name: its score, and a bar to either side of a zero line.
+
+    Args:
+        names: of what has a score.
+        scores: theirs.
+        width: how many columns there are.
+        dim: which names are dim.
+        shares: what stands behind the scores.
+    """
     largest = scale(scores)
+    shares = [""] * len(names) if shares is None else shares
+    share_width = max(map(len, shares), default=0)
+    share_width += 2 if share_width else 0
     numbers = [phrases.number(score, largest) for score in scores.tolist()]
     name_width = min(max(map(cell_len, names), default=0), max(8, width // 3))
     number_width = max(map(len, numbers), default=0)
-    room = min(44, max(8, width - name_width - number_width - 6))
+    room = min(44, max(8, width - name_width - number_width - share_width - 6))
     low, high = (max(0.0, float((sign * scores).max(initial=0.0))) for sign in (-1, 1))
     # The room is divided between both sides as the largest scores are, with a column at least for
     # a side that has any; then one scale for both, the coarser, so that bars can be compared.
     left = 0 if low == 0 else max(1, round(room * low / (low + high)))
     right = 0 if high == 0 else max(1, room - left)
     per_cell = max(low / left if left else 0.0, high / right if right else 0.0) or 1.0
-    for name, score, number, is_dim in zip(names, scores.tolist(), numbers, dim, strict=True):
+    rows = zip(names, scores.tolist(), numbers, shares, dim, strict=True)
+    for name, score, number, share, is_dim in rows:
         halves = round(2 * abs(score) / per_cell)
         bar = "█" * (halves // 2)
         before, after = (bar, "") if score < 0 else ("", bar)
@@ -140,7 +156,8 @@ def bar_lines(
         yield Text.assemble(
             "  ",
             (fitted(name, name_width), DIM if is_dim else ""),
-            f"  {number:>{number_width}}  ",
+            f"  {number:>{number_width}}",
+            (f"{share:>{share_width}}  ", DIM),
             (f"{before:>{left}}", color),
             ("│", DIM),
             (after, color),

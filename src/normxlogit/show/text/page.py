@@ -1,20 +1,34 @@
-"""Attributions of texts: words in their colours, bars, and all numbers."""
+"""Attributions of texts: a sentence, words in their colours, bars, and all numbers."""
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
 from normxlogit.results.text import Attribution
 from normxlogit.show import outputs, phrases
 from normxlogit.show.html import Body
 from normxlogit.show.markup import Bar, bars, signed
-from normxlogit.show.meaning import Meaning, caution, score_meaning, sum_line, unit_note
+from normxlogit.show.meaning import Meaning, caution, score_meaning, unit_note
 from normxlogit.show.scales import scale, strongest
 from normxlogit.show.templating import fill
+from normxlogit.show.text.message import Message, message
 from normxlogit.show.text.pieces import Piece, color_scale, listed, pieces
+from normxlogit.show.text.ranking import (
+    MOST,
+    Order,
+    Ranking,
+    begins_text,
+    in_which_text,
+    in_words,
+    names,
+    placed_names,
+    ranked,
+)
+from normxlogit.show.text.sentences import Sentence, is_long, split
+from normxlogit.show.text.waterfall import STEPS, Waterfall, as_sum, waterfall
 
-ROWS = 60
-"""How many bars a section has at most; the table of numbers has all."""
+HEAT_ROWS = 60
+"""How many rows a heat map has at most."""
 
 Cells = TypeVar("Cells")
 
@@ -41,14 +55,77 @@ class TokenRow(Generic[Cells]):
     Attributes:
         segment: the number of the text of a pair that begins with this row; None if none does.
         name: the token.
+        note: what there is to say of it, such as the text of a pair that it is in; may be empty.
         special: whether it is special.
         cells: what the row says of it.
     """
 
     segment: int | None
     name: str
+    note: str
     special: bool
     cells: Cells
+
+
+@dataclass(frozen=True)
+class ScoreCells:
+    """What a row with a bar says: a score, its share of all scores, and its bar."""
+
+    number: str
+    share: str
+    bar: Bar
+
+
+@dataclass(frozen=True)
+class SentenceBlock:
+    """A sentence of a long text, with its words.
+
+    Attributes:
+        share: its score as a share of the largest.
+        number: its score.
+        part: its share of all scores, signs aside; may be empty.
+        pieces: its text, without white space at its end.
+        ends_paragraph: whether a line ends with it.
+        words: a row for each of its words.
+    """
+
+    share: float
+    number: str
+    part: str
+    pieces: list[MarkedPiece]
+    ends_paragraph: bool
+    words: list[TokenRow[ScoreCells]]
+
+
+@dataclass(frozen=True)
+class FallRow:
+    """A row of a waterfall: a step or the total, its number, and its bar from the base value."""
+
+    name: str
+    number: str
+    bar: Bar | None
+
+
+@dataclass(frozen=True)
+class ScoreTables:
+    """The scores of one target and layer.
+
+    Attributes:
+        bars: a row for each token that is listed at once, with its number and bar.
+        more: a row for each that is listed on request.
+        shares: whether there are shares.
+        total: how additive scores and base value add up, by name and number; empty if they do not.
+        fall: and a row for each step of that.
+        columns, numbers: the names of the columns of the table of all numbers, and its rows.
+    """
+
+    bars: list[TokenRow[ScoreCells]]
+    more: list[TokenRow[ScoreCells]]
+    shares: bool
+    total: list[tuple[str, str]]
+    fall: list[FallRow]
+    columns: list[str]
+    numbers: list[TokenRow[list[str]]]
 
 
 @dataclass(frozen=True)
@@ -56,65 +133,96 @@ class TargetSection:
     """A target on a page.
 
     Attributes:
-        explained: the target by name; None if it is what was predicted.
+        message: the sentence that leads.
         texts: the pieces of the text, or of both of a pair.
+        sentences: instead, of a long text or pair, the sentences of each; else empty.
         meaning, note: what the scores say, and of what they are.
-        sum_line: how the scores add up; None if they do not.
-        layers: the layers, if these are several.
-        heat: then a row for each token, with the share and the number at each layer; else empty.
-        bars: else a row for each token listed, with its number and bar.
-        left_out: how many tokens there are, if `bars` has not all of them; else 0.
-        columns, numbers: else the names of the columns of the table of all numbers, and its rows.
+        scores: the scores; None if they are of several layers.
+        layers: then the layers.
+        heat: and a row for each token, with the share and the number at each layer.
     """
 
-    explained: str | None
+    message: Message
     texts: list[list[MarkedPiece]]
+    sentences: list[list[SentenceBlock]]
     meaning: Meaning
     note: str
-    sum_line: str | None
+    scores: ScoreTables | None
     layers: tuple[int, ...]
     heat: list[TokenRow[list[tuple[float, str]]]]
-    bars: list[TokenRow[tuple[str, Bar]]]
-    left_out: int
-    columns: list[str]
-    numbers: list[TokenRow[list[str]]]
 
 
-def body(attribution: Attribution, *, special: bool = False) -> Body:
-    """Return the HTML of an attribution of any unit, with any number of targets and layers."""
+def body(
+    attribution: Attribution,
+    *,
+    special: bool = False,
+    order: Order = "strength",
+    tokens: bool = False,
+) -> Body:
+    """Return the HTML of an attribution of any unit, with any number of targets and layers.
+
+    See `dispatch.body`.
+    """
+    shown = attribution if tokens else in_words(attribution)
+    single = len(attribution.targets) == 1
     values = {
         "said": outputs.verdict(attribution),
+        "single": single,
+        "plain": outputs.is_plain(attribution),
         "caution": caution(attribution),
-        "sections": list(_sections(attribution, special)),
-        "most": ROWS,
-        "unit": attribution.unit.capitalize(),
+        "sections": [
+            _section(shown.at(number), attribution.at(number), special, order)
+            for number in range(len(attribution.targets))
+        ],
+        "unit": shown.unit,
+        "numbered": attribution.unit,
+        "order": order,
     }
     return Body(fill("text.html", values))
 
 
-def _sections(attribution: Attribution, special: bool) -> Iterator[TargetSection]:
-    for number in range(len(attribution.targets)):
-        part = attribution.at(number)
-        by_layer = len(part.layers) > 1
-        single = None if by_layer else part.only()
-        rows, count = ([], 0) if single is None else _chosen(single, special)
-        columns, numbers = ([], []) if single is None else _numbers(single)
-        yield TargetSection(
-            explained=None if outputs.is_plain(attribution) else outputs.explained(part),
-            texts=_texts(part.select(layer=part.layers[-1])),
-            meaning=score_meaning(part),
-            note=unit_note(part),
-            sum_line=None if single is None else sum_line(single),
-            layers=part.layers if by_layer else (),
-            heat=_heat_map(part, special) if by_layer else [],
-            bars=[] if single is None else _bars(single, rows),
-            left_out=count,
-            columns=columns,
-            numbers=numbers,
-        )
+def _section(
+    part: Attribution, original: Attribution, special: bool, order: Order
+) -> TargetSection:
+    """Return the section of one target: as it is shown, and as it was before summing."""
+    last = part.select(layer=part.layers[-1]).only()
+    by_layer = len(part.layers) > 1
+    long = is_long(last)
+    return TargetSection(
+        message=message(in_words(last)),
+        texts=[] if long else [_marked(last, pieces(last, n)) for n in range(len(last.texts))],
+        sentences=_sentences(last) if long else [],
+        meaning=score_meaning(part),
+        note=unit_note(part),
+        scores=None if by_layer else _tables(last, original.only(), special, order),
+        layers=part.layers if by_layer else (),
+        heat=_heat_map(part, special) if by_layer else [],
+    )
 
 
-def _texts(attribution: Attribution) -> list[list[MarkedPiece]]:
+def _tables(
+    attribution: Attribution, original: Attribution, special: bool, order: Order
+) -> ScoreTables:
+    rows = _bars(attribution, ranked(attribution, order, special=special), order)
+    count = MOST if order == "strength" else len(rows)
+    columns, numbers = _numbers(original)
+    strongest = ranked(attribution, "strength").rows
+    brief, whole = (
+        waterfall(attribution, placed_names(attribution), strongest[:steps])
+        for steps in (STEPS, MOST)
+    )
+    return ScoreTables(
+        bars=rows[:count],
+        more=rows[count:],
+        shares=any(row.cells.share for row in rows),
+        total=[] if brief is None else as_sum(brief),
+        fall=[] if whole is None else _fall_rows(whole),
+        columns=columns,
+        numbers=numbers,
+    )
+
+
+def _marked(attribution: Attribution, cut: Iterable[Piece]) -> list[MarkedPiece]:
     largest = color_scale(attribution)
     target = outputs.output_name(attribution, attribution.target)
 
@@ -126,25 +234,75 @@ def _texts(attribution: Attribution) -> list[list[MarkedPiece]]:
             return MarkedPiece(piece.text, None, f"{title}, not coloured: a sink")
         return MarkedPiece(piece.text, piece.score / largest, title)
 
+    return [marked(piece) for piece in cut]
+
+
+def _sentences(attribution: Attribution) -> list[list[SentenceBlock]]:
+    """Return the sentences of each text with the words of each, the strongest first."""
+    sentences = attribution.sentences()
+    in_text_order = ranked(sentences, "text")
+    parts = dict(zip(in_text_order.rows, in_text_order.shares, strict=True))
+    largest = color_scale(sentences)
+    ranking = ranked(attribution, "strength")
+    words = dict(zip(ranking.rows, _bars(attribution, ranking, None), strict=True))
+
+    def block(sentence: Sentence) -> SentenceBlock:
+        score = float(sentences.scores[sentence.number])
+        cut = _marked(attribution, sentence.pieces)
+        end = cut[-1].text if cut[-1].title is None else ""
+        if end:
+            cut[-1] = replace(cut[-1], text=end.rstrip())
+        return SentenceBlock(
+            share=score / largest,
+            number=signed(score, largest),
+            part=parts[sentence.number],
+            pieces=cut,
+            ends_paragraph="\n" in end,
+            words=[row for number, row in words.items() if number in sentence.words],
+        )
+
+    return [[block(sentence) for sentence in text] for text in split(attribution, sentences)]
+
+
+def _cells(attribution: Attribution, ranking: Ranking) -> list[ScoreCells]:
+    """Return score, share and bar of each token that is listed, all with the same zero line."""
+    scores = attribution.scores[ranking.rows]
+    largest = scale(scores)
     return [
-        [marked(piece) for piece in pieces(attribution, segment)]
-        for segment in range(len(attribution.texts))
+        ScoreCells(signed(score, largest), share, drawn)
+        for score, share, drawn in zip(
+            scores.tolist(), ranking.shares, bars(scores.tolist()), strict=True
+        )
     ]
 
 
-def _chosen(attribution: Attribution, special: bool) -> tuple[list[int], int]:
-    """Return the tokens that have a bar, and how many there are if these are not all; else 0."""
-    rows = listed(attribution, special)
-    if len(rows) <= ROWS:
-        return rows, 0
-    return strongest(attribution.scores, rows, ROWS), len(rows)
+def _bars(
+    attribution: Attribution, ranking: Ranking, order: Order | None
+) -> list[TokenRow[ScoreCells]]:
+    return _rows(attribution, ranking.rows, _cells(attribution, ranking), order)
 
 
-def _bars(attribution: Attribution, rows: Sequence[int]) -> list[TokenRow[tuple[str, Bar]]]:
-    scores = attribution.scores[rows]
-    largest = scale(scores)
-    numbers = [signed(score, largest) for score in scores.tolist()]
-    return _rows(attribution, rows, zip(numbers, bars(scores.tolist()), strict=True))
+def _fall_rows(fall: Waterfall) -> list[FallRow]:
+    """Return a row for each step, and one for the way as a whole."""
+    ends = [fall.base, *(step.end for step in fall.steps)]
+    low, high = fall.base - min(ends), max(ends) - fall.base
+    span = low + high or 1.0
+
+    def row(name: str, start: float, end: float) -> FallRow:
+        drawn = Bar(
+            left=(min(start, end) - min(ends)) / span,
+            width=abs(end - start) / span,
+            zero=low / span,
+            against=end < start,
+        )
+        return FallRow(name, signed(end - start, fall.largest), drawn)
+
+    return [
+        FallRow("base value", signed(fall.base, fall.largest), None),
+        *(row(step.name, step.start, step.end) for step in fall.steps),
+        row("all of these", fall.base, fall.total),
+        FallRow(fall.total_name, signed(fall.total, fall.largest), None),
+    ]
 
 
 def _numbers(attribution: Attribution) -> tuple[list[str], list[TokenRow[list[str]]]]:
@@ -159,35 +317,39 @@ def _numbers(attribution: Attribution) -> tuple[list[str], list[TokenRow[list[st
         numbers = [signed(value, largest) for value in values.tolist()]
         cells.append([n.removeprefix("+") for n in numbers] if name == "Norm" else numbers)
     by_token = map(list, zip(*cells, strict=True))
-    return list(columns), _rows(attribution, range(len(attribution)), by_token)
+    return list(columns), _rows(attribution, range(len(attribution)), by_token, "text")
 
 
 def _heat_map(attribution: Attribution, special: bool) -> list[TokenRow[list[tuple[float, str]]]]:
     rows = listed(attribution, special)
+    if len(rows) > HEAT_ROWS:
+        rows = strongest(attribution.scores, rows, HEAT_ROWS)
     full = color_scale(attribution)
     largest = scale(attribution.scores[:, rows])
     cells = (
         [(score / full, signed(score, largest)) for score in attribution.scores[:, row].tolist()]
         for row in rows
     )
-    return _rows(attribution, rows, cells)
+    return _rows(attribution, rows, cells, "text")
 
 
 def _rows(
-    attribution: Attribution, tokens: Sequence[int], cells: Iterable[Cells]
+    attribution: Attribution, tokens: Sequence[int], cells: Iterable[Cells], order: Order | None
 ) -> list[TokenRow[Cells]]:
-    """Return a row for each of these tokens; the first row of each text of a pair says so."""
-    rows, begun = list[TokenRow[Cells]](), set[int]()
-    for token, values in zip(tokens, cells, strict=True):
-        segment = int(attribution.segments[token])
-        begins = len(attribution.texts) > 1 and segment >= 0 and segment not in begun
-        begun.add(segment)
-        rows.append(
-            TokenRow(
-                segment=segment + 1 if begins else None,
-                name=attribution.tokens[token],
-                special=bool(attribution.special[token]),
-                cells=values,
-            )
+    """Return a row for each of these tokens.
+
+    Of a pair it says in which text that is, unless the order is None: all are in the same.
+    """
+    called, count = names(attribution), len(tokens)
+    begins = begins_text(attribution, tokens) if order == "text" else [None] * count
+    notes = in_which_text(attribution, tokens) if order == "strength" else [""] * count
+    return [
+        TokenRow(
+            segment=segment,
+            name=called[token],
+            note="special" if attribution.special[token] else note,
+            special=bool(attribution.special[token]),
+            cells=values,
         )
-    return rows
+        for token, segment, note, values in zip(tokens, begins, notes, cells, strict=True)
+    ]

@@ -15,11 +15,13 @@ class Piece:
 
     Attributes:
         text: its characters.
+        start: the number of the first of them in the text.
         score: the sum of its tokens' scores; None between tokens.
         special: whether its tokens are special, such as a sink, so that it is not coloured.
     """
 
     text: str
+    start: int
     score: float | None
     special: bool = False
 
@@ -31,12 +33,13 @@ def pieces(attribution: Attribution, segment: int) -> list[Piece]:
     cut = []
     for start, end, numbers in covered(text, ((int(i), *attribution.offsets[i]) for i in tokens)):
         if start > position:
-            cut.append(Piece(text[position:start], None))
+            cut.append(Piece(text[position:start], position, None))
         score = float(np.nansum(attribution.scores[numbers]))
-        cut.append(Piece(text[start:end], score, bool(attribution.special[numbers].all())))
+        special = bool(attribution.special[numbers].all())
+        cut.append(Piece(text[start:end], start, score, special))
         position = end
     if position < len(text):
-        cut.append(Piece(text[position:], None))
+        cut.append(Piece(text[position:], position, None))
     return cut
 
 

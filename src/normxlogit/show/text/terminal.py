@@ -1,4 +1,6 @@
-"""Attributions of texts in a terminal: the text in its colours, and bars or a heat map."""
+"""Attributions of texts in a terminal: what they say, the text in its colours, and bars or a heat
+map.
+"""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -13,7 +15,9 @@ from normxlogit.show import meaning, outputs, phrases
 from normxlogit.show.colors import TERMINAL_AGAINST, TERMINAL_FOR
 from normxlogit.show.scales import scale, strongest
 from normxlogit.show.terminal import (
+    AGAINST,
     DIM,
+    FOR,
     LABEL,
     bar_lines,
     field,
@@ -22,15 +26,43 @@ from normxlogit.show.terminal import (
     prediction,
     provenance,
 )
+from normxlogit.show.text.message import Role, message
 from normxlogit.show.text.pieces import color_scale, listed, pieces
+from normxlogit.show.text.ranking import (
+    MOST,
+    Order,
+    begins_text,
+    in_words,
+    names,
+    placed_names,
+    ranked,
+)
+from normxlogit.show.text.sentences import is_long
+from normxlogit.show.text.waterfall import STEPS, as_sum, waterfall
 
-ROWS = 20
-"""How many rows a table has at most."""
+HEAT_ROWS = 20
+"""How many rows a heat map has at most."""
+
+SENTENCES = 5
+"""How many sentences of a long text are listed."""
+
+_STYLES = {
+    Role.PLAIN: Style.null(),
+    Role.LABEL: LABEL,
+    Role.FOR: FOR + LABEL,
+    Role.AGAINST: AGAINST + LABEL,
+}
 
 
-def render(attribution: Attribution, *, special: bool = False) -> RenderableType:
-    """Return what rich prints of an attribution of any unit."""
-    return TextReport(attribution, special)
+def render(
+    attribution: Attribution,
+    *,
+    special: bool = False,
+    order: Order = "strength",
+    tokens: bool = False,
+) -> RenderableType:
+    """Return what rich prints of an attribution of any unit; see `dispatch.render`."""
+    return TextReport(attribution if tokens else in_words(attribution), special, order)
 
 
 @dataclass(frozen=True)
@@ -39,25 +71,44 @@ class TextReport:
 
     attribution: Attribution
     special: bool
+    order: Order
 
     def __rich_console__(self, _console: Console, options: ConsoleOptions) -> RenderResult:
-        attribution = self.attribution
-        yield prediction(attribution)
+        attribution, width = self.attribution, options.max_width
+        several = len(attribution.targets) > 1
+        if several:
+            yield prediction(attribution)
         for number in range(len(attribution.targets)):
             part = attribution.at(number)
-            if not outputs.is_plain(attribution):
-                yield field("Explained", Text(outputs.explained(part)))
+            last = part.select(layer=part.layers[-1]).only()
+            if several:
+                yield Text()
+            sentence = message(in_words(last))
+            yield Text.assemble(*((part.quoted, _STYLES[part.role]) for part in sentence))
+            if not several:
+                yield from _beside(attribution)
             yield Text()
-            yield from _texts(part.select(layer=part.layers[-1]))
+            yield from _texts(last)
             yield Text()
             if len(part.layers) > 1:
-                yield from _heat_map(part, self.special, options.max_width)
+                yield from _heat_map(part, self.special, width)
             else:
-                yield from _bars(part.only(), self.special, options.max_width)
+                if is_long(last):
+                    yield from _sentences(last, width)
+                yield from _bars(last, self.special, self.order, width)
             yield Text()
         if (caution := meaning.caution(attribution)) is not None:
             yield Text(caution, LABEL)
         yield provenance(attribution)
+
+
+def _beside(attribution: Attribution) -> Iterator[Text]:
+    """Yield what the sentence about the only target does not say of the prediction."""
+    if not outputs.is_plain(attribution):
+        yield prediction(attribution)
+    elif labels := outputs.runners_up(attribution):
+        runners_up = ", ".join(f"{label.name} {label.amount}" for label in labels)
+        yield field("Next", Text(runners_up, DIM))
 
 
 def _texts(attribution: Attribution) -> Iterator[Text]:
@@ -76,8 +127,9 @@ def _texts(attribution: Attribution) -> Iterator[Text]:
 def word_style(share: float) -> Style:
     """Return the look of a score that is `share` of the largest.
 
-    Four steps that also differ without colours: nothing, colour, bold and underlined, and white on
-    a coloured ground. A terminal cannot make a colour paler on a ground that is not known.
+    Four steps that also differ without colours: nothing, colour, bold, and white on a coloured
+    ground. A terminal cannot make a colour paler on a ground that is not known. From the third on,
+    what opposes is underlined, so that it can be told without colours too.
     """
     hue, size = TERMINAL_FOR if share > 0 else TERMINAL_AGAINST, abs(share)
     if size < 0.05:
@@ -85,32 +137,67 @@ def word_style(share: float) -> Style:
     if size < 0.35:
         return Style(color=hue)
     if size < 0.7:
-        return Style(color=hue, bold=True, underline=True)
-    return Style(color="#ffffff", bgcolor=hue, bold=True)
+        return Style(color=hue, bold=True, underline=share < 0)
+    return Style(color="#ffffff", bgcolor=hue, bold=True, underline=share < 0)
 
 
-def _bars(attribution: Attribution, special: bool, width: int) -> Iterator[Text]:
-    """Yield a row for each word: its name, its score, and a bar to either side of a zero line."""
-    rows, note = _chosen(attribution, special)
-    names = [phrases.one_line(attribution.tokens[row]) for row in rows]
-    dim = [bool(attribution.special[row]) for row in rows]
-    for i, line in enumerate(bar_lines(names, attribution.scores[rows], width, dim)):
-        if len(attribution.texts) > 1:
-            yield from _heading(attribution, rows, i)
-        yield line
+def _sentences(attribution: Attribution, width: int) -> Iterator[Text]:
+    """Yield a row for each of the strongest sentences."""
+    sentences = attribution.sentences()
+    ranking = ranked(sentences, "strength")
+    rows = ranking.rows[:SENTENCES]
+    texts = names(sentences)
+    yield Text("Strongest sentences", DIM)
+    yield from bar_lines(
+        [texts[row] for row in rows],
+        sentences.scores[rows],
+        width,
+        [False] * len(rows),
+        ranking.shares[:SENTENCES],
+    )
+    yield from _more(len(ranking.rows) - len(rows), "sentence")
     yield Text()
+    yield Text("Strongest words", DIM)
+
+
+def _bars(attribution: Attribution, special: bool, order: Order, width: int) -> Iterator[Text]:
+    """Yield a row for each word: its name, score, share, and a bar to either side of zero."""
+    ranking, tokens = ranked(attribution, order, special=special), placed_names(attribution)
+    rows = ranking.rows[:MOST] if order == "strength" else ranking.rows
+    called = tokens if order == "strength" else names(attribution)
+    lines = bar_lines(
+        [called[row] for row in rows],
+        attribution.scores[rows],
+        width,
+        [bool(attribution.special[row]) for row in rows],
+        ranking.shares[: len(rows)],
+    )
+    begins = begins_text(attribution, rows) if order == "text" else [None] * len(rows)
+    for line, text in zip(lines, begins, strict=True):
+        if text is not None:
+            yield Text(f"  Text {text}", DIM)
+        yield line
+    yield from _more(len(ranking.rows) - len(rows), attribution.unit)
+    yield Text()
+    note = "% is the share of all scores, signs aside." if any(ranking.shares) else ""
     yield from legend(meaning.score_meaning(attribution), note)
-    if (sum_line := meaning.sum_line(attribution)) is not None:
-        yield Text(sum_line, DIM)
+    steps = ranked(attribution, "strength").rows[:STEPS]
+    if (fall := waterfall(attribution, tokens, steps)) is not None:
+        yield Text(phrases.visible("".join(name + rest for name, rest in as_sum(fall))), DIM)
+
+
+def _more(count: int, unit: str) -> Iterator[Text]:
+    if count:
+        yield Text(f"  ... and {count} more {unit}{'s' * (count > 1)}", DIM)
 
 
 def _heat_map(attribution: Attribution, special: bool, width: int) -> Iterator[Text]:
     """Yield words by layers, in as many blocks of layers as the width asks for."""
-    rows, note = _chosen(attribution, special)
+    rows, note = _heat_rows(attribution, special)
     scores, full = attribution.scores[:, rows], color_scale(attribution)
-    largest = scale(scores)
-    names = {row: phrases.one_line(attribution.tokens[row]) for row in rows}
-    name_width = min(max(map(cell_len, names.values()), default=0), max(8, width // 4))
+    largest, tokens = scale(scores), names(attribution)
+    begins = begins_text(attribution, rows)
+    name_width = min(max((cell_len(tokens[row]) for row in rows), default=0), max(8, width // 4))
     cell = max(len(phrases.number(score, largest)) for score in scores.ravel().tolist()) + 1
     cell = max(cell, len(str(attribution.layers[-1])) + 2)
     per_block = max(1, (width - name_width - 3) // cell)
@@ -118,10 +205,10 @@ def _heat_map(attribution: Attribution, special: bool, width: int) -> Iterator[T
         block = range(start, min(start + per_block, len(attribution.layers)))
         head = "".join(f"{f'L{attribution.layers[n]}':>{cell}}" for n in block)
         yield Text(f"  {'':{name_width}} {head}", DIM, no_wrap=True, overflow="crop")
-        for i, row in enumerate(rows):
-            if len(attribution.texts) > 1:
-                yield from _heading(attribution, rows, i)
-            line = Text(f"  {fitted(names[row], name_width)} ", no_wrap=True, overflow="crop")
+        for row, text in zip(rows, begins, strict=True):
+            if text is not None:
+                yield Text(f"  Text {text}", DIM)
+            line = Text(f"  {fitted(tokens[row], name_width)} ", no_wrap=True, overflow="crop")
             for n in block:
                 score = float(attribution.scores[n, row])
                 number = phrases.number(score, largest)
@@ -130,20 +217,13 @@ def _heat_map(attribution: Attribution, special: bool, width: int) -> Iterator[T
             yield line
         yield Text()
     yield from legend(meaning.score_meaning(attribution), note)
-    yield Text(f"The text above shows layer {attribution.layers[-1]}.", DIM)
+    yield Text(f"The sentence and the text above show layer {attribution.layers[-1]}.", DIM)
 
 
-def _chosen(attribution: Attribution, special: bool) -> tuple[list[int], str]:
-    """Return the tokens that the table lists, and a note if that is not all of them."""
+def _heat_rows(attribution: Attribution, special: bool) -> tuple[list[int], str]:
+    """Return the tokens that a heat map lists, and a note if that is not all of them."""
     rows = listed(attribution, special)
-    if len(rows) <= ROWS:
+    if len(rows) <= HEAT_ROWS:
         return rows, ""
-    chosen = strongest(attribution.scores, rows, ROWS)
-    return chosen, f"The table lists the {ROWS} strongest of {len(rows)}, in text order."
-
-
-def _heading(attribution: Attribution, rows: Sequence[int], at: int) -> Iterator[Text]:
-    """Yield "Text 1" or "Text 2" before the first row of each."""
-    segments = attribution.segments[rows[: at + 1]].tolist()
-    if segments[-1] >= 0 and segments[-1] not in segments[:-1]:
-        yield Text(f"  Text {segments[-1] + 1}", DIM)
+    chosen: Sequence[int] = strongest(attribution.scores, rows, HEAT_ROWS)
+    return list(chosen), f"The table lists the {HEAT_ROWS} strongest of {len(rows)}, in text order."

@@ -1,0 +1,205 @@
+"""The sentence that a picture of a text leads with: what is explained, and which words stand out.
+
+It says no more than the scores do (`claims`), and names no word where none stands out
+(`prominence`).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from enum import Enum
+
+from normxlogit.results.base import Floats
+from normxlogit.results.text import Attribution
+from normxlogit.show import outputs, phrases
+from normxlogit.show.text.claims import Claim, claim_of, has_sides, strengths
+from normxlogit.show.text.function_words import is_light, is_mark
+from normxlogit.show.text.pieces import listed
+from normxlogit.show.text.prominence import Prominent, prominent
+
+
+class Role(Enum):
+    """The role of a part of the sentence, by which it is coloured."""
+
+    PLAIN = "plain"
+    LABEL = "label"
+    FOR = "for"
+    AGAINST = "against"
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part of the sentence: a text in its role."""
+
+    text: str
+    role: Role = Role.PLAIN
+
+    @property
+    def quoted(self) -> str:
+        """The text, in quotation marks if it is a word of the input."""
+        return f'"{self.text}"' if self.role in (Role.FOR, Role.AGAINST) else self.text
+
+
+Message = list[Part]
+
+
+def message(attribution: Attribution) -> Message:
+    """Return the sentence about an attribution of one target and layer.
+
+    Scores that have no zero are compared with their median, and only ranked.
+    """
+    rows = listed(attribution, special=False)
+    words = [phrases.one_line(attribution.tokens[i]) for i in rows]
+    clauses = _clauses(attribution, words, attribution.scores[rows])
+    return [*_head(attribution), Part(": "), *clauses, Part(".")]
+
+
+def as_text(parts: Message) -> str:
+    """Return the sentence without colours, its words in quotation marks."""
+    return "".join(part.quoted for part in parts)
+
+
+def _head(attribution: Attribution) -> Message:
+    target, foil = attribution.target, outputs.foil(attribution)
+    name, amount = outputs.target_name(attribution, target), outputs.amount(target)
+    if (other := outputs.foil_name(attribution)) is not None:
+        other_amount = "" if foil is None else f" {outputs.amount(foil)}"
+        # There is a why only of what is so: that the target is ahead of the other label.
+        ahead = foil is not None and target.logit > foil.logit
+        return [
+            *(Part("Why " if ahead else "For "), Part(name, Role.LABEL)),
+            *(Part(f" {amount} rather than "), Part(other, Role.LABEL), Part(other_amount)),
+        ]
+    if outputs.is_nameless(attribution, target):
+        return [Part(amount, Role.LABEL)]
+    head = [Part(name, Role.LABEL), Part(f" {amount}")]
+    return head if _is_predicted(attribution) else [*head, Part(", which is not predicted")]
+
+
+def _is_predicted(attribution: Attribution) -> bool:
+    target = attribution.target
+    predicted = [(said.id, said.position) for said in attribution.prediction.predicted]
+    return (target.id, target.position) in predicted
+
+
+Verb = tuple[str, str]
+"""A verb with its object: singular and plural."""
+
+
+@dataclass(frozen=True)
+class Side:
+    """The words of one side that are named."""
+
+    words: list[str]
+    role: Role
+
+    @property
+    def listed(self) -> Message:
+        """The words, with commas and "and" between them."""
+        parts = list[Part]()
+        for number, word in enumerate(self.words):
+            if number:
+                parts.append(Part(" and " if number == len(self.words) - 1 else ", "))
+            parts.append(Part(phrases.shortened(word, 40), self.role))
+        return parts
+
+    def do(self, verb: Verb) -> Message:
+        """Return the clause that these words do something."""
+        return [*self.listed, Part(f" {verb[len(self.words) > 1]}")]
+
+
+_BY_READOUT: dict[str | None, tuple[Verb, Verb]] = {
+    "value": (("raises it", "raise it"), ("lowers it", "lower it")),
+    "closeness": (("leads to it", "lead to it"), ("leads away from it", "lead away from it")),
+}
+_SPEAK: tuple[Verb, Verb] = (
+    ("speaks for it", "speak for it"),
+    ("speaks against it", "speak against it"),
+)
+
+
+def _verbs(attribution: Attribution) -> tuple[Verb, Verb]:
+    """Return what words that support the target do, and what those that oppose it do."""
+    support, oppose = _BY_READOUT.get(attribution.provenance.readout, _SPEAK)
+    foil = outputs.foil_name(attribution)
+    return support, oppose if foil is None else (f"speaks for {foil}", f"speak for {foil}")
+
+
+_ORDERS = (Claim.ORDER, Claim.BELOW)
+
+
+def _clauses(attribution: Attribution, words: Sequence[str], scores: Floats) -> Message:
+    unit = attribution.unit
+    if not words:
+        return [Part(f"it has no {unit} with a score")]
+    sole = [word for word in words if not is_mark(word)] or list(words)
+    if len(sole) == 1:
+        return [Part(sole[0], Role.FOR), Part(f" is its only {unit}")]
+    claim = claim_of(attribution)
+    named = prominent(words, strengths(scores, claim))
+    supporters = Side([words[i] for i in named.supporters], Role.FOR)
+    if claim in _ORDERS:
+        # The function words and marks of a text always are among those with the lowest norms.
+        named = replace(named, opposers=[i for i in named.opposers if not is_light(words[i])])
+    opposers = Side([words[i] for i in named.opposers], Role.AGAINST)
+    if not supporters.words and (not opposers.words or claim not in (Claim.CAUSE, *_ORDERS)):
+        return [Part(f"no {unit} stands out")]
+    if claim is Claim.CAUSE:
+        return _cause(attribution, named, supporters, opposers, scores)
+    among = [] if named.first else [Part("of the content words, ")]
+    if claim in _ORDERS:
+        above = claim is Claim.BELOW or bool(scores.max() > 0)
+        below = bool(named.opposers) and scores[named.opposers[0]] < 0
+        return [*among, *_order(attribution, supporters, opposers, above, below)]
+    if claim is Claim.SIZE:
+        meaning = phrases.one_line(attribution.provenance.unsigned or "")
+        clause = supporters.do(("has the largest score", "have the largest scores"))
+        return [*among, *clause, Part(f" ({meaning}), which takes no side")]
+    verb = ("by itself comes closest to it", "by themselves come closest to it")
+    return [*among, *supporters.do(verb)]
+
+
+def _cause(
+    attribution: Attribution, named: Prominent, supporters: Side, opposers: Side, scores: Floats
+) -> Message:
+    """Say what words do, where a score is what a word does."""
+    support, oppose = _verbs(attribution)
+    if not supporters.words:
+        none = "stands out for it" if scores.max() > 0 else support[0]
+        return [Part(f"no {attribution.unit} {none}; "), *opposers.do(oppose)]
+    if support in _SPEAK and _is_predicted(attribution):
+        # "Mostly" is half of all support or more; "above all" is more than any other word.
+        extent = "mostly" if named.majority else "above all" if named.first else "partly"
+        clause = [Part(f"{extent} because of "), *supporters.listed]
+    else:
+        clause = supporters.do(support)
+    if opposers.words:
+        return [*clause, Part("; "), *opposers.do(oppose)]
+    return clause if scores.min() < 0 else [*clause, Part(f"; no {attribution.unit} {oppose[0]}")]
+
+
+def _order(
+    attribution: Attribution, supporters: Side, opposers: Side, any_above: bool, below: bool
+) -> Message:
+    """Say which words support the target more than others do, where scores are an order only.
+
+    Args:
+        attribution: one target and layer.
+        supporters: the words far above the median.
+        opposers: those far below it.
+        any_above: whether any score is above 0, or would be if scores could.
+        below: whether the score of the first of the opposers is below 0.
+    """
+    support, oppose = _verbs(attribution)
+    verb, extents = support, ("most", "least")
+    if not any_above:
+        verb, extents = oppose, ("least", "most")
+    clause = [Part(f"no {attribution.unit} stands out for it")]
+    if supporters.words:
+        clause = [*supporters.do(verb), Part(f" {extents[0]}")]
+    if not opposers.words:
+        return clause
+    if any_above and below and has_sides(attribution):
+        return [*clause, Part("; "), *opposers.do(oppose)]
+    if supporters.words:
+        return [*clause, Part(", "), *opposers.listed, Part(f" {extents[1]}")]
+    return [*clause, Part("; "), *opposers.do(verb), Part(f" {extents[1]}")]
