@@ -16,6 +16,8 @@ from normxlogit.tasks.explainer import ModelExplainer
 if TYPE_CHECKING:
     from normxlogit.corpus import Explained, Summary
     from normxlogit.evaluation.run import Evaluation
+    from normxlogit.results.base import Result
+    from normxlogit.results.text import Attribution
 
 
 class Explainer(ModelExplainer):
@@ -209,6 +211,36 @@ class Explainer(ModelExplainer):
         )
         say(head.record.held_out["verdict"])
         return head
+
+    def verify(self, attribution: "Result") -> "Attribution":
+        """Hold an attribution against what the model does when words of its text are hidden.
+
+        The words are hidden by the mask token, or by the attention mask where there is none; where
+        that would leave nothing to read, the end-of-text token comes in their place. Three things
+        are measured, see docs/verify.md: the target's probability (or the value) with the top words
+        hidden, and with all others hidden, beside as many words of twenty random orders; and of
+        additive scores, those with a base value, how much of what the model says of 32 random sets
+        of words they explain.
+
+        Cost: 43 forward passes at most, and 32 more for additive scores, in batches; of several
+        targets 42 more for each. Short texts take fewer; `verification.passes` says how many.
+
+        Args:
+            attribution: of tokens or words, by this model, at one layer.
+
+        Returns:
+            A copy with `verification`, or `verifications` of several targets.
+
+        Raises:
+            InputError: the attribution is another model's, of a chat, of several windows, or of a
+                text without words.
+            OptionError: it is no result, of larger units than words, or of several layers.
+            ModelError: the model is not a classifier or regression of texts.
+            UnsupportedHeadError: no word can be hidden from the model.
+        """
+        from normxlogit.evaluation.verification import verify
+
+        return verify(self, attribution)
 
     def evaluate(
         self,

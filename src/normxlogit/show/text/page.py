@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from normxlogit.results.text import Attribution
-from normxlogit.show import outputs, phrases
+from normxlogit.show import outputs, phrases, verification
 from normxlogit.show.html import Body
 from normxlogit.show.markup import Bar, bars, signed
 from normxlogit.show.meaning import Meaning, caution, score_meaning, sum_line, unit_note
@@ -89,7 +89,7 @@ def body(attribution: Attribution, *, special: bool = False) -> Body:
         "most": ROWS,
         "unit": attribution.unit.capitalize(),
     }
-    return Body(fill("text.html", values))
+    return Body(fill("text.html", values) + verification.html(attribution))
 
 
 def _sections(attribution: Attribution, special: bool) -> Iterator[TargetSection]:
