@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from normxlogit.corpus import Explained, Summary
     from normxlogit.evaluation.run import Evaluation
     from normxlogit.results.base import Result
+    from normxlogit.results.comparison import Comparison
     from normxlogit.results.text import Attribution
 
 
@@ -211,6 +212,53 @@ class Explainer(ModelExplainer):
         )
         say(head.record.held_out["verdict"])
         return head
+
+    def compare(
+        self,
+        text: Any,
+        methods: Sequence[str | Mapping[str, Any]],
+        *,
+        target: Targets = None,
+        contrast: Target | None = None,
+        layer: int | None = None,
+        readout: str | None = None,
+        threshold: float = 0.5,
+        position: Any = None,
+        long: str = "error",
+        is_split_into_words: bool = False,
+    ) -> "Comparison":
+        """Explain a text by several methods, to see them side by side; see docs/compare.md.
+
+        Each method takes the passes that it takes by itself (`normxlogit methods`). One that does
+        not serve this model, or this text, is shown with the reason why.
+
+        Args:
+            text: a text, a pair as a tuple of two, a chat, or whatever else of text `explain`
+                takes; of a text that is generated the answer as a whole is explained.
+            methods: a list of names, "NAME:OPTION=VALUE:...", or mappings with "method" and any of
+                "name", "layer", "readout" and "options".
+            target, contrast, layer, readout, threshold, position, long, is_split_into_words: as in
+                `explain`, for all methods; a layer or readout of a method's own goes first.
+
+        Raises:
+            OptionError: a method or an option does not exist or is given twice; or none of the
+                methods can explain the text.
+            NormXLogitError: that of `explain`, if it is the same by every method.
+            ModelError: the model reads no texts.
+        """
+        from normxlogit.evaluation.comparison import compare
+
+        options = {
+            "target": target,
+            "contrast": contrast,
+            "layer": layer,
+            "readout": readout,
+            "threshold": threshold,
+            "position": position,
+            "long": long,
+            "is_split_into_words": is_split_into_words,
+        }
+        return compare(self, text, methods, options)
 
     def verify(self, attribution: "Result") -> "Attribution":
         """Hold an attribution against what the model does when words of its text are hidden.

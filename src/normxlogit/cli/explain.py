@@ -1,7 +1,8 @@
 """`normxlogit explain`."""
 
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -17,7 +18,7 @@ from normxlogit.cli.options import (
     GgufFile,
     Head,
     Long,
-    Method,
+    Methods,
     Model,
     Output,
     OutputFormat,
@@ -28,7 +29,15 @@ from normxlogit.cli.options import (
     Words,
     one_or_several,
     parse_options,
+    split_names,
 )
+from normxlogit.errors import InputError
+
+if TYPE_CHECKING:
+    from normxlogit.explainer import Explainer
+    from normxlogit.results.base import Result
+    from normxlogit.results.comparison import Comparison
+    from normxlogit.results.text import Failure
 
 
 def explain(
@@ -72,7 +81,7 @@ def explain(
             help="For models that predict for every token: the word, or the token's number.",
         ),
     ] = None,
-    method: Method = None,
+    method: Methods = None,
     head: Head = None,
     layer: Annotated[
         str | None,
@@ -95,6 +104,14 @@ def explain(
         bool, typer.Option("--special", help="Show special tokens such as [CLS] too.")
     ] = False,
     threshold: Threshold = 0.5,
+    verify: Annotated[
+        bool,
+        typer.Option(
+            "--verify",
+            help="Hide words of the text in some dozens of forward passes more, and say how far "
+            "the scores hold.",
+        ),
+    ] = False,
     long: Annotated[
         Long,
         typer.Option(
@@ -118,7 +135,9 @@ def explain(
     """
     use_utf8()
     with reporting(debug):
-        parsed_layer = _parse_layer(layer)
+        parsed_layer, methods = _parse_layer(layer), split_names(method)
+        if methods is not None and len(methods) > 1:
+            _check_comparison(option, verify, by_words=words and not special)
         inputs = _read_inputs(texts or [], pair, choice or [], file)
         check_output(output)
         options = parse_options(option or [])
@@ -128,22 +147,26 @@ def explain(
             explainer = load(
                 ModelOptions(model, revision, device, dtype, gguf_file, trust_remote_code, head)
             )
-            default = "normxlogit" if head is None else "attribution_head"
-            # Before the call, whose own arguments an option could be named like.
-            find_method(default if method is None else method).check(options, parsed_layer)
-            results = explainer.stream(
-                inputs,
-                target=one_or_several(target),
-                contrast=contrast,
-                method=method,
-                layer=parsed_layer,
-                readout=readout,
-                threshold=threshold,
-                position=_parse_position(position),
-                batch_size=batch_size,
-                long=long.value,
-                **options,
-            )
+            question: dict[str, Any] = {
+                "target": one_or_several(target),
+                "contrast": contrast,
+                "layer": parsed_layer,
+                "readout": readout,
+                "threshold": threshold,
+                "position": _parse_position(position),
+                "long": long.value,
+            }
+            results: Iterable[Result | Comparison | Failure]
+            if methods is not None and len(methods) > 1:
+                results = _compare(explainer, inputs, methods, question)
+            else:
+                default = "normxlogit" if head is None else "attribution_head"
+                # Before the call, whose own arguments an option could be named like.
+                find_method(default if method is None else method).check(options, parsed_layer)
+                explained = explainer.stream(
+                    inputs, method=method, batch_size=batch_size, **question, **options
+                )
+                results = _verify(explainer, inputs, explained) if verify else explained
             failures = write_results(
                 results, output_format, output, words=words, special=special, count=len(inputs)
             )
@@ -151,6 +174,50 @@ def explain(
             raise failures[0].error
         if failures:
             raise typer.Exit(1)
+
+
+def _check_comparison(options: list[str] | None, verify: bool, *, by_words: bool) -> None:
+    """Raise `typer.BadParameter` for what a comparison of methods does not take."""
+    if options:
+        raise typer.BadParameter(
+            "--option belongs to one method. Of several give each its own: NAME:OPTION=VALUE, such "
+            "as normxlogit:norm=word."
+        )
+    if verify:
+        raise typer.BadParameter("--verify takes one method. Give --method one name.")
+    if not by_words:
+        raise typer.BadParameter(
+            "several methods are compared by words. Leave out --tokens and --special."
+        )
+
+
+def _compare(
+    explainer: "Explainer", inputs: Iterable[Any], methods: list[str], question: dict[str, Any]
+) -> Iterator["Comparison | Failure"]:
+    """Yield for each input what the methods say of it, or why it cannot be explained."""
+    from normxlogit.results.text import Failure
+
+    for item in inputs:
+        try:
+            yield explainer.compare(item, methods, **question)
+        except InputError as error:
+            yield Failure(item, error)
+
+
+def _verify(
+    explainer: "Explainer", inputs: Iterable[Any], results: Iterable["Result | Failure"]
+) -> Iterator["Result | Failure"]:
+    """Yield each result verified, or why it cannot be."""
+    from normxlogit.results.text import Failure
+
+    for item, result in zip(inputs, results, strict=True):
+        if isinstance(result, Failure):
+            yield result
+            continue
+        try:
+            yield explainer.verify(result)
+        except InputError as error:
+            yield Failure(item, error)
 
 
 def _parse_layer(value: str | None) -> int | Literal["all"] | None:

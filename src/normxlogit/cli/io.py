@@ -18,6 +18,7 @@ from normxlogit.errors import InputError
 
 if TYPE_CHECKING:
     from normxlogit.results.base import Result
+    from normxlogit.results.comparison import Comparison
     from normxlogit.results.text import Failure
 
 FAILURE_SCHEMA = "normxlogit/failure/1"
@@ -90,7 +91,7 @@ def check_output(output: Path | None) -> None:
 
 
 def write_results(
-    results: Iterable["Result | Failure"],
+    results: Iterable["Result | Comparison | Failure"],
     output_format: Format,
     output: Path | None,
     *,
@@ -108,7 +109,7 @@ def write_results(
     from normxlogit.results.text import Attribution, Failure
 
     failures: list[Failure] = []
-    kept: list[Result | Failure] = []
+    kept: list[Result | Comparison | Failure] = []
     for position, result in enumerate(results, 1):
         if isinstance(result, Failure):
             failures.append(result)
@@ -135,7 +136,10 @@ def write_text(text: str, output: Path | None) -> None:
 
 
 def _print(
-    result: "Result | Failure", output_format: Format, special: bool, heading: str | None
+    result: "Result | Comparison | Failure",
+    output_format: Format,
+    special: bool,
+    heading: str | None,
 ) -> None:
     from normxlogit.results.text import Failure
     from normxlogit.show.dispatch import render
@@ -149,7 +153,9 @@ def _print(
         console.print(render(result, special=special))
 
 
-def _join(results: list["Result | Failure"], output_format: Format, special: bool) -> str:
+def _join(
+    results: list["Result | Comparison | Failure"], output_format: Format, special: bool
+) -> str:
     from normxlogit.results.text import Failure
     from normxlogit.show.dispatch import page, plain
 
@@ -161,7 +167,7 @@ def _join(results: list["Result | Failure"], output_format: Format, special: boo
     return "\n".join(plain(result, special=special) + "\n" for result in explained)
 
 
-def _json(result: "Result | Failure") -> str:
+def _json(result: "Result | Comparison | Failure") -> str:
     from normxlogit.data.plain import dump_json
     from normxlogit.results.text import Failure
 

@@ -32,6 +32,14 @@ Method = Annotated[
         "'normxlogit methods'."
     ),
 ]
+Methods = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME[,NAME,...]",
+        help="normxlogit, which is the default without --head, or another: see 'normxlogit "
+        "methods'. Several are shown side by side, with options NAME:OPTION=VALUE.",
+    ),
+]
 Head = Annotated[
     Path | None,
     typer.Option(
@@ -107,6 +115,11 @@ def one_or_several(targets: list[str] | None) -> str | list[str] | None:
     if not targets:
         return None
     return targets[0] if len(targets) == 1 else targets
+
+
+def split_names(names: str | None) -> list[str] | None:
+    """Split names at commas."""
+    return None if names is None else [name.strip() for name in names.split(",")]
 
 
 def parse_options(assignments: list[str]) -> dict[str, Any]:

@@ -26,15 +26,12 @@ from normxlogit.model.readouts import READOUTS
 from normxlogit.model.targets import Problem, label_names, target_id
 from normxlogit.results.base import Result
 from normxlogit.results.text import Attribution
-from normxlogit.results.verification import Verification
+from normxlogit.results.verification import MOST, Verification
 from normxlogit.tasks import Task
 from normxlogit.tasks.explainer import ModelExplainer
 
 SETS = 32
 """How many random sets of words additive scores are held against."""
-
-MOST = 3
-"""How many words are hidden together at most: as many as one sentence can name."""
 
 SAME_LOGITS = 0.02
 """By how much of the largest logit those of an attribution may differ from the model's: it may have

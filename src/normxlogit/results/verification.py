@@ -47,6 +47,9 @@ class Verification:
 OPERATORS = ("mask", "remove", "eos")
 """How words may be hidden."""
 
+MOST = 3
+"""How many words are hidden together at most: as many as one sentence can name."""
+
 _FIELDS = tuple(field.name for field in fields(Verification))
 
 
@@ -83,7 +86,7 @@ def _read_verification(item: Plain, has_probabilities: bool) -> Verification:
     return Verification(
         operator=values["operator"].choice(OPERATORS),
         words=words,
-        top=tuple(word.text() for word in values["top"].items(1, words)),
+        top=tuple(word.text() for word in values["top"].items(1, min(words, MOST))),
         whole=outcome(values["whole"]),
         without_top=outcome(values["without_top"]),
         top_alone=outcome(values["top_alone"]),

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from normxlogit.results.audio import AudioAttribution
 from normxlogit.results.base import Result
+from normxlogit.results.comparison import Comparison
 from normxlogit.results.generation import GenerationAttribution
 from normxlogit.results.image import ImageAttribution
 from normxlogit.results.text import Attribution, Failure
@@ -16,6 +17,9 @@ from normxlogit.show import html, terminal
 from normxlogit.show.audio import page as audio_page
 from normxlogit.show.audio import plot as audio_plot
 from normxlogit.show.audio import terminal as audio_terminal
+from normxlogit.show.comparison import page as comparison_page
+from normxlogit.show.comparison import plot as comparison_plot
+from normxlogit.show.comparison import terminal as comparison_terminal
 from normxlogit.show.generation import page as generation_page
 from normxlogit.show.generation import plot as generation_plot
 from normxlogit.show.generation import terminal as generation_terminal
@@ -34,6 +38,10 @@ if TYPE_CHECKING:
 __all__ = ["body", "figure", "fragment", "overlay", "page", "plain", "render", "to_html"]
 
 
+Shown = Result | Comparison
+"""What is shown in one piece."""
+
+
 @singledispatch
 def body(result: Result, **_options: bool) -> html.Body:
     """Return the HTML of a result of any unit, targets and layers, which needs a frame.
@@ -45,13 +53,13 @@ def body(result: Result, **_options: bool) -> html.Body:
 
 
 @singledispatch
-def render(result: Result, **_options: bool) -> "RenderableType":
+def render(result: Shown, **_options: bool) -> "RenderableType":
     """Return what rich prints of a result; `special=True` lists special tokens of texts too."""
     raise TypeError(f"{type(result).__name__} has no report: register a function for it here.")
 
 
 @singledispatch
-def figure(result: Result, **_options: bool) -> "Figure":
+def figure(result: Shown, **_options: bool) -> "Figure":
     """Return a result as a figure; `special=True` shows special tokens of texts too.
 
     Raises:
@@ -121,28 +129,39 @@ def _(result: AudioAttribution, **_options: bool) -> "Figure":
     return audio_plot.figure(result)
 
 
-def plain(result: Result, *, special: bool = False) -> str:
+@render.register(Comparison)
+def _(result: Comparison, **_options: bool) -> "RenderableType":
+    return comparison_terminal.render(result)
+
+
+@figure.register(Comparison)
+def _(result: Comparison, **_options: bool) -> "Figure":
+    return comparison_plot.figure(result)
+
+
+def plain(result: Shown, *, special: bool = False) -> str:
     """Return what `render` does, as text without colours, 88 columns wide."""
     return terminal.plain(render(result, special=special))
 
 
-def page(items: Sequence[Result | Failure], *, special: bool = False) -> str:
+def page(items: Sequence[Shown | Failure], *, special: bool = False) -> str:
     """Return a self-contained page of results and failures, in their order."""
-    return html.page(
-        [
-            html.failure_article(item)
-            if isinstance(item, Failure)
-            else html.result_article(item, body(item, special=special))
-            for item in items
-        ]
-    )
+    return html.page([_article(item, special) for item in items])
 
 
-def to_html(result: Result) -> str:
+def to_html(result: Shown) -> str:
     """Return a self-contained page of a result."""
     return page([result])
 
 
-def fragment(result: Result, *, special: bool = False) -> str:
+def fragment(result: Shown, *, special: bool = False) -> str:
     """Return the HTML of a result for a notebook, with its style and script."""
-    return html.fragment(html.result_article(result, body(result, special=special)))
+    return html.fragment(_article(result, special))
+
+
+def _article(item: Shown | Failure, special: bool) -> html.Article:
+    if isinstance(item, Failure):
+        return html.failure_article(item)
+    if isinstance(item, Comparison):
+        return comparison_page.article(item)
+    return html.result_article(item, body(item, special=special))

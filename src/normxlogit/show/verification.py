@@ -123,11 +123,10 @@ def _explained(verification: Verification) -> str:
 
 
 def _note(verification: Verification) -> str:
-    hidden = f"Words hidden {_OPERATORS[verification.operator]}"
-    orders = f"; means over {len(verification.random_without)} random orders"
-    return (
-        f"{hidden}{orders * (verification.words > 1)}; {verification.passes} forward passes for it."
-    )
+    parts = [f"Words hidden {_OPERATORS[verification.operator]}"]
+    if verification.words > 1:
+        parts.append(f"means over {len(verification.random_without)} random orders")
+    return f"{'; '.join([*parts, f'{verification.passes} further forward passes'])}."
 
 
 def _outcomes(part: Attribution, verification: Verification) -> list[BarRow]:
