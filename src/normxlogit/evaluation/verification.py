@@ -46,6 +46,7 @@ def verify(explainer: ModelExplainer, attribution: Result) -> Attribution:
     attribution = _servable(explainer, attribution)
     sample = _read(explainer, attribution)
     scores = _word_scores(explainer, attribution, sample)  # [targets, words]
+    _check_same_model(explainer, attribution, sample.output)
     encoder = explainer.encoder()
     name, operator = find_operator(hiding_of(encoder, sample), encoder)
     cache = PredictionCache(explainer.model, encoder, Tensor.float, operator)
@@ -179,11 +180,7 @@ def _servable(explainer: ModelExplainer, attribution: Result) -> Attribution:
 
 
 def _read(explainer: ModelExplainer, attribution: Attribution) -> Sample:
-    """Read the text again, with the model's logits for it as its output.
-
-    Raises:
-        InputError: the text has no words, or it was another model that made the attribution.
-    """
+    """Read the text again, with the model's logits for it as its output."""
     texts = attribution.texts
     item = texts if len(texts) > 1 else texts[0]
     encoded = explainer.encoder().encode(item, long="truncate", has_windows=False)
@@ -191,11 +188,7 @@ def _read(explainer: ModelExplainer, attribution: Attribution) -> Sample:
         batch = explainer.encoder().batch(encoded.windows, "right")
         forward = ForwardPass.run(explainer.model, batch)
     whole: Outputs = forward.prediction[0].double().cpu().numpy()
-    _check_same_model(explainer, attribution, whole)
-    units = renumbered(encoded.units("word"))
-    if units.max(initial=-1) < 0:
-        raise InputError("this text has only special tokens, so there is no word to hide.")
-    return Sample(0, item, encoded, units, whole, None)
+    return Sample(0, item, encoded, renumbered(encoded.units("word")), whole, None)
 
 
 def _check_same_model(explainer: ModelExplainer, attribution: Attribution, whole: Outputs) -> None:
@@ -249,7 +242,9 @@ def _word_scores(
     scored = _places(words)
     # A decoder's tokens are the text's, shifted to the right by one: the last may be missing.
     if scored not in (places, places[:-1]):
-        raise _another(explainer, attribution, "its words are not those that this model reads")
+        raise _another(
+            explainer, attribution, "its words are not those that this model reads in one window"
+        )
     numbers = read.word_numbers[~read.special][: len(scored)]
     scores = np.full((len(words.targets), sample.count), np.nan)
     scores[:, np.searchsorted(np.unique(encoded.words[~encoded.special]), numbers)] = (
