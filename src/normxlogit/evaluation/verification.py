@@ -209,11 +209,11 @@ def _check_same_model(explainer: ModelExplainer, attribution: Attribution, whole
 
 
 def _another(explainer: ModelExplainer, attribution: Result, why: str) -> InputError:
-    made = attribution.provenance
+    provenance = attribution.provenance
     return InputError(
         f"this attribution is not one that {explainer.name} ({type(explainer.model).__name__}) can "
-        f"verify: it was made by {made.model} ({made.architecture}), and {why}. Verify it with the "
-        "explainer that made it, as it was read there."
+        f"verify: it was made by {provenance.model} ({provenance.architecture}), and {why}. Verify "
+        "it with the explainer that made it, as it was read there."
     )
 
 

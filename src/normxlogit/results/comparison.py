@@ -125,7 +125,7 @@ class Comparison(Displayed):
         of a method are the same. Float64 [methods, methods].
         """
         scores = self.scores
-        return np.array([[rank_correlation(one, other) for other in scores] for one in scores])
+        return np.array([[rank_correlation(row, column) for column in scores] for row in scores])
 
     def to_pandas(self) -> "pandas.DataFrame":
         """Return a row for each word, as a data frame of pandas.

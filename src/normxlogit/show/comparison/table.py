@@ -98,9 +98,10 @@ def methods(comparison: Comparison) -> Iterator[str]:
     """Yield how each method made its scores, and what is special about these."""
     usual = meaning(comparison)
     for name, result in comparison.results.items():
-        summary, own = method_summary(result), score_meaning(result)
+        summary, by_method = method_summary(result), score_meaning(result)
         called = "" if name.partition(":")[0] == result.provenance.method else f"{name}: "
-        yield f"{called}{summary}{'' if own == usual else f'. {own.sentence}'}"
+        is_usual = (by_method.positive, by_method.negative) == (usual.positive, usual.negative)
+        yield f"{called}{summary}{'' if is_usual else f'. {by_method.sentence}'}"
 
 
 def correlations(comparison: Comparison) -> list[list[str]]:
