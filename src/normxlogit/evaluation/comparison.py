@@ -3,7 +3,13 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from normxlogit.errors import ModelError, NormXLogitError, OptionError, without_traceback
+from normxlogit.errors import (
+    InputError,
+    ModelError,
+    NormXLogitError,
+    OptionError,
+    without_traceback,
+)
 from normxlogit.evaluation.method_specs import MethodSpec, parse_method_specs
 from normxlogit.results.comparison import Comparison
 from normxlogit.results.generation import GenerationAttribution
@@ -63,4 +69,6 @@ def _none(errors: Mapping[str, NormXLogitError]) -> NormXLogitError:
     if all(str(other) == str(first) for other in others):
         return first
     reasons = " ".join(f"{name}: {error}" for name, error in errors.items())
-    return OptionError(f"none of these methods can explain this text. {reasons}")
+    is_of_text = all(isinstance(error, InputError) for error in errors.values())
+    kind = InputError if is_of_text else OptionError
+    return kind(f"none of these methods can explain this text. {reasons}")
