@@ -163,6 +163,7 @@ def test_page_terminal_and_plot_have_all_numbers(comparison: Comparison) -> None
     correlation = f"{comparison.rank_correlations[0, 2]:+.2f}".replace("-", "−")
     assert correlation in shown
     assert correlation in str(comparison)
+    assert "Those of attention have no sign" in shown
     assert max(map(len, str(comparison).splitlines())) <= 88
     fragment = comparison._repr_html_()
     assert "Content-Security-Policy" not in fragment

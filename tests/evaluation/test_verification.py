@@ -1,5 +1,6 @@
 """A verification says what the model does with words hidden: a plain loop says the same."""
 
+import copy
 import itertools
 import json
 from dataclasses import replace
@@ -8,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from tokenizers.processors import TemplateProcessing
 
 from normxlogit import (
     Attribution,
@@ -205,13 +207,21 @@ def test_a_pair_is_hidden_from_in_both_texts() -> None:
     assert verification.words == 5
 
 
-@pytest.mark.parametrize("model_type", ["gpt2", "bart"])
-def test_words_are_hidden_by_what_the_tokenizer_has(model_type: str) -> None:
+@pytest.mark.parametrize(
+    ("model_type", "adds_tokens", "operator"),
+    [("gpt2", True, "remove"), ("bart", True, "remove"), ("gpt2", False, "eos")],
+)
+def test_words_are_hidden_by_what_the_tokenizer_has(
+    model_type: str, adds_tokens: bool, operator: str
+) -> None:
     explainer = classifier_explainer(model_type, mask_token=None)
+    if not adds_tokens:
+        words = copy.deepcopy(explainer.tokenizer)
+        words.backend_tokenizer.post_processor = TemplateProcessing(single="$A", pair="$A $B")
+        explainer = Explainer(explainer.model, words)
     verification = explainer.verify(explainer.explain("a great movie")).verification
     assert verification is not None
-    assert verification.operator == "remove"
-    assert verification.words == 3
+    assert (verification.operator, verification.words) == (operator, 3)
 
 
 def test_a_model_that_does_not_heed_its_mask_is_refused() -> None:

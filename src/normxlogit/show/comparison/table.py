@@ -76,8 +76,14 @@ def note(comparison: Comparison, most: int) -> str:
     """Return what the numbers are, and whether these are all."""
     count = len(comparison.words)
     parts = ["Scores as shares of each method's own largest by magnitude."]
-    if not all(signs(comparison)):
-        parts.append("Those without a sign, in grey, do not tell support from opposition.")
+    unsigned = [
+        name
+        for name, has_sign in zip(comparison.methods, signs(comparison), strict=True)
+        if not has_sign
+    ]
+    if unsigned:
+        names = phrases.visible(", ".join(unsigned))
+        parts.append(f"Those of {names} have no sign: they do not tell support from opposition.")
     if count > most:
         parts.append(f"The {most} strongest of {count} words, in text order.")
     return " ".join(parts)
