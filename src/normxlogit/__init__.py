@@ -22,15 +22,18 @@ if TYPE_CHECKING:
     from normxlogit.query import TensorAttribution, attribute
     from normxlogit.results.audio import AudioAttribution
     from normxlogit.results.base import Result
+    from normxlogit.results.comparison import Comparison
     from normxlogit.results.generation import GenerationAttribution
     from normxlogit.results.image import ImageAttribution
     from normxlogit.results.prediction import Prediction, Target
     from normxlogit.results.several import to_pandas, to_shap
     from normxlogit.results.text import Attribution, Failure
+    from normxlogit.results.verification import Verification
 
 _HOMES = {
     "Attribution": "results.text",
     "AudioAttribution": "results.audio",
+    "Comparison": "results.comparison",
     "Explainer": "explainer",
     "Failure": "results.text",
     "GenerationAttribution": "results.generation",
@@ -39,6 +42,7 @@ _HOMES = {
     "Result": "results.base",
     "Target": "results.prediction",
     "TensorAttribution": "query",
+    "Verification": "results.verification",
     "attribute": "query",
     "to_pandas": "results.several",
     "to_shap": "results.several",
@@ -49,11 +53,13 @@ __version__ = VERSION
 # Results print themselves and make pages, but what draws them stands above them. Only this module
 # knows both, and loads the drawing when something is first shown.
 DISPLAYS["result"] = lambda: import_module("normxlogit.show.dispatch")
+DISPLAYS["comparison"] = DISPLAYS["result"]
 DISPLAYS["corpus"] = lambda: import_module("normxlogit.show.corpus.display")
 
 __all__ = [
     "Attribution",
     "AudioAttribution",
+    "Comparison",
     "Explainer",
     "Failure",
     "GenerationAttribution",
@@ -68,6 +74,7 @@ __all__ = [
     "Target",
     "TensorAttribution",
     "UnsupportedHeadError",
+    "Verification",
     "attribute",
     "to_pandas",
     "to_shap",

@@ -17,6 +17,9 @@ from normxlogit.tasks.explainer import ModelExplainer
 if TYPE_CHECKING:
     from normxlogit.corpus import Explained, Summary
     from normxlogit.evaluation.run import Evaluation
+    from normxlogit.results.base import Result
+    from normxlogit.results.comparison import Comparison
+    from normxlogit.results.text import Attribution
 
 _WITH_LABELS = (Task.TEXT, Task.TOKENS, Task.IMAGE, Task.AUDIO)
 
@@ -226,6 +229,83 @@ class Explainer(ModelExplainer):
         if not progress and not held_out["use"]:
             warnings.warn(held_out["verdict"], stacklevel=2)
         return head
+
+    def compare(
+        self,
+        text: Any,
+        methods: Sequence[str | Mapping[str, Any]],
+        *,
+        target: Targets = None,
+        contrast: Target | None = None,
+        layer: int | None = None,
+        readout: str | None = None,
+        threshold: float = 0.5,
+        position: Any = None,
+        long: str = "error",
+        is_split_into_words: bool = False,
+    ) -> "Comparison":
+        """Explain a text by several methods, to see them side by side; see docs/compare.md.
+
+        Each method takes the passes that it takes by itself (`normxlogit methods`). One that does
+        not serve this model, or this text, is shown with the reason why.
+
+        Args:
+            text: a text, a pair as a tuple of two, a chat, or whatever else of text `explain`
+                takes; of a text that is generated the answer as a whole is explained.
+            methods: a list of names, "NAME:OPTION=VALUE:...", or mappings with "method" and any of
+                "name", "layer", "readout" and "options".
+            target, contrast, layer, readout, threshold, position, long, is_split_into_words: as in
+                `explain`, for all methods; a layer or readout of a method's own goes first.
+
+        Raises:
+            OptionError: a method or an option does not exist or is given twice; or none of the
+                methods can explain the text.
+            NormXLogitError: that of `explain`, if it is the same by every method.
+            ModelError: the model reads no texts.
+        """
+        from normxlogit.evaluation.comparison import compare
+
+        options = {
+            "target": target,
+            "contrast": contrast,
+            "layer": layer,
+            "readout": readout,
+            "threshold": threshold,
+            "position": position,
+            "long": long,
+            "is_split_into_words": is_split_into_words,
+        }
+        return compare(self, text, methods, options)
+
+    def verify(self, attribution: "Result") -> "Attribution":
+        """Hold an attribution against what the model does when words of its text are hidden.
+
+        The words are hidden by the mask token, or by the attention mask where there is none; where
+        that would leave nothing to read, the end-of-text token comes in their place. Three things
+        are measured, see docs/verify.md: the target's probability (or the value) with the top words
+        hidden, and with all others hidden, beside as many words of twenty random orders; and of
+        additive scores, those with a base value, how much of what the model says of 32 random sets
+        of words they explain.
+
+        Cost: 43 forward passes at most, and 32 more for additive scores, in batches; of several
+        targets 42 more for each. Short texts take fewer; `verification.passes` says how many.
+
+        Args:
+            attribution: of tokens or words, by this model, at one layer.
+
+        Returns:
+            A copy with `verification`, or `verifications` of several targets.
+
+        Raises:
+            InputError: the attribution is another model's, of a chat, of several windows, or of a
+                text without words.
+            OptionError: it is no result, of larger units than words, or of several layers.
+            ModelError: the model is not a classifier or regression of texts.
+            UnsupportedHeadError: no word can be hidden from the model.
+        """
+        from normxlogit.evaluation.verification import verify
+
+        return verify(self, attribution)
 
     def evaluate(
         self,

@@ -18,6 +18,7 @@ from normxlogit import (
 )
 from normxlogit.results.base import Provenance, Result
 from normxlogit.results.thumbnails import thumbnail
+from normxlogit.results.verification import Verification
 from normxlogit.text.message import Message
 from normxlogit.text.words import word_numbers
 from tests.helpers.pages import HOSTILE
@@ -200,6 +201,28 @@ def pair() -> Attribution:
 GOOD_BAD = word_attribution("good  but\n bad", [4.0, 0.0, -2.0])
 
 
+def verification(**changes: Any) -> Verification:
+    """A verification with figures that are easy to tell apart."""
+    fields: dict[str, Any] = {
+        "operator": "mask",
+        "words": 5,
+        "top": ("good", "but"),
+        "whole": 0.9,
+        "without_top": 0.2,
+        "top_alone": 0.8,
+        "random_without": (0.5, 0.75),
+        "random_alone": (0.25, 0.125),
+        "sets": 30,
+        "explained_variance": 0.75,
+        "shuffled_variance": -0.5,
+        "passes": 70,
+    }
+    return Verification(**(fields | changes))
+
+
+VERIFIED = replace(GOOD_BAD, base=(0.5,), verifications=(verification(),))
+
+
 def hostile() -> Attribution:
     """An attribution whose every text tries to run a script."""
     shown = word_attribution(HOSTILE, [1.0, -1.0], labels=(HOSTILE, HOSTILE), contrast="0")
@@ -232,6 +255,7 @@ PATCHES = replace(
 )
 MADE_BY_HAND: dict[str, Result] = {
     "text": GOOD_BAD,
+    "verified": VERIFIED,
     "pair": pair(),
     "every target and layer": word_attribution(
         "good bad",

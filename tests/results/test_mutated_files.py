@@ -33,7 +33,7 @@ figure and held against the schema, which take longest.
 RESULTS: dict[str, Result] = {
     **{
         name: MADE_BY_HAND[name]
-        for name in ("text", "pair", "every target and layer", "regression", "whole")
+        for name in ("text", "verified", "pair", "every target and layer", "regression", "whole")
     },
     "generation": generation("The sky is", " blue. It is."),
     "all layers": generation("The sky", " is", layers=(1, 2)),

@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from normxlogit import Attribution, Failure, InputError
+from normxlogit import Attribution, Comparison, Failure, InputError
 from normxlogit.show import phrases
 from normxlogit.show.dispatch import fragment, page, plain, render
 from tests.helpers.control_characters import CONTROLS, HOSTILE, assert_visible
 from tests.helpers.pages import HTMLReader
 from tests.helpers.results import MADE_BY_HAND, word_attribution
 
-ENUMERATED = ("problem", "kind", "unit", "readout", "axes")
+ENUMERATED = ("problem", "kind", "unit", "readout", "axes", "operator")
 """Fields whose text is one of a few words."""
 
 
@@ -59,6 +59,22 @@ def test_pages_get_signs(name: str) -> None:
         for _, attributes in reader.elements:
             for value in attributes.values():
                 assert_visible(value or "")
+
+
+@pytest.mark.parametrize("width", [1, 7, 20, 80])
+def test_comparisons_get_signs_at_any_width(width: int) -> None:
+    result = hostile(MADE_BY_HAND["pair"])
+    unsigned = dataclasses.replace(
+        result, provenance=dataclasses.replace(result.provenance, unsigned=HOSTILE)
+    )
+    methods = {f"a{HOSTILE}": result, "b" * 90: unsigned, "c": result}
+    comparison = Comparison(methods, {f"d{HOSTILE}": HOSTILE})
+    file = io.StringIO()
+    Console(file=file, width=width).print(comparison)
+    for shown in (file.getvalue(), str(comparison), comparison.to_html(), fragment(comparison)):
+        assert_visible(shown)
+    HTMLReader(comparison.to_html())
+    comparison.plot().canvas.draw()
 
 
 @pytest.mark.parametrize("width", [1, 2, 3, 7, 11, 20, 39])

@@ -21,6 +21,7 @@ from normxlogit.cli.options import (
     Revision,
     TrustRemoteCode,
     complete_methods,
+    split_names,
 )
 from normxlogit.data.rows import Columns
 from normxlogit.extras import check_installed, require
@@ -169,12 +170,12 @@ def evaluate(
             "label": label,
             "subset": subset,
             "split": split,
-            "methods": _split_names(methods),
+            "methods": split_names(methods),
             "preset": preset,
             "unit": unit,
             "operator": operator,
             "ratios": _parse_shares(ratios),
-            "metrics": _split_names(metrics),
+            "metrics": split_names(metrics),
             "draws": draws,
             "seed": seed,
             "long": long,
@@ -245,13 +246,9 @@ def _check_evaluation(source: str, folder: Path, options: Mapping[str, Any]) -> 
     check_source(source, columns, subset=subset, split=split)
 
 
-def _split_names(names: str | None) -> list[str] | None:
-    return None if names is None else [name.strip() for name in names.split(",")]
-
-
 def _parse_shares(shares: str | None) -> list[float | str] | None:
     """Parse numbers separated by commas; the evaluation refuses what is not a number."""
-    parts = _split_names(shares)
+    parts = split_names(shares)
     return None if parts is None else [_parse_share(part) for part in parts]
 
 

@@ -1,7 +1,8 @@
 """`normxlogit explain`."""
 
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -21,10 +22,11 @@ from normxlogit.cli.options import (
     Debug,
     Device,
     Dtype,
+    Format,
     GgufFile,
     Head,
     Long,
-    Method,
+    Methods,
     Model,
     Order,
     Output,
@@ -37,7 +39,16 @@ from normxlogit.cli.options import (
     find_format,
     one_or_several,
     parse_options,
+    split_names,
 )
+from normxlogit.errors import InputError
+from normxlogit.evaluation.method_specs import parse_method_specs
+
+if TYPE_CHECKING:
+    from normxlogit.explainer import Explainer
+    from normxlogit.results.base import Result
+    from normxlogit.results.comparison import Comparison
+    from normxlogit.results.text import Failure
 
 
 def explain(
@@ -81,7 +92,7 @@ def explain(
             help="For models that predict for every token: the word, or the token's number.",
         ),
     ] = None,
-    method: Method = None,
+    method: Methods = None,
     head: Head = None,
     layer: Annotated[
         str | None,
@@ -108,6 +119,14 @@ def explain(
         typer.Option(help="List the strongest words first, or all words as the text has them."),
     ] = Order.STRENGTH,
     threshold: Threshold = 0.5,
+    verify: Annotated[
+        bool,
+        typer.Option(
+            "--verify",
+            help="Hide words of the text in some dozens of forward passes more, and say how far "
+            "the scores hold.",
+        ),
+    ] = False,
     long: Annotated[
         Long,
         typer.Option(
@@ -131,15 +150,19 @@ def explain(
     """
     use_utf8()
     with reporting(debug):
-        parsed_layer = _parse_layer(layer)
+        parsed_layer, methods = _parse_layer(layer), split_names(method)
         inputs = _read_inputs(texts or [], pair, choice or [], file)
         check_output(output)
         output_format = find_format(named_format, output)
         options = parse_options(option or [])
         named = ModelOptions(model, revision, device, dtype, gguf_file, trust_remote_code, head)
         check_model(named)
-        # Options too: one could be named like an argument of the call.
-        check_method(method, options, parsed_layer, head)
+        if methods is not None and len(methods) > 1:
+            _check_comparison(option, verify, output_format, by_words=words and not special)
+            parse_method_specs(methods)
+        else:
+            # Options too: one could be named like an argument of the call.
+            check_method(method, options, parsed_layer, head)
         check_readout(readout)
         with quiet(debug):
             from normxlogit.tasks import Task
@@ -147,19 +170,23 @@ def explain(
             explainer = load(named)
             if explainer.task not in (Task.IMAGE, Task.AUDIO):
                 note_file_names(texts or [])
-            results = explainer.stream(
-                inputs,
-                target=one_or_several(target),
-                contrast=contrast,
-                method=method,
-                layer=parsed_layer,
-                readout=readout,
-                threshold=threshold,
-                position=_parse_position(position),
-                batch_size=batch_size,
-                long=long.value,
-                **options,
-            )
+            question: dict[str, Any] = {
+                "target": one_or_several(target),
+                "contrast": contrast,
+                "layer": parsed_layer,
+                "readout": readout,
+                "threshold": threshold,
+                "position": _parse_position(position),
+                "long": long.value,
+            }
+            results: Iterable[Result | Comparison | Failure]
+            if methods is not None and len(methods) > 1:
+                results = _compare(explainer, inputs, methods, question)
+            else:
+                explained = explainer.stream(
+                    inputs, method=method, batch_size=batch_size, **question, **options
+                )
+                results = _verify(explainer, inputs, explained) if verify else explained
             failures = write_results(
                 results,
                 output_format,
@@ -173,6 +200,57 @@ def explain(
             raise failures[0].error
         if failures:
             raise typer.Exit(1)
+
+
+def _check_comparison(
+    options: list[str] | None, verify: bool, output_format: Format, *, by_words: bool
+) -> None:
+    """Raise `typer.BadParameter` for what a comparison of methods does not take."""
+    if options:
+        raise typer.BadParameter(
+            "--option belongs to one method. Of several give each its own: NAME:OPTION=VALUE, such "
+            "as normxlogit:norm=word."
+        )
+    if verify:
+        raise typer.BadParameter("--verify takes one method. Give --method one name.")
+    if output_format is Format.CSV:
+        raise typer.BadParameter(
+            "several methods are compared as text, html or json. In Python, compare(...).to_pandas() "
+            "is a table."
+        )
+    if not by_words:
+        raise typer.BadParameter(
+            "several methods are compared by words. Leave out --tokens and --special."
+        )
+
+
+def _compare(
+    explainer: "Explainer", inputs: Iterable[Any], methods: list[str], question: dict[str, Any]
+) -> Iterator["Comparison | Failure"]:
+    """Yield for each input what the methods say of it, or why it cannot be explained."""
+    from normxlogit.results.text import Failure
+
+    for item in inputs:
+        try:
+            yield explainer.compare(item, methods, **question)
+        except InputError as error:
+            yield Failure(item, error)
+
+
+def _verify(
+    explainer: "Explainer", inputs: Iterable[Any], results: Iterable["Result | Failure"]
+) -> Iterator["Result | Failure"]:
+    """Yield each result verified, or why it cannot be."""
+    from normxlogit.results.text import Failure
+
+    for item, result in zip(inputs, results, strict=True):
+        if isinstance(result, Failure):
+            yield result
+            continue
+        try:
+            yield explainer.verify(result)
+        except InputError as error:
+            yield Failure(item, error)
 
 
 def _parse_layer(value: str | None) -> int | Literal["all"] | None:

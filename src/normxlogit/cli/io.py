@@ -20,6 +20,7 @@ from normxlogit.errors import InputError
 
 if TYPE_CHECKING:
     from normxlogit.results.base import Result
+    from normxlogit.results.comparison import Comparison
     from normxlogit.results.text import Failure
 
 Look = dict[str, bool | str]
@@ -111,7 +112,7 @@ def check_output(output: Path | None) -> None:
 
 
 def write_results(
-    results: Iterable["Result | Failure"],
+    results: Iterable["Result | Comparison | Failure"],
     output_format: Format,
     output: Path | None,
     *,
@@ -131,7 +132,7 @@ def write_results(
     from normxlogit.results.text import Attribution, Failure
 
     failures: list[Failure] = []
-    kept: list[Result | Failure] = []
+    kept: list[Result | Comparison | Failure] = []
     look: Look = {"special": special, "order": order, "tokens": not words}
     for position, result in enumerate(results, 1):
         if isinstance(result, Failure):
@@ -160,7 +161,10 @@ def write_text(text: str, output: Path | None) -> None:
 
 
 def _print(
-    result: "Result | Failure", output_format: Format, look: Look, heading: str | None
+    result: "Result | Comparison | Failure",
+    output_format: Format,
+    look: Look,
+    heading: str | None,
 ) -> None:
     from normxlogit.results.text import Failure
     from normxlogit.show.dispatch import render
@@ -174,7 +178,9 @@ def _print(
         console.print(render(result, **look))
 
 
-def _join(results: list["Result | Failure"], output_format: Format, look: Look) -> str:
+def _join(
+    results: list["Result | Comparison | Failure"], output_format: Format, look: Look
+) -> str:
     from normxlogit.results.several import to_csv
     from normxlogit.results.text import Failure
     from normxlogit.show.dispatch import page, plain
@@ -189,7 +195,7 @@ def _join(results: list["Result | Failure"], output_format: Format, look: Look) 
     return "\n".join(plain(result, **look) + "\n" for result in explained)
 
 
-def _json(result: "Result | Failure") -> str:
+def _json(result: "Result | Comparison | Failure") -> str:
     from normxlogit.data.plain import dump_json
     from normxlogit.results.text import Failure
 

@@ -72,6 +72,15 @@ Method = Annotated[
         "'normxlogit methods'.",
     ),
 ]
+Methods = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME[,NAME,...]",
+        autocompletion=complete_methods,
+        help="normxlogit, which is the default without --head, or another: see 'normxlogit "
+        "methods'. Several are shown side by side, with options NAME:OPTION=VALUE.",
+    ),
+]
 Head = Annotated[
     str | None,
     typer.Option(
@@ -173,6 +182,11 @@ def find_format(named: Format | None, output: Path | None) -> Format:
     if named is not None:
         return named
     return Format.TEXT if output is None else SUFFIXES.get(output.suffix.lower(), Format.TEXT)
+
+
+def split_names(names: str | None) -> list[str] | None:
+    """Split names at commas."""
+    return None if names is None else [name.strip() for name in names.split(",")]
 
 
 def parse_options(assignments: list[str]) -> dict[str, Any]:

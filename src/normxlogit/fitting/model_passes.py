@@ -24,17 +24,6 @@ HARMLESS = 0.05
 """By how much of their own standard deviation outcomes may differ in bfloat16."""
 
 
-def hiding_of(encoder: Encoder, sample: Sample) -> str:
-    """Choose how words are hidden: behind the mask token, else by the attention mask.
-
-    Where the tokenizer adds no token of its own, the attention mask would hide all there is once
-    every word is hidden; then the end-of-text token comes in their place.
-    """
-    if encoder.mask_token is not None:
-        return "mask"
-    return "remove" if bool((sample.units < 0).any()) else "eos"
-
-
 def chosen_layers(layers: Sequence[int] | None, depth: int) -> tuple[int, ...]:
     """The layers that a head reads: those asked for, else four from the first to the last.
 

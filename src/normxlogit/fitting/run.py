@@ -22,7 +22,7 @@ from normxlogit.data.progress import Meter
 from normxlogit.data.rows import Columns
 from normxlogit.data.source import read_rows
 from normxlogit.errors import InputError, ModelError, OptionError
-from normxlogit.evaluation.perturb.operators import Operator, find_operator
+from normxlogit.evaluation.perturb.operators import Operator, find_operator, hiding_of
 from normxlogit.evaluation.perturb.predictions import PredictionCache
 from normxlogit.evaluation.perturb.samples import Sample
 from normxlogit.extras import versions
@@ -30,7 +30,6 @@ from normxlogit.fitting.held_out import measure_faithfulness, most_passes, verdi
 from normxlogit.fitting.model_passes import (
     StateReader,
     chosen_layers,
-    hiding_of,
     in_bfloat16,
     is_harmless,
 )

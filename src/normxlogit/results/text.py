@@ -15,6 +15,7 @@ from normxlogit.results.base import Floats, Result
 from normxlogit.results.prediction import Target
 from normxlogit.results.ranking import strongest_first
 from normxlogit.results.shap import shap_explanation
+from normxlogit.results.verification import Verification, read_verifications
 from normxlogit.text.message import Message
 from normxlogit.text.words import (
     Span,
@@ -51,11 +52,13 @@ class Attribution(Result, kind="text"):
         word_numbers: the number of each token's word, int32 [tokens]; -1 for special tokens.
         unit: "token", "word", "sentence", "line", "message", "role" or "span".
         messages: where the messages of a chat are in its first text; empty for other texts.
+        verifications: for each target how far the scores hold when words are hidden; None before
+            `Explainer.verify`.
     """
 
     _own_fields: ClassVar[tuple[str, ...]] = (
         *("unit", "texts", "tokens", "special", "offsets", "segments", "word_numbers"),
-        "messages",
+        *("messages", "verifications"),
     )
 
     texts: tuple[str, ...]
@@ -66,11 +69,22 @@ class Attribution(Result, kind="text"):
     word_numbers: NDArray[np.int32]
     unit: str = "token"
     messages: tuple[Message, ...] = ()
+    verifications: tuple[Verification, ...] | None = None
 
     @property
     def text(self) -> str:
         """The text, or the first of a pair."""
         return self.texts[0]
+
+    @property
+    def verification(self) -> Verification | None:
+        """How far the scores hold when words are hidden; None before `Explainer.verify`.
+
+        Raises:
+            OptionError: several targets are explained; `verifications` has them.
+        """
+        self.target  # noqa: B018
+        return None if self.verifications is None else self.verifications[0]
 
     @property
     def sinks(self) -> list[int]:
@@ -79,6 +93,17 @@ class Attribution(Result, kind="text"):
         Decoders park attention on the first token; see docs/method.md.
         """
         return [int(i) for i in np.flatnonzero(self.special) if self.segments[i] >= 0]
+
+    def at(self: Text, number: int) -> Text:
+        """Return the part that explains the target of this number in `targets`.
+
+        Raises:
+            OptionError: there are not as many. Negative ones count from the last.
+        """
+        part = super().at(number)
+        if self.verifications is None:
+            return part
+        return replace(part, verifications=(self.verifications[number],))
 
     def words(self: Text) -> Text:
         """Sum scores over the tokens of each word; special tokens stay as they are.
@@ -242,6 +267,12 @@ class Attribution(Result, kind="text"):
             "segments": self.segments.tolist(),
             "word_numbers": self.word_numbers.tolist(),
             "messages": [asdict(message) for message in self.messages],
+            # Only where the model was run for it, so that other results stay as they were.
+            **(
+                {}
+                if self.verifications is None
+                else {"verifications": [asdict(v) for v in self.verifications]}
+            ),
         }
 
     @classmethod
@@ -270,6 +301,7 @@ class Attribution(Result, kind="text"):
             "messages": tuple(
                 _read_message(message, len(texts[0])) for message in data.get("messages").items()
             ),
+            "verifications": _verifications(data, common),
         }
 
     def _checked_groups(self, parts: Any, segment: int) -> list[NDArray[np.intp]]:
@@ -381,6 +413,15 @@ def _are_words(numbers: NDArray[np.int32], segments: NDArray[np.int32]) -> bool:
     """Tell whether each token has a word, and no word is in two texts."""
     in_texts = {tuple(pair) for pair in np.stack([numbers, segments], -1).tolist()}
     return bool((numbers >= 0).all()) and len(in_texts) == len(np.unique(numbers))
+
+
+def _verifications(data: Plain, common: Mapping[str, Any]) -> tuple[Verification, ...] | None:
+    """Read the verifications of every target, if there are any."""
+    if "verifications" not in data.value:
+        return None
+    count, problem = len(common["targets"]), common["prediction"].problem
+    items = data.get("verifications").items(count, count)
+    return read_verifications(items, has_probabilities=problem != "regression")
 
 
 def _read_message(item: Plain, length: int) -> Message:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from normxlogit.errors import OptionError
 from normxlogit.results.audio import AudioAttribution
 from normxlogit.results.base import Result
+from normxlogit.results.comparison import Comparison
 from normxlogit.results.generation import GenerationAttribution
 from normxlogit.results.image import ImageAttribution
 from normxlogit.results.text import Attribution, Failure
@@ -17,6 +18,9 @@ from normxlogit.show import html, terminal
 from normxlogit.show.audio import page as audio_page
 from normxlogit.show.audio import plot as audio_plot
 from normxlogit.show.audio import terminal as audio_terminal
+from normxlogit.show.comparison import page as comparison_page
+from normxlogit.show.comparison import plot as comparison_plot
+from normxlogit.show.comparison import terminal as comparison_terminal
 from normxlogit.show.generation import page as generation_page
 from normxlogit.show.generation import plot as generation_plot
 from normxlogit.show.generation import terminal as generation_terminal
@@ -36,6 +40,10 @@ if TYPE_CHECKING:
 __all__ = ["body", "figure", "fragment", "overlay", "page", "plain", "render", "to_html"]
 
 
+Shown = Result | Comparison
+"""What is shown in one piece."""
+
+
 @singledispatch
 def body(result: Result, **_options: Any) -> html.Body:
     """Return the HTML of a result of any unit, targets and layers, which needs a frame.
@@ -50,13 +58,13 @@ def body(result: Result, **_options: Any) -> html.Body:
 
 
 @singledispatch
-def render(result: Result, **_options: Any) -> "RenderableType":
+def render(result: Shown, **_options: Any) -> "RenderableType":
     """Return what rich prints of a result; for options see `body`."""
     raise TypeError(f"{type(result).__name__} has no report: register a function for it here.")
 
 
 @singledispatch
-def figure(result: Result, **_options: Any) -> "Figure":
+def figure(result: Shown, **_options: Any) -> "Figure":
     """Return a result as a figure; for options see `body`.
 
     `top` is how many tokens of a text, or words of the prompt of generated text, are drawn at most.
@@ -149,28 +157,40 @@ def _check_whole(top: int | None) -> None:
         )
 
 
-def plain(result: Result, **options: Any) -> str:
+@render.register(Comparison)
+def _(result: Comparison, **_options: Any) -> "RenderableType":
+    return comparison_terminal.render(result)
+
+
+@figure.register(Comparison)
+def _(result: Comparison, *, top: int | None = None, **_options: Any) -> "Figure":
+    _check_whole(top)
+    return comparison_plot.figure(result)
+
+
+def plain(result: Shown, **options: Any) -> str:
     """Return what `render` does, as text without colours, 88 columns wide."""
     return terminal.plain(render(result, **options))
 
 
-def page(items: Sequence[Result | Failure], **options: Any) -> str:
+def page(items: Sequence[Shown | Failure], **options: Any) -> str:
     """Return a self-contained page of results and failures, in their order."""
-    return html.page(
-        [
-            html.failure_article(item)
-            if isinstance(item, Failure)
-            else html.result_article(item, body(item, **options))
-            for item in items
-        ]
-    )
+    return html.page([_article(item, **options) for item in items])
 
 
-def to_html(result: Result) -> str:
+def to_html(result: Shown) -> str:
     """Return a self-contained page of a result."""
     return page([result])
 
 
-def fragment(result: Result, **options: Any) -> str:
+def fragment(result: Shown, **options: Any) -> str:
     """Return the HTML of a result for a notebook, with its style and script."""
-    return html.fragment(html.result_article(result, body(result, **options)))
+    return html.fragment(_article(result, **options))
+
+
+def _article(item: Shown | Failure, **options: Any) -> html.Article:
+    if isinstance(item, Failure):
+        return html.failure_article(item)
+    if isinstance(item, Comparison):
+        return comparison_page.article(item)
+    return html.result_article(item, body(item, **options))

@@ -58,6 +58,17 @@ def find_operator(name: str | None, encoder: Encoder) -> tuple[str, Operator]:
     return name, replacement(token)
 
 
+def hiding_of(encoder: Encoder, sample: Sample) -> str:
+    """Choose how words are hidden: behind the mask token, else by the attention mask.
+
+    Where the tokenizer adds no token of its own, the attention mask would hide all there is once
+    every word is hidden; then the end-of-text token comes in their place.
+    """
+    if encoder.mask_token is not None:
+        return "mask"
+    return "remove" if bool((sample.units < 0).any()) else "eos"
+
+
 def describe_operator(name: str) -> str:
     """Describe what the operator of this name does to a text."""
     return EFFECTS.get(name, "that token in place of each")

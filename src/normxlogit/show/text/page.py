@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
 from normxlogit.results.text import Attribution
-from normxlogit.show import outputs, phrases
+from normxlogit.show import outputs, phrases, verification
 from normxlogit.show.html import Body
 from normxlogit.show.markup import Bar, bars, signed
 from normxlogit.show.meaning import Meaning, caution, score_meaning, unit_note
@@ -178,7 +178,7 @@ def body(
         "numbered": attribution.unit,
         "order": order,
     }
-    return Body(fill("text.html", values))
+    return Body(fill("text.html", values) + verification.html(attribution))
 
 
 def _section(

@@ -11,7 +11,7 @@ from rich.style import Style
 from rich.text import Text
 
 from normxlogit.results.text import Attribution
-from normxlogit.show import meaning, outputs, phrases
+from normxlogit.show import meaning, outputs, phrases, verification
 from normxlogit.show.colors import TERMINAL_AGAINST, TERMINAL_FOR
 from normxlogit.show.scales import scale, strongest
 from normxlogit.show.terminal import (
@@ -99,6 +99,7 @@ class TextReport:
             yield Text()
         if (caution := meaning.caution(attribution)) is not None:
             yield Text(caution, LABEL)
+        yield from verification.lines(attribution)
         yield provenance(attribution)
 
 

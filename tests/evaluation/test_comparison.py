@@ -1,0 +1,222 @@
+"""Several methods on one text: each column is what the method says by itself."""
+
+import json
+import sys
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from jsonschema import Draft202012Validator
+from scipy.stats import spearmanr
+
+from normxlogit import (
+    Attribution,
+    Comparison,
+    Explainer,
+    InputError,
+    MissingExtraError,
+    ModelError,
+    OptionError,
+)
+from normxlogit.results.comparison import rank_correlation
+from tests.helpers.models import causal_lm, classifier_explainer, image_classifier, token_classifier
+from tests.helpers.pages import HOSTILE, HTMLReader
+from tests.helpers.paths import ROOT
+from tests.helpers.policy import assert_policy
+
+TEXT = "A great movie with poor performers, unbelievably bad."
+METHODS = ["normxlogit", "late_lrp:blocks=1", "occlusion", "attention"]
+
+
+@pytest.fixture(scope="module")
+def bert() -> Explainer:
+    return classifier_explainer()
+
+
+@pytest.fixture(scope="module")
+def comparison(bert: Explainer) -> Comparison:
+    return bert.compare(TEXT, [*METHODS, "progressive_inference", "attribution_head"])
+
+
+def test_each_column_is_the_method_by_itself(bert: Explainer, comparison: Comparison) -> None:
+    alone = [
+        bert.explain(TEXT),
+        bert.explain(TEXT, method="late_lrp", blocks=1),
+        bert.explain(TEXT, method="occlusion"),
+        bert.explain(TEXT, method="attention"),
+    ]
+    assert comparison.methods == tuple(METHODS)
+    assert [word.text for word in comparison.words] == [
+        TEXT[slice(*span)] for span in alone[0].words().offsets[1:-1]
+    ]
+    for row, share, attribution in zip(comparison.scores, comparison.shares, alone, strict=True):
+        expected = attribution.words().scores[1:-1]
+        np.testing.assert_array_equal(row, expected)
+        np.testing.assert_allclose(share, expected / np.abs(expected).max(), rtol=1e-6)
+
+
+def test_a_method_that_does_not_serve_the_model_says_why(comparison: Comparison) -> None:
+    assert set(comparison.not_served) == {"progressive_inference", "attribution_head"}
+    assert "needs a head" in comparison.not_served["attribution_head"]
+    shown = HTMLReader(comparison.to_html()).text()
+    for why in comparison.not_served.values():
+        assert why in " ".join(str(comparison).split())
+        assert why in shown
+
+
+def test_rank_correlations_are_those_of_scipy(comparison: Comparison) -> None:
+    expected = spearmanr(comparison.scores.astype(np.float64), axis=1).statistic
+    np.testing.assert_allclose(comparison.rank_correlations, expected, atol=1e-12)
+    generator = np.random.default_rng(0)
+    for _ in range(50):
+        one, other = generator.integers(-3, 3, (2, generator.integers(3, 9))).astype(float)
+        if len(set(one)) > 1 and len(set(other)) > 1:
+            assert rank_correlation(one, other) == pytest.approx(spearmanr(one, other).statistic)
+    assert np.isnan(rank_correlation(np.array([1.0, 1.0]), np.array([1.0, 2.0])))
+    assert np.isnan(rank_correlation(np.array([1.0]), np.array([2.0])))
+    gap = np.array([np.nan, 1.0, 2.0, 3.0])
+    assert rank_correlation(gap, np.array([9.0, 3.0, 2.0, 1.0])) == pytest.approx(-1)
+
+
+def test_options_are_those_of_explain(bert: Explainer) -> None:
+    pair = ("A great movie.", "It is bad.")
+    options: dict[str, Any] = {"target": 1, "contrast": 0, "readout": "centered"}
+    compared = bert.compare(pair, ["normxlogit", "normxlogit:readout=logprob:layer=1"], **options)
+    first = bert.explain(pair, **options).words()
+    other = bert.explain(pair, **options | {"readout": "logprob"}, layer=1).words()
+    assert [word.segment for word in compared.words] == [0] * 4 + [1] * 4
+    for row, words in zip(compared.scores, (first, other), strict=True):
+        np.testing.assert_array_equal(row, words.scores[~words.special])
+    assert compared.targets == first.targets
+    assert "Text 2" in str(compared)
+    assert "Text 2" in HTMLReader(compared.to_html()).text()
+
+
+def test_every_target_has_its_part(bert: Explainer) -> None:
+    compared = bert.compare(TEXT, METHODS[:2], target="all")
+    assert len(compared.targets) == 3
+    with pytest.raises(OptionError, match="axes target"):
+        _ = compared.scores
+    frame = compared.to_pandas()
+    assert len(frame) == 3 * len(compared.words)
+    for number, target in enumerate(compared.targets):
+        part, rows = compared.at(number), frame[frame["target"] == target.label]
+        np.testing.assert_array_equal(rows[METHODS[0]], part.scores[0])
+        alone = bert.explain(TEXT, target=target.id).words()
+        np.testing.assert_allclose(part.scores[0], alone.scores[1:-1], rtol=1e-5)
+    assert str(compared).count("Explained") == 3
+    assert len(compared.plot().axes) == 6  # a panel and a scale for each
+
+
+def test_a_data_frame_has_a_row_for_each_word(comparison: Comparison) -> None:
+    frame = comparison.to_pandas()
+    assert isinstance(frame, pd.DataFrame)
+    assert list(frame.columns) == [
+        *("word", "text", "start", "end"),
+        *METHODS,
+        *(f"{method} share" for method in METHODS),
+    ]
+    assert [TEXT[a:b] for a, b in zip(frame["start"], frame["end"], strict=True)] == list(
+        frame["word"]
+    )
+    np.testing.assert_array_equal(frame[METHODS].to_numpy(np.float32).T, comparison.scores)
+    shares = frame[[f"{method} share" for method in METHODS]]
+    np.testing.assert_array_equal(shares.to_numpy(np.float32).T, comparison.shares)
+
+
+def test_pandas_is_an_extra(comparison: Comparison, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    with pytest.raises(MissingExtraError, match=r"normxlogit\[pandas\]"):
+        comparison.to_pandas()
+
+
+def test_json_has_every_result(comparison: Comparison) -> None:
+    data = json.loads(json.dumps(comparison.to_dict(), allow_nan=False))
+    assert data["schema"] == "normxlogit/comparison/1"
+    assert data["not_served"] == dict(comparison.not_served)
+    np.testing.assert_allclose(
+        np.array(data["rank_correlations"][0]), comparison.rank_correlations, rtol=1e-12
+    )
+    schema = json.loads((ROOT / "docs/attribution.schema.json").read_text())
+    for name, result in data["results"].items():
+        Draft202012Validator(schema).validate(result)
+        np.testing.assert_array_equal(
+            Attribution.from_dict(result).scores, comparison.results[name].scores
+        )
+
+
+def test_page_terminal_and_plot_have_all_numbers(comparison: Comparison) -> None:
+    page = comparison.to_html()
+    assert_policy(page, images=False)
+    shown = HTMLReader(page).text()
+    figure = comparison.plot()
+    drawn = [text.get_text() for text in figure.axes[0].texts]
+    for method, share in zip(METHODS, comparison.shares, strict=True):
+        for value in share.tolist():
+            number = f"{round(value, 2) + 0.0:+.2f}".replace("-", "−")
+            number = number.removeprefix("+") if method == "attention" else number
+            assert number in shown
+            assert number in str(comparison)
+            assert number in drawn
+        assert method in shown
+    correlation = f"{comparison.rank_correlations[0, 2]:+.2f}".replace("-", "−")
+    assert correlation in shown
+    assert correlation in str(comparison)
+    assert "Those of attention have no sign" in shown
+    assert max(map(len, str(comparison).splitlines())) <= 88
+    fragment = comparison._repr_html_()
+    assert "Content-Security-Policy" not in fragment
+    assert "Spearman" in HTMLReader(fragment).text()
+
+
+def test_texts_stay_texts(bert: Explainer) -> None:
+    compared = bert.compare(HOSTILE, ["normxlogit", "random"])
+    reader = HTMLReader(compared.to_html())
+    assert "script" not in {tag for tag, _ in reader.elements}
+    assert "\x1b" not in str(bert.compare("a \x1b[31m great", ["normxlogit", "random"]))
+
+
+def test_long_texts_list_their_strongest_words(bert: Explainer) -> None:
+    text = " ".join(["good"] * 20 + ["bad", "movie"] * 20)
+    compared = bert.compare(text, ["normxlogit"])
+    assert len(compared.words) == 60
+    assert "The 30 strongest of 60 words" in " ".join(str(compared).split())
+    assert "Spearman" not in str(compared)
+
+
+def test_tags_and_generated_text() -> None:
+    tagger = token_classifier()
+    compared = tagger.compare("A great movie", ["normxlogit", "occlusion"], position="movie")
+    assert [word.text for word in compared.words] == ["A", "great", "movie"]
+    llm = causal_lm()
+    compared = llm.compare("A great movie", ["normxlogit", "logat"], target=" with poor")
+    whole = llm.explain("A great movie", target=" with poor").whole().words()  # type: ignore[attr-defined]
+    np.testing.assert_array_equal(compared.scores[0], whole.scores[~whole.special])
+
+
+def test_what_no_method_can_explain_is_an_error(bert: Explainer) -> None:
+    with pytest.raises(InputError, match="empty or blank"):
+        bert.compare("  ", METHODS)
+    with pytest.raises(InputError, match="expected text, got list"):
+        bert.compare(["A text."], METHODS)
+    with pytest.raises(OptionError, match="no label 'X'"):
+        bert.compare(TEXT, METHODS, target="X")
+    with pytest.raises(OptionError, match=r"none of these .* attribution_head: .* progressive"):
+        bert.compare(TEXT, ["attribution_head", "progressive_inference"])
+    for methods in ("normxlogit", [], ["nope"], ["normxlogit", "normxlogit"], None):
+        with pytest.raises(OptionError):
+            bert.compare(TEXT, methods)  # type: ignore[arg-type]
+    with pytest.raises(OptionError, match="one layer"):
+        bert.compare(TEXT, METHODS, layer="all")  # type: ignore[arg-type]
+    images, pixels = image_classifier()
+    with pytest.raises(ModelError, match="is for image-classification"):
+        images.compare(pixels, METHODS)
+
+
+def test_results_of_different_targets_are_no_comparison(bert: Explainer) -> None:
+    one, other = (bert.explain(TEXT, target=n).words() for n in (0, 1))
+    with pytest.raises(InputError, match="the same outputs"):
+        Comparison({"one": one, "other": other}, {})
+    with pytest.raises(InputError, match="one result or more"):
+        Comparison({}, {"one": "why"})
