@@ -22,12 +22,14 @@ from normxlogit.cli.options import (
     Output,
     OutputFormat,
     Readout,
+    Reduce,
     Revision,
     Threshold,
     TrustRemoteCode,
     Words,
     one_or_several,
     parse_options,
+    word_reduction,
 )
 
 
@@ -91,6 +93,7 @@ def explain(
         ),
     ] = None,
     words: Words = True,
+    reduce: Reduce = None,
     special: Annotated[
         bool, typer.Option("--special", help="Show special tokens such as [CLS] too.")
     ] = False,
@@ -121,6 +124,7 @@ def explain(
         parsed_layer = _parse_layer(layer)
         inputs = _read_inputs(texts or [], pair, choice or [], file)
         check_output(output)
+        reduction = word_reduction(words, reduce)
         options = parse_options(option or [])
         with quiet(debug):
             from normxlogit.methods import find_method
@@ -145,7 +149,12 @@ def explain(
                 **options,
             )
             failures = write_results(
-                results, output_format, output, words=words, special=special, count=len(inputs)
+                results,
+                output_format,
+                output,
+                reduction=reduction,
+                special=special,
+                count=len(inputs),
             )
         if failures and debug:
             raise failures[0].error

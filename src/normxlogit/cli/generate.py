@@ -26,9 +26,11 @@ from normxlogit.cli.options import (
     Method,
     Output,
     OutputFormat,
+    Reduce,
     Revision,
     TrustRemoteCode,
     Words,
+    word_reduction,
 )
 from normxlogit.data.utf8 import lone_surrogate
 from normxlogit.errors import InputError
@@ -94,6 +96,7 @@ def generate(
         typer.Option(help="The number read from the head: logit, margin, logprob, centered."),
     ] = None,
     words: Words = True,
+    reduce: Reduce = None,
     special: Annotated[
         bool, typer.Option("--special", help="Show special tokens and sinks too.")
     ] = False,
@@ -117,6 +120,7 @@ def generate(
     with reporting(debug):
         prompt_or_chat = _read_prompt(prompt, chat, file)
         check_output(output)
+        reduction = word_reduction(words, reduce)
         sampling = {"temperature": temperature, "top_p": top_p}
         if not sample and any(value is not None for value in sampling.values()):
             raise typer.BadParameter("--temperature and --top-p go with --sample.")
@@ -147,7 +151,9 @@ def generate(
                 result = _stream(explainer, prompt_or_chat, options)
             else:
                 result = explainer.generate(prompt_or_chat, **options)
-            write_results([result], output_format, output, words=words, special=special, count=1)
+            write_results(
+                [result], output_format, output, reduction=reduction, special=special, count=1
+            )
 
 
 def _read_prompt(prompt: str | None, chat: Path | None, file: Path | None) -> Any:

@@ -94,13 +94,21 @@ def write_results(
     output_format: Format,
     output: Path | None,
     *,
-    words: bool,
+    reduction: str | None,
     special: bool,
     count: int,
 ) -> list["Failure"]:
     """Print results, or write them to `output`; report failures on standard error.
 
     Text and JSON are printed as they come; pages and files are written at the end, in one piece.
+
+    Args:
+        results: what to write.
+        output_format: how to write it.
+        output: the file; standard output if not given.
+        reduction: how texts' tokens become words, see `Attribution.words`; None for tokens.
+        special: whether to show special tokens.
+        count: how many results there are.
 
     Returns:
         The failures among `results`.
@@ -113,8 +121,8 @@ def write_results(
         if isinstance(result, Failure):
             failures.append(result)
             complain(f"text {position}: {result.error}" if count > 1 else str(result.error))
-        elif words and isinstance(result, Attribution):
-            result = result.words()
+        elif reduction is not None and isinstance(result, Attribution):
+            result = result.words(reduction)
         if output is None and output_format is not Format.HTML:
             _print(result, output_format, special, f"{position} of {count}" if count > 1 else None)
         else:

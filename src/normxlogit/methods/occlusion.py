@@ -20,6 +20,7 @@ from normxlogit.model.reruns import Reruns
     serves="texts",
     source="Zeiler & Fergus 2014; Li et al. 2016 for texts",
     of_output=True,
+    divides=lambda options: options.get("unit") != "token",
 )
 def occlusion(context: MethodContext, unit: Any = None, replacement: Any = None) -> Tensor:
     """f(x) - f(x without the unit), shared out evenly among the unit's tokens.

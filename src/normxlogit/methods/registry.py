@@ -51,6 +51,8 @@ class Method:
             if it has all.
         keeps: the layers whose outputs the forward pass must keep for it, given its options; 0 is
             the first block's input.
+        divides: whether, given its options, it scores parts of the text and shares each part's
+            score out among the part's tokens, so that nothing but their sum says anything.
     """
 
     name: str
@@ -64,6 +66,7 @@ class Method:
     has_layers: bool
     readouts: Mapping[Problem, Collection[str]] | None
     keeps: Callable[[Mapping[str, Any]], Collection[int]]
+    divides: Callable[[Mapping[str, Any]], bool]
 
     @property
     def runs_again(self) -> bool:
@@ -122,6 +125,7 @@ def register(
     has_layers: bool = False,
     readouts: Mapping[Problem, Collection[str]] | None = None,
     keeps: Callable[[Mapping[str, Any]], Collection[int]] = lambda _options: (),
+    divides: Callable[[Mapping[str, Any]], bool] = lambda _options: False,
 ) -> Callable[[AnyScore], AnyScore]:
     """Register a function as a method that `explain(..., method=name)` finds; see `Method`."""
 
@@ -140,6 +144,7 @@ def register(
             has_layers,
             readouts,
             keeps,
+            divides,
         )
         return score
 
