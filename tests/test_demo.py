@@ -87,9 +87,9 @@ def test_its_head(demo: Explainer, tmp_path: Path, monkeypatch: pytest.MonkeyPat
         Explainer(other.model, other.tokenizer, name="tiny", head="demo")
     monkeypatch.chdir(tmp_path)
     (tmp_path / "demo").write_bytes(b"no head")
-    for file in ("./demo", Path("demo"), tmp_path / "demo"):
+    for path in ("./demo", Path("demo"), tmp_path / "demo"):
         with pytest.raises(InputError, match="demo is no attribution head"):
-            Explainer(demo.model, demo.tokenizer, head=file)
+            Explainer(demo.model, demo.tokenizer, head=path)
 
 
 @pytest.mark.shared

@@ -104,6 +104,8 @@ CALLS: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
     ),
     "select": (TEXT.select, {}),
     "at": (TEXT.at, {"number": 0}),
+    "words": (TEXT.words, {}),
+    "sentences": (TEXT.sentences, {}),
     "by": (TEXT.by, {"parts": "word"}),
     "by spans": (TEXT.by, {"parts": [(0, 3)]}),
     "top": (TEXT.top, {}),

@@ -122,6 +122,22 @@ def test_a_text_that_is_the_name_of_a_file(
     assert explain(model, "--file", "my letter.txt").stderr == ""
 
 
+@pytest.mark.parametrize("reduction", ["sum", "mean", "max"])
+def test_words_are_reduced_as_asked(model: Path, reduction: str) -> None:
+    text = "unbelievably great"
+    explainer = Explainer.from_pretrained(str(model))
+    (data,) = objects(explain(model, text, "--format", "json", "--reduce", reduction))
+    assert data == explainer.explain(text).words(reduce=reduction).to_dict()
+
+
+def test_only_words_are_reduced(model: Path) -> None:
+    result = explain("never-loaded", TEXT, "--tokens", "--reduce", "max")
+    assert result.exit_code == 2
+    assert "--reduce is for words" in result.stderr
+    arguments = ["--reduce", "max", "--method", "occlusion", "--option", "replacement=5"]
+    assert "occlusion scores whole words" in one_line(explain(model, TEXT, *arguments))
+
+
 def test_options_reach_the_library(model: Path) -> None:
     options = {"target": "NEGATIVE", "method": "logat", "layer": 1, "readout": "centered"}
     arguments = [part for name, value in options.items() for part in (f"--{name}", str(value))]

@@ -274,6 +274,7 @@ def _settings(names: Sequence[str]) -> Data:
                 "name": name,
                 "method": method,
                 "layer": int(layer) if layer else None,
+                "reduction": "sum",
                 "readout": None,
                 "options": {},
             }

@@ -32,6 +32,7 @@ from normxlogit.cli.options import (
     Output,
     OutputFormat,
     Readout,
+    Reduce,
     Revision,
     Threshold,
     TrustRemoteCode,
@@ -40,6 +41,7 @@ from normxlogit.cli.options import (
     one_or_several,
     parse_options,
     split_names,
+    word_reduction,
 )
 from normxlogit.errors import InputError
 from normxlogit.evaluation.method_specs import parse_method_specs
@@ -111,6 +113,7 @@ def explain(
         ),
     ] = None,
     words: Words = True,
+    reduce: Reduce = None,
     special: Annotated[
         bool, typer.Option("--special", help="Show special tokens such as [CLS] too.")
     ] = False,
@@ -154,6 +157,7 @@ def explain(
         inputs = _read_inputs(texts or [], pair, choice or [], file)
         check_output(output)
         output_format = find_format(named_format, output)
+        reduction = word_reduction(words, reduce)
         options = parse_options(option or [])
         named = ModelOptions(model, revision, device, dtype, gguf_file, trust_remote_code, head)
         check_model(named)
@@ -191,7 +195,7 @@ def explain(
                 results,
                 output_format,
                 output,
-                words=words,
+                reduction=reduction,
                 special=special,
                 count=len(inputs),
                 order=order.value,
@@ -215,8 +219,8 @@ def _check_comparison(
         raise typer.BadParameter("--verify takes one method. Give --method one name.")
     if output_format is Format.CSV:
         raise typer.BadParameter(
-            "several methods are compared as text, html or json. In Python, compare(...).to_pandas() "
-            "is a table."
+            "several methods are compared as text, html or json. In Python, "
+            "compare(...).to_pandas() is a table."
         )
     if not by_words:
         raise typer.BadParameter(

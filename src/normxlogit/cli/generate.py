@@ -28,10 +28,12 @@ from normxlogit.cli.options import (
     Method,
     Output,
     OutputFormat,
+    Reduce,
     Revision,
     TrustRemoteCode,
     Words,
     find_format,
+    word_reduction,
 )
 from normxlogit.data.utf8 import lone_surrogate
 from normxlogit.errors import InputError
@@ -98,6 +100,7 @@ def generate(
         typer.Option(help="The number read from the head: logit, margin, logprob, centered."),
     ] = None,
     words: Words = True,
+    reduce: Reduce = None,
     special: Annotated[
         bool, typer.Option("--special", help="Show special tokens and sinks too.")
     ] = False,
@@ -123,6 +126,7 @@ def generate(
         note_file_names([] if prompt is None else [prompt])
         check_output(output)
         output_format = find_format(named_format, output)
+        reduction = word_reduction(words, reduce)
         sampling = {"temperature": temperature, "top_p": top_p}
         if not sample and any(value is not None for value in sampling.values()):
             raise typer.BadParameter("--temperature and --top-p go with --sample.")
@@ -155,7 +159,9 @@ def generate(
                 result = _stream(explainer, prompt_or_chat, options)
             else:
                 result = explainer.generate(prompt_or_chat, **options)
-            write_results([result], output_format, output, words=words, special=special, count=1)
+            write_results(
+                [result], output_format, output, reduction=reduction, special=special, count=1
+            )
 
 
 def _read_prompt(prompt: str | None, chat: Path | None, file: Path | None) -> Any:

@@ -116,7 +116,7 @@ def write_results(
     output_format: Format,
     output: Path | None,
     *,
-    words: bool,
+    reduction: str | None,
     special: bool,
     count: int,
     order: str = "strength",
@@ -124,7 +124,16 @@ def write_results(
     """Print results, or write them to `output`; report failures on standard error.
 
     Text and JSON are printed as they come; pages, tables and files are written at the end, in one
-    piece. `special` and `order` are options of `show.dispatch`.
+    piece.
+
+    Args:
+        results: what to write.
+        output_format: how to write it.
+        output: the file; standard output if not given.
+        reduction: how texts' tokens become words, see `Attribution.words`; None for tokens.
+        special: whether to show special tokens.
+        count: how many results there are.
+        order: of the words, see `show.dispatch`.
 
     Returns:
         The failures among `results`.
@@ -133,13 +142,13 @@ def write_results(
 
     failures: list[Failure] = []
     kept: list[Result | Comparison | Failure] = []
-    look: Look = {"special": special, "order": order, "tokens": not words}
+    look: Look = {"special": special, "order": order, "tokens": reduction is None}
     for position, result in enumerate(results, 1):
         if isinstance(result, Failure):
             failures.append(result)
             complain(f"text {position}: {result.error}" if count > 1 else str(result.error))
-        elif words and isinstance(result, Attribution):
-            result = result.words()
+        elif reduction is not None and isinstance(result, Attribution):
+            result = result.words(reduction)
         if output is None and output_format in (Format.TEXT, Format.JSON):
             _print(result, output_format, look, f"{position} of {count}" if count > 1 else None)
         else:
@@ -178,9 +187,7 @@ def _print(
         console.print(render(result, **look))
 
 
-def _join(
-    results: list["Result | Comparison | Failure"], output_format: Format, look: Look
-) -> str:
+def _join(results: list["Result | Comparison | Failure"], output_format: Format, look: Look) -> str:
     from normxlogit.results.several import to_csv
     from normxlogit.results.text import Failure
     from normxlogit.show.dispatch import page, plain

@@ -46,6 +46,14 @@ class Long(str, Enum):
     WINDOW = "window"
 
 
+class Reduction(str, Enum):
+    """How the scores of a word's tokens become the word's."""
+
+    SUM = "sum"
+    MEAN = "mean"
+    MAX = "max"
+
+
 READOUTS = ("logit", "margin", "logprob", "centered", "closeness", "distance", "value")
 
 
@@ -130,6 +138,13 @@ Split = Annotated[
 Words = Annotated[
     bool, typer.Option("--words/--tokens", help="Score words, or the model's tokens.")
 ]
+Reduce = Annotated[
+    Reduction | None,
+    typer.Option(
+        help="What makes the score of a word of those of its tokens: sum, which is the default, "
+        "mean, or max, the one of the largest magnitude."
+    ),
+]
 Revision = Annotated[str | None, typer.Option(help="The model's branch, tag or commit on the Hub.")]
 Device = Annotated[
     str, typer.Option(autocompletion=complete_from(DEVICES), help="auto, cpu, cuda or mps.")
@@ -168,6 +183,15 @@ OutputFormat = Annotated[
 Debug = Annotated[
     bool, typer.Option("--debug", help="Show tracebacks, and what the libraries log.")
 ]
+
+
+def word_reduction(words: bool, reduce: Reduction | None) -> str | None:
+    """Return how words are scored; None for tokens."""
+    if words:
+        return (reduce or Reduction.SUM).value
+    if reduce is not None:
+        raise typer.BadParameter("--reduce is for words. Leave it out, or leave out --tokens.")
+    return None
 
 
 def one_or_several(targets: list[str] | None) -> str | list[str] | None:

@@ -5,7 +5,9 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from normxlogit.data.rows import Row
 from normxlogit.errors import InputError, NormXLogitError, OptionError
@@ -31,6 +33,8 @@ from normxlogit.model.targets import Problem
 from normxlogit.results.text import Attribution
 from normxlogit.tasks.explainer import ModelExplainer
 
+Floats = NDArray[np.float64]
+
 AT_A_TIME = 32
 """The number of rows in a part, which are evaluated together and then saved."""
 
@@ -48,6 +52,7 @@ class BatchEvaluator:
     ) -> None:
         self._explainer, self._reader, self._cache = explainer, reader, cache
         self._plan, self._rows = plan, rows
+        self._reductions = {spec.name: spec.reduction for spec in plan.method_specs}
         self._soft = SoftMetrics(explainer.model, reader.problem, plan.ratios, plan.seed)
 
     def probe(self) -> tuple[list[MethodSpec], dict[str, str]]:
@@ -114,6 +119,16 @@ class BatchEvaluator:
         """How often each token occurs in the evaluated texts."""
         texts = (text for row in self._rows if row.bad is None for text in _texts(row))
         return self._explainer.token_counts(texts)
+
+    def unit_scores(self, name: str, attribution: Attribution, sample: Sample) -> Floats:
+        """Return the scores of a text's units by the method of that name, float64 [units].
+
+        Raises:
+            ModelError: the attribution is of other tokens than the text was read in.
+        """
+        units = sample.units_in(attribution.tokens)
+        token_scores = self._plan.preset.scores(attribution)
+        return unit_scores(token_scores, units, sample.count, self._reductions[name])
 
     def part(
         self,
@@ -194,6 +209,7 @@ class BatchEvaluator:
         plan = self._plan
         scores: dict[int, dict[str, list[Any]]] = {sample.number: {} for sample in samples}
         arguments = self.arguments(serving)
+        explained: list[tuple[dict[str, Any], dict[int, Any]]] = []
         for number, spec in enumerate(serving):
             show(number)
             remaining = [sample for sample in samples if sample.number in scores]
@@ -204,15 +220,17 @@ class BatchEvaluator:
                         descending(plan.preset.draw(sample, plan.seed, draw)) for draw in draws
                     ]
                 continue
-            items = [sample.item for sample in remaining]
-            results = self._explainer.explain(items, **arguments[spec.name])
-            for sample, result in zip(remaining, results, strict=True):
+            # Methods that differ in their reduction alone are run once.
+            same = (results for others, results in explained if others == arguments[spec.name])
+            if (results := next(same, None)) is None:
+                items = [sample.item for sample in remaining]
+                found = self._explainer.explain(items, **arguments[spec.name])
+                results = {s.number: r for s, r in zip(remaining, found, strict=True)}
+                explained.append((arguments[spec.name], results))
+            for sample in remaining:
+                result = results[sample.number]
                 if isinstance(result, Attribution):
-                    units = sample.units_in(result.tokens)
-                    token_scores = plan.preset.scores(result)
-                    scores[sample.number][spec.name] = [
-                        unit_scores(token_scores, units, sample.count)
-                    ]
+                    scores[sample.number][spec.name] = [self.unit_scores(spec.name, result, sample)]
                 else:
                     skipped.add(f"row {sample.number}", "method", f"{spec.name}: {result.error}")
                     del scores[sample.number]  # methods are compared on the same texts

@@ -9,9 +9,10 @@ from normxlogit.data.option_checks import as_integer
 from normxlogit.data.option_values import parse_option
 from normxlogit.errors import OptionError
 from normxlogit.methods import find_declaration
+from normxlogit.results.reductions import check_reduction
 
 RANDOM = "random"
-_FIELDS = ("layer", "readout")
+_FIELDS = ("layer", "readout", "reduction")
 """Options that are fields of a `MethodSpec`."""
 
 
@@ -23,12 +24,15 @@ class MethodSpec:
         name: its name in the results.
         method: the name of the method.
         layer, readout, options: as in `Explainer.explain`.
+        reduction: how the scores of a unit's tokens become the unit's, as `reduce` in
+            `Attribution.words`.
     """
 
     name: str
     method: str
     layer: int | None = None
     readout: str | None = None
+    reduction: str = "sum"
     options: Mapping[str, Any] = field(default_factory=dict)
 
     def arguments(self, preset: Mapping[str, Any]) -> dict[str, Any]:
@@ -46,7 +50,7 @@ def parse_method_specs(methods: Sequence[str | Mapping[str, Any]]) -> list[Metho
 
     Args:
         methods: "NAME" or "NAME:OPTION=VALUE:..." each; or mappings with "method" and any of
-            "name", "layer", "readout" and "options".
+            "name", "layer", "readout", "reduction" and "options".
 
     Raises:
         OptionError: there are none; a method or an option does not exist; or two have one name.
@@ -68,7 +72,9 @@ def _checked(spec: MethodSpec) -> MethodSpec:
         raise OptionError(
             f"{spec.name!r}: layer must be one number, got {spec.layer!r}. Give a method for each."
         )
-    if spec.method == RANDOM and any((spec.options, spec.layer, spec.readout)):
+    check_reduction("reduction", spec.reduction, spec.method, spec.options)
+    is_plain = not (spec.options or spec.layer or spec.readout) and spec.reduction == "sum"
+    if spec.method == RANDOM and not is_plain:
         raise OptionError(
             "random takes no options here: it is drawn as often as `draws` says, by `seed`."
         )
@@ -101,8 +107,8 @@ def _from_mapping(mapping: Mapping[str, Any]) -> MethodSpec:
         json.dumps(dict(spec.options))
     except (KeyError, TypeError, ValueError) as error:
         raise OptionError(
-            "a method is a name, or has 'method' and any of name, layer, readout, and options, "
-            f"which are plain data by name; got {mapping!r}."
+            "a method is a name, or has 'method' and any of name, layer, readout, reduction, and "
+            f"options, which are plain data by name; got {mapping!r}."
         ) from error
     if not isinstance(spec.name, str):
         raise OptionError(f"the name of a method must be text, got {spec.name!r}.")

@@ -126,8 +126,15 @@ def plan_of(
             "out, or take preset 'corrected'."
         )
     unit = unit or ("token" if preset == "paper" else "word")
+    method_specs = parse_method_specs(METHODS if methods is None else methods)
+    reduced = next((spec for spec in method_specs if spec.reduction != "sum"), None)
+    if unit == "token" and reduced is not None:
+        raise OptionError(
+            f"{reduced.name!r}: tokens are ranked, so there is nothing to reduce. Leave reduction "
+            "out, or rank words."
+        )
     return Plan(
-        method_specs=parse_method_specs(METHODS if methods is None else methods),
+        method_specs=method_specs,
         preset=Paper() if preset == "paper" else Corrected(unit, 20 if draws is None else draws),
         unit=unit,
         operator=operator,

@@ -16,6 +16,7 @@ from normxlogit.evaluation.perturb.sample_reader import SampleReader, Skipped
 from normxlogit.evaluation.plan import Plan
 from normxlogit.methods import find_declaration
 from normxlogit.model.targets import Problem
+from normxlogit.results.reductions import REDUCTIONS
 
 SCHEMA = "normxlogit/evaluation/1"
 FEW = 30
@@ -105,6 +106,7 @@ def build_results(
         "notes": [
             *_notes(examples, settings["columns"]["label"], _labels(scores, gold)),
             *_effects(settings, reader),
+            *_reductions(plan),
             *(
                 f"no text has a value of {name} for every method."
                 for name in metrics
@@ -172,6 +174,15 @@ def _notes(examples: Mapping[str, Any], label: str | None, gold: set[float]) -> 
             "0."
         )
     return notes
+
+
+def _reductions(plan: Plan) -> list[str]:
+    """Say which methods' units are not scored by the sum over their tokens."""
+    return [
+        f"{spec.name}: the score of a {plan.unit} is {REDUCTIONS[spec.reduction]}, not their sum."
+        for spec in plan.method_specs
+        if spec.reduction != "sum"
+    ]
 
 
 def _effects(settings: Mapping[str, Any], reader: SampleReader) -> list[str]:

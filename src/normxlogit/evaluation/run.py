@@ -117,7 +117,7 @@ def evaluate(
         if "sanity" in plan.further:
             meter.say("sanity checks")
             results["sanity"] = check_sanity(
-                explainer, arguments, first, plan.preset.scores, plan.seed
+                explainer, arguments, first, evaluator.unit_scores, plan.seed
             )
         meter.say("timing the methods")
         costs = measure_costs(explainer, arguments, first)

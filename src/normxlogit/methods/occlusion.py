@@ -13,7 +13,7 @@ from normxlogit.methods.units import units_of
 from normxlogit.model.reruns import Reruns
 
 
-@implement("occlusion")
+@implement("occlusion", divides=lambda options: options.get("unit") != "token")
 def occlusion(context: MethodContext, unit: Any = None, replacement: Any = None) -> Tensor:
     """f(x) - f(x without the unit), shared out evenly among the unit's tokens.
 

@@ -35,10 +35,15 @@ AnyScore = TypeVar("AnyScore", bound=Score)
 
 Readouts = Mapping[Problem, Collection[str]]
 Keeps = Callable[[Mapping[str, Any]], Collection[int]]
+Divides = Callable[[Mapping[str, Any]], bool]
 
 
 def _keeps_none(_options: Mapping[str, Any]) -> Collection[int]:
     return ()
+
+
+def _divides_none(_options: Mapping[str, Any]) -> bool:
+    return False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,11 +58,14 @@ class Method(Declaration):
             if it has all.
         keeps: the layers whose outputs the forward pass must keep for it, given its options; 0 is
             the first block's input.
+        divides: whether, given its options, it scores parts of the text and shares each part's
+            score out among the part's tokens, so that nothing but their sum says anything.
     """
 
     score: Score
     readouts: Readouts | None = None
     keeps: Keeps = _keeps_none
+    divides: Divides = _divides_none
 
     def documentation(self) -> str:
         """Return the docstring of its code."""
@@ -104,13 +112,19 @@ METHODS = Registry()
 
 
 def implement(
-    name: str, *, readouts: Readouts | None = None, keeps: Keeps = _keeps_none
+    name: str,
+    *,
+    readouts: Readouts | None = None,
+    keeps: Keeps = _keeps_none,
+    divides: Divides = _divides_none,
 ) -> Callable[[AnyScore], AnyScore]:
     """Register a function as the code of a method in the catalogue; see `Method`."""
 
     def add(score: AnyScore) -> AnyScore:
         declared = vars(CATALOGUE[name])
-        METHODS[name] = Method(**declared, score=score, readouts=readouts, keeps=keeps)
+        METHODS[name] = Method(
+            **declared, score=score, readouts=readouts, keeps=keeps, divides=divides
+        )
         return score
 
     return add
@@ -128,6 +142,7 @@ def register(
     has_layers: bool = False,
     readouts: Readouts | None = None,
     keeps: Keeps = _keeps_none,
+    divides: Divides = _divides_none,
 ) -> Callable[[AnyScore], AnyScore]:
     """Register a function as a method that `explain(..., method=name)` finds; see `Method`."""
 
@@ -147,6 +162,7 @@ def register(
             score=score,
             readouts=readouts,
             keeps=keeps,
+            divides=divides,
         )
         return score
 

@@ -22,8 +22,10 @@ class GenerationAttribution(Attribution, kind="generation"):
 
     Its targets are the tokens of the answer in order. Its tokens are those of the prompt (for an
     encoder-decoder the source, and what the decoder starts with) and then those of the answer.
-    `words()`, `by(...)` and the like sum over tokens that are scored; `span(...)` and `whole()`
-    over tokens of the answer that are explained.
+    `words()`, `by(...)` and the like sum over tokens that are scored, or reduce them otherwise;
+    `span(...)` and `whole()` sum over tokens of the answer that are explained. Their order matters
+    with `reduce="max"` alone: `g.whole().words(reduce="max")` finds each word's largest token for
+    the answer as a whole, `g.words(reduce="max").whole()` that for each token of the answer.
 
     Attributes:
         texts: the prompt and the answer.
@@ -136,6 +138,7 @@ class GenerationAttribution(Attribution, kind="generation"):
             segments=self.segments[scored],
             word_numbers=self.word_numbers[scored],
             unit=self.unit,
+            reductions=self.reductions,
             messages=self.messages,
             axes=self.axes[1:],
             targets=(joint,),

@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 from normxlogit.data.option_checks import flag, whole_number
 from normxlogit.data.plain import Plain
 from normxlogit.errors import InputError, NormXLogitError, OptionError
-from normxlogit.results.base import Floats, Result
+from normxlogit.results.base import Result
 from normxlogit.results.prediction import Target
 from normxlogit.results.ranking import strongest_first
+from normxlogit.results.reductions import REDUCTIONS, check_reduction, reduce_runs
 from normxlogit.results.shap import shap_explanation
 from normxlogit.results.verification import Verification, read_verifications
 from normxlogit.text.message import Message
@@ -51,6 +52,8 @@ class Attribution(Result, kind="text"):
         segments: the number of each token's text, int32 [tokens]; -1 for special tokens.
         word_numbers: the number of each token's word, int32 [tokens]; -1 for special tokens.
         unit: "token", "word", "sentence", "line", "message", "role" or "span".
+        reductions: how the scores of tokens became those of larger units, "sum", "mean" or "max":
+            one, or several in turn, as in `words(reduce="max").sentences()`; empty for tokens.
         messages: where the messages of a chat are in its first text; empty for other texts.
         verifications: for each target how far the scores hold when words are hidden; None before
             `Explainer.verify`.
@@ -58,7 +61,7 @@ class Attribution(Result, kind="text"):
 
     _own_fields: ClassVar[tuple[str, ...]] = (
         *("unit", "texts", "tokens", "special", "offsets", "segments", "word_numbers"),
-        *("messages", "verifications"),
+        *("messages", "reductions", "verifications"),
     )
 
     texts: tuple[str, ...]
@@ -68,6 +71,7 @@ class Attribution(Result, kind="text"):
     segments: NDArray[np.int32]
     word_numbers: NDArray[np.int32]
     unit: str = "token"
+    reductions: tuple[str, ...] = ()
     messages: tuple[Message, ...] = ()
     verifications: tuple[Verification, ...] | None = None
 
@@ -105,10 +109,19 @@ class Attribution(Result, kind="text"):
             return part
         return replace(part, verifications=(self.verifications[number],))
 
-    def words(self: Text) -> Text:
-        """Sum scores over the tokens of each word; special tokens stay as they are.
+    def words(self: Text, reduce: str = "sum") -> Text:
+        """Make one score of those of each word's tokens; special tokens stay as they are.
 
         A word ends where a message of a chat does.
+
+        Args:
+            reduce: "sum"; "mean", which does not grow with the number of tokens; or "max", the
+                score of the largest magnitude with its sign. Only sums add up: what is reduced
+                otherwise has no base value. See docs/words.md.
+
+        Raises:
+            OptionError: there is no such reduction, or the method scored whole words, of which
+                only the sum says anything.
         """
         message = [-1] * len(self)
         if self.messages:
@@ -121,18 +134,27 @@ class Attribution(Result, kind="text"):
         for i, (key, is_special) in enumerate(zip(keys, self.special.tolist(), strict=True)):
             if not is_special and key[0] >= 0:
                 groups.setdefault(key, []).append(i)
-        return self._sum(list(groups.values()), "word")
+        return self._grouped(list(groups.values()), "word", reduce)
 
-    def sentences(self: Text) -> Text:
-        """Sum scores over each sentence (see `normxlogit.text.words.sentence_spans`)."""
+    def sentences(self: Text, reduce: str = "sum") -> Text:
+        """Make one score of those of each sentence, see `normxlogit.text.words.sentence_spans`.
+
+        Args:
+            reduce: as in `words`.
+
+        Raises:
+            OptionError: as in `words`.
+        """
         groups = []
         for segment, text in enumerate(self.texts):
             parts = [] if segment else [(m.start, m.end) for m in self.messages]
             groups += self._within(sentence_spans(text, parts), segment)
-        return self._sum([group for group in groups if len(group)], "sentence")
+        return self._grouped([group for group in groups if len(group)], "sentence", reduce)
 
-    def by(self: Text, parts: str | Sequence[Span], *, segment: int = 0) -> Text:
-        """Sum scores over parts of the text.
+    def by(
+        self: Text, parts: str | Sequence[Span], *, segment: int = 0, reduce: str = "sum"
+    ) -> Text:
+        """Make one score of those of each part of the text.
 
         A token belongs to the first part that holds its first visible character; tokens in no part
         are left out, special ones too.
@@ -142,23 +164,25 @@ class Attribution(Result, kind="text"):
                 if any, is a message of the assistant; or the first character and last + 1 of each
                 part, in the order wanted.
             segment: the number of the text that characters are counted in.
+            reduce: as in `words`.
 
         Raises:
             InputError: a span is empty or outside of the text, or holds no token.
             OptionError: the name of the parts is unknown, there are none, or the text is no chat;
-                there is no such segment.
+                there is no such segment; as in `words`.
         """
         if not isinstance(parts, str):
-            return self._sum(self._checked_groups(parts, segment), "span", keep_special=False)
+            groups = self._checked_groups(parts, segment)
+            return self._grouped(groups, "span", reduce, keep_special=False)
         if parts == "word":
-            return self.words()
+            return self.words(reduce)
         if parts == "sentence":
-            return self.sentences()
+            return self.sentences(reduce)
         if parts == "line":
             groups = [
                 g for n, text in enumerate(self.texts) for g in self._within(line_spans(text), n)
             ]
-            return self._sum([g for g in groups if len(g)], "line")
+            return self._grouped([g for g in groups if len(g)], "line", reduce)
         if parts not in ("message", "role"):
             raise _no_parts(parts)
         if not self.messages:
@@ -172,10 +196,10 @@ class Attribution(Result, kind="text"):
         if parts == "role":
             of_role = {r: np.concatenate([g for s, g in named if s == r]) for r, _ in named}
             named = list(of_role.items())
-        summed = self._sum([group for _, group in named], parts, keep_special=False)
+        grouped = self._grouped([group for _, group in named], parts, reduce, keep_special=False)
         if parts == "role":
-            summed = replace(summed, tokens=tuple(role for role, _ in named))
-        return summed
+            grouped = replace(grouped, tokens=tuple(role for role, _ in named))
+        return grouped
 
     def top(
         self, count: int = 5, *, by: str = "score", special: bool = False
@@ -260,6 +284,7 @@ class Attribution(Result, kind="text"):
     def _own_to_dict(self) -> dict[str, Any]:
         return {
             "unit": self.unit,
+            "reductions": list(self.reductions),
             "texts": list(self.texts),
             "tokens": list(self.tokens),
             "special": self.special.tolist(),
@@ -290,8 +315,10 @@ class Attribution(Result, kind="text"):
             _are_words(words[~special], segments[~special]),
             "a number from 0 for each token that is not special, and of one text for each number",
         )
+        unit = data.get("unit").choice(UNITS)
         return {
-            "unit": data.get("unit").choice(UNITS),
+            "unit": unit,
+            "reductions": _read_reductions(data, unit, common["base"]),
             "texts": texts,
             "tokens": tuple(token.text() for token in data.get("tokens").items(count, count)),
             "special": special,
@@ -323,21 +350,24 @@ class Attribution(Result, kind="text"):
         numbers = owners(self.texts[segment], self.offsets[tokens], spans)
         return [tokens[numbers == n] for n in range(len(spans))]
 
-    def _sum(
+    def _grouped(
         self: Text,
         groups: Sequence[Sequence[int] | NDArray[np.intp]],
         unit: str,
+        reduce: str,
         keep_special: bool = True,
     ) -> Text:
-        """Sum scores over groups of tokens; no token is in two of them."""
+        """Make one score of those of each group of tokens; no token is in two of them."""
+        method = self.provenance
+        reduce = check_reduction("reduce", reduce, method.method, method.options)
         special, segments = self.special.tolist(), self.segments.tolist()
         if keep_special:
             alone = [[i] for i, is_special in enumerate(special) if is_special]
             groups = sorted([*groups, *alone], key=lambda group: group[0])
         if not groups:
-            raise InputError(f"no {unit} of this text holds a token, so there is nothing to sum.")
+            raise InputError(f"no {unit} of this text holds a token, so nothing has a score.")
         sizes = [len(group) for group in groups]
-        # Tokens group by group, so that a group is a run and numpy can sum all runs at once.
+        # Tokens group by group, so that a group is a run and numpy can reduce all runs at once.
         order = np.fromiter(itertools.chain.from_iterable(groups), np.intp, sum(sizes))
         starts = np.cumsum([0, *sizes[:-1]])
         first = order[starts]
@@ -370,7 +400,9 @@ class Attribution(Result, kind="text"):
                 outputs=_placed(prediction.outputs, places),
             ),
             tokens=tuple(tokens),
-            scores=_totals(self.scores[..., order], starts),
+            scores=reduce_runs(self.scores[..., order], starts, reduce),
+            base=self.base if reduce == "sum" else None,
+            reductions=_combined(self.reductions, reduce),
             special=self.special[first],
             offsets=np.array(list(zip(begins, ends, strict=True)), np.int32),
             segments=self.segments[first],
@@ -424,6 +456,19 @@ def _verifications(data: Plain, common: Mapping[str, Any]) -> tuple[Verification
     return read_verifications(items, has_probabilities=problem != "regression")
 
 
+def _read_reductions(data: Plain, unit: str, base: Any) -> tuple[str, ...]:
+    """Read how scores were reduced; results of older versions have no such field and are sums."""
+    if "reductions" not in data.value:
+        return () if unit == "token" else ("sum",)
+    items = data.get("reductions").items()
+    reductions = tuple(item.choice(tuple(REDUCTIONS)) for item in items)
+    data.get("reductions").require(unit != "token" or not reductions, "empty for tokens")
+    data.get("reductions").require(
+        base is None or set(reductions) <= {"sum"}, "sums, as there is a base value"
+    )
+    return reductions
+
+
 def _read_message(item: Plain, length: int) -> Message:
     """Read a message of a chat that is a text of `length` characters."""
     item.has_only(("role", "start", "end"))
@@ -444,8 +489,7 @@ def _placed(targets: Sequence[Target], places: NDArray[np.intp]) -> tuple[Target
     return tuple(map(placed, targets))
 
 
-def _totals(scores: Floats, starts: NDArray[np.intp]) -> Floats:
-    """Sum runs of the last axis, which begin at `starts`, without nan; nan if a run is all nan."""
-    scored = ~np.isnan(scores)  # [..., tokens]
-    totals: Floats = np.add.reduceat(np.where(scored, scores, np.float32(0)), starts, axis=-1)
-    return np.where(np.logical_or.reduceat(scored, starts, axis=-1), totals, np.float32(np.nan))
+def _combined(reductions: tuple[str, ...], reduction: str) -> tuple[str, ...]:
+    """Add a reduction to those before it; sums of sums are sums, and so it is with the largest."""
+    repeats = reduction != "mean" and reductions[-1:] == (reduction,)
+    return reductions if repeats else (*reductions, reduction)

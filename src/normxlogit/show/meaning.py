@@ -4,10 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from normxlogit.methods.scores import UNLIKE
 from normxlogit.results.base import Result
+from normxlogit.results.reductions import REDUCTIONS
 from normxlogit.results.text import Attribution
 from normxlogit.show.outputs import foil_name, output_name
 from normxlogit.show.phrases import visible
@@ -100,12 +99,15 @@ def method_summary(result: Result) -> str:
     options = [_option(name, value) for name, value in provenance.options.items()]
     readout = [] if provenance.readout is None else [f"readout {provenance.readout}"]
     layers = [layer_names(result.layers)] if provenance.reads_layers else []
+    parts = []
+    if isinstance(result, Attribution) and set(result.reductions) - {"sum"}:
+        parts = [f"{result.unit}s by {', then '.join(result.reductions)}"]
     notes = [
         f"{name.replace('_', ' ')} {max(values):.1%}"
         for name, values in result.notes.items()
         if values and name != UNLIKE  # of which `caution` says what it means
     ]
-    return ", ".join([provenance.method, *options, *readout, *layers, *notes])
+    return ", ".join([provenance.method, *options, *readout, *layers, *parts, *notes])
 
 
 def _option(name: str, value: Any) -> str:
@@ -148,4 +150,8 @@ def unit_note(attribution: Attribution) -> str:
     """Return a sentence that says what has a score."""
     if attribution.unit == "token":
         return "One score for each token."
-    return f"The score of a {attribution.unit} is the sum over its tokens."
+    if len(attribution.reductions) > 1:
+        steps = ", then ".join(attribution.reductions)
+        return f"The score of a {attribution.unit} comes from its tokens' in steps: {steps}."
+    (reduction,) = attribution.reductions or ("sum",)
+    return f"The score of a {attribution.unit} is {REDUCTIONS[reduction]}."

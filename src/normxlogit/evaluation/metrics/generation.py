@@ -55,6 +55,7 @@ def answer_drops(
     ratios: Sequence[float] | None = None,
     *,
     counts: Sequence[int] | None = None,
+    reduce: str = "sum",
 ) -> AnswerDrops:
     """Cut the top-ranked words out of a prompt, and all others, and score the answer again.
 
@@ -67,9 +68,11 @@ def answer_drops(
         generation: the answer, explained by any method, to a prompt that is not a chat.
         ratios: shares of the words; `RATIOS` by default.
         counts: numbers of words, instead of shares.
+        reduce: how the scores of a word's tokens become the word's, see `Attribution.words`.
 
     Raises:
-        OptionError: both ratios and counts are set, or one of them is out of range.
+        OptionError: both ratios and counts are set, or one of them is out of range; there is no
+            such `reduce`.
         InputError: the prompt is a chat, or has fewer than two words.
         ModelError: an answer's probability is 0 in float32, so it has no logarithm.
     """
@@ -77,7 +80,7 @@ def answer_drops(
     check_type("generation", generation, GenerationAttribution)
     if generation.messages:
         raise InputError("the words of a chat stand in its template. Give a prompt that is a text.")
-    answer = generation.whole().words()
+    answer = generation.whole().words(reduce)
     words = np.flatnonzero((answer.segments == 0) & ~answer.special)  # those of the prompt
     if len(words) < 2:
         raise InputError(f"the prompt {generation.prompt!r:.60} has fewer than two words to rank.")

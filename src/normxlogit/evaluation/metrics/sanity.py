@@ -10,6 +10,7 @@ import copy
 import statistics
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,6 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from normxlogit.errors import NormXLogitError
-from normxlogit.evaluation.perturb.rankings import unit_scores
 from normxlogit.evaluation.perturb.samples import Sample
 from normxlogit.results.text import Attribution
 from normxlogit.tasks.explainer import ModelExplainer
@@ -36,7 +36,7 @@ def check_sanity(
     explainer: ModelExplainer,
     arguments: Mapping[str, Mapping[str, Any]],
     samples: Sequence[Sample],
-    token_scores: Callable[[Attribution], NDArray[np.float32]],
+    unit_scores: Callable[[str, Attribution, Sample], Floats],
     seed: int,
 ) -> dict[str, Any]:
     """Run all checks for each method.
@@ -45,7 +45,8 @@ def check_sanity(
         explainer: the explainer of the model as it is; the model is not changed.
         arguments: what `Explainer.explain` takes for each method, by name.
         samples: texts, of which the first `EXAMPLES` are used.
-        token_scores: extracts the scores to rank from an attribution.
+        unit_scores: takes a method's name, an attribution by it and the text; returns the scores
+            to rank, [units].
         seed: of the shuffling.
 
     Returns:
@@ -62,7 +63,7 @@ def check_sanity(
     def scorer(name: str) -> Scorer:
         def score(changed: ModelExplainer, sample: Sample, target: int) -> Floats:
             attribution = changed.explain(sample.item, target=target, **arguments[name])
-            return _scores(attribution, sample, token_scores)
+            return unit_scores(name, attribution, sample)
 
         return score
 
@@ -89,20 +90,10 @@ def check_sanity(
             "other_class": _other_class(score, explainer, texts, original[name]),
             "bfloat16": _similarity(score, rounded, texts, unrounded),
             "in_a_batch": _in_a_batch(
-                explainer, texts, original[name], arguments[name], token_scores
+                explainer, texts, original[name], arguments[name], partial(unit_scores, name)
             ),
         }
     return {"examples": len(texts), "steps": steps, "methods": checks}
-
-
-def _scores(
-    attribution: Attribution,
-    sample: Sample,
-    token_scores: Callable[[Attribution], NDArray[np.float32]],
-) -> Floats:
-    """The scores of a text's units, [units]."""
-    units = sample.units_in(attribution.tokens)
-    return unit_scores(token_scores(attribution), units, sample.count)
 
 
 def _similarity(
@@ -139,7 +130,7 @@ def _in_a_batch(
     samples: Sequence[Sample],
     original: Sequence[Floats],
     arguments: Mapping[str, Any],
-    token_scores: Callable[[Attribution], NDArray[np.float32]],
+    unit_scores: Callable[[Attribution, Sample], Floats],
 ) -> float | None:
     """The largest relative difference between scores alone and in a batch; None if a text fails."""
     items = [sample.item for sample in samples]
@@ -151,7 +142,7 @@ def _in_a_batch(
     for sample, result, alone in zip(samples, results, original, strict=True):
         if not isinstance(result, Attribution):
             return None
-        difference = np.abs(_scores(result, sample, token_scores) - alone)
+        difference = np.abs(unit_scores(result, sample) - alone)
         scale = np.nanmax(np.abs(alone), initial=0)
         largest = max(largest, float(np.nanmax(difference, initial=0) / (scale or 1)))
     return largest

@@ -5,29 +5,32 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from normxlogit.results.reductions import reduce_runs
+
 Order = NDArray[np.intp]
 """Units by importance, the most important first, intp [units]."""
 
 
 def unit_scores(
-    scores: NDArray[np.floating], units: NDArray[np.intp], count: int
+    scores: NDArray[np.floating], units: NDArray[np.intp], count: int, reduction: str = "sum"
 ) -> NDArray[np.float64]:
-    """Sum the scores of each unit's tokens, nan left out; nan for units without any score.
+    """Reduce the scores of each unit's tokens, nan left out; nan for units without any score.
 
     Args:
         scores: of tokens, [tokens].
         units: the unit that each token belongs to, -1 for none, [tokens].
         count: the number of units.
+        reduction: see `reduce_runs`.
 
     Returns:
         float64 [units].
     """
-    scored = (units >= 0) & ~np.isnan(scores)
-    unit = units[scored]
-    total = np.bincount(unit, scores[scored].astype(np.float64), count)
-    # A sum of 0 and the lack of any score look alike in `total`; the number of terms tells.
-    sums: NDArray[np.float64] = np.where(np.bincount(unit, minlength=count) > 0, total, np.nan)
-    return sums
+    tokens = np.argsort(units, kind="stable")[np.count_nonzero(units < 0) :]
+    # An explanation of a decoder's tokens lacks the last unit where that is the text's last token.
+    scored, starts = np.unique(units[tokens], return_index=True)
+    by_unit = np.full(count, np.nan)
+    by_unit[scored] = reduce_runs(scores[tokens].astype(np.float64), starts, reduction)
+    return by_unit
 
 
 def rank_units(scores: NDArray[np.float64]) -> Order:

@@ -192,7 +192,8 @@ def times(forwards: float) -> str:
 def _without_layer(spec: Mapping[str, Any]) -> tuple[str | None, ...]:
     """The settings of a method except its name and layer, in a comparable form."""
     options = sorted(f"{name}={value}" for name, value in spec["options"].items())
-    return spec["method"], spec["readout"], *options
+    reduction = None if spec["reduction"] == "sum" else f"reduction={spec['reduction']}"
+    return spec["method"], spec["readout"], reduction, *options
 
 
 def _is_missing(value: float | None) -> bool:

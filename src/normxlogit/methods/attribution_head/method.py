@@ -30,7 +30,7 @@ def layers_of(options: Mapping[str, Any]) -> tuple[int, ...]:
     return head.layers if isinstance(head, AttributionHead) else ()
 
 
-@implement("attribution_head", readouts=READOUTS, keeps=layers_of)
+@implement("attribution_head", readouts=READOUTS, keeps=layers_of, divides=lambda _options: True)
 def attribution_head(context: MethodContext, head: Any = None, unit: Any = None) -> MethodScores:
     """Estimate the Shapley values of words by a network on the model's own hidden states.
 

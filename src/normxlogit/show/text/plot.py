@@ -38,8 +38,8 @@ def figure(
 ) -> "Figure":
     """Draw signed bars, a panel for each target; with a base value, the way from it.
 
-    With several layers a heat map of words by layers takes the place of the bars. The `top` strongest
-    words are drawn: `ROWS` of bars and all of a heat map if it is not given.
+    With several layers a heat map of words by layers takes the place of the bars. The `top`
+    strongest words are drawn: `ROWS` of bars and all of a heat map if it is not given.
 
     Raises:
         MissingExtraError: matplotlib is not installed.
