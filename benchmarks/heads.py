@@ -16,8 +16,8 @@ COMPONENTS = 32
 def untrained_head(model: PreTrainedModel) -> AttributionHead:
     """A head for a classifier, with random weights."""
     config = model.config
-    layers, outputs = chosen_layers(None, config.num_hidden_layers), config.num_labels
-    features = len(layers) * config.hidden_size
+    layers = chosen_layers(None, int(config.num_hidden_layers))
+    features, outputs = len(layers) * int(config.hidden_size), int(config.num_labels or 0)
     torch.manual_seed(0)
     components = torch.linalg.qr(torch.randn(features, COMPONENTS)).Q.T.contiguous()
     return AttributionHead(

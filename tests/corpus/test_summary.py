@@ -96,9 +96,9 @@ def words_of(rows: list[dict[str, Any]], least: int) -> dict[str, dict[str, tupl
     leading: dict[str, dict[str, tuple[Any, ...]]] = {}
     for target, of_word in scores.items():
         everything = np.concatenate([np.array(s, float) for s in of_word.values()])
-        within = sum(len(s) * np.var(s) for s in of_word.values())
+        within = float(sum(len(s) * np.var(s) for s in of_word.values()))
         freedom = len(everything) - len(of_word)
-        within = within / freedom if freedom else np.var(everything)
+        within = within / freedom if freedom else float(np.var(everything))
         share = len(everything) / len(all_words)
         leading[target] = {}
         for word, s in of_word.items():
@@ -566,7 +566,8 @@ def test_words_are_marked_where_they_stand(explainer: Explainer, tmp_path: Path)
     """Also where a text was cut off before the words that begin the second one."""
     texts = ["The plot. " + "good " * 600 + "plot twice", "the the\tplot  'the'"]
     pairs = list(zip(texts, ["plot twice", "the plot"], strict=True))
-    told = [a.prediction.top.label for a in explainer.explain(pairs, long="truncate")]
+    results = [explainer.explain(pair, long="truncate") for pair in pairs]
+    told = [a.prediction.top.label for a in results]
     others = ["NEGATIVE" if label == "POSITIVE" else "POSITIVE" for label in told]
     source = tmp_path / "pairs.parquet"
     frame = pd.DataFrame(pairs, columns=["text", "other"]).assign(label=others)

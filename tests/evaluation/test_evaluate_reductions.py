@@ -10,7 +10,10 @@ from normxlogit.evaluation.plan import plan_of
 from tests.helpers.evaluation import ROWS, TEXTS
 
 REDUCTIONS = {"normxlogit": "sum", "normxlogit:reduction=mean": "mean", "largest": "max"}
-METHODS = [*list(REDUCTIONS)[:2], {"name": "largest", "method": "normxlogit", "reduction": "max"}]
+METHODS: list[str | dict[str, str]] = [
+    *list(REDUCTIONS)[:2],
+    {"name": "largest", "method": "normxlogit", "reduction": "max"},
+]
 
 
 def test_words_are_ranked_by_each(bert: Explainer, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -55,7 +58,8 @@ def test_sanity_checks_are_of_the_same_scores(bert: Explainer) -> None:
         correlations = []
         for text, least, most in zip(texts, other, target, strict=True):
             both = [bert.explain(text, target=t).words(reduce=reduction) for t in (least, most)]
-            correlations.append(spearmanr(*(w.scores[~w.special] for w in both)).statistic)
+            first, second = (words.scores[~words.special] for words in both)
+            correlations.append(spearmanr(first, second).statistic)
         assert checks[name]["other_class"] == pytest.approx(np.mean(correlations), abs=1e-4)
 
 

@@ -188,6 +188,7 @@ def _print(
 
 
 def _join(results: list["Result | Comparison | Failure"], output_format: Format, look: Look) -> str:
+    from normxlogit.results.comparison import Comparison
     from normxlogit.results.several import to_csv
     from normxlogit.results.text import Failure
     from normxlogit.show.dispatch import page, plain
@@ -197,7 +198,7 @@ def _join(results: list["Result | Comparison | Failure"], output_format: Format,
     if output_format is Format.JSON:
         return "".join(_json(result) for result in results)
     if output_format is Format.CSV:
-        return to_csv(results)
+        return to_csv(result for result in results if not isinstance(result, Comparison))
     explained = [result for result in results if not isinstance(result, Failure)]
     return "\n".join(plain(result, **look) + "\n" for result in explained)
 

@@ -192,16 +192,16 @@ def read_run(folder: Location, manifest: dict[str, Any]) -> Run:
     finished = manifest["state"] == "finished"
     if finished:
         # Runs of earlier versions did not count texts that are unlike those of a head.
-        counts, recorded = progress.counts(), {"unlike": 0, **manifest["counts"]}
-        if counts["shards"] != recorded["shards"]:
-            lost = recorded["shards"] - counts["shards"]
+        counts, declared = progress.counts(), {"unlike": 0, **manifest["counts"]}
+        if counts["shards"] != declared["shards"]:
+            lost = declared["shards"] - counts["shards"]
             raise InputError(
                 f"{folder} was finished, and has lost {lost} of its shards. Bring them back, or "
                 "give another folder."
             )
-        if counts != recorded:
+        if counts != declared:
             raise InputError(
-                f"{folder / MANIFEST} counts {json.dumps(recorded)}, and its shards hold "
+                f"{folder / MANIFEST} counts {json.dumps(declared)}, and its shards hold "
                 f"{json.dumps(counts)}. Bring back the files as they were, or give another folder."
             )
         progress.broken = manifest["broken"]
