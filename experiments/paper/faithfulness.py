@@ -120,15 +120,15 @@ def table(
     yield f"| method | {' | '.join(heads)} |"
     yield "|---|" + "---|" * len(heads)
     bootstrap = Bootstrap(examples["evaluated"], results["settings"]["seed"])
-    ours = _means(scores, OURS)
-    for name in sorted(methods, key=lambda n: -_figure(methods[n], "comprehensiveness")["value"]):
+    ours = text_means(scores, OURS)
+    for name in sorted(methods, key=lambda n: -figure(methods[n], "comprehensiveness")["value"]):
         cells = [f"{costs['methods'][name]['forwards']:.1f}" if name in costs["methods"] else "0"]
         for metric in results["metrics"]:
-            cells.append(_cell(_figure(methods[name], metric)))
+            cells.append(cell(figure(methods[name], metric)))
             if metric in PAPER[of_paper]:
                 said = dict(zip(NAMES, PAPER[of_paper][metric], strict=True))
                 cells.append(said.get(name, ""))
-        for our, its in zip(ours, _means(scores, name), strict=True):
+        for our, its in zip(ours, text_means(scores, name), strict=True):
             gap = bootstrap.mean(our - its)
             low, high = gap.interval
             cells.append("" if name == OURS else f"{gap.value:+.3f} ({low:+.3f} to {high:+.3f})")
@@ -140,11 +140,11 @@ def table(
 def standing(results: Mapping[str, Any], scores: pa.Table, others: pa.Table) -> Iterator[str]:
     """Which methods of another run on the same texts are ahead of each that this one alone has."""
     bootstrap = Bootstrap(results["examples"]["evaluated"], results["settings"]["seed"])
-    known = {name: _means(others, name) for name in pc.unique(others["method"]).to_pylist()}
+    known = {name: text_means(others, name) for name in pc.unique(others["method"]).to_pylist()}
     yield ""
     for name in [name for name in results["methods"] if name not in known]:
         for number, metric in enumerate(("comprehensiveness", "sufficiency")):
-            own, better = _means(scores, name)[number], 1 if number == 0 else -1
+            own, better = text_means(scores, name)[number], 1 if number == 0 else -1
             gaps = {
                 other: bootstrap.mean(better * (its[number] - own)) for other, its in known.items()
             }
@@ -161,12 +161,12 @@ def standing(results: Mapping[str, Any], scores: pa.Table, others: pa.Table) -> 
             )
 
 
-def _figure(method: Mapping[str, Any], metric: str) -> Mapping[str, Any]:
-    found: Mapping[str, Any] = method["figures"][metric]
-    return found
+def figure(method: Mapping[str, Any], metric: str) -> Mapping[str, Any]:
+    of_metric: Mapping[str, Any] = method["figures"][metric]
+    return of_metric
 
 
-def _means(scores: pa.Table, name: str) -> list[NDArray[np.float64]]:
+def text_means(scores: pa.Table, name: str) -> list[NDArray[np.float64]]:
     """Comprehensiveness and sufficiency of each text, over draws and shares, [examples]."""
     own = scores.filter(pc.equal(scores["method"], name)).to_pandas()
     return [
@@ -179,7 +179,7 @@ def _arrow(results: Mapping[str, Any], metric: str) -> str:
     return " ↑" if results["metrics"][metric]["higher_is_better"] else " ↓"
 
 
-def _cell(figure: Mapping[str, Any]) -> str:
+def cell(figure: Mapping[str, Any]) -> str:
     """The value and its interval; in bold what is not told apart from the best."""
     beside = figure["beside_best"]
     value = f"{figure['value']:.3f}"

@@ -1,10 +1,11 @@
 """The data of the stand-ins for the paper's experiment 1, as CSV files that `evaluate` reads.
 
-    python -m experiments.paper.standins --data DATA --output FOLDER [--split dev]
+    python -m experiments.paper.standins --data DATA --output FOLDER [--split dev | train]
 
 DATA holds sst2/, stsb/ and sick/ as they are published (see docs/results.md). Each file has the
 first 500 rows of a test set, or of a dev set, which in SICK is called the trial set; of SICK and
-STS-B, whose rows stand by source, 500 are drawn with seed 0; SICK's trial set has 495.
+STS-B, whose rows stand by source, 500 are drawn with seed 0; SICK's trial set has 495. Training
+sets, on which heads are fitted, are whole.
 """
 
 import argparse
@@ -35,7 +36,7 @@ def sick(folder: Path, split: str) -> Iterator[Row]:
     """Pairs and labels: entailment, neutral, contradiction."""
     with (folder / "sick" / "SICK.txt").open(encoding="utf-8", newline="") as file:
         for row in csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE):
-            if row["SemEval_set"] == {"test": "TEST", "dev": "TRIAL"}[split]:
+            if row["SemEval_set"] == {"test": "TEST", "dev": "TRIAL", "train": "TRAIN"}[split]:
                 yield row["sentence_A"], row["sentence_B"], row["entailment_label"].lower()
 
 
@@ -44,13 +45,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--output", type=Path, required=True)
-    parser.add_argument("--split", choices=("test", "dev"), default="test")
+    parser.add_argument("--split", choices=("test", "dev", "train"), default="test")
     options = parser.parse_args()
     options.output.mkdir(parents=True, exist_ok=True)
     for read in (sst2, stsb, sick):
         rows = list(read(options.data, options.split))
-        count = min(ROWS, len(rows))
-        kept = rows[:count] if read is sst2 else random.Random(0).sample(rows, count)
+        if options.split == "train":
+            kept = rows
+        else:
+            count = min(ROWS, len(rows))
+            kept = rows[:count] if read is sst2 else random.Random(0).sample(rows, count)
         names = ["text", "label"] if len(rows[0]) == 2 else ["text", "pair", "label"]
         with (options.output / f"{read.__name__}.csv").open("w", encoding="utf-8", newline="") as f:
             csv.writer(f).writerows([names, *kept])
