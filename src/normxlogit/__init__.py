@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from normxlogit.results.comparison import Comparison
     from normxlogit.results.generation import GenerationAttribution
     from normxlogit.results.image import ImageAttribution
+    from normxlogit.results.interchange.several import to_pandas, to_shap
     from normxlogit.results.prediction import Prediction, Target
-    from normxlogit.results.several import to_pandas, to_shap
     from normxlogit.results.text import Attribution, Failure
     from normxlogit.results.verification import Verification
 
@@ -44,8 +44,8 @@ _HOMES = {
     "TensorAttribution": "query",
     "Verification": "results.verification",
     "attribute": "query",
-    "to_pandas": "results.several",
-    "to_shap": "results.several",
+    "to_pandas": "results.interchange.several",
+    "to_shap": "results.interchange.several",
 }
 
 __version__ = VERSION

@@ -23,7 +23,7 @@ from normxlogit import Attribution, Explainer, __version__, cli
 from normxlogit.cli.io import read_texts
 from normxlogit.cli.model import prefer_cache
 from normxlogit.methods import METHODS
-from normxlogit.results.several import to_csv
+from normxlogit.results.interchange.several import to_csv
 from tests.helpers.tiny import tiny_classifier
 
 TEXT = "A great movie with poor performers."

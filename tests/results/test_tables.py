@@ -11,7 +11,7 @@ import pytest
 
 import normxlogit as nxl
 from normxlogit import Attribution, Explainer, Failure, InputError, MissingExtraError
-from normxlogit.results.several import to_csv
+from normxlogit.results.interchange.several import to_csv
 from tests.helpers.models import causal_lm, image_classifier, token_classifier
 from tests.helpers.results import SOUND
 

@@ -189,7 +189,7 @@ def _print(
 
 def _join(results: list["Result | Comparison | Failure"], output_format: Format, look: Look) -> str:
     from normxlogit.results.comparison import Comparison
-    from normxlogit.results.several import to_csv
+    from normxlogit.results.interchange.several import to_csv
     from normxlogit.results.text import Failure
     from normxlogit.show.dispatch import page, plain
 

@@ -15,9 +15,9 @@ from normxlogit.data.option_checks import as_integer, whole_number
 from normxlogit.data.plain import Plain, dump_json, parse_json
 from normxlogit.errors import InputError, OptionError
 from normxlogit.model.targets import fitting
-from normxlogit.results.figures import write_figure
+from normxlogit.results.interchange.figures import write_figure
+from normxlogit.results.interchange.tables import Tabular
 from normxlogit.results.prediction import Prediction, Target, read_prediction, read_targets
-from normxlogit.results.tables import Tabular
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

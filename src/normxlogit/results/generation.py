@@ -12,8 +12,8 @@ from normxlogit.data.plain import Plain
 from normxlogit.errors import InputError, OptionError
 from normxlogit.results.base import Floats
 from normxlogit.results.prediction import Prediction, Target
-from normxlogit.results.text import Attribution, are_spans
-from normxlogit.text.words import Span, checked_span
+from normxlogit.results.text import Attribution
+from normxlogit.text.words import Span, are_spans, checked_span
 
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)

@@ -1,7 +1,10 @@
 """What a model predicts: its outputs, and those of them that count as predicted."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
+
+import numpy as np
+from numpy.typing import NDArray
 
 from normxlogit.data.plain import Plain
 
@@ -123,3 +126,15 @@ def read_prediction(item: Plain, count: int) -> Prediction:
 
 _TARGET = tuple(field.name for field in fields(Target))
 _PREDICTION = tuple(field.name for field in fields(Prediction))
+
+
+def with_positions(targets: Sequence[Target], places: NDArray[np.intp]) -> tuple[Target, ...]:
+    """Return the targets with the new positions of their tokens; None for -1."""
+
+    def placed(target: Target) -> Target:
+        if target.position is None:
+            return target
+        position = int(places[target.position])
+        return replace(target, position=None if position < 0 else position)
+
+    return tuple(map(placed, targets))

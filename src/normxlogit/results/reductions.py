@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from normxlogit.data.option_checks import one_of
+from normxlogit.data.plain import Plain
 from normxlogit.errors import OptionError
 from normxlogit.methods import METHODS
 
@@ -69,3 +70,22 @@ def reduce_runs(
         if reduction == "mean":
             reduced = reduced / np.maximum(count, 1)
     return np.where(count > 0, reduced, np.nan).astype(scores.dtype)
+
+
+def combined(reductions: tuple[str, ...], reduction: str) -> tuple[str, ...]:
+    """Add a reduction to those before it; sums of sums are sums, and so it is with the largest."""
+    repeats = reduction != "mean" and reductions[-1:] == (reduction,)
+    return reductions if repeats else (*reductions, reduction)
+
+
+def read_reductions(data: Plain, unit: str, base: Any) -> tuple[str, ...]:
+    """Read how scores were reduced; results of older versions have no such field and are sums."""
+    if "reductions" not in data.value:
+        return () if unit == "token" else ("sum",)
+    items = data.get("reductions").items()
+    reductions = tuple(item.choice(tuple(REDUCTIONS)) for item in items)
+    data.get("reductions").require(unit != "token" or not reductions, "empty for tokens")
+    data.get("reductions").require(
+        base is None or set(reductions) <= {"sum"}, "sums, as there is a base value"
+    )
+    return reductions

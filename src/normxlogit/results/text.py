@@ -12,14 +12,16 @@ from normxlogit.data.option_checks import flag, whole_number
 from normxlogit.data.plain import Plain
 from normxlogit.errors import InputError, NormXLogitError, OptionError
 from normxlogit.results.base import Result
-from normxlogit.results.prediction import Target
+from normxlogit.results.interchange.shap import shap_explanation
+from normxlogit.results.prediction import with_positions
 from normxlogit.results.ranking import strongest_first
-from normxlogit.results.reductions import REDUCTIONS, check_reduction, reduce_runs
-from normxlogit.results.shap import shap_explanation
+from normxlogit.results.reductions import check_reduction, combined, read_reductions, reduce_runs
 from normxlogit.results.verification import Verification, read_verifications
-from normxlogit.text.message import Message
+from normxlogit.text.message import Message, read_message
 from normxlogit.text.words import (
     Span,
+    are_spans,
+    are_words,
     checked_span,
     first_visible,
     inside_characters,
@@ -312,13 +314,13 @@ class Attribution(Result, kind="text"):
         lengths = np.array([*map(len, texts), max(map(len, texts))])  # the last for tokens of none
         data.get("offsets").require(are_spans(offsets, lengths[segments]), "parts of the texts")
         data.get("word_numbers").require(
-            _are_words(words[~special], segments[~special]),
+            are_words(words[~special], segments[~special]),
             "a number from 0 for each token that is not special, and of one text for each number",
         )
         unit = data.get("unit").choice(UNITS)
         return {
             "unit": unit,
-            "reductions": _read_reductions(data, unit, common["base"]),
+            "reductions": read_reductions(data, unit, common["base"]),
             "texts": texts,
             "tokens": tuple(token.text() for token in data.get("tokens").items(count, count)),
             "special": special,
@@ -326,9 +328,13 @@ class Attribution(Result, kind="text"):
             "segments": segments,
             "word_numbers": words,
             "messages": tuple(
-                _read_message(message, len(texts[0])) for message in data.get("messages").items()
+                read_message(message, len(texts[0])) for message in data.get("messages").items()
             ),
-            "verifications": _verifications(data, common),
+            "verifications": read_verifications(
+                data,
+                len(common["targets"]),
+                has_probabilities=common["prediction"].problem != "regression",
+            ),
         }
 
     def _checked_groups(self, parts: Any, segment: int) -> list[NDArray[np.intp]]:
@@ -393,16 +399,16 @@ class Attribution(Result, kind="text"):
         prediction = self.prediction
         return replace(
             self,
-            targets=_placed(self.targets, places),
+            targets=with_positions(self.targets, places),
             prediction=replace(
                 prediction,
-                predicted=_placed(prediction.predicted, places),
-                outputs=_placed(prediction.outputs, places),
+                predicted=with_positions(prediction.predicted, places),
+                outputs=with_positions(prediction.outputs, places),
             ),
             tokens=tuple(tokens),
             scores=reduce_runs(self.scores[..., order], starts, reduce),
             base=self.base if reduce == "sum" else None,
-            reductions=_combined(self.reductions, reduce),
+            reductions=combined(self.reductions, reduce),
             special=self.special[first],
             offsets=np.array(list(zip(begins, ends, strict=True)), np.int32),
             segments=self.segments[first],
@@ -434,62 +440,3 @@ def _no_parts(parts: Any) -> OptionError:
         "parts must be word, sentence, line, message, role, or a list of spans of characters; got "
         f"{parts!r:.80}."
     )
-
-
-def are_spans(offsets: NDArray[np.int32], lengths: Any) -> bool:
-    """Tell whether each first character and last + 1 [n, 2] are of a text of that length."""
-    return bool((offsets[:, 0] <= offsets[:, 1]).all() and (offsets[:, 1] <= lengths).all())
-
-
-def _are_words(numbers: NDArray[np.int32], segments: NDArray[np.int32]) -> bool:
-    """Tell whether each token has a word, and no word is in two texts."""
-    in_texts = {tuple(pair) for pair in np.stack([numbers, segments], -1).tolist()}
-    return bool((numbers >= 0).all()) and len(in_texts) == len(np.unique(numbers))
-
-
-def _verifications(data: Plain, common: Mapping[str, Any]) -> tuple[Verification, ...] | None:
-    """Read the verifications of every target, if there are any."""
-    if "verifications" not in data.value:
-        return None
-    count, problem = len(common["targets"]), common["prediction"].problem
-    items = data.get("verifications").items(count, count)
-    return read_verifications(items, has_probabilities=problem != "regression")
-
-
-def _read_reductions(data: Plain, unit: str, base: Any) -> tuple[str, ...]:
-    """Read how scores were reduced; results of older versions have no such field and are sums."""
-    if "reductions" not in data.value:
-        return () if unit == "token" else ("sum",)
-    items = data.get("reductions").items()
-    reductions = tuple(item.choice(tuple(REDUCTIONS)) for item in items)
-    data.get("reductions").require(unit != "token" or not reductions, "empty for tokens")
-    data.get("reductions").require(
-        base is None or set(reductions) <= {"sum"}, "sums, as there is a base value"
-    )
-    return reductions
-
-
-def _read_message(item: Plain, length: int) -> Message:
-    """Read a message of a chat that is a text of `length` characters."""
-    item.has_only(("role", "start", "end"))
-    start = item.get("start").integer(0, length)
-    end = item.get("end").integer(start, length)
-    return Message(item.get("role").text(), start, end)
-
-
-def _placed(targets: Sequence[Target], places: NDArray[np.intp]) -> tuple[Target, ...]:
-    """Return the targets with the new positions of their tokens; None for -1."""
-
-    def placed(target: Target) -> Target:
-        if target.position is None:
-            return target
-        position = int(places[target.position])
-        return replace(target, position=None if position < 0 else position)
-
-    return tuple(map(placed, targets))
-
-
-def _combined(reductions: tuple[str, ...], reduction: str) -> tuple[str, ...]:
-    """Add a reduction to those before it; sums of sums are sums, and so it is with the largest."""
-    repeats = reduction != "mean" and reductions[-1:] == (reduction,)
-    return reductions if repeats else (*reductions, reduction)

@@ -1,6 +1,5 @@
 """What a model does with words of a text hidden, held against the scores of these words."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
 from normxlogit.data.plain import Plain
@@ -54,13 +53,16 @@ _FIELDS = tuple(field.name for field in fields(Verification))
 
 
 def read_verifications(
-    items: Sequence[Plain], *, has_probabilities: bool
-) -> tuple[Verification, ...]:
-    """Read what `asdict` made of verifications.
+    data: Plain, count: int, *, has_probabilities: bool
+) -> tuple[Verification, ...] | None:
+    """Read what `asdict` made of the verifications of `count` targets; None if there are none.
 
     Raises:
         InputError: it is something else.
     """
+    if "verifications" not in data.value:
+        return None
+    items = data.get("verifications").items(count, count)
     return tuple(_read_verification(item, has_probabilities) for item in items)
 
 

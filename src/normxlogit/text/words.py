@@ -13,6 +13,7 @@ decides, boundary by boundary.
 from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from itertools import accumulate
+from typing import Any
 
 import numpy as np
 import regex
@@ -252,3 +253,14 @@ def _spans(text: str, ends: Iterable[int]) -> list[Span]:
         if first_visible(text, starts[-1], end) < end and first_visible(text, end, length) < length:
             starts.append(end)
     return list(zip(starts, [*starts[1:], length], strict=True))
+
+
+def are_spans(offsets: NDArray[np.int32], lengths: Any) -> bool:
+    """Tell whether each first character and last + 1 [n, 2] are of a text of that length."""
+    return bool((offsets[:, 0] <= offsets[:, 1]).all() and (offsets[:, 1] <= lengths).all())
+
+
+def are_words(numbers: NDArray[np.int32], segments: NDArray[np.int32]) -> bool:
+    """Tell whether each token has a word, and no word is in two texts."""
+    in_texts = {tuple(pair) for pair in np.stack([numbers, segments], -1).tolist()}
+    return bool((numbers >= 0).all()) and len(in_texts) == len(np.unique(numbers))

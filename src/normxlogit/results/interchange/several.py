@@ -11,7 +11,7 @@ from normxlogit.errors import InputError, OptionError
 from normxlogit.extras import require
 from normxlogit.results.base import Result
 from normxlogit.results.generation import GenerationAttribution
-from normxlogit.results.tables import Columns, data_frame
+from normxlogit.results.interchange.tables import Columns, data_frame
 from normxlogit.results.text import Attribution, Failure
 
 if TYPE_CHECKING:
