@@ -18,7 +18,7 @@ from tests.helpers.control_characters import CONTROLS, HOSTILE, assert_visible
 from tests.helpers.pages import HTMLReader
 from tests.helpers.results import MADE_BY_HAND, word_attribution
 
-ENUMERATED = ("problem", "kind", "unit", "readout", "axes", "operator")
+ENUMERATED = ("problem", "kind", "unit", "reductions", "readout", "axes", "operator")
 """Fields whose text is one of a few words."""
 
 
