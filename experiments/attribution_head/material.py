@@ -67,7 +67,8 @@ def read_material(model: str, source: Source, texts: int, masks: int, folder: Pa
     )
     drawn = draw_texts(rows, texts, 0, encoder).samples
     reader = StateReader(explainer.model, encoder, drawn[0])
-    read = {n: rest for n, *rest in reader.read(drawn, range(reader.depth + 1))}
+    layers = range(reader.depth + 1)
+    read = {n: (states, whole) for n, states, whole in reader.read(drawn, layers)}
     wholes = [read[n][1].clone() for n in range(len(drawn))]
     problem = Problem.of(explainer.model.config, len(wholes[0]))
     samples = [

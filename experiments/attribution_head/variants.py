@@ -18,6 +18,7 @@ from time import process_time
 from unittest.mock import patch
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from experiments.attribution_head.material import (
@@ -27,6 +28,7 @@ from experiments.attribution_head.material import (
     with_layers,
     with_masks,
 )
+from normxlogit.evaluation.method_specs import parse_method_specs
 from normxlogit.evaluation.metrics.bootstrap import Bootstrap
 from normxlogit.evaluation.metrics.faithfulness import Ranked, drop, erase
 from normxlogit.evaluation.perturb.presets import RATIOS, Corrected
@@ -35,6 +37,8 @@ from normxlogit.fitting import training
 from normxlogit.fitting.model_passes import chosen_layers
 from normxlogit.methods.attribution_head import network as networks
 from normxlogit.methods.attribution_head.games import READOUTS
+from normxlogit.model.inference import inference
+from normxlogit.results.text import Attribution
 
 DEV_TEXTS = 200
 METRICS = ("comprehensiveness", "sufficiency")
@@ -114,9 +118,9 @@ def figures(material: Material, dev: Material, variant: Variant) -> Figures:
     examples = with_layers(dev.examples, layers, dev.hidden)
     variance = training.explained_variance(result.network, examples, dev.problem)
     values = []  # [tokens, games] of each text
-    with training.inference():
+    with inference():
         for example in examples:
-            states = training.torch.from_numpy(example.states.astype(np.float32))
+            states = torch.from_numpy(example.states.astype(np.float32))
             values.append(result.network(states).numpy())
     readouts = READOUTS[dev.problem]
     by_text = []
@@ -152,16 +156,14 @@ def faithfulness(dev: Material, scores: Sequence[NDArray[np.float64]]) -> NDArra
 
 def of_method(dev: Material, method: str) -> NDArray[np.float64]:
     """The same of another method."""
-    name, *options = method.split(":")
-    results = dev.explainer.explain(
-        [sample.item for sample in dev.samples],
-        method=name,
-        **dict(option.split("=") for option in options),
-    )
-    scores = [
-        unit_scores(np.where(r.special, np.nan, r.scores), sample.units, sample.count)
-        for sample, r in zip(dev.samples, results, strict=True)
-    ]
+    (spec,) = parse_method_specs([method])
+    items = [sample.item for sample in dev.samples]
+    results = dev.explainer.explain(items, **spec.arguments({}))
+    scores = []
+    for sample, result in zip(dev.samples, results, strict=True):
+        assert isinstance(result, Attribution)
+        scored = np.where(result.special, np.nan, result.scores)
+        scores.append(unit_scores(scored, sample.units, sample.count))
     return faithfulness(dev, scores)
 
 
