@@ -129,12 +129,12 @@ _PREDICTION = tuple(field.name for field in fields(Prediction))
 
 
 def with_positions(targets: Sequence[Target], places: NDArray[np.intp]) -> tuple[Target, ...]:
-    """Return the targets with the new positions of their tokens; None for -1."""
+    """Return the targets with the new positions of their tokens; None for -1, and past the end."""
 
     def placed(target: Target) -> Target:
         if target.position is None:
             return target
-        position = int(places[target.position])
+        position = int(places[target.position]) if target.position < len(places) else -1
         return replace(target, position=None if position < 0 else position)
 
     return tuple(map(placed, targets))
