@@ -275,7 +275,7 @@ def test_nothing_runs_but_what_the_page_was_made_with(tmp_path: Path) -> None:
 def test_no_labels(tmp_path: Path) -> None:
     found = summary(run_of(tmp_path / "out", [record(0)]))
     assert (found.compared, found.differences) == (0, ())
-    for shown in (str(found), found.to_html()):
+    for shown in (str(found), found.to_html(), found._repr_html_()):
         assert "No row has a label to compare its prediction with." in shown
     assert found.labels is not None
     assert [(label.label, label.predicted) for label in found.labels] == [
