@@ -7,6 +7,7 @@ LENGTH = r"-?\d*\.?\d+(px|em|rem|%)?"
 COLOR = r"(#[0-9a-f]{6}|transparent|rgba\(\d{1,3},\d{1,3},\d{1,3},(0?\.\d+|1\.0+|0|1)\))"
 BORDER = rf"none|({LENGTH} (solid|dashed|dotted) {COLOR})"
 STYLES = {
+    "background": "none",
     "background-color": COLOR,
     "background-image": r"none|url\(data:image/(png|svg\+xml);base64,[\w+/=]+\)",
     "background-size": rf"({LENGTH} ?){{1,2}}",

@@ -9,7 +9,7 @@ words with strong scores are bold or italic.
 import re
 from base64 import b64encode
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from html.parser import HTMLParser
 from typing import NamedTuple
 
@@ -31,7 +31,7 @@ _CALCULATION = re.compile(r"calc\(([\d.]+)(em|%|) ([*/]) ([\d.]+)\)")
 
 
 class Compound(NamedTuple):
-    """What a selector asks of one element: its name, "" for any, and classes."""
+    """An element's name and classes, or what a selector asks of them; the name "" is any."""
 
     name: str
     classes: frozenset[str]
@@ -49,15 +49,13 @@ class Element:
     """An element that is open.
 
     Attributes:
-        name: in the template, in lower case.
+        path: it and what it is in, the outermost first, as the template has them.
         written: the name that is written for it.
-        classes: its classes.
         variables: the custom properties that it has or inherits.
     """
 
-    name: str
+    path: tuple[Compound, ...]
     written: str
-    classes: frozenset[str]
     variables: Declarations
 
 
@@ -94,22 +92,23 @@ class _Writer(HTMLParser):
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         attributes = dict(attrs)
         own = _declarations(attributes.get("style") or "")
-        inherited = self._open[-1].variables if self._open else {}
-        variables = inherited | {name: own[name] for name in own if name.startswith("--")}
+        outer = self._open[-1] if self._open else Element((), "", {})
+        variables = outer.variables | {name: own[name] for name in own if name.startswith("--")}
         classes = frozenset((attributes.get("class") or "").split())
         source = self.get_starttag_text() or ""
         written = _plain_name(tag, classes, variables) or source[1 : 1 + len(tag)]
         depth = len(self._open)
-        self._open.append(Element(tag, written, classes, variables))
-        style = self._sheet_style() | own
+        path = (*outer.path, Compound(tag, classes))
+        self._open.append(Element(path, written, variables))
+        style = _sheet_style(path) | own
         if self._left_out is None and (tag in _LEFT_OUT or "hidden" in attributes):
             self._left_out = depth
         if tag == "svg":
             self._drawing = _Drawing(depth, len(self.parts), style)
             style = {}
-        shown = {"class": attributes.get("class"), "style": _resolved(style, variables)}
-        named = "".join(f' {name}="{value}"' for name, value in shown.items() if value)
-        self._write(f"<{written}{named}{_STYLED.sub('', source[1 + len(tag) :])}")
+        resolved = _resolved(style, variables)
+        styled = f' style="{resolved}"' if resolved else ""
+        self._write(f"<{written}{styled}{_STYLED.sub('', source[1 + len(tag) :])}")
         if tag in _VOID or source.endswith("/>"):
             self._close()
 
@@ -142,14 +141,6 @@ class _Writer(HTMLParser):
             svg = "".join(self.parts[self._drawing.start :])
             self.parts[self._drawing.start :] = [_background(svg, self._drawing.style)]
             self._drawing = None
-
-    def _sheet_style(self) -> Declarations:
-        """Return what the sheet gives to the element that was opened last."""
-        style: Declarations = {}
-        for rule in _rules():
-            if _matches(rule.selector, self._open):
-                style |= rule.style
-        return style
 
 
 def _plain_name(tag: str, classes: frozenset[str], variables: Declarations) -> str | None:
@@ -194,18 +185,27 @@ def _compound(text: str) -> Compound:
     return Compound(name, frozenset(classes))
 
 
-def _matches(selector: tuple[Compound, ...], elements: list[Element]) -> bool:
-    """Whether a selector is of the last of these elements, each of which is in the one before."""
+@lru_cache(maxsize=4096)
+def _sheet_style(path: tuple[Compound, ...]) -> Declarations:
+    """Return what the sheet gives to the innermost of these elements."""
+    style: Declarations = {}
+    for rule in _rules():
+        if _matches(rule.selector, path):
+            style |= rule.style
+    return style
+
+
+def _matches(selector: tuple[Compound, ...], path: tuple[Compound, ...]) -> bool:
     *outer, last = selector
-    *around, element = elements
-    if not _is(element, last):
-        return False
+    *around, element = path
     ancestors = iter(around)
-    return all(any(_is(element, compound) for element in ancestors) for compound in outer)
+    return _is(element, last) and all(
+        any(_is(ancestor, compound) for ancestor in ancestors) for compound in outer
+    )
 
 
-def _is(element: Element, compound: Compound) -> bool:
-    return compound.name in ("", element.name) and compound.classes <= element.classes
+def _is(element: Compound, wanted: Compound) -> bool:
+    return wanted.name in ("", element.name) and wanted.classes <= element.classes
 
 
 def _declarations(text: str) -> Declarations:
