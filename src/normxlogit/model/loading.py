@@ -151,13 +151,13 @@ def _bars_of_downloads_only() -> Iterator[None]:
         yield
         return
     # transformers switches the bars of downloads as well, which take longer and stay as they are.
-    logging.disable_progress_bar()
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     if downloads:
         enable_progress_bars()
     try:
         yield
     finally:
-        logging.enable_progress_bar()
+        logging.enable_progress_bar()  # type: ignore[no-untyped-call]
         if not downloads:
             disable_progress_bars()
 

@@ -91,16 +91,18 @@ class _Writer(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         attributes = dict(attrs)
-        own = _declarations(attributes.get("style") or "")
+        declared = _declarations(attributes.get("style") or "")
         outer = self._open[-1] if self._open else Element((), "", {})
-        variables = outer.variables | {name: own[name] for name in own if name.startswith("--")}
+        variables = outer.variables | {
+            name: declared[name] for name in declared if name.startswith("--")
+        }
         classes = frozenset((attributes.get("class") or "").split())
         source = self.get_starttag_text() or ""
         written = _plain_name(tag, classes, variables) or source[1 : 1 + len(tag)]
         depth = len(self._open)
         path = (*outer.path, Compound(tag, classes))
         self._open.append(Element(path, written, variables))
-        style = _sheet_style(path) | own
+        style = _sheet_style(path) | declared
         if self._left_out is None and (tag in _LEFT_OUT or "hidden" in attributes):
             self._left_out = depth
         if tag == "svg":
