@@ -3,6 +3,8 @@
 Importing this package is cheap; torch is imported when a name that needs it is first used.
 """
 
+import sys
+import warnings
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -84,7 +86,16 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    _import_bars()
     return getattr(import_module(f".{_HOMES[name]}", __name__), name)
+
+
+def _import_bars() -> None:
+    """Import tqdm, as transformers will, without its request for ipywidgets in a notebook."""
+    if "tqdm.auto" not in sys.modules:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "IProgress not found")
+            import_module("tqdm.auto")
 
 
 def __dir__() -> list[str]:

@@ -20,6 +20,7 @@ from normxlogit.corpus import Findings, shards, summary, tally
 from normxlogit.show.templating import asset
 from tests.helpers.corpora import LABELS, TEXTS, mark_unfinished, read_shards, write_lines
 from tests.helpers.models import causal_lm, explainer_with_head, token_classifier
+from tests.helpers.notebook import lost_when_untrusted
 from tests.helpers.pages import HOSTILE, HTMLReader
 from tests.helpers.policy import assert_policy
 from tests.helpers.tiny import tiny_classifier
@@ -275,7 +276,7 @@ def test_nothing_runs_but_what_the_page_was_made_with(tmp_path: Path) -> None:
 def test_no_labels(tmp_path: Path) -> None:
     found = summary(run_of(tmp_path / "out", [record(0)]))
     assert (found.compared, found.differences) == (0, ())
-    for shown in (str(found), found.to_html()):
+    for shown in (str(found), found.to_html(), found._repr_html_()):
         assert "No row has a label to compare its prediction with." in shown
     assert found.labels is not None
     assert [(label.label, label.predicted) for label in found.labels] == [
@@ -407,8 +408,9 @@ def test_an_unfinished_run(explainer: Explainer, tmp_path: Path) -> None:
     found = summary(tmp_path / "out")
     assert not found.finished
     assert found.rows == len(read_shards(tmp_path / "out"))
-    for shown in (str(found), found.to_html()):
+    for shown in (str(found), found.to_html(), found._repr_html_()):
         assert "This run is not finished" in shown
+    assert lost_when_untrusted(found._repr_html_()) == set()
     for path in (tmp_path / "out").glob("*.parquet"):
         path.unlink()
     found = summary(tmp_path / "out")

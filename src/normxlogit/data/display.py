@@ -26,12 +26,12 @@ class Display(Protocol):
     def to_html(self, shown: Any) -> str:
         """Return a self-contained HTML page."""
 
+    def fragment(self, shown: Any) -> str:
+        """Return HTML for a notebook, which needs no style sheet and no script."""
+
 
 class ResultDisplay(Display, Protocol):
-    """Draws results: also in notebooks, as figures, and over their image."""
-
-    def fragment(self, shown: Any) -> str:
-        """Return HTML for a notebook."""
+    """Draws results: also as figures, and over their image."""
 
     def figure(self, shown: Any, **options: Any) -> "Figure":
         """Return a matplotlib figure."""
@@ -47,7 +47,7 @@ DISPLAYS: dict[str, Callable[[], Any]] = {}
 
 
 class Displayed:
-    """An object that prints itself and makes a page of itself."""
+    """An object that prints itself, makes a page of itself, and draws itself in notebooks."""
 
     display_name: ClassVar[str]
 
@@ -60,6 +60,9 @@ class Displayed:
 
     def __rich__(self) -> "RenderableType":
         return self._display().render(self)
+
+    def _repr_html_(self) -> str:
+        return self._display().fragment(self)
 
     def _display(self) -> Display:
         display: Display = DISPLAYS[self.display_name]()

@@ -46,7 +46,7 @@ _FURTHER = ("captum", "numpy", "scipy", "tokenizers")
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """The outcome of an evaluation.
+    """The outcome of an evaluation, which draws itself in a notebook.
 
     Attributes:
         results: settings, counts and the figures of each method, plain data for JSON; see
@@ -60,6 +60,16 @@ class Evaluation:
     scores: pa.Table
     costs: dict[str, Any]
     folder: Path | None = None
+
+    def __repr__(self) -> str:
+        model = self.results["settings"]["model"]["name"]
+        return f"<Evaluation of {', '.join(self.results['methods'])} on {model!r:.60}>"
+
+    def _repr_markdown_(self) -> str:
+        """Return what a notebook shows: the advice and the ranking."""
+        from normxlogit.evaluation.report import without_figures
+
+        return without_figures(self.results, self.scores, self.costs)
 
 
 def evaluate(

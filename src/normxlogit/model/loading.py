@@ -1,7 +1,8 @@
 """Loads models from the Hub, a folder, or this package, and refuses any that is incomplete."""
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from importlib.resources import files
 from os import PathLike
 from pathlib import Path
@@ -10,6 +11,11 @@ from typing import Any
 
 import torch
 import transformers
+from huggingface_hub.utils.tqdm import (
+    are_progress_bars_disabled,
+    disable_progress_bars,
+    enable_progress_bars,
+)
 from torch import nn
 from transformers import (
     AutoConfig,
@@ -29,6 +35,7 @@ from transformers import (
     PreTrainedModel,
 )
 from transformers.models.auto import modeling_auto
+from transformers.utils import logging
 
 from normxlogit.data.option_checks import flag
 from normxlogit.errors import ModelError, OptionError
@@ -107,14 +114,15 @@ def load(
         else:
             config = AutoConfig.from_pretrained(source, **hub, **shared)
             auto, processor_class = _auto_classes(config)
-        model, report = auto.from_pretrained(
-            source,
-            dtype=weights,
-            use_safetensors=True,  # other formats are pickles, which may run code
-            output_loading_info=True,
-            **hub,
-            **options,
-        )
+        with _bars_of_downloads_only():
+            model, report = auto.from_pretrained(
+                source,
+                dtype=weights,
+                use_safetensors=True,  # other formats are pickles, which may run code
+                output_loading_info=True,
+                **hub,
+                **options,
+            )
         processor = processor_class.from_pretrained(source, **hub, **shared)
     except Exception as error:  # files can be wrong in ways that raise errors of any kind
         raise ModelError(_reason(name, options, auto, error)) from error
@@ -133,6 +141,25 @@ def load(
     if weights == "auto" and model.dtype == torch.float16 and model.device.type == "cpu":
         model = model.float()
     return model.eval(), processor
+
+
+@contextmanager
+def _bars_of_downloads_only() -> Iterator[None]:
+    """Hide the progress bar for the weights that are read, which a notebook shows as an error."""
+    downloads = not are_progress_bars_disabled()
+    if not logging.is_progress_bar_enabled():
+        yield
+        return
+    # transformers switches the bars of downloads as well, which take longer and stay as they are.
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    if downloads:
+        enable_progress_bars()
+    try:
+        yield
+    finally:
+        logging.enable_progress_bar()  # type: ignore[no-untyped-call]
+        if not downloads:
+            disable_progress_bars()
 
 
 def _auto_classes(config: PreTrainedConfig) -> tuple[Any, Any]:

@@ -293,9 +293,6 @@ class Result(Displayed, Tabular):
             write_figure(figure, Path(path))
         return figure
 
-    def _repr_html_(self) -> str:
-        return self._display().fragment(self)
-
     def _display(self) -> ResultDisplay:
         display: ResultDisplay = DISPLAYS[self.display_name]()
         return display

@@ -170,9 +170,6 @@ class Comparison(Displayed):
         """Return the words by methods as a matplotlib figure (extra `plot`): a heat map."""
         return self._display().figure(self)
 
-    def _repr_html_(self) -> str:
-        return self._display().fragment(self)
-
     def __repr__(self) -> str:
         return f"<Comparison of {', '.join(self.methods)} on {self.first.text!r:.60}>"
 

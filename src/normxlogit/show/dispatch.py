@@ -184,7 +184,7 @@ def to_html(result: Shown) -> str:
 
 
 def fragment(result: Shown, **options: Any) -> str:
-    """Return the HTML of a result for a notebook, with its style and script."""
+    """Return the HTML of a result for a notebook, which needs no style sheet and no script."""
     return html.fragment(_article(result, **options))
 
 

@@ -8,6 +8,7 @@ from markupsafe import Markup
 from normxlogit.results.base import Result
 from normxlogit.results.text import Failure
 from normxlogit.show import meaning, outputs, phrases
+from normxlogit.show.inline import inlined
 from normxlogit.show.policy import content_policy
 from normxlogit.show.templating import asset, fill
 
@@ -111,15 +112,8 @@ def document(
 
 
 def fragment(article: Article) -> str:
-    """Return an article without a page; its style and script concern nothing outside of it."""
-    bodies = [article.body] if article.body is not None else []
-    values = {
-        "article": article,
-        "style": _style(bodies),
-        "script": _script(bodies),
-        "caveat": phrases.CAVEAT,
-    }
-    return str(fill("fragment.html", values))
+    """Return an article without a page, which needs no style sheet and no script."""
+    return str(inlined(fill("fragment.html", {"article": article, "caveat": phrases.CAVEAT})))
 
 
 def _style(bodies: Iterable[Body]) -> Markup:

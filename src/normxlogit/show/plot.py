@@ -16,14 +16,15 @@ if TYPE_CHECKING:
 def new_figure(width: float, height: float) -> "Figure":
     """Return an empty figure of that size in inches, which belongs to no window.
 
-    Notebooks show it, `savefig` writes it.
+    A notebook shows it where it is the value of a cell, `savefig` writes it.
 
     Raises:
         MissingExtraError: matplotlib is not installed.
     """
-    matplotlib_figure = require("matplotlib.figure", "plot", need="plots need matplotlib")
-    figure: Figure = matplotlib_figure.Figure(figsize=(width, height), layout="constrained")
-    return figure
+    require("matplotlib.figure", "plot", need="plots need matplotlib")
+    from normxlogit.show.figure import CellFigure
+
+    return CellFigure(figsize=(width, height), layout="constrained")
 
 
 def color_map() -> "Colormap":

@@ -68,7 +68,14 @@ class MediaReport(Generic[Media]):
 def plain(report: RenderableType) -> str:
     """Return what rich prints, as text without colours, 88 columns wide."""
     file = io.StringIO()
-    console = Console(file=file, width=PLAIN_WIDTH, color_system=None, legacy_windows=False)
+    # In a notebook rich would show the text at once, and leave none to return.
+    console = Console(
+        file=file,
+        width=PLAIN_WIDTH,
+        color_system=None,
+        legacy_windows=False,
+        force_jupyter=False,
+    )
     console.print(report)
     return "\n".join(line.rstrip() for line in file.getvalue().splitlines())
 

@@ -23,6 +23,7 @@ from normxlogit.evaluation.report.paired_bootstrap import PairedBootstrap
 from normxlogit.evaluation.report.plots.style import Figure
 from normxlogit.evaluation.report.verdicts import compare_with_random
 from normxlogit.evaluation.report.view import EvaluationView
+from normxlogit.evaluation.run import Evaluation
 from normxlogit.show.templating import asset
 from tests.helpers.random_evaluation import METRICS, method_costs, random_evaluation
 from tests.helpers.reports import CASES, FEW_METHODS, FIGURES, PageReader, WrittenReport, write_page
@@ -69,6 +70,18 @@ def test_the_same_comes_out_the_same(reports: dict[str, WrittenReport], tmp_path
     again = write_report(tmp_path, report.results, report.scores, method_costs(report.results))
     for path in again:
         assert path.read_bytes() == (report.folder / path.relative_to(tmp_path)).read_bytes()
+
+
+@pytest.mark.parametrize("case", ["small", "layers"])
+def test_a_notebook_shows_the_report_without_its_figures(
+    reports: dict[str, WrittenReport], case: str
+) -> None:
+    report = reports[case]
+    evaluation = Evaluation(report.results, report.scores, method_costs(report.results))
+    before, _, after = report.markdown.partition("\n## Figures")
+    expected = before + after[after.index("\n## How this was measured") :]
+    assert evaluation._repr_markdown_() == expected
+    assert len(repr(evaluation)) < 1000
 
 
 @pytest.mark.parametrize("case", list(CASES))

@@ -53,6 +53,15 @@ def write_report(
     return _write(folder, figures, texts)
 
 
+def without_figures(
+    results: Mapping[str, Any], scores: "pa.Table", costs: Mapping[str, Any] | None
+) -> str:
+    """Return the content of report.md but for its figures; for the arguments see `write_report`."""
+    view = EvaluationView(results, costs)
+    paired = PairedBootstrap(scores, int(results["settings"]["seed"]))
+    return markdown(view, advice(view, paired.difference), compare_with_random(view, paired), [])
+
+
 def write_evidence(folder: Path, results: Mapping[str, Any]) -> list[Path]:
     """Write report.md, figures/evidence.svg and figures/evidence.png of a benchmark.
 

@@ -2,10 +2,11 @@
 
 from normxlogit.corpus.findings import Findings
 from normxlogit.show import terminal
+from normxlogit.show.corpus.page import fragment
 from normxlogit.show.corpus.page import page as to_html
 from normxlogit.show.corpus.terminal import render
 
-__all__ = ["plain", "render", "to_html"]
+__all__ = ["fragment", "plain", "render", "to_html"]
 
 
 def plain(findings: Findings) -> str:

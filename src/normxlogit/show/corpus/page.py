@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from markupsafe import Markup
+
 from normxlogit.corpus.findings import (
     ClassWords,
     Difference,
@@ -14,6 +16,7 @@ from normxlogit.show import phrases
 from normxlogit.show.corpus import sentences
 from normxlogit.show.corpus.passages import Piece, passages
 from normxlogit.show.html import document
+from normxlogit.show.inline import inlined
 from normxlogit.show.markup import Bar, bar, bars, signed
 from normxlogit.show.templating import asset, fill
 
@@ -113,11 +116,24 @@ class DifferenceSection:
 
 def page(findings: Findings) -> str:
     """Return a self-contained page."""
-    title = (
-        f"{sentences.counted(findings.rows, 'row')} in {phrases.without_folders(findings.folder)}"
-    )
+    style = asset("fragment.css") + asset("sortable.css") + asset("corpus.css")
+    title = f"{phrases.one_line(_title(findings))} - normxlogit"
+    return document(title, _article(findings), style, asset("sortable.js"))
+
+
+def fragment(findings: Findings) -> str:
+    """Return the HTML for a notebook, which needs no style sheet and no script."""
+    return str(inlined(_article(findings)))
+
+
+def _title(findings: Findings) -> str:
+    rows = sentences.counted(findings.rows, "row")
+    return f"{rows} in {phrases.without_folders(findings.folder)}"
+
+
+def _article(findings: Findings) -> Markup:
     values = {
-        "title": title,
+        "title": _title(findings),
         "warnings": sentences.warnings(findings),
         "facts": sentences.facts(findings),
         "labels": _labels(findings, findings.labels) if findings.labels else [],
@@ -132,9 +148,7 @@ def page(findings: Findings) -> str:
         "differing": sentences.differing(findings),
         "differences": [_difference(findings, row) for row in findings.differences],
     }
-    style = asset("fragment.css") + asset("sortable.css") + asset("corpus.css")
-    title = f"{phrases.one_line(title)} - normxlogit"
-    return document(title, fill("corpus.html", values), style, asset("sortable.js"))
+    return fill("corpus.html", values)
 
 
 def _labels(findings: Findings, labels: tuple[Label, ...]) -> list[LabelRow]:
