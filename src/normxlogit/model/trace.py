@@ -22,6 +22,7 @@ from normxlogit.errors import UnsupportedHeadError
 from normxlogit.model.clone import Anatomy, ModelClone, blocks_of
 from normxlogit.model.numerics import first_tensor, norms_of
 from normxlogit.model.outputs import named_states, run_model
+from normxlogit.model.readings import Readings
 from normxlogit.model.word_embeddings import LookedUp, word_embeddings
 
 
@@ -104,6 +105,7 @@ class Stack:
             list, like `norms`, if they were asked for.
         last: the last output of a block, if layers are kept.
         kept: the outputs of the layers asked for; 1 is the first block's, 0 is x^0.
+        read: what was read off layers when they were made, and `unread`, those to be read later.
     """
 
     blocks: nn.Module
@@ -115,6 +117,8 @@ class Stack:
     trail: list[Tensor] = field(default_factory=list)
     last: Tensor | None = None
     kept: dict[int, Tensor] = field(default_factory=dict)
+    read: dict[int, tuple[Tensor, ...]] = field(default_factory=dict)
+    unread: dict[int, Tensor] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -137,6 +141,7 @@ class ForwardTrace:
     Attributes:
         clone: the copy of the model that runs.
         looked_up: the last use of the word embeddings, the decoder's if there is one.
+        readings: the layers to read, and how.
     """
 
     def __init__(
@@ -144,6 +149,7 @@ class ForwardTrace:
         model: PreTrainedModel,
         anatomy: Anatomy,
         layers: Container[int] = (),
+        readings: Readings | None = None,
         *,
         trails: bool = False,
     ) -> None:
@@ -153,11 +159,13 @@ class ForwardTrace:
             model: it is not changed.
             anatomy: the model's.
             layers: the layers whose outputs to keep, from 1; 0 is x^0.
+            readings: the layers to read, and how.
             trails: note the norms of states half way up; see `Stack.trail`.
         """
         self.looked_up: LookedUp | None = None
         self._handles: list[RemovableHandle] = []
         self._layers = layers
+        self.readings = readings or Readings()
         self._clock = 0
         self._open: list[int] = []
         self._trunks: list[tuple[nn.Module, ModelOutput]] = []
@@ -180,7 +188,7 @@ class ForwardTrace:
             some = {len(inner) * n // 4 for n in (1, 2, 3)} if trails else set()
             for number, block in enumerate(inner):
                 self._before(of[block], partial(self._on_block_input, of[blocks], number in some))
-                if layers:
+                if layers or self.readings.of_layers:
                     self._after(of[block], partial(self._on_block_output, of[blocks]))
         self._embedding = {of[module] for module in word_embeddings(model, anatomy)}
         for module in self._embedding:
@@ -333,8 +341,7 @@ class ForwardTrace:
                 return
             stack = Stack(blocks, hidden.shape, norms_of(hidden), self._clock, self._clock)
             self._stacks[blocks] = stack
-            if 0 in self._layers:
-                stack.kept[0] = hidden
+            self._keep(stack, 0, hidden)
         elif hidden is not None:
             stack.trail.append(norms_of(hidden))
         stack.ended = self._clock
@@ -345,9 +352,21 @@ class ForwardTrace:
     ) -> None:
         if (stack := self._stacks.get(blocks)) is None:
             return
-        stack.last = first_tensor(output)
-        if stack.depth in self._layers and stack.last is not None:
-            stack.kept[stack.depth] = stack.last
+        hidden = first_tensor(output)
+        if self._layers:
+            stack.last = hidden
+        if hidden is not None:
+            self._keep(stack, stack.depth, hidden)
+
+    def _keep(self, stack: Stack, number: int, hidden: Tensor) -> None:
+        if number in self._layers:
+            stack.kept[number] = hidden
+        if number in self.readings.of_layers:
+            read = self.readings.early(number, hidden)
+            if read is None:
+                stack.unread[number] = hidden
+            else:
+                stack.read[number] = read
 
     def _on_call(self, module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
         if not self._open:
