@@ -16,7 +16,7 @@ from normxlogit.model.clone import Anatomy, ModelClone
 from normxlogit.model.numerics import agree, norms_of
 from normxlogit.model.outputs import logits_of, maker_of, run_model
 from normxlogit.model.readings import Reading, Readings, tokens_of
-from normxlogit.model.trace import ForwardTrace, Stack, TracedOps
+from normxlogit.model.trace import Calls, ForwardTrace, Stack, TracedOps
 from normxlogit.model.trials.caching import depends_on_cache, without_cache
 from normxlogit.model.vocabulary import Vocabulary
 from normxlogit.model.word_embeddings import LookedUp
@@ -128,7 +128,7 @@ class Capture:
         depth: how many layers there are.
         layers: hidden states of the layers asked for, as the head would read them, [rows, sequence,
             hidden]; layer 1 is the first block's output, the last is x^L.
-        derived: how further tensors of the trunk's output came from x^L.
+        derived: finds out how further tensors of the trunk's output came from x^L.
         layered: how many states a tuple in the trunk's output has, and whether the last is x^L.
     """
 
@@ -147,7 +147,7 @@ class Capture:
     looked_up: LookedUp | None
     depth: int
     layers: dict[int, Tensor]
-    derived: dict[str, TracedOps]
+    derived: Callable[[], dict[str, TracedOps]]
     layered: dict[str, tuple[int, bool]]
 
     @property
@@ -257,7 +257,7 @@ def read_trace(
         layers={i: s.to(logits.device) for i, s in _finished(trace, states).items()}
         if layers
         else {},
-        derived=_derived(trace, output, hidden),
+        derived=_derived(trace.calls, output, hidden),
         layered={
             key: (len(value), value[-1] is hidden or torch.equal(value[-1], hidden))
             for key, value in output.items()
@@ -330,15 +330,26 @@ def _states(
     return States(hidden, stack, time_first, zero, again)
 
 
-def _derived(trace: ForwardTrace, output: ModelOutput, hidden: Tensor) -> dict[str, TracedOps]:
-    """How further tensors of the trunk's output came from x^L, where they can be recomputed."""
-    recomputed = {}
-    for key, value in output.items():
-        if isinstance(value, Tensor) and value is not hidden:
-            ways = (way for way in trace.candidate_ops(value, hidden) if _gives(way, hidden, value))
+def _derived(
+    calls: Calls, output: ModelOutput, hidden: Tensor
+) -> Callable[[], dict[str, TracedOps]]:
+    """How further tensors of the trunk's output came from x^L, where they can be recomputed.
+
+    It is found out when a head is replayed: methods that replay none need not pay for it.
+    """
+    # A cache among the other fields must not live on.
+    tensors = {k: v for k, v in output.items() if isinstance(v, Tensor) and v is not hidden}
+
+    @cache
+    def derive() -> dict[str, TracedOps]:
+        recomputed = {}
+        for key, value in tensors.items():
+            ways = (way for way in calls.candidate_ops(value, hidden) if _gives(way, hidden, value))
             if (derived := next(ways, None)) is not None:
                 recomputed[key] = derived
-    return recomputed
+        return recomputed
+
+    return derive
 
 
 def _gives(derived: TracedOps, hidden: Tensor, value: Tensor) -> bool:
@@ -412,7 +423,9 @@ def _finished(trace: ForwardTrace, states: States) -> dict[int, Tensor]:
     expected = hidden.transpose(0, 1) if states.time_first else hidden
     finish = None
     if (last := stack.last) is not None:
-        ways = (way for way in trace.candidate_ops(hidden, last) if _gives(way, last, expected))
+        ways = (
+            way for way in trace.calls.candidate_ops(hidden, last) if _gives(way, last, expected)
+        )
         finish = next(ways, TracedOps() if _gives(TracedOps(), last, expected) else None)
     if finish is None:
         raise UnsupportedHeadError(

@@ -135,6 +135,57 @@ class _Call:
     result: int
 
 
+@dataclass(frozen=True)
+class Calls:
+    """The calls of modules outside the stacks, in their order."""
+
+    calls: list[_Call] = field(default_factory=list)
+
+    def candidate_ops(self, value: Tensor, source: Tensor) -> Iterator[TracedOps]:
+        """Ways in which modules may have made `value` from `source`, likeliest first.
+
+        Freed addresses get reused and plain functions are invisible to hooks, so callers must
+        verify each candidate by running it.
+        """
+        # Walk back from the value: the last call that wrote to its address made it; that call's
+        # input is the next value to look for. Only calls before it count, since the same memory may
+        # have been written again later.
+        address, end, modules = value.data_ptr(), len(self.calls), list[nn.Module]()
+        if address == source.data_ptr() and value.shape == source.shape:
+            yield TracedOps()
+            return
+        taken: torch.Size | None = value.shape
+        while taken is not None:
+            yield from (
+                TracedOps(tuple(modules), pooling)
+                for pooling in POOLINGS
+                if _is_pooled(taken, source.shape)
+            )
+            calls = (i for i in reversed(range(end)) if self.calls[i].result == address)
+            if (end := next(calls, -1)) < 0:
+                return
+            call = self.calls[end]
+            modules.insert(0, call.module)
+            address, taken = call.address, call.shape
+            if address == source.data_ptr() and taken == source.shape:
+                yield TracedOps(tuple(modules))
+                return
+            if address == source.data_ptr() and taken == source.mT.shape:
+                yield TracedOps(tuple(modules), transposed)
+                return
+            # The input may be a view of one position, hidden[:, i]: same memory, so its address and
+            # its stride over the batch tell i.
+            offset = (address - source.data_ptr()) // source.element_size()
+            if (
+                source.dim() == 3
+                and taken == (source.shape[0], source.shape[2])
+                and call.stride[0] == source.stride(0)
+                and 0 <= offset < source.stride(0)
+            ):
+                yield TracedOps(tuple(modules), position=offset // source.stride(1))
+                return
+
+
 class ForwardTrace:
     """A clone with hooks on its sub-models, its blocks, and the modules outside the stacks.
 
@@ -142,6 +193,7 @@ class ForwardTrace:
         clone: the copy of the model that runs.
         looked_up: the last use of the word embeddings, the decoder's if there is one.
         readings: the layers to read, and how.
+        calls: of modules outside the stacks.
     """
 
     def __init__(
@@ -172,7 +224,7 @@ class ForwardTrace:
         self._part: tuple[nn.Module, ModelOutput] | None = None
         self._tupled: tuple[nn.Module, ModelOutput] | None = None
         self._stacks: dict[nn.Module, Stack] = {}
-        self._calls: list[_Call] = []
+        self.calls = Calls()
 
         self.clone = ModelClone(anatomy)
         of = self.clone.of
@@ -253,50 +305,6 @@ class ForwardTrace:
         ]
         return min(interleaved, key=lambda stack: stack.began)
 
-    def candidate_ops(self, value: Tensor, source: Tensor) -> Iterator[TracedOps]:
-        """Ways in which modules may have made `value` from `source`, likeliest first.
-
-        Freed addresses get reused and plain functions are invisible to hooks, so callers must
-        verify each candidate by running it.
-        """
-        # Walk back from the value: the last call that wrote to its address made it; that call's
-        # input is the next value to look for. Only calls before it count, since the same memory may
-        # have been written again later.
-        address, end, modules = value.data_ptr(), len(self._calls), list[nn.Module]()
-        if address == source.data_ptr() and value.shape == source.shape:
-            yield TracedOps()
-            return
-        taken: torch.Size | None = value.shape
-        while taken is not None:
-            yield from (
-                TracedOps(tuple(modules), pooling)
-                for pooling in POOLINGS
-                if _is_pooled(taken, source.shape)
-            )
-            calls = (i for i in reversed(range(end)) if self._calls[i].result == address)
-            if (end := next(calls, -1)) < 0:
-                return
-            call = self._calls[end]
-            modules.insert(0, call.module)
-            address, taken = call.address, call.shape
-            if address == source.data_ptr() and taken == source.shape:
-                yield TracedOps(tuple(modules))
-                return
-            if address == source.data_ptr() and taken == source.mT.shape:
-                yield TracedOps(tuple(modules), transposed)
-                return
-            # The input may be a view of one position, hidden[:, i]: same memory, so its address and
-            # its stride over the batch tell i.
-            offset = (address - source.data_ptr()) // source.element_size()
-            if (
-                source.dim() == 3
-                and taken == (source.shape[0], source.shape[2])
-                and call.stride[0] == source.stride(0)
-                and 0 <= offset < source.stride(0)
-            ):
-                yield TracedOps(tuple(modules), position=offset // source.stride(1))
-                return
-
     def _around_words(self, part: nn.Module) -> set[nn.Module]:
         """The modules of the innermost sub-model that holds the word embeddings."""
         holders = [
@@ -373,7 +381,7 @@ class ForwardTrace:
             return
         source, result = first_tensor((*args, *kwargs.values())), first_tensor(output)
         if source is not None and result is not None:
-            self._calls.append(
+            self.calls.calls.append(
                 _Call(module, source.data_ptr(), source.shape, source.stride(), result.data_ptr())
             )
 
