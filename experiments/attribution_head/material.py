@@ -10,11 +10,11 @@ import torch
 import normxlogit as nxl
 from normxlogit.data.rows import Columns
 from normxlogit.data.source import read_rows
-from normxlogit.evaluation.perturb.operators import find_operator
+from normxlogit.evaluation.perturb.operators import find_operator, hiding_of
 from normxlogit.evaluation.perturb.predictions import PredictionCache
 from normxlogit.evaluation.perturb.samples import Sample
 from normxlogit.fitting.coalitions import choose_sets
-from normxlogit.fitting.model_passes import StateReader, hiding_of, in_bfloat16, is_harmless
+from normxlogit.fitting.model_passes import StateReader, in_bfloat16, is_harmless
 from normxlogit.fitting.outcomes import OutcomeFolder, Outcomes, measure
 from normxlogit.fitting.texts import draw_texts
 from normxlogit.fitting.training import Example

@@ -1,6 +1,6 @@
 """What is asked of a model, and the scores that answer it."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -16,6 +16,7 @@ from normxlogit.methods.context import MethodContext
 from normxlogit.model.clone import unwrap
 from normxlogit.model.forward import ForwardPass, Layer
 from normxlogit.model.inference import inference
+from normxlogit.model.readings import Reading
 from normxlogit.model.readouts import find_readout
 from normxlogit.model.targets import (
     Problem,
@@ -121,8 +122,8 @@ class Query:
             object.__setattr__(self, name, value)  # the way to set a field of a frozen class
 
     @property
-    def keeps(self) -> Collection[int]:
-        """The layers whose outputs the forward pass must keep; 0 is the first block's input."""
+    def readings(self) -> Mapping[int, Reading]:
+        """What the forward pass must keep of blocks' outputs; 0 is the first block's input."""
         return find_method(self.method).keeps(self.options)
 
     def targets(self, forward: ForwardPass, prediction: Tensor | None = None) -> TargetIds:
@@ -383,7 +384,7 @@ def attribute(
     position = None if position is None else _positions(position, inputs)
     with inference():
         forward = ForwardPass.run(
-            unwrap(model), inputs, layer=layer, raw=query.keeps, position=position
+            unwrap(model), inputs, layer=layer, readings=query.readings, position=position
         )
         result = query.score(forward, query.targets(forward)).tensors()
     # Tensors made in inference mode could not be written to by the caller, so these are copies.

@@ -81,6 +81,18 @@ def test_it_says_what_it_costs_and_how_good_the_head_is(fitted: Result, head: Pa
     assert not head.with_name("reviews.head.fit").exists()
 
 
+def test_a_file_named_as_the_demos_head_is_told_from_it(
+    head: Path, model: Path, reviews: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`--head demo` would be the head that comes with the package."""
+    monkeypatch.setattr("normxlogit.fitting.run.fit", lambda *_, **__: AttributionHead.load(head))
+    monkeypatch.chdir(tmp_path)
+    for output in ("demo", "./demo", tmp_path / "demo"):
+        result = run("fit", reviews, "--text", "review", "--model", model, "-o", output)
+        path = output if output == tmp_path / "demo" else "./demo"
+        assert f"--head {path} 'A text.'" in result.stdout
+
+
 def test_the_head_is_that_of_python(fitted: Result, head: Path, model: Path, reviews: Path) -> None:  # noqa: ARG001
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Do not use it")

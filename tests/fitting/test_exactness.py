@@ -18,6 +18,7 @@ from normxlogit.fitting.coalitions import choose_sets, count_sets
 from normxlogit.fitting.outcomes import count_passes, measure
 from normxlogit.fitting.texts import draw_texts
 from normxlogit.fitting.training import Batch, Example
+from normxlogit.fitting.usual import directions
 from normxlogit.methods.attribution_head.network import shared_out
 from normxlogit.model.targets import Problem
 from tests.helpers.heads import (
@@ -150,3 +151,15 @@ def test_drawn_sets_have_sizes_by_the_shapley_kernel() -> None:
     counted = np.bincount(sizes, minlength=6)[1:6] / len(sizes)
     kernel = np.array([1 / (k * (6 - k)) for k in range(1, 6)])
     np.testing.assert_allclose(counted, kernel / kernel.sum(), atol=0.02)
+
+
+@pytest.mark.parametrize(("texts", "features"), [(12, 30), (30, 12)])
+def test_directions_are_the_leading_singular_vectors(texts: int, features: int) -> None:
+    torch.manual_seed(0)
+    values = torch.randn(texts, features) * torch.linspace(1, 5, features)
+    found = directions(values, 4)
+    expected = torch.linalg.svd(values.double()).Vh[:4]
+    torch.testing.assert_close((found.double() @ expected.T).abs(), torch.eye(4).double())
+    # Texts that are all alike have none; what stands for them is orthonormal.
+    none = directions(torch.zeros(texts, features), 3)
+    torch.testing.assert_close(none @ none.T, torch.eye(3))

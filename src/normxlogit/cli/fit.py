@@ -26,6 +26,7 @@ from normxlogit.cli.options import (
     TrustRemoteCode,
 )
 from normxlogit.data.rows import Columns
+from normxlogit.model.names import DEMO
 
 
 def fit(
@@ -121,9 +122,11 @@ def fit(
             )
         print_held_out(head.record)
         terminal.say(f"The head: {file}")
+        # A bare name may mean another head than the file.
+        path = f"./{file}" if str(file) == DEMO else str(file)
         terminal.say(
             f"To explain with it: normxlogit explain --model {quote(model)} --head "
-            f"{quote(str(file))} 'A text.'"
+            f"{quote(path)} 'A text.'"
         )
 
 

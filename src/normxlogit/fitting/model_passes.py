@@ -12,9 +12,9 @@ from transformers import PreTrainedModel
 from normxlogit.errors import ModelError, OptionError, UnsupportedHeadError
 from normxlogit.evaluation.perturb.predictions import MAX_BATCH_TOKENS
 from normxlogit.evaluation.perturb.samples import Sample
-from normxlogit.methods.attribution_head.network import side_by_side
 from normxlogit.model.capture import capture
 from normxlogit.model.inference import inference
+from normxlogit.model.readings import whole
 from normxlogit.tasks.batches import MemoryBudget, by_halves, by_length
 from normxlogit.text.encoded import Window
 from normxlogit.text.encoder import Encoder
@@ -77,7 +77,7 @@ class StateReader:
         """
         self._model, self._encoder, self._room = model, encoder, MemoryBudget()
         with inference():
-            captured = capture(model, self._inputs(sample.encoded.windows), raw=(0,))
+            captured = capture(model, self._inputs(sample.encoded.windows), readings={0: whole})
         if captured.logits.dim() != 2 or captured.reads_decoder or captured.states.layer(0) is None:
             raise UnsupportedHeadError(
                 f"{type(model).__name__} does not say one thing of a text from hidden states that "
@@ -113,9 +113,13 @@ class StateReader:
         self, windows: Sequence[Window], layers: Sequence[int]
     ) -> list[tuple[NDArray[np.float16], Tensor]]:
         """Read windows of one length."""
-        captured = capture(self._model, self._inputs(windows), raw=layers)
+        captured = capture(
+            self._model, self._inputs(windows), readings=dict.fromkeys(layers, whole)
+        )
         kept = [captured.states.layer(number) for number in layers]
-        states = side_by_side([layer for layer in kept if layer is not None]).float().cpu().numpy()
+        states = (
+            torch.cat([layer[0] for layer in kept if layer is not None], -1).float().cpu().numpy()
+        )
         if not np.abs(states).max() <= np.finfo(np.float16).max:
             raise ModelError("the states of this model are too large to be kept in float16.")
         logits = captured.logits.float().cpu()

@@ -36,8 +36,23 @@ def usual_states(examples: Sequence[Example], others: Sequence[Example]) -> Usua
     # A feature that never varies seems to by as much as float16 rounds it, a part in a thousand.
     deviation = torch.maximum(fitted.std(0), mean.abs() / 1000).clamp_min(1e-6)
     count = max(1, min(_COMPONENTS, len(fitted) // 8))
-    components = torch.linalg.svd((fitted - mean) / deviation, full_matrices=False).Vh[:count]
-    usual = UsualStates(mean, deviation, components.contiguous(), 1.0)
+    usual = UsualStates(mean, deviation, directions((fitted - mean) / deviation, count), 1.0)
     distances = usual.distance(means(others))
     # Where all texts are the same the distance is 0, and any other text is unlike them.
     return replace(usual, limit=max(float(distances.quantile(0.99)), 1e-3))
+
+
+def directions(texts: Tensor, count: int) -> Tensor:
+    """The directions in which texts differ most: [texts, features] -> [count, features].
+
+    The leading right singular vectors, orthonormal, by the eigenvectors of the smaller Gram matrix:
+    hundreds of texts may have ten thousand features, or the other way round.
+    """
+    values = texts.double()
+    is_wide = texts.shape[0] < texts.shape[1]
+    gram = values @ values.T if is_wide else values.T @ values
+    leading: Tensor = torch.linalg.eigh(gram).eigenvectors[:, -count:].flip(1)  # largest first
+    if is_wide:
+        # Orthonormal also where texts are so alike that singular values are 0.
+        leading = torch.linalg.qr(values.T @ leading).Q
+    return leading.T.float().contiguous()

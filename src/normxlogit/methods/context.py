@@ -74,10 +74,10 @@ class MethodContext:
         """The model's own output, [batch, outputs]."""
         return self._forward.prediction
 
-    def layer_states(self, number: int) -> Tensor | None:
-        """The output of block `number`, [batch, sequence, hidden]; 0 is the first block's input.
+    def layer(self, number: int) -> tuple[Tensor, ...] | None:
+        """What the method `keeps` of the output of block `number`; 0 is the first block's input.
 
-        None if the method did not declare that it `keeps` it, or it does not stand one to a token.
+        None if it did not declare that, or the output does not stand one to a token.
         """
         self._check_reads("states")
         return self._forward.captured.states.layer(number)

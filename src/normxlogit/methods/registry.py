@@ -29,17 +29,18 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from normxlogit.methods.context import MethodContext
+    from normxlogit.model.readings import Reading
 
 Score = Callable[..., "Tensor | MethodScores"]
 AnyScore = TypeVar("AnyScore", bound=Score)
 
 Readouts = Mapping[Problem, Collection[str]]
-Keeps = Callable[[Mapping[str, Any]], Collection[int]]
+Keeps = Callable[[Mapping[str, Any]], Mapping[int, "Reading"]]
 Divides = Callable[[Mapping[str, Any]], bool]
 
 
-def _keeps_none(_options: Mapping[str, Any]) -> Collection[int]:
-    return ()
+def _keeps_none(_options: Mapping[str, Any]) -> Mapping[int, "Reading"]:
+    return {}
 
 
 def _divides_none(_options: Mapping[str, Any]) -> bool:
@@ -56,8 +57,8 @@ class Method(Declaration):
             ignored.
         readouts: the names of the readouts that it has for each problem, the default first; None
             if it has all.
-        keeps: the layers whose outputs the forward pass must keep for it, given its options; 0 is
-            the first block's input.
+        keeps: what the forward pass must keep of blocks' outputs for it, given its options, by
+            their numbers; 0 is the first block's input. `whole` keeps an output as it is.
         divides: whether, given its options, it scores parts of the text and shares each part's
             score out among the part's tokens, so that nothing but their sum says anything.
     """

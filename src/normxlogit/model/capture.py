@@ -15,7 +15,8 @@ from normxlogit.errors import ModelError, UnsupportedHeadError
 from normxlogit.model.clone import Anatomy, ModelClone
 from normxlogit.model.numerics import agree, norms_of
 from normxlogit.model.outputs import logits_of, maker_of, run_model
-from normxlogit.model.trace import ForwardTrace, Stack, TracedOps
+from normxlogit.model.readings import Reading, Readings, tokens_of
+from normxlogit.model.trace import Calls, ForwardTrace, Stack, TracedOps
 from normxlogit.model.trials.caching import depends_on_cache, without_cache
 from normxlogit.model.vocabulary import Vocabulary
 from normxlogit.model.word_embeddings import LookedUp
@@ -73,15 +74,13 @@ class States:
         """The states on another device, as parts of a model may be on several."""
         return replace(self, raw=self.raw.to(place))
 
-    def layer(self, number: int) -> Tensor | None:
-        """The output of block `number` as it was, [rows, sequence, hidden]; 0 is x^0.
+    def layer(self, number: int) -> tuple[Tensor, ...] | None:
+        """What was read off the output of block `number`; 0 is x^0.
 
-        None if it was not asked for, or does not stand one to a position of x^L.
+        None if it was not to be read, or does not stand one to a token.
         """
-        kept = None if self.stack is None else self.stack.kept.get(number)
-        if kept is None:
-            return None
-        return (kept.transpose(0, 1) if self.time_first else kept).to(self.raw.device)
+        read = None if self.stack is None else self.stack.read.get(number)
+        return None if read is None else tuple(part.to(self.raw.device) for part in read)
 
     def stands_beside(self, others: "States") -> bool:
         """Whether a head that reads `others` can be put on these states, token by token."""
@@ -129,7 +128,7 @@ class Capture:
         depth: how many layers there are.
         layers: hidden states of the layers asked for, as the head would read them, [rows, sequence,
             hidden]; layer 1 is the first block's output, the last is x^L.
-        derived: how further tensors of the trunk's output came from x^L.
+        derived: finds out how further tensors of the trunk's output came from x^L.
         layered: how many states a tuple in the trunk's output has, and whether the last is x^L.
     """
 
@@ -148,7 +147,7 @@ class Capture:
     looked_up: LookedUp | None
     depth: int
     layers: dict[int, Tensor]
-    derived: dict[str, TracedOps]
+    derived: Callable[[], dict[str, TracedOps]]
     layered: dict[str, tuple[int, bool]]
 
     @property
@@ -161,7 +160,7 @@ def capture(
     model: PreTrainedModel,
     inputs: Mapping[str, Any],
     layers: Container[int] = (),
-    raw: Container[int] = (),
+    readings: Mapping[int, Reading] | None = None,
     *,
     read: Tensor | None = None,
 ) -> Capture:
@@ -171,7 +170,7 @@ def capture(
         model: any transformers model with a head; it is not changed.
         inputs: what the model's forward takes, on the model's device.
         layers: the layers whose hidden states to keep, as the head would read them.
-        raw: those to keep as they are, see `States.layer`.
+        readings: what to keep of layers' outputs as they are, see `States.layer`; 0 is x^0.
         read: positions of a language model whose logits are needed, int64 [rows, positions].
 
     Raises:
@@ -180,8 +179,9 @@ def capture(
             comes from.
     """
     anatomy = Anatomy.of(model)
-    kept = _Either(layers, raw) if layers and raw else layers or raw
-    trace = ForwardTrace(model, anatomy, kept, trails=read is not None)
+    tokens = tokens_of(inputs) if readings else None
+    read_early = Readings(readings or {}, None if tokens is None else tokens[1].bool())
+    trace = ForwardTrace(model, anatomy, layers, read_early, trails=read is not None)
     arguments = _arguments(model, inputs, trace.clone)
     vocabulary = Vocabulary.of(model, anatomy, trace.clone)
     try:
@@ -254,10 +254,10 @@ def read_trace(
         source=None if source is None else source.to(logits.device),
         looked_up=trace.looked_up,
         depth=0 if states.stack is None else states.stack.depth,
-        layers={i: s.to(logits.device) for i, s in _finished(trace, states, layers).items()}
+        layers={i: s.to(logits.device) for i, s in _finished(trace, states).items()}
         if layers
         else {},
-        derived=_derived(trace, output, hidden),
+        derived=_derived(trace.calls, output, hidden),
         layered={
             key: (len(value), value[-1] is hidden or torch.equal(value[-1], hidden))
             for key, value in output.items()
@@ -321,18 +321,35 @@ def _states(
         )
     stack = trace.main_stack(part, hidden)
     time_first = stack is not None and _is_time_first(stack, trace, hidden, model, inputs)
+    if stack is not None:
+        for number in list(stack.unread):
+            states = stack.unread.pop(number)
+            late = trace.readings.late(number, states, time_first=time_first)
+            if late is not None:
+                stack.read[number] = late
     return States(hidden, stack, time_first, zero, again)
 
 
-def _derived(trace: ForwardTrace, output: ModelOutput, hidden: Tensor) -> dict[str, TracedOps]:
-    """How further tensors of the trunk's output came from x^L, where they can be recomputed."""
-    recomputed = {}
-    for key, value in output.items():
-        if isinstance(value, Tensor) and value is not hidden:
-            ways = (way for way in trace.candidate_ops(value, hidden) if _gives(way, hidden, value))
+def _derived(
+    calls: Calls, output: ModelOutput, hidden: Tensor
+) -> Callable[[], dict[str, TracedOps]]:
+    """How further tensors of the trunk's output came from x^L, where they can be recomputed.
+
+    It is found out when a head is replayed: methods that replay none need not pay for it.
+    """
+    # A cache among the other fields must not live on.
+    tensors = {k: v for k, v in output.items() if isinstance(v, Tensor) and v is not hidden}
+
+    @cache
+    def derive() -> dict[str, TracedOps]:
+        recomputed = {}
+        for key, value in tensors.items():
+            ways = (way for way in calls.candidate_ops(value, hidden) if _gives(way, hidden, value))
             if (derived := next(ways, None)) is not None:
                 recomputed[key] = derived
-    return recomputed
+        return recomputed
+
+    return derive
 
 
 def _gives(derived: TracedOps, hidden: Tensor, value: Tensor) -> bool:
@@ -398,18 +415,7 @@ def _one_row(inputs: Mapping[str, Any]) -> dict[str, Any]:
     return row
 
 
-@dataclass(frozen=True)
-class _Either:
-    """What is in one container or in another."""
-
-    one: Container[int]
-    other: Container[int]
-
-    def __contains__(self, number: object) -> bool:
-        return number in self.one or number in self.other
-
-
-def _finished(trace: ForwardTrace, states: States, layers: Container[int]) -> dict[int, Tensor]:
+def _finished(trace: ForwardTrace, states: States) -> dict[int, Tensor]:
     """Hidden states of layers, finished by what the trunk does last (a final norm)."""
     stack, hidden = states.stack, states.raw
     if stack is None:
@@ -417,7 +423,9 @@ def _finished(trace: ForwardTrace, states: States, layers: Container[int]) -> di
     expected = hidden.transpose(0, 1) if states.time_first else hidden
     finish = None
     if (last := stack.last) is not None:
-        ways = (way for way in trace.candidate_ops(hidden, last) if _gives(way, last, expected))
+        ways = (
+            way for way in trace.calls.candidate_ops(hidden, last) if _gives(way, last, expected)
+        )
         finish = next(ways, TracedOps() if _gives(TracedOps(), last, expected) else None)
     if finish is None:
         raise UnsupportedHeadError(
@@ -425,5 +433,5 @@ def _finished(trace: ForwardTrace, states: States, layers: Container[int]) -> di
             "block's output could not be seen, so what its head would read at another layer is not "
             "known. Leave `layer` out to explain the final layer."
         )
-    finished = {i: finish(state) for i, state in stack.kept.items() if i in layers}
+    finished = {i: finish(state) for i, state in stack.kept.items()}
     return {i: s.transpose(0, 1) if states.time_first else s for i, s in finished.items()}

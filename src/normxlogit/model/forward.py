@@ -24,6 +24,7 @@ from normxlogit.model.heads.spread import check_resolution, extremes
 from normxlogit.model.inference import inference
 from normxlogit.model.numerics import wide
 from normxlogit.model.positions import best_spans, check_read, find_positions, read_positions
+from normxlogit.model.readings import Reading
 from normxlogit.model.readouts import Objective, Outputs, Readout, logit
 from normxlogit.model.reruns import Reruns
 from normxlogit.model.targets import Problem, TargetIds, label_names
@@ -107,7 +108,7 @@ class ForwardPass:
         inputs: Mapping[str, Any],
         *,
         layer: Layer = None,
-        raw: Container[int] = (),
+        readings: Mapping[int, Reading] | None = None,
         position: Tensor | None = None,
         answerable: Tensor | None = None,
     ) -> "ForwardPass":
@@ -117,7 +118,7 @@ class ForwardPass:
             model: it is not changed.
             inputs: the arguments of its forward.
             layer: which layers to keep, from 1; None for the last.
-            raw: the blocks whose outputs to keep as they are; 0 is the first block's input.
+            readings: what to keep of blocks' outputs as they are; 0 is the first block's input.
             position: where the outputs to be explained are read, int64 [batch] or [batch,
                 positions], if the head gives outputs for every token. By default a causal language
                 model is read at the last token, and question answering at the best answer.
@@ -131,7 +132,7 @@ class ForwardPass:
         }
         is_vocabulary = output_embeddings(model) is not None
         read = read_positions(moved, position, is_vocabulary and is_causal(model))
-        captured = capture(model, moved, wanted, raw, read=read if is_vocabulary else None)
+        captured = capture(model, moved, wanted, readings, read=read if is_vocabulary else None)
         return cls(model, captured, layer=layer, read=read, answerable=answerable)
 
     def read_at(self, position: Tensor) -> None:
@@ -330,9 +331,7 @@ class ForwardPass:
 
     @inference()
     def _width(self, targets: TargetIds, foils: Tensor | None, readout: Outputs) -> Tensor | None:
-        """The range of a readout of HoT over a row's tokens, [rows, targets]; None if the
-        head cannot be put on tokens.
-        """
+        """The range of a readout of HoT over a row's tokens, [rows, targets]; None without HoT."""
         ids, mask = targets.ids, self.mask.flatten(0, -2)
         if self.problem is Problem.CHOICE:
             ids = torch.arange(len(self.labels), device=ids.device).expand(len(ids), -1)

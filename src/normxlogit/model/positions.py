@@ -10,6 +10,7 @@ from torch import Tensor
 from normxlogit.errors import InputError, UnsupportedHeadError
 from normxlogit.model.capture import Capture
 from normxlogit.model.heads.replay import WAY_OUT
+from normxlogit.model.readings import tokens_of
 
 Part = tuple[str, slice]
 """A prefix of `input_ids` and `attention_mask` ("" or "decoder_"), and which positions of the
@@ -128,10 +129,8 @@ def ids_and_mask(
 
     Positions of images and audio have no ids, and no mask says which of them are padding.
     """
-    ids, mask = inputs.get(f"{prefix}input_ids"), inputs.get(f"{prefix}attention_mask")
-    if isinstance(ids, Tensor):
-        ids = ids.flatten(0, -2)
-        mask = torch.ones_like(ids) if mask is None else mask.flatten(0, -2)
+    if (tokens := tokens_of(inputs, prefix)) is not None:
+        ids, mask = tokens
         if mask.shape == ids.shape and not mask.any(1).all():
             raise InputError("a row of the attention mask is all zeros, so it holds no token.")
         if shape != ids.shape or mask.shape != ids.shape:

@@ -22,6 +22,7 @@ from normxlogit.errors import UnsupportedHeadError
 from normxlogit.model.clone import Anatomy, ModelClone, blocks_of
 from normxlogit.model.numerics import first_tensor, norms_of
 from normxlogit.model.outputs import named_states, run_model
+from normxlogit.model.readings import Readings
 from normxlogit.model.word_embeddings import LookedUp, word_embeddings
 
 
@@ -104,6 +105,7 @@ class Stack:
             list, like `norms`, if they were asked for.
         last: the last output of a block, if layers are kept.
         kept: the outputs of the layers asked for; 1 is the first block's, 0 is x^0.
+        read: what was read off layers when they were made, and `unread`, those to be read later.
     """
 
     blocks: nn.Module
@@ -115,6 +117,8 @@ class Stack:
     trail: list[Tensor] = field(default_factory=list)
     last: Tensor | None = None
     kept: dict[int, Tensor] = field(default_factory=dict)
+    read: dict[int, tuple[Tensor, ...]] = field(default_factory=dict)
+    unread: dict[int, Tensor] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -131,12 +135,65 @@ class _Call:
     result: int
 
 
+@dataclass(frozen=True)
+class Calls:
+    """The calls of modules outside the stacks, in their order."""
+
+    calls: list[_Call] = field(default_factory=list)
+
+    def candidate_ops(self, value: Tensor, source: Tensor) -> Iterator[TracedOps]:
+        """Ways in which modules may have made `value` from `source`, likeliest first.
+
+        Freed addresses get reused and plain functions are invisible to hooks, so callers must
+        verify each candidate by running it.
+        """
+        # Walk back from the value: the last call that wrote to its address made it; that call's
+        # input is the next value to look for. Only calls before it count, since the same memory may
+        # have been written again later.
+        address, end, modules = value.data_ptr(), len(self.calls), list[nn.Module]()
+        if address == source.data_ptr() and value.shape == source.shape:
+            yield TracedOps()
+            return
+        taken: torch.Size | None = value.shape
+        while taken is not None:
+            yield from (
+                TracedOps(tuple(modules), pooling)
+                for pooling in POOLINGS
+                if _is_pooled(taken, source.shape)
+            )
+            calls = (i for i in reversed(range(end)) if self.calls[i].result == address)
+            if (end := next(calls, -1)) < 0:
+                return
+            call = self.calls[end]
+            modules.insert(0, call.module)
+            address, taken = call.address, call.shape
+            if address == source.data_ptr() and taken == source.shape:
+                yield TracedOps(tuple(modules))
+                return
+            if address == source.data_ptr() and taken == source.mT.shape:
+                yield TracedOps(tuple(modules), transposed)
+                return
+            # The input may be a view of one position, hidden[:, i]: same memory, so its address and
+            # its stride over the batch tell i.
+            offset = (address - source.data_ptr()) // source.element_size()
+            if (
+                source.dim() == 3
+                and taken == (source.shape[0], source.shape[2])
+                and call.stride[0] == source.stride(0)
+                and 0 <= offset < source.stride(0)
+            ):
+                yield TracedOps(tuple(modules), position=offset // source.stride(1))
+                return
+
+
 class ForwardTrace:
     """A clone with hooks on its sub-models, its blocks, and the modules outside the stacks.
 
     Attributes:
         clone: the copy of the model that runs.
         looked_up: the last use of the word embeddings, the decoder's if there is one.
+        readings: the layers to read, and how.
+        calls: of modules outside the stacks.
     """
 
     def __init__(
@@ -144,6 +201,7 @@ class ForwardTrace:
         model: PreTrainedModel,
         anatomy: Anatomy,
         layers: Container[int] = (),
+        readings: Readings | None = None,
         *,
         trails: bool = False,
     ) -> None:
@@ -153,18 +211,20 @@ class ForwardTrace:
             model: it is not changed.
             anatomy: the model's.
             layers: the layers whose outputs to keep, from 1; 0 is x^0.
+            readings: the layers to read, and how.
             trails: note the norms of states half way up; see `Stack.trail`.
         """
         self.looked_up: LookedUp | None = None
         self._handles: list[RemovableHandle] = []
         self._layers = layers
+        self.readings = readings or Readings()
         self._clock = 0
         self._open: list[int] = []
         self._trunks: list[tuple[nn.Module, ModelOutput]] = []
         self._part: tuple[nn.Module, ModelOutput] | None = None
         self._tupled: tuple[nn.Module, ModelOutput] | None = None
         self._stacks: dict[nn.Module, Stack] = {}
-        self._calls: list[_Call] = []
+        self.calls = Calls()
 
         self.clone = ModelClone(anatomy)
         of = self.clone.of
@@ -180,7 +240,7 @@ class ForwardTrace:
             some = {len(inner) * n // 4 for n in (1, 2, 3)} if trails else set()
             for number, block in enumerate(inner):
                 self._before(of[block], partial(self._on_block_input, of[blocks], number in some))
-                if layers:
+                if layers or self.readings.of_layers:
                     self._after(of[block], partial(self._on_block_output, of[blocks]))
         self._embedding = {of[module] for module in word_embeddings(model, anatomy)}
         for module in self._embedding:
@@ -245,50 +305,6 @@ class ForwardTrace:
         ]
         return min(interleaved, key=lambda stack: stack.began)
 
-    def candidate_ops(self, value: Tensor, source: Tensor) -> Iterator[TracedOps]:
-        """Ways in which modules may have made `value` from `source`, likeliest first.
-
-        Freed addresses get reused and plain functions are invisible to hooks, so callers must
-        verify each candidate by running it.
-        """
-        # Walk back from the value: the last call that wrote to its address made it; that call's
-        # input is the next value to look for. Only calls before it count, since the same memory may
-        # have been written again later.
-        address, end, modules = value.data_ptr(), len(self._calls), list[nn.Module]()
-        if address == source.data_ptr() and value.shape == source.shape:
-            yield TracedOps()
-            return
-        taken: torch.Size | None = value.shape
-        while taken is not None:
-            yield from (
-                TracedOps(tuple(modules), pooling)
-                for pooling in POOLINGS
-                if _is_pooled(taken, source.shape)
-            )
-            calls = (i for i in reversed(range(end)) if self._calls[i].result == address)
-            if (end := next(calls, -1)) < 0:
-                return
-            call = self._calls[end]
-            modules.insert(0, call.module)
-            address, taken = call.address, call.shape
-            if address == source.data_ptr() and taken == source.shape:
-                yield TracedOps(tuple(modules))
-                return
-            if address == source.data_ptr() and taken == source.mT.shape:
-                yield TracedOps(tuple(modules), transposed)
-                return
-            # The input may be a view of one position, hidden[:, i]: same memory, so its address and
-            # its stride over the batch tell i.
-            offset = (address - source.data_ptr()) // source.element_size()
-            if (
-                source.dim() == 3
-                and taken == (source.shape[0], source.shape[2])
-                and call.stride[0] == source.stride(0)
-                and 0 <= offset < source.stride(0)
-            ):
-                yield TracedOps(tuple(modules), position=offset // source.stride(1))
-                return
-
     def _around_words(self, part: nn.Module) -> set[nn.Module]:
         """The modules of the innermost sub-model that holds the word embeddings."""
         holders = [
@@ -333,8 +349,7 @@ class ForwardTrace:
                 return
             stack = Stack(blocks, hidden.shape, norms_of(hidden), self._clock, self._clock)
             self._stacks[blocks] = stack
-            if 0 in self._layers:
-                stack.kept[0] = hidden
+            self._keep(stack, 0, hidden)
         elif hidden is not None:
             stack.trail.append(norms_of(hidden))
         stack.ended = self._clock
@@ -345,16 +360,28 @@ class ForwardTrace:
     ) -> None:
         if (stack := self._stacks.get(blocks)) is None:
             return
-        stack.last = first_tensor(output)
-        if stack.depth in self._layers and stack.last is not None:
-            stack.kept[stack.depth] = stack.last
+        hidden = first_tensor(output)
+        if self._layers:
+            stack.last = hidden
+        if hidden is not None:
+            self._keep(stack, stack.depth, hidden)
+
+    def _keep(self, stack: Stack, number: int, hidden: Tensor) -> None:
+        if number in self._layers:
+            stack.kept[number] = hidden
+        if number in self.readings.of_layers:
+            read = self.readings.early(number, hidden)
+            if read is None:
+                stack.unread[number] = hidden
+            else:
+                stack.read[number] = read
 
     def _on_call(self, module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
         if not self._open:
             return
         source, result = first_tensor((*args, *kwargs.values())), first_tensor(output)
         if source is not None and result is not None:
-            self._calls.append(
+            self.calls.calls.append(
                 _Call(module, source.data_ptr(), source.shape, source.stride(), result.data_ptr())
             )
 

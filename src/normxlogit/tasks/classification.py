@@ -60,7 +60,10 @@ class Classification(Texts):
             runs = [run for group in alike for run in chunks(group, batch_size)]
         forwards = [
             ForwardPass.run(
-                self.model, self.encoder.batch(run, side), layer=query.layer, raw=query.keeps
+                self.model,
+                self.encoder.batch(run, side),
+                layer=query.layer,
+                readings=query.readings,
             )
             for run in runs
         ]

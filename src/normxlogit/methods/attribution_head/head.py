@@ -4,7 +4,7 @@ import copy
 import hashlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from normxlogit.data.plain import Plain, dump_json, parse_json
 from normxlogit.errors import InputError
 from normxlogit.methods.attribution_head.games import READOUTS, game_count
 from normxlogit.methods.attribution_head.network import HeadNetwork
+from normxlogit.model.readings import Reading
 from normxlogit.model.targets import Problem
 
 SCHEMA = 1
@@ -114,7 +115,7 @@ class UsualStates:
 def text_means(states: Tensor, mask: Tensor) -> Tensor:
     """The mean over a text's tokens: [rows, sequence, features] -> float32 [rows, features]."""
     weights = mask.float() / mask.sum(1, keepdim=True).clamp_min(1)
-    return torch.einsum("rsf,rs->rf", states.float(), weights)
+    return (weights[:, None] @ states.float())[:, 0]
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,6 +139,24 @@ class AttributionHead:
     def layers(self) -> tuple[int, ...]:
         """The blocks whose outputs it reads; 0 is the first block's input."""
         return self.record.layers
+
+    @property
+    def hidden(self) -> int:
+        """The width of the layers that it reads."""
+        return self.network.inner.in_features // len(self.layers)
+
+    @property
+    def readings(self) -> Mapping[int, Reading]:
+        """What it keeps of each of its layers: the means of texts, see `text_means`, and, if the
+        layer is as wide as it must be, what it adds to the hidden units, see `HeadNetwork`.
+        """
+        return {layer: partial(self._read, number) for number, layer in enumerate(self.layers)}
+
+    def _read(self, number: int, states: Tensor, mask: Tensor) -> tuple[Tensor, ...]:
+        means = text_means(states, mask)
+        if states.shape[-1] != self.hidden:
+            return (means,)
+        return means, self.on(states.device).network.of_layer(states, number)
 
     def on(self, device: torch.device) -> "AttributionHead":
         """The head on a device; copied there once."""

@@ -8,12 +8,13 @@ from torch import Tensor
 
 from normxlogit.errors import OptionError, UnsupportedHeadError
 from normxlogit.methods.attribution_head.games import READOUTS, game_values
-from normxlogit.methods.attribution_head.head import AttributionHead, text_means
-from normxlogit.methods.attribution_head.network import shared_out, side_by_side
+from normxlogit.methods.attribution_head.head import AttributionHead
+from normxlogit.methods.attribution_head.network import shared_out
 from normxlogit.methods.context import MethodContext
 from normxlogit.methods.registry import implement
 from normxlogit.methods.scores import UNLIKE, MethodScores
 from normxlogit.methods.units import units_of
+from normxlogit.model.readings import Reading
 from normxlogit.text.token_lookup import NO_TEXT
 
 
@@ -24,13 +25,13 @@ def is_unlike(notes: Mapping[str, Sequence[float]]) -> bool | None:
     return None if distances is None else max(distances, default=0.0) > 1
 
 
-def layers_of(options: Mapping[str, Any]) -> tuple[int, ...]:
-    """The layers that the head among a method's options reads."""
+def readings_of(options: Mapping[str, Any]) -> Mapping[int, Reading]:
+    """What the head among a method's options keeps of the layers that it reads."""
     head = options.get("head")
-    return head.layers if isinstance(head, AttributionHead) else ()
+    return head.readings if isinstance(head, AttributionHead) else {}
 
 
-@implement("attribution_head", readouts=READOUTS, keeps=layers_of, divides=lambda _options: True)
+@implement("attribution_head", readouts=READOUTS, keeps=readings_of, divides=lambda _options: True)
 def attribution_head(context: MethodContext, head: Any = None, unit: Any = None) -> MethodScores:
     """Estimate the Shapley values of words by a network on the model's own hidden states.
 
@@ -68,10 +69,10 @@ def attribution_head(context: MethodContext, head: Any = None, unit: Any = None)
         )
     words = _words(unit, context).masked_fill(~context.mask[:, 0], -1)
     outputs = context.outputs.float()
-    states = side_by_side([_layer(context, number) for number in head.layers])
-    _check_kind(head, context, outputs.shape[-1], states.shape[-1])
-    head = head.on(states.device)
-    values = head.network(states)  # [rows, sequence, games]
+    read = [_layer(context, number) for number in head.layers]
+    _check_kind(head, context, outputs.shape[-1], read)
+    head = head.on(outputs.device)
+    values = head.network.of_layers(part for _, part in read)  # [rows, sequence, games]
     empty = head.empty.at(context.mask[:, 0].sum(1))
     problem = head.record.problem
     base = game_values(empty, outputs, problem)
@@ -87,7 +88,7 @@ def attribution_head(context: MethodContext, head: Any = None, unit: Any = None)
 
     scores = of_targets(parts).transpose(1, 2)  # [rows, targets, sequence]
     scores = scores.masked_fill((words < 0)[:, None], torch.nan)
-    distance = head.usual.distance(text_means(states, context.mask[:, 0]))
+    distance = head.usual.distance(torch.cat([means for means, _ in read], -1))
     return MethodScores(
         scores[:, :, None],
         base=of_targets(base),
@@ -119,13 +120,13 @@ def _words(unit: Any, context: MethodContext) -> Tensor:
     return units_of(unit, context.ids[:, 0], context.lookup)
 
 
-def _check_kind(head: AttributionHead, context: MethodContext, outputs: int, features: int) -> None:
-    wanted = (
-        head.record.problem.value,
-        head.empty.logits.shape[1],
-        head.network.inner.in_features // len(head.layers),
-    )
-    shape = (context.problem.value, outputs, features // len(head.layers))
+def _check_kind(
+    head: AttributionHead, context: MethodContext, outputs: int, read: Sequence[tuple[Tensor, ...]]
+) -> None:
+    wanted = (head.record.problem.value, head.empty.logits.shape[1], head.hidden)
+    widths = {means.shape[-1] for means, *_ in read}
+    width = next(iter(widths - {head.hidden}), head.hidden)
+    shape = (context.problem.value, outputs, width)
     if shape != wanted:
         raise OptionError(
             "this head was fitted to a {} of {} outputs and width {}, ".format(*wanted)
@@ -134,11 +135,11 @@ def _check_kind(head: AttributionHead, context: MethodContext, outputs: int, fea
         )
 
 
-def _layer(context: MethodContext, number: int) -> Tensor:
-    states = context.layer_states(number)
-    if states is None:
+def _layer(context: MethodContext, number: int) -> tuple[Tensor, ...]:
+    read = context.layer(number)
+    if read is None:
         raise UnsupportedHeadError(
             f"the states of layer {number}, which this head reads, do not stand one to a token of "
             "this model. Fit a head on other layers, or take another method."
         )
-    return states
+    return read

@@ -1,10 +1,10 @@
 """The network of an attribution head: hidden states in, what each token adds to the outcome out."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import gelu
+from torch.nn.functional import gelu, linear
 
 DROPOUT = 0.1
 
@@ -42,10 +42,31 @@ class HeadNetwork(nn.Module):
         outputs: Tensor = self.outer(self.dropout(gelu(self.inner(standard))))
         return outputs
 
+    def of_layer(self, states: Tensor, number: int) -> Tensor:
+        """What one layer adds to the input of the hidden units.
 
-def side_by_side(states: Sequence[Tensor]) -> Tensor:
-    """The states of several layers, [..., hidden] each -> [..., layers * hidden]."""
-    return torch.cat(list(states), -1)
+        Args:
+            states: [..., hidden] of any floating-point dtype, where `features` is the number of
+                layers times `hidden`.
+            number: which layer of these it is, from 0.
+
+        Returns:
+            float32 [..., width].
+        """
+        hidden = states.shape[-1]
+        part = slice(number * hidden, (number + 1) * hidden)
+        # The deviation goes into the weights, which are few. The mean does not: where it is large
+        # beside the deviation, most digits of the products would cancel out.
+        centred = (states - self.mean[part]).float()
+        return linear(centred, self.inner.weight[:, part] / self.deviation[part])
+
+    def of_layers(self, parts: Iterable[Tensor]) -> Tensor:
+        """What `forward` gives for a token, of what `of_layer` gave for every layer: [..., games].
+
+        Without dropout.
+        """
+        outputs: Tensor = self.outer(gelu(sum(parts, start=self.inner.bias)))
+        return outputs
 
 
 def shared_out(values: Tensor, words: Tensor, gain: Tensor) -> tuple[Tensor, Tensor]:

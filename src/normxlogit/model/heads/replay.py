@@ -199,7 +199,7 @@ class Replay:
             # Only tensors that can be recomputed from the states are returned beside them; a head
             # that reads any other finds None and fails, rather than read those of the first pass.
             fields: dict[str, Any] = {"last_hidden_state": hidden}
-            for key, derived in captured.derived.items():
+            for key, derived in captured.derived().items():
                 fields[key] = derived(hidden, position=position)
             for key, (count, ends_in_last) in captured.layered.items():
                 fields[key] = OnlyLast(key, count, hidden if ends_in_last else None)
