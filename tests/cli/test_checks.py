@@ -136,7 +136,7 @@ def completions(line: str) -> list[str]:
         ("normxlogit explain --method inte", ["integrated_gradients"]),
         ("normxlogit evaluate --methods norm,atten", ["norm,attention", "norm,attention_rollout"]),
         ("normxlogit explain --readout c", ["centered", "closeness"]),
-        ("normxlogit explain --format ", ["text", "json", "html"]),
+        ("normxlogit explain --format ", ["text", "json", "html", "csv"]),
     ],
 )
 def test_values_of_options_are_completed(line: str, offered: list[str]) -> None:

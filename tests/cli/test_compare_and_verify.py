@@ -33,6 +33,7 @@ def test_several_methods_are_a_comparison(
     assert result.exit_code == 1
     assert result.stderr == (
         "normxlogit: text 3: the text is empty or blank, so there is nothing to explain.\n"
+        f"Wrote {page}\n"
     )
     assert page.read_text("utf-8").count("s rank correlation of") == 2
 

@@ -124,9 +124,9 @@ def test_what_iterates_over_names_is_refused(explainer: Explainer) -> None:
         {name: datasets.Dataset.from_dict({"text": ["one"]}) for name in ("train", "test")}
     )
     sources: dict[str, Any] = {
-        "DatasetDict gives names, train, test": splits,
+        "DatasetDict (gives names,|is a table with columns:) train, test": splits,
         "dict gives names, text, label": {"text": ["one"], "label": [1]},
-        "ColumnsOnly gives names, text, label": ColumnsOnly(),
+        "ColumnsOnly (gives names,|is a table with columns:) text, label": ColumnsOnly(),
     }
     for message, source in sources.items():
         for use in (explainer.corpus, partial(explainer.evaluate, operator="remove")):
@@ -135,7 +135,7 @@ def test_what_iterates_over_names_is_refused(explainer: Explainer) -> None:
         for read in (explainer.stream, explainer.token_counts):
             with pytest.raises(InputError, match=message):
                 read(source)
-    with pytest.raises(InputError, match="DataFrame gives names, text"):
+    with pytest.raises(InputError, match="DataFrame is a table with columns: text"):
         explainer.stream(pd.DataFrame({"text": ["one"]}))
     rows = list(explainer.corpus(splits["train"]))
     assert [row.row.text for row in rows] == ["one"]

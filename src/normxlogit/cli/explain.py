@@ -44,7 +44,6 @@ from normxlogit.cli.options import (
     word_reduction,
 )
 from normxlogit.errors import InputError
-from normxlogit.evaluation.method_specs import parse_method_specs
 
 if TYPE_CHECKING:
     from normxlogit.explainer import Explainer
@@ -163,6 +162,8 @@ def explain(
         check_model(named)
         if methods is not None and len(methods) > 1:
             _check_comparison(option, verify, output_format, by_words=words and not special)
+            from normxlogit.evaluation.method_specs import parse_method_specs
+
             parse_method_specs(methods)
         else:
             # Options too: one could be named like an argument of the call.

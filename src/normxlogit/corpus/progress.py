@@ -18,7 +18,7 @@ from normxlogit.data.plain import Plain
 from normxlogit.data.rows import Place
 from normxlogit.data.run_folder import read_json
 from normxlogit.errors import InputError
-from normxlogit.methods.attribution_head.method import is_unlike
+from normxlogit.methods.scores import is_unlike
 from normxlogit.model.targets import Problem
 
 SCHEMA = "normxlogit/corpus/1"

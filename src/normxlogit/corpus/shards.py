@@ -19,7 +19,7 @@ from normxlogit.data.location import Location, open_parquet
 from normxlogit.data.plain import parse_json
 from normxlogit.data.rows import Bad, Kind, Row
 from normxlogit.errors import InputError
-from normxlogit.methods.attribution_head.method import is_unlike
+from normxlogit.methods.scores import is_unlike
 from normxlogit.results.text import Attribution
 
 SCHEMA = "normxlogit/shard/1"

@@ -1,6 +1,6 @@
 """The output of a method."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -9,6 +9,13 @@ if TYPE_CHECKING:
 
 UNLIKE = "distance from the texts it was fitted on"
 """The note that says how far a text is from those that a method was fitted on."""
+
+
+def is_unlike(notes: Mapping[str, Sequence[float]]) -> bool | None:
+    """Whether a text is unlike those that its head was fitted on, by the notes of its result; None
+    if no head explained it."""
+    distances = notes.get(UNLIKE)
+    return None if distances is None else max(distances, default=0.0) > 1
 
 
 @dataclass(frozen=True)

@@ -18,13 +18,6 @@ from normxlogit.model.readings import Reading
 from normxlogit.text.token_lookup import NO_TEXT
 
 
-def is_unlike(notes: Mapping[str, Sequence[float]]) -> bool | None:
-    """Whether a text is unlike those that its head was fitted on, by the notes of its result; None
-    if no head explained it."""
-    distances = notes.get(UNLIKE)
-    return None if distances is None else max(distances, default=0.0) > 1
-
-
 def readings_of(options: Mapping[str, Any]) -> Mapping[int, Reading]:
     """What the head among a method's options keeps of the layers that it reads."""
     head = options.get("head")
