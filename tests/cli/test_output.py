@@ -17,7 +17,7 @@ from tests.helpers.results import word_attribution
 
 def test_the_name_of_the_output_implies_the_format(model: Path, tmp_path: Path) -> None:
     contents = {
-        "why.html": "<!doctype html>",
+        "why.html": "<!DOCTYPE html>",
         "why.JSON": '"kind": "text"',
         "why.jsonl": '"kind": "text"',
         "why": "\n+ supports ",
