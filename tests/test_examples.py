@@ -41,12 +41,15 @@ def test_notebooks_are_those_that_the_script_makes() -> None:
         assert kinds.count("code") >= 4
 
 
-def run_cell(source: str, names: dict[str, Any]) -> Any:
+def run_cell(lines: list[str], names: dict[str, Any]) -> Any:
     """Run a cell of code, but not its installations, and return what the notebook would show."""
-    body = ast.parse("".join(re.sub(r"^%pip .*", "", line) for line in source)).body
-    last = body.pop() if body and isinstance(body[-1], ast.Expr) else None
-    exec(compile(ast.Module(body, []), "cell", "exec"), names)
-    return last and eval(compile(ast.Expression(last.value), "cell", "eval"), names)
+    body = ast.parse("".join(re.sub(r"^%pip .*", "", line) for line in lines)).body
+    last = body[-1] if body else None
+    if not isinstance(last, ast.Expr):
+        exec(compile(ast.Module(body, []), "cell", "exec"), names)
+        return None
+    exec(compile(ast.Module(body[:-1], []), "cell", "exec"), names)
+    return eval(compile(ast.Expression(last.value), "cell", "eval"), names)
 
 
 @pytest.mark.parametrize(
