@@ -55,7 +55,7 @@ class Material:
     @property
     def hidden(self) -> int:
         """The width of the model."""
-        return self.examples[0].states.shape[1] // (self.depth + 1)
+        return int(self.examples[0].states.shape[1]) // (self.depth + 1)
 
 
 def read_material(model: str, source: Source, texts: int, masks: int, folder: Path) -> Material:

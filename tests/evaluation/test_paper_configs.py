@@ -87,7 +87,7 @@ def test_settings_are_what_the_command_takes(
 
     command = sys.modules["normxlogit.cli.evaluate"]
     monkeypatch.setattr(command, "load", load)
-    monkeypatch.setattr(command, "prefer_cached_data", lambda _: None)
+    monkeypatch.setattr(command, "check_source", lambda *_args, **_options: None)  # none is there
     *standin, task, last = name.split("-")
     arguments = ["--config", str(CONFIGS / f"{name}.yaml"), "-o", str(tmp_path / "out")]
     if standin or last == "llama2":
