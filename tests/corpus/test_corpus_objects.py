@@ -457,7 +457,10 @@ def test_the_commands(model: Path, bucket: Bucket, tmp_path: Path) -> None:
     arguments = ["corpus", bucket.uri("in"), "--model", str(model), "-o", bucket.uri("out")]
     first, again = (CliRunner().invoke(cli.app, arguments) for _ in range(2))
     assert first.exit_code == again.exit_code == 0, first.output
-    assert first.stdout == f"7 rows, 1 error (1 blank); in s3://{bucket.name}/out\n"
+    assert first.stdout == (
+        f"7 rows, 1 error (1 blank); in s3://{bucket.name}/out\n"
+        f"To see what is in it: normxlogit summary s3://{bucket.name}/out\n"
+    )
     assert again.stdout == f"already finished: {first.stdout}"
     told = CliRunner().invoke(cli.app, ["summary", bucket.uri("out")])
     assert told.exit_code == 0, told.output
