@@ -257,7 +257,10 @@ def test_the_command(model: Path, explainer: Explainer, tmp_path: Path) -> None:
     more = ["--engine", "ray", "--workers", "2"]
     result = CliRunner().invoke(cli.app, corpus_command(model, source, tmp_path / "out", *more))
     assert result.exit_code == 0, result.output
-    assert result.stdout == f"7 rows, 1 error (1 blank); in {tmp_path / 'out'}\n"
+    assert result.stdout == (
+        f"7 rows, 1 error (1 blank); in {tmp_path / 'out'}\n"
+        f"To see what is in it: normxlogit summary {tmp_path / 'out'}\n"
+    )
     for row in read_shards(tmp_path / "out")[:6]:
         assert_row_explains(row, explainer.explain(row["text"].strip()))
     refused = CliRunner().invoke(
