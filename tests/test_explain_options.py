@@ -184,6 +184,4 @@ def test_overloads_tell_the_result_of_one_input_from_that_of_a_list(name: str) -
     ]
     result = {"explain": "Attribution", "generate": "GenerationAttribution"}[name]
     assert {result, f"list[{result} | Failure]"} < set(returns)
-    # An array may be an image or a column of texts, so `explain` of anything else is open.
-    is_open = [annotation for annotation in returns if "Any" in re.findall(r"\w+", annotation)]
-    assert is_open == (["Any"] if name == "explain" else [])
+    assert not [annotation for annotation in returns if "Any" in re.findall(r"\w+", annotation)]

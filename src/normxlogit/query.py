@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from normxlogit.data.option_checks import as_integer, real_number
 from normxlogit.errors import InputError, OptionError, UnsupportedHeadError
 from normxlogit.methods import Method, find_declaration, find_method
+from normxlogit.methods.catalogue import default_method
 from normxlogit.methods.context import MethodContext
 from normxlogit.model.clone import unwrap
 from normxlogit.model.forward import ForwardPass, Layer
@@ -399,7 +400,7 @@ def method_name(method: str | None, options: Mapping[str, Any]) -> str:
     """The method that is asked for: by name, or by a head among its options."""
     if method is not None:
         return method
-    return "normxlogit" if options.get("head") is None else "attribution_head"
+    return default_method(has_head=options.get("head") is not None)
 
 
 def _without_numpy(value: Any) -> Any:

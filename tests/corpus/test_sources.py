@@ -64,7 +64,9 @@ def test_the_iterator_has_the_same_and_writes_nothing(explainer: Explainer, tmp_
     assert found[3].bad.kind is Kind.BLANK
     for explained in found[:3]:
         assert explained.attribution is not None
-        expected = explainer.explain(explained.row.text)
+        text = explained.row.text
+        assert text is not None
+        expected = explainer.explain(text)
         np.testing.assert_allclose(explained.attribution.scores, expected.scores, atol=1e-5)
     assert [path.name for path in tmp_path.iterdir()] == ["reviews.txt"]
 
@@ -123,15 +125,19 @@ def test_what_iterates_over_names_is_refused(explainer: Explainer) -> None:
     splits = datasets.DatasetDict(
         {name: datasets.Dataset.from_dict({"text": ["one"]}) for name in ("train", "test")}
     )
-    sources: dict[str, Any] = {
-        "DatasetDict (gives names,|is a table with columns:) train, test": splits,
-        "dict gives names, text, label": {"text": ["one"], "label": [1]},
-        "ColumnsOnly (gives names,|is a table with columns:) text, label": ColumnsOnly(),
+    sources: dict[str, tuple[Any, str]] = {
+        "DatasetDict": (splits, "train, test"),
+        "dict": ({"text": ["one"], "label": [1]}, "text, label"),
+        "ColumnsOnly": (ColumnsOnly(), "text, label"),
     }
-    for message, source in sources.items():
+    for kind, (source, names) in sources.items():
+        message = f"{kind} gives names, {names}.*Give one of these parts"
         for use in (explainer.corpus, partial(explainer.evaluate, operator="remove")):
-            with pytest.raises(InputError, match=f"{message}.*Give one of these parts"):
+            with pytest.raises(InputError, match=message):
                 use(source)
+        # What has columns is a table, of which one column may be meant.
+        if kind != "dict":
+            message = f"{kind} is a table with columns: {names}. Give the one that holds the texts"
         for read in (explainer.stream, explainer.token_counts):
             with pytest.raises(InputError, match=message):
                 read(source)

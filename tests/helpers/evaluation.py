@@ -192,7 +192,7 @@ def assert_record(
     assert record["units"] == [plain.words[owner] for owner in plain.owners]
     assert record["confidence"] == pytest.approx(plain.whole[plain.target], abs=1e-5)
     if record["method"] != "random":
-        item = plain.parts if second else text
+        item = (text, second[0]) if second else text
         scores = explainer.explain(item, method=record["method"]).scores
         sums = [sum(float(scores[token + behind]) for token in unit) for unit in plain.units]
         np.testing.assert_allclose(record["scores"], sums, rtol=1e-4, atol=1e-5)

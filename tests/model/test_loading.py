@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 import normxlogit as nxl
 from normxlogit import Explainer, ModelError, OptionError, cli
-from normxlogit.model.loading import seems_untrained
+from normxlogit.model.loading.pretrained import seems_untrained
 from tests.helpers.texts import TEXTS
 from tests.helpers.zoo import tiny_config, tiny_model
 

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 from datasets import Dataset
 
-from normxlogit import Explainer, Failure, InputError
+from normxlogit import Explainer, Failure, InputError, Result
 from tests.helpers.models import classifier_explainer, image_classifier
 
 TEXTS = ["A great movie.", "not bad"]
@@ -84,7 +84,11 @@ def test_pixels_are_one_image() -> None:
     alone = explainer.explain(pixels)
     pair = np.empty(2, object)
     pair[:] = [pixels, pixels]
-    for result in explainer.explain(pair):
+    results = explainer.explain(pair)
+    assert isinstance(results, list)
+    assert len(results) == 2
+    for result in results:
+        assert isinstance(result, Result)
         np.testing.assert_allclose(result.scores, alone.scores, rtol=1e-5)
 
 

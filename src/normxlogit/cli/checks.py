@@ -9,7 +9,8 @@ from normxlogit.cli.options import READOUTS
 from normxlogit.data.rows import Columns
 from normxlogit.errors import InputError, OptionError
 from normxlogit.methods import find_declaration
-from normxlogit.model.names import DEMO, check_dtype, check_model_name
+from normxlogit.methods.catalogue import default_method
+from normxlogit.model.loading.names import DEMO, check_dtype, check_model_name
 
 
 def check_model(options: ModelOptions) -> None:
@@ -31,7 +32,7 @@ def check_method(
     name: str | None, options: Mapping[str, Any], layer: Any, head: str | None = None
 ) -> None:
     """Raise `OptionError` for a method, an option of it or a layer that does not exist."""
-    default = "normxlogit" if head is None else "attribution_head"
+    default = default_method(has_head=head is not None)
     find_declaration(default if name is None else name).check(options, layer)
 
 

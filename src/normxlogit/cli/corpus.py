@@ -36,7 +36,7 @@ from normxlogit.cli.options import (
 from normxlogit.data.location import locate, redacted
 from normxlogit.data.rows import Columns
 from normxlogit.extras import require
-from normxlogit.model.names import DTYPES
+from normxlogit.model.loading.names import DTYPES
 
 
 class Engine(str, Enum):
@@ -227,6 +227,6 @@ def corpus(
 
 def fast_dtype(device: str, gguf_file: str | None) -> str:
     """Return what `--dtype auto` means: bfloat16 on processors with instructions for it."""
-    from normxlogit.model.loading import find_device, has_bfloat16
+    from normxlogit.model.loading.pretrained import find_device, has_bfloat16
 
     return "bfloat16" if gguf_file is None and has_bfloat16(find_device(device)) else "auto"

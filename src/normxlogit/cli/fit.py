@@ -26,7 +26,7 @@ from normxlogit.cli.options import (
     TrustRemoteCode,
 )
 from normxlogit.data.rows import Columns
-from normxlogit.model.names import DEMO
+from normxlogit.model.loading.names import DEMO
 
 
 def fit(

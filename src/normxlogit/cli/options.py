@@ -9,7 +9,7 @@ import typer
 
 from normxlogit.data.option_values import parse_option
 from normxlogit.methods import METHODS
-from normxlogit.model.names import DEVICES, DTYPES
+from normxlogit.model.loading.names import DEVICES, DTYPES
 
 
 class Format(str, Enum):

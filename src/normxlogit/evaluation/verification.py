@@ -5,7 +5,6 @@ measured by `Explainer.evaluate`.
 """
 
 from dataclasses import dataclass, replace
-from itertools import product
 
 import numpy as np
 import torch
@@ -20,6 +19,7 @@ from normxlogit.evaluation.perturb.predictions import Outputs, PredictionCache
 from normxlogit.evaluation.perturb.presets import Corrected
 from normxlogit.evaluation.perturb.rankings import hidden_sets, rank_units
 from normxlogit.evaluation.perturb.samples import Sample, renumbered
+from normxlogit.evaluation.perturb.word_sets import Sets, count_every, draw_sets, every_set
 from normxlogit.model.forward import ForwardPass
 from normxlogit.model.inference import inference
 from normxlogit.model.readouts import READOUTS
@@ -36,9 +36,6 @@ SETS = 32
 SAME_LOGITS = 0.02
 """By how much of the largest logit those of an attribution may differ from the model's: it may have
 been made on another device, or in another dtype."""
-
-Sets = NDArray[np.bool_]
-"""Sets of words, bool [sets, words]."""
 
 
 def verify(explainer: ModelExplainer, attribution: Result) -> Attribution:
@@ -104,14 +101,10 @@ def random_sets(words: int, count: int) -> Sets:
     """
     if words <= 1 or not count:
         return np.zeros((0, words), np.bool_)
-    if words < 16 and (1 << words) - 2 <= count:
-        return np.array(list(product([False, True], repeat=words))[1:-1], np.bool_)
+    if count_every(words) <= count:
+        return every_set(words)
     generator = np.random.default_rng(0)
-    sizes = generator.integers(1, words, count)
-    # The ranks of random numbers are a random order, of which the first k are a random set of k.
-    ranks = generator.random((count, words)).argsort(1).argsort(1)
-    sets: Sets = ranks < sizes[:, None]
-    return sets
+    return draw_sets(generator.integers(1, words, count), words, generator)
 
 
 def explained_variance(outcomes: Floats, estimates: Floats) -> float | None:

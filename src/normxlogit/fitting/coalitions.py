@@ -1,22 +1,21 @@
 """Sets of words to show while all others are hidden."""
 
-from itertools import product
 from math import comb
 
 import numpy as np
 from numpy.typing import NDArray
+
+from normxlogit.evaluation.perturb.word_sets import Sets, count_every, draw_sets, every_set
 
 Weights = NDArray[np.float32]
 
 
 def count_sets(words: int, most: int) -> int:
     """How many sets `choose_sets` gives."""
-    return min((1 << words) - 2, most)
+    return min(count_every(words), most)
 
 
-def choose_sets(
-    words: int, most: int, generator: np.random.Generator
-) -> tuple[NDArray[np.bool_], Weights]:
+def choose_sets(words: int, most: int, generator: np.random.Generator) -> tuple[Sets, Weights]:
     """Choose sets of words to show: all but none and all, or as many as there may be, drawn.
 
     Args:
@@ -29,20 +28,20 @@ def choose_sets(
         up to 1: the weighted least squares over them have the Shapley values for their solution,
         or would if all sets were drawn.
     """
-    if (1 << words) - 2 <= most:
+    if count_every(words) <= most:
         return _every(words)
     return _draw(words, most, generator), np.full(most, 1 / most, np.float32)
 
 
-def _every(words: int) -> tuple[NDArray[np.bool_], Weights]:
+def _every(words: int) -> tuple[Sets, Weights]:
     """All sets but none and all, bool [sets, words], and their Shapley kernel, [sets]."""
-    sets = np.array(list(product([False, True], repeat=words))[1:-1], np.bool_)
+    sets = every_set(words)
     sizes = sets.sum(1)
     kernel = np.array([1 / (comb(words, k) * k * (words - k)) for k in sizes.tolist()])
     return sets, (kernel / kernel.sum()).astype(np.float32)
 
 
-def _draw(words: int, count: int, generator: np.random.Generator) -> NDArray[np.bool_]:
+def _draw(words: int, count: int, generator: np.random.Generator) -> Sets:
     """Draw sets by the Shapley kernel, each with its complement, bool [count, words].
 
     Lundberg & Lee 2017, SHAP, theorem 2: sizes k have probability in proportion to 1 / (k (n - k)),
@@ -52,7 +51,5 @@ def _draw(words: int, count: int, generator: np.random.Generator) -> NDArray[np.
     sizes = np.arange(1, words)
     weights = 1 / (sizes * (words - sizes))
     drawn = generator.choice(sizes, count // 2, p=weights / weights.sum())
-    # The ranks of random numbers are a random order, of which the first k are a random set of k.
-    ranks = generator.random((count // 2, words)).argsort(1).argsort(1)
-    shown = ranks < drawn[:, None]
+    shown = draw_sets(drawn, words, generator)
     return np.stack([shown, ~shown], 1).reshape(count, words)

@@ -283,3 +283,8 @@ CATALOGUE = {
     )
 }
 """The declarations by name, in the order in which users see them."""
+
+
+def default_method(*, has_head: bool) -> str:
+    """Return the name of the method that is meant where none is named."""
+    return "attribution_head" if has_head else "normxlogit"

@@ -1,4 +1,4 @@
-"""Numbers as the pages of every kind of result show them: signed scores, and bars."""
+"""Scores as the pages of every kind of result show them: signed, as bars, and in a text."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -30,6 +30,21 @@ class BarRow:
     name: str
     number: str
     bar: Bar
+
+
+@dataclass(frozen=True)
+class MarkedPiece:
+    """A piece of a text as a page marks it.
+
+    Attributes:
+        text: its characters.
+        share: its score as a share of the largest; None if it is not coloured.
+        title: what it says when pointed at; None between tokens.
+    """
+
+    text: str
+    share: float | None
+    title: str | None
 
 
 def bar(score: float, low: float, high: float) -> Bar:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from normxlogit.methods.scores import UNLIKE
+from normxlogit.methods.scores import UNLIKE, is_unlike
 from normxlogit.results.base import Result
 from normxlogit.results.reductions import REDUCTIONS
 from normxlogit.results.text import Attribution
@@ -132,9 +132,9 @@ def total_name(result: Result) -> str:
 
 def caution(result: Result) -> str | None:
     """Return what to be careful about with the scores of one target; None if nothing is known."""
-    distance = max(result.notes.get(UNLIKE, ()), default=0.0)
-    if not distance > 1:
+    if not is_unlike(result.notes):
         return None
+    distance = max(result.notes[UNLIKE])
     return (
         "This text is unlike those that the attribution head was fitted on (distance "
         f"{distance:.2f}, where 99 of 100 such texts are below 1): trust its scores less."

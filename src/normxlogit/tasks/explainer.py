@@ -23,7 +23,7 @@ from normxlogit.generation.texts import Generator
 from normxlogit.methods.attribution_head import AttributionHead
 from normxlogit.model.clone import unwrap
 from normxlogit.model.forward import Layer
-from normxlogit.model.loading import load, warn_if_untrained
+from normxlogit.model.loading.pretrained import load, warn_if_untrained
 from normxlogit.model.targets import Target, Targets
 from normxlogit.query import Query, method_name
 from normxlogit.results.base import Result
@@ -150,7 +150,7 @@ class ModelExplainer:
     @overload
     def explain(self, inputs: list[Any], **options: Any) -> list[Result | Failure]: ...
     @overload
-    def explain(self, inputs: Any, **options: Any) -> Any: ...
+    def explain(self, inputs: Any, **options: Any) -> Result | list[Result | Failure]: ...
     def explain(
         self,
         inputs: Any,

@@ -8,7 +8,7 @@ from transformers import PreTrainedModel
 
 from normxlogit.errors import InputError, OptionError
 from normxlogit.methods.attribution_head import AttributionHead
-from normxlogit.model.names import DEMO
+from normxlogit.model.loading.names import DEMO
 from normxlogit.tasks.digest import digest
 
 HeadSource = AttributionHead | str | PathLike[str]

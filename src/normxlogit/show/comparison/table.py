@@ -7,6 +7,7 @@ import numpy as np
 
 from normxlogit.results.comparison import Comparison
 from normxlogit.show import phrases
+from normxlogit.show.markup import signed
 from normxlogit.show.meaning import Meaning, method_summary, score_meaning
 from normxlogit.show.scales import scale, strongest
 
@@ -62,7 +63,7 @@ def table(comparison: Comparison, most: int) -> list[Row]:
 
 
 def _cell(share: float, score: float, largest: float, has_sign: bool) -> Cell:
-    numbers = _fixed(share), phrases.number(score, largest).replace("-", "−")
+    numbers = _fixed(share), signed(score, largest)
     number, raw = (text if has_sign else text.removeprefix("+") for text in numbers)
     return Cell(None if np.isnan(share) else share, has_sign, number, raw)
 

@@ -17,7 +17,7 @@ from normxlogit.show.corpus import sentences
 from normxlogit.show.corpus.passages import Piece, passages
 from normxlogit.show.html import document
 from normxlogit.show.inline import inlined
-from normxlogit.show.markup import Bar, bar, bars, signed
+from normxlogit.show.markup import Bar, MarkedPiece, bar, bars, signed
 from normxlogit.show.templating import asset, fill
 
 LONGEST = 2000
@@ -75,17 +75,6 @@ class WordSection:
     target: str
     chosen: str
     rows: list[WordRow]
-
-
-@dataclass(frozen=True)
-class MarkedPiece:
-    """A piece of a text, its share of the largest score if it is coloured, and its score as text;
-    None between words.
-    """
-
-    text: str
-    share: float | None
-    title: str | None
 
 
 @dataclass(frozen=True)
@@ -222,4 +211,4 @@ def _difference(findings: Findings, difference: Difference) -> DifferenceSection
 
 def _marked(piece: Piece, largest: float) -> MarkedPiece:
     title = None if piece.score is None else signed(piece.score, largest)
-    return MarkedPiece(piece.text, piece.share, title)
+    return MarkedPiece(piece.text, piece.share or 0.0, title)

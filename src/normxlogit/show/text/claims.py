@@ -5,6 +5,7 @@ from enum import Enum
 import numpy as np
 
 from normxlogit.results.base import Floats, Result
+from normxlogit.results.ranking import strongest_first
 
 
 class Claim(Enum):
@@ -69,9 +70,11 @@ def by_strength(scores: Floats, claim: Claim) -> list[int]:
 
     By size, but by order where a large one does not mean that a word counts for much.
     """
-    keys = np.abs(scores) if claim not in _RANKED else scores
-    keys = keys if claim is Claim.FARTHEST else -keys
-    return [int(i) for i in np.argsort(keys, kind="stable")]
+    if claim not in _RANKED:
+        order = strongest_first(scores, "magnitude")
+    else:
+        order = strongest_first(-scores if claim is Claim.FARTHEST else scores, "score")
+    return [int(i) for i in order]
 
 
 def shares(scores: Floats, claim: Claim) -> Floats | None:

@@ -7,7 +7,7 @@ from typing import Generic, TypeVar
 from normxlogit.results.text import Attribution
 from normxlogit.show import outputs, phrases, verification
 from normxlogit.show.html import Body
-from normxlogit.show.markup import Bar, bars, signed
+from normxlogit.show.markup import Bar, MarkedPiece, bars, signed
 from normxlogit.show.meaning import Meaning, caution, score_meaning, unit_note
 from normxlogit.show.scales import scale, strongest
 from normxlogit.show.templating import fill
@@ -31,21 +31,6 @@ HEAT_ROWS = 60
 """How many rows a heat map has at most."""
 
 Cells = TypeVar("Cells")
-
-
-@dataclass(frozen=True)
-class MarkedPiece:
-    """A piece of a text as a page marks it.
-
-    Attributes:
-        text: its characters.
-        share: its score as a share of the largest; None if it is not coloured.
-        title: what it says when pointed at; None between tokens.
-    """
-
-    text: str
-    share: float | None
-    title: str | None
 
 
 @dataclass(frozen=True)
@@ -206,9 +191,9 @@ def _tables(
     rows = _bars(attribution, ranked(attribution, order, special=special), order)
     count = MOST if order == "strength" else len(rows)
     columns, numbers = _numbers(original)
-    strongest = ranked(attribution, "strength").rows
+    leading = ranked(attribution, "strength").rows
     brief, whole = (
-        waterfall(attribution, placed_names(attribution), strongest[:steps])
+        waterfall(attribution, placed_names(attribution), leading[:steps])
         for steps in (STEPS, MOST)
     )
     return ScoreTables(

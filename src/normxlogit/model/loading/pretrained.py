@@ -39,7 +39,7 @@ from transformers.utils import logging
 
 from normxlogit.data.option_checks import flag
 from normxlogit.errors import ModelError, OptionError
-from normxlogit.model.names import DEMO, DEVICES, check_dtype, check_model_name
+from normxlogit.model.loading.names import DEMO, DEVICES, check_dtype, check_model_name
 
 # Options for whatever is downloaded: for the configuration and the processor as for the model.
 _SHARED_OPTIONS = {
