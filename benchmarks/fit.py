@@ -42,21 +42,23 @@ class BarePasses:
     def run(self, model: Any, lengths: Sequence[int]) -> None:
         """Run the model on texts of these lengths."""
         begin = time.perf_counter()
-        for rows, longest in batches(sorted(lengths)):
-            ids = torch.full((rows, longest), 1000)
-            model(input_ids=ids, attention_mask=torch.ones_like(ids)).logits.tolist()
+        for batch in batches(sorted(lengths)):
+            # Padded as a fit's, since attention over padding is slower.
+            mask = (torch.arange(batch[-1]) < torch.tensor(batch)[:, None]).long()
+            ids = torch.full_like(mask, 1000)
+            model(input_ids=ids, attention_mask=mask).logits.tolist()
         self.seconds += time.perf_counter() - begin
         self.count += len(lengths)
 
 
-def batches(lengths: Sequence[int]) -> Iterator[tuple[int, int]]:
-    """Rows and length of batches with as many tokens as a fit's; lengths ascend."""
+def batches(lengths: Sequence[int]) -> Iterator[Sequence[int]]:
+    """The lengths in batches with as many tokens as a fit's; they ascend."""
     start = 0
     while start < len(lengths):
         end = start + 1
         while end < len(lengths) and (end + 1 - start) * lengths[end] <= MAX_BATCH_TOKENS:
             end += 1
-        yield end - start, lengths[end - 1]
+        yield lengths[start:end]
         start = end
 
 

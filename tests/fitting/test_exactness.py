@@ -69,7 +69,7 @@ def test_free_parameters_become_the_shapley_values(
     batch = Batch.of(examples, problem)
     scale = batch.values.square().mean((0, 1)).sqrt()
     batch = batch.in_units(scale)
-    free = nn.Parameter(torch.zeros(*batch.words.shape, len(scale)))
+    free = nn.Parameter(torch.zeros(int(batch.in_text.sum()), len(scale)))
     optimizer = torch.optim.LBFGS(
         [free],
         max_iter=500,
@@ -86,7 +86,7 @@ def test_free_parameters_become_the_shapley_values(
         return total
 
     optimizer.step(loss)  # type: ignore[no-untyped-call]
-    parts = shared_out(free.detach(), batch.words, batch.gain)[0] * scale
+    parts = shared_out(batch.padded(free.detach()), batch.words, batch.gain)[0] * scale
     for row, text in enumerate(texts):
         whole = outputs_with_words(explainer, text, frozenset(range(len(text.split()))))
 

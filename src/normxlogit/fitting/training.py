@@ -89,8 +89,9 @@ def train(
             network.train()
             order = generator.permutation(len(examples))
             for some in np.array_split(order, max(1, len(order) // BATCH)):
-                batch = Batch.of([examples[n] for n in some], problem).in_units(scale)
-                loss = batch.squares(network(batch.states)).mean()
+                texts = [examples[n] for n in some]
+                batch = Batch.of(texts, problem).in_units(scale)
+                loss = batch.squares(network(states_of(texts))).mean()
                 optimizer.zero_grad()
                 loss.backward()  # type: ignore[no-untyped-call]
                 optimizer.step()
@@ -107,10 +108,10 @@ def train(
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """Examples side by side, padded.
+    """The games of examples side by side, padded.
 
     Attributes:
-        states: [rows, sequence, features].
+        in_text: which positions hold tokens, bool [rows, sequence].
         words: int64 [rows, sequence]; -1 for none and padding.
         shown: which tokens are shown in each set, bool [rows, sets, sequence].
         weights: how much each set counts, float32 [rows, sets]; 1 in all for each text, and 0 for
@@ -119,7 +120,7 @@ class Batch:
         gain: that of all words, [rows, games].
     """
 
-    states: Tensor
+    in_text: Tensor
     words: Tensor
     shown: Tensor
     weights: Tensor
@@ -131,15 +132,15 @@ class Batch:
         """Put examples side by side."""
         rows, longest = len(examples), max(len(e.words) for e in examples)
         sets = max(len(e.outcomes.shown) for e in examples)
-        features, outputs = examples[0].states.shape[1], len(examples[0].whole)
-        states = torch.zeros(rows, longest, features)
+        outputs = len(examples[0].whole)
+        in_text = torch.zeros(rows, longest, dtype=torch.bool)
         words = torch.full((rows, longest), -1)
         shown = torch.zeros(rows, sets, longest, dtype=torch.bool)
         weights = torch.zeros(rows, sets)
         logits = torch.zeros(rows, sets, outputs)
         for row, example in enumerate(examples):
             length, count = len(example.words), len(example.outcomes.shown)
-            states[row, :length] = torch.from_numpy(example.states.astype(np.float32))
+            in_text[row, :length] = True
             words[row, :length] = torch.from_numpy(example.words)
             by_word = np.concatenate([example.outcomes.shown, np.zeros((count, 1), bool)], 1)
             shown[row, :count, :length] = torch.from_numpy(by_word[:, example.words])
@@ -150,7 +151,7 @@ class Batch:
         none = game_values(empty, whole, problem)  # [rows, games]
         values = game_values(logits, whole[:, None], problem) - none[:, None]
         gain = game_values(whole, whole, problem) - none
-        return cls(states, words, shown, weights, values, gain)
+        return cls(in_text, words, shown, weights, values, gain)
 
     def in_units(self, scale: Tensor) -> "Batch":
         """The same with games in other units, [games]."""
@@ -160,14 +161,20 @@ class Batch:
         """The squared differences of outcomes from the sums of the shown tokens' parts.
 
         Args:
-            values: what the network gives tokens, [rows, sequence, games]; their parts are these
-                after efficient normalisation.
+            values: what the network gives the tokens of one text after the other,
+                [tokens, games]; their parts are these after efficient normalisation.
 
         Returns:
             The mean over each text's sets by their weights, [rows, games].
         """
-        parts, _ = shared_out(values, self.words, self.gain)
+        parts, _ = shared_out(self.padded(values), self.words, self.gain)
         return self._means((self.values - self.shown.float() @ parts).square())
+
+    def padded(self, values: Tensor) -> Tensor:
+        """Values of tokens, [tokens, games], by text: [rows, sequence, games], 0 in padding."""
+        padded = values.new_zeros(*self.in_text.shape, values.shape[-1])
+        padded[self.in_text] = values
+        return padded
 
     def variances(self) -> Tensor:
         """The variance of each text's outcomes over its sets by their weights, [rows, games]."""
@@ -185,8 +192,10 @@ def mean_square(
     The network's outputs are in these units too.
     """
     with inference():
-        batches = (batch.in_units(scale) for batch in _batches(examples, problem))
-        squares = [batch.squares(network(batch.states)) for batch in batches]
+        squares = [
+            Batch.of(texts, problem).in_units(scale).squares(network(states_of(texts)))
+            for texts in _batches(examples)
+        ]
     return float(torch.cat(squares).mean())
 
 
@@ -196,8 +205,9 @@ def explained_variance(
     """The share of the variance within texts of their outcomes that the sums explain, [games]."""
     left, total = [], []
     with inference():
-        for batch in _batches(examples, problem):
-            left.append(batch.squares(network(batch.states)))
+        for texts in _batches(examples):
+            batch = Batch.of(texts, problem)
+            left.append(batch.squares(network(states_of(texts))))
             total.append(batch.variances())
     shares: list[float] = (
         1 - torch.cat(left).sum(0) / torch.cat(total).sum(0).clamp_min(1e-30)
@@ -205,30 +215,36 @@ def explained_variance(
     return shares
 
 
-def _batches(examples: Sequence[Example], problem: Problem) -> Iterator[Batch]:
+def states_of(examples: Sequence[Example]) -> Tensor:
+    """The states of the tokens of one text after the other, float32 [tokens, features]."""
+    # torch converts float16 many times as fast as numpy does.
+    return torch.from_numpy(np.concatenate([example.states for example in examples])).float()
+
+
+def _batches(examples: Sequence[Example]) -> Iterator[Sequence[Example]]:
     for start in range(0, len(examples), BATCH):
-        yield Batch.of(examples[start : start + BATCH], problem)
+        yield examples[start : start + BATCH]
 
 
 def _standardise(network: HeadNetwork, examples: Sequence[Example]) -> None:
     """Set the mean and deviation of the states, over the tokens of all texts."""
     count = 0
-    total = square = np.zeros(len(network.mean))
-    for example in examples:
-        states = example.states.astype(np.float64)
+    total = square = torch.zeros(len(network.mean), dtype=torch.float64)
+    for texts in _batches(examples):
+        states = states_of(texts).double()
         count += len(states)
-        total, square = total + states.sum(0), square + (states**2).sum(0)
+        total, square = total + states.sum(0), square + states.square().sum(0)
     mean = total / count
-    deviation = np.sqrt((square / count - mean**2).clip(0))
-    network.mean.copy_(torch.from_numpy(mean))
+    deviation = (square / count - mean.square()).clamp_min(0).sqrt()
+    network.mean.copy_(mean)
     # A feature that never varies is left as it is.
-    network.deviation.copy_(torch.from_numpy(np.where(deviation > 1e-6, deviation, 1.0)))
+    network.deviation.copy_(torch.where(deviation > 1e-6, deviation, 1.0))
 
 
 def _spread(examples: Sequence[Example], problem: Problem) -> Tensor:
     """The root mean square of the outcomes about an even share for each word, [games]."""
     squares = [
-        batch.squares(torch.zeros(*batch.words.shape, batch.gain.shape[-1]))
-        for batch in _batches(examples, problem)
+        batch.squares(torch.zeros(int(batch.in_text.sum()), batch.gain.shape[-1]))
+        for batch in (Batch.of(texts, problem) for texts in _batches(examples))
     ]
     return torch.cat(squares).mean(0).sqrt().clamp_min(1e-6)

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from normxlogit.fitting.training import Example
+from normxlogit.fitting.training import Example, states_of
 from normxlogit.methods.attribution_head.head import EmptyOutcomes, UsualStates
 
 _COMPONENTS = 32
@@ -27,9 +27,7 @@ def usual_states(examples: Sequence[Example], others: Sequence[Example]) -> Usua
     """The mean states of texts, and how far from them one in a hundred other texts is."""
 
     def means(some: Sequence[Example]) -> Tensor:
-        return torch.stack(
-            [torch.from_numpy(example.states.astype(np.float32).mean(0)) for example in some]
-        )
+        return torch.stack([states_of([example]).mean(0) for example in some])
 
     fitted = means(examples)
     mean = fitted.mean(0)
