@@ -147,32 +147,43 @@ class Calls:
         Freed addresses get reused and plain functions are invisible to hooks, so callers must
         verify each candidate by running it.
         """
-        # Walk back from the value: the last call that wrote to its address made it; that call's
-        # input is the next value to look for. Only calls before it count, since the same memory may
-        # have been written again later.
+        traced, seen = self._walk_back(value, source)
+        # What addresses say is likelier than a pooling, of which there are several to try.
+        if traced is not None:
+            yield traced
+        for modules, taken in seen:
+            if _is_pooled(taken, source.shape):
+                yield from (TracedOps(modules, pooling) for pooling in POOLINGS)
+
+    def _walk_back(
+        self, value: Tensor, source: Tensor
+    ) -> tuple[TracedOps | None, list[tuple[tuple[nn.Module, ...], torch.Size]]]:
+        """Walk back from `value` to `source`, or as far as addresses lead.
+
+        Returns:
+            How the value was made, if the way leads to the source; and the modules that were met,
+            one more each time, with the shape that the first of them was given.
+        """
+        # The last call that wrote to the value's address made it; that call's input is the next
+        # value to look for. Only calls before it count, since the same memory may have been written
+        # again later.
         address, end, modules = value.data_ptr(), len(self.calls), list[nn.Module]()
+        seen = list[tuple[tuple[nn.Module, ...], torch.Size]]()
         if address == source.data_ptr() and value.shape == source.shape:
-            yield TracedOps()
-            return
+            return TracedOps(), seen
         taken: torch.Size | None = value.shape
         while taken is not None:
-            yield from (
-                TracedOps(tuple(modules), pooling)
-                for pooling in POOLINGS
-                if _is_pooled(taken, source.shape)
-            )
+            seen.append((tuple(modules), taken))
             calls = (i for i in reversed(range(end)) if self.calls[i].result == address)
             if (end := next(calls, -1)) < 0:
-                return
+                return None, seen
             call = self.calls[end]
             modules.insert(0, call.module)
             address, taken = call.address, call.shape
             if address == source.data_ptr() and taken == source.shape:
-                yield TracedOps(tuple(modules))
-                return
+                return TracedOps(tuple(modules)), seen
             if address == source.data_ptr() and taken == source.mT.shape:
-                yield TracedOps(tuple(modules), transposed)
-                return
+                return TracedOps(tuple(modules), transposed), seen
             # The input may be a view of one position, hidden[:, i]: same memory, so its address and
             # its stride over the batch tell i.
             offset = (address - source.data_ptr()) // source.element_size()
@@ -182,8 +193,8 @@ class Calls:
                 and call.stride[0] == source.stride(0)
                 and 0 <= offset < source.stride(0)
             ):
-                yield TracedOps(tuple(modules), position=offset // source.stride(1))
-                return
+                return TracedOps(tuple(modules), position=offset // source.stride(1)), seen
+        return None, seen
 
 
 class ForwardTrace:
