@@ -45,7 +45,7 @@ MISTAKES: Sequence[tuple[list[str], str]] = [
     (["explain", "x", "--model", "reviews.csv"], "which is a file"),
     (["explain", "x", "--head", "none.head"], "there is no file none.head"),
     (["explain", "x", "--output", "none/page.html"], "there is no folder"),
-    (["explain", "", " "], "the text is empty or blank"),
+    (["explain", " "], "the text is empty or blank"),
     (["explain", "x", "--pair", ""], "the text is empty or blank"),
     (["generate", "x", "--model", "./none"], "there is no such folder"),
     (["generate", "", "--model", "demo"], "the text is empty or blank"),
