@@ -273,6 +273,12 @@ def _when_not(
         and verdict(view, main, gap) == "better"
     ]
     sentences = [_against_better(view, name, better, is_pick=name == pick)]
+    if not better and name in view.ranking(brief) and view.beside_best(name, brief) == "behind":
+        best = view.ahead(brief)[0]
+        sentences.append(
+            f"Where a few {view.units} are to stand for the whole text, use {best}, which is "
+            "ahead of it in sufficiency."
+        )
     if chance.get(brief, "better") != "better":
         sentences.append(
             f"It is not the method to pick a few {view.units} by that are to stand for the whole "
