@@ -24,6 +24,7 @@ class Role(Enum):
     LABEL = "label"
     FOR = "for"
     AGAINST = "against"
+    WORD = "word"  # of no side: the text has another colour for it, or none
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class Part:
     @property
     def quoted(self) -> str:
         """The text, in quotation marks if it is a word of the input."""
-        return phrases.quoted(self.text) if self.role in (Role.FOR, Role.AGAINST) else self.text
+        return self.text if self.role in (Role.PLAIN, Role.LABEL) else phrases.quoted(self.text)
 
 
 Message = list[Part]
@@ -157,6 +158,11 @@ def clauses(attribution: Attribution, words: Sequence[str], scores: Floats) -> M
     if claim in _ORDERS:
         above = claim is Claim.BELOW or bool(scores.max() > 0)
         below = bool(named.opposers) and scores[named.opposers[0]] < 0
+        # Words are in the colours that they have in the text, which go by the sign.
+        if supporters.words and scores[named.supporters[0]] <= 0:
+            supporters = replace(supporters, role=Role.WORD)
+        if not below:
+            opposers = replace(opposers, role=Role.WORD)
         return [*among, *_order(attribution, supporters, opposers, above, below)]
     if claim is Claim.SIZE:
         meaning = phrases.one_line(attribution.provenance.unsigned or "")

@@ -51,6 +51,7 @@ _STYLES = {
     Role.LABEL: LABEL,
     Role.FOR: FOR + LABEL,
     Role.AGAINST: AGAINST + LABEL,
+    Role.WORD: LABEL,
 }
 
 
