@@ -506,10 +506,11 @@ def test_where_no_word_is_listed_it_says_why_and_what_to_do(tmp_path: Path) -> N
     found = summary(run_of(tmp_path / "rare", records))
     for shown in (str(found), HTMLReader(found.to_html()).text()):
         shown = " ".join(shown.split())
-        assert "4 records; no word occurs 5 times or more. For rarer words: --min-count 2" in shown
+        assert "4 records; no word occurs 5 times or more. For rarer words: " in shown
+        assert "normxlogit summary --min-count 2." in shown
         assert "interval" not in shown
     alike = summary(run_of(tmp_path / "alike", [record(n) for n in range(6)]))
-    assert "of 1 word that occur 5 times or more, none stands out. For rarer" in str(alike)
+    assert "of 1 word that occurs 5 times or more, none stands out." in str(alike)
     once = summary(tmp_path / "rare", min_count=1)
     assert "More texts may show some." in " ".join(str(once).split())
     assert "--min-count" not in str(once)

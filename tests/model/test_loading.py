@@ -75,17 +75,18 @@ def test_the_bar_for_a_gguf_file_is_hidden_as_others_are(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "a.gguf").touch()
-    bar = modeling_gguf_pytorch_utils.tqdm
+    reader: Any = modeling_gguf_pytorch_utils
+    bar = reader.tqdm
 
     def read(*_args: Any, **_options: Any) -> None:
-        assert list(modeling_gguf_pytorch_utils.tqdm([1, 2], desc="reading")) == [1, 2]
+        assert list(reader.tqdm([1, 2], desc="reading")) == [1, 2]
         raise ValueError("no more")
 
     monkeypatch.setattr(AutoModelForCausalLM, "from_pretrained", read)
     with pytest.raises(ModelError, match="no more"):
         Explainer.from_pretrained(tmp_path, gguf_file="a.gguf")
     assert capsys.readouterr().err == ""
-    assert modeling_gguf_pytorch_utils.tqdm is bar
+    assert reader.tqdm is bar
 
 
 def test_a_model_is_named_by_a_path_too(model: Path) -> None:

@@ -206,5 +206,6 @@ def _words(result: Attribution) -> dict[int, Word]:
     segments, offsets = result.segments.tolist(), result.offsets.tolist()
     numbers = result.word_numbers.tolist()
     return {
-        i: Word(segments[i], *offsets[i], text=result.tokens[i], number=numbers[i]) for i in kept
+        i: Word(segments[i], offsets[i][0], offsets[i][1], result.tokens[i], numbers[i])
+        for i in kept
     }

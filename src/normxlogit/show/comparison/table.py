@@ -24,7 +24,7 @@ class Kind(Enum):
 
 
 _GREY = {
-    Kind.ORDER: "their scores all have one sign, and zero says nothing; the highest is darkest",
+    Kind.ORDER: "their scores all have one sign, and zero says nothing; the higher, the stronger",
     Kind.SIZE: "their scores have no sign: they tell how much a word counts, not for what",
 }
 """What is said of the kinds without colours."""
@@ -94,7 +94,7 @@ def _column(scores: Floats, shares: Floats, kind: Kind) -> list[Cell]:
     """
     tints, largest = shares, scale(scores)
     if kind is Kind.ORDER and np.ptp(scores[~np.isnan(scores)]) > 0:
-        # Where zero says nothing, the lowest score is as white as the highest is dark.
+        # Where zero says nothing, the lowest score is the one without colour.
         tints = (scores - np.nanmin(scores)) / (np.nanmax(scores) - np.nanmin(scores))
     cells = []
     for tint, share, score in zip(tints.tolist(), shares.tolist(), scores.tolist(), strict=True):

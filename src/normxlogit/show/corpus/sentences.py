@@ -123,16 +123,19 @@ def differing(findings: Findings) -> str:
 def chosen(part: ClassWords) -> str:
     """Return which words of a label are listed; if none is, why, and what lists some."""
     records, often = counted(part.records, "record"), counted(part.min_count, "time")
+    words = "1 word that occurs" if part.eligible == 1 else f"{part.eligible:,} words that occur"
+    of_words = f"of {words} {often} or more"
     if part.leading:
-        words = f"{counted(part.eligible, 'word')} that occur {often} or more"
-        shown = f"{records}; of {words}, {part.leading:,} stand out"
+        shown = f"{records}; {of_words}, {part.leading:,} stand{'s' * (part.leading == 1)} out"
         return f"{shown}, {len(part.words):,} shown" if len(part.words) < part.leading else shown
-    if part.eligible:
-        why = f"of {counted(part.eligible, 'word')} that occur {often} or more, none stands out"
-    else:
-        why = f"no word occurs {often} or more"
+    none = f"no word occurs {often} or more"
+    why = f"{of_words}, none stands out" if part.eligible else none
     rarer = part.min_count // 2
-    hint = f"For rarer words: --min-count {rarer}." if rarer else "More texts may show some."
+    hint = (
+        f"For rarer words: normxlogit summary --min-count {rarer}."
+        if rarer
+        else "More texts may show some."
+    )
     return f"{records}; {why}. {hint}"
 
 

@@ -123,18 +123,15 @@ class GenerationLayout:
         total[np.isnan(self.scores[targets[-1]])] = np.nan
         return total
 
-    def shares(self, targets: Sequence[int]) -> Floats:
+    def shares(self, targets: Sequence[int]) -> NDArray[np.float64]:
         """Return the sum over each part, and last over what is in none, for these targets.
 
         As shares of all their sizes, float64 [parts + 1].
         """
-        sums = np.array(
-            [
-                *(part.scores[list(targets)].sum() for part in self.parts),
-                self.rest[list(targets)].sum(),
-            ]
-        )
-        return sums / (np.abs(sums).sum() or 1.0)
+        parts = [*(part.scores for part in self.parts), self.rest]
+        sums = np.stack(parts)[:, list(targets)].sum(1, dtype=np.float64)
+        shares: NDArray[np.float64] = sums / (np.abs(sums).sum() or 1.0)
+        return shares
 
     def scale(self, scores: Floats) -> float:
         """Return the score that gets the full colour: the largest of a column with a colour.
