@@ -225,8 +225,8 @@ def test_words_of_the_sentence_have_the_colours_of_the_text() -> None:
     scores = [5 + score for score in (0, -0.5, 0, -3.0, 0, 0.2, 0.9, 0, 4.0, 0.1)]
     for offset, roles in ((0, [Role.FOR, Role.WORD]), (-50, [Role.WORD, Role.AGAINST])):
         shown = word_attribution(TEXT, [score + offset for score in scores])
-        named = [part for part in message(shown) if part.text in TEXT.split()]
-        assert [part.role for part in named] == roles
+        named = [part.role for part in message(shown) if part.role not in (Role.PLAIN, Role.LABEL)]
+        assert named == roles
         classes = [a.get("class") for tag, a in HTMLReader(page([shown])).elements if tag == "em"]
         by_role = {Role.FOR: None, Role.WORD: "nx-word", Role.AGAINST: "nx-against"}
         assert classes == [by_role[role] for role in roles]
