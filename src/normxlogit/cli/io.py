@@ -96,9 +96,9 @@ def note_file_names(texts: Iterable[str]) -> None:
             is_file = Path(text).is_file()
         suffix = Path(text).suffix.lower()
         if is_file or (suffix in _FILES and not any(map(str.isspace, text))):
-            there = "is the name of a file here" if is_file else "looks like the name of a file"
+            likeness = "is the name of a file here" if is_file else "looks like the name of a file"
             complain(
-                f"warning: TEXT {text!r} {there}, and the text that is read is the name itself. "
+                f"warning: TEXT {text!r} {likeness}, and the text that is read is the name itself. "
                 + (
                     f"To explain each row of a file: normxlogit corpus {shlex.quote(text)} "
                     "--output FOLDER"

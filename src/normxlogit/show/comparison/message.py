@@ -31,8 +31,8 @@ def message(part: Comparison) -> Message:
         clauses.append([Part(f"{_who(methods[None])} none")])
     if (alike := _alikeness(part)) is not None:
         clauses.append([Part(alike)])
-    said = [p for clause in clauses for p in (Part("; "), *clause)][1:]
-    return [*head(part.first.only()), Part(": "), *said, Part(".")]
+    joined = [p for clause in clauses for p in (Part("; "), *clause)][1:]
+    return [*head(part.first.only()), Part(": "), *joined, Part(".")]
 
 
 def _methods_by_word(part: Comparison) -> dict[str | None, list[str]]:

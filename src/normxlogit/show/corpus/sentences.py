@@ -50,7 +50,8 @@ def facts(findings: Findings) -> list[tuple[str, str]]:
     errors = ", ".join(f"{count:,} {kind}" for kind, count in findings.errors.items())
     options, shards = findings.options, counted(findings.shards, "shard")
     unlike = f"{findings.unlike:,} of {counted(findings.judged, 'text')} "
-    unlike += "unlike those that the attribution head was fitted on: trust their scores less"
+    unlike += "unlike those that the attribution head was fitted on"
+    unlike += ": trust their scores less" if findings.unlike else ""
     pairs = [
         ("Rows", f"{findings.rows:,}, of which {findings.explained:,} were explained"),
         ("Errors", f"{sum(findings.errors.values()):,}" + (f" ({errors})" if errors else "")),
@@ -68,7 +69,9 @@ def facts(findings: Findings) -> list[tuple[str, str]]:
 
 def _how(findings: Findings) -> str:
     run, of_method = findings.options, findings.options["options"]
-    parts = [run["method"], *(f"{name}={value}" for name, value in of_method.items())]
+    # A head is named by a hash, whose ends tell it from others.
+    values = {name: phrases.shortened(str(value), 20) for name, value in of_method.items()}
+    parts = [run["method"], *(f"{name}={value}" for name, value in values.items())]
     parts += [f"{what} {run[what]}" for what in ("readout", "layer") if run[what] is not None]
     return ", ".join(parts)
 

@@ -17,10 +17,10 @@ def message(layout: GenerationLayout) -> Message:
     scores = layout.summed(layout.whole)
     rows = np.flatnonzero(layout.ranked & ~np.isnan(scores))
     words = [phrases.one_line(layout.words.tokens[row]) for row in rows]
-    head = Part(layout.explained or ANSWER, Role.LABEL)
-    if len(words) < 2:
-        rest = [Part(words[0], Role.FOR), Part(" is the only word of its prompt")] if words else []
-        said = rest or [Part("no word of its prompt has a score")]
+    if not words:
+        clause = [Part("no word of its prompt has a score")]
+    elif len(words) == 1:
+        clause = [Part(words[0], Role.FOR), Part(" is the only word of its prompt")]
     else:
-        said = clauses(layout.words.whole().only(), words, scores[rows])
-    return [head, Part(": "), *said, Part(".")]
+        clause = clauses(layout.words.whole().only(), words, scores[rows])
+    return [Part(layout.explained or ANSWER, Role.LABEL), Part(": "), *clause, Part(".")]

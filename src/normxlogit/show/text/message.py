@@ -50,8 +50,8 @@ def message(attribution: Attribution) -> Message:
     """
     rows = listed(attribution, special=False)
     words = [phrases.one_line(attribution.tokens[i]) for i in rows]
-    said = clauses(attribution, words, attribution.scores[rows])
-    return [*head(attribution), Part(": "), *said, Part(".")]
+    scores = attribution.scores[rows]
+    return [*head(attribution), Part(": "), *clauses(attribution, words, scores), Part(".")]
 
 
 def as_text(parts: Message) -> str:
@@ -73,8 +73,8 @@ def head(attribution: Attribution) -> Message:
         ]
     if outputs.is_nameless(attribution, target):
         return [Part(amount, Role.LABEL)]
-    said = [Part(name, Role.LABEL), Part(f" {amount}")]
-    return said if _is_predicted(attribution) else [*said, Part(", which is not predicted")]
+    aside = [] if _is_predicted(attribution) else [Part(", which is not predicted")]
+    return [Part(name, Role.LABEL), Part(f" {amount}"), *aside]
 
 
 def _is_predicted(attribution: Attribution) -> bool:
