@@ -11,7 +11,6 @@ from normxlogit.errors import InputError, OptionError
 from normxlogit.methods import find_declaration
 from normxlogit.methods.catalogue import default_method
 from normxlogit.model.loading.names import DEMO, check_dtype, check_model_name
-from normxlogit.text.validation import check_text
 
 if TYPE_CHECKING:
     from normxlogit.results.text import Failure
@@ -53,6 +52,7 @@ def find_blank(inputs: Sequence[Any]) -> "list[Failure]":
         inputs: texts, or a text with a second one or with choices.
     """
     from normxlogit.results.text import Failure
+    from normxlogit.text.validation import check_text
 
     failures = []
     for item in inputs:

@@ -33,7 +33,6 @@ from normxlogit.cli.options import (
     one_or_several,
     parse_options,
 )
-from normxlogit.corpus.options import check_engine, check_target
 from normxlogit.data.location import locate, redacted
 from normxlogit.data.rows import Columns
 from normxlogit.extras import check_installed, require
@@ -170,6 +169,8 @@ def corpus(
     """
     use_utf8()
     with reporting(debug):
+        from normxlogit.corpus.options import check_engine, check_target
+
         options = parse_options(option or [])
         check_target(one_or_several(target))
         check_engine(engine.value, workers, gpus_per_worker)

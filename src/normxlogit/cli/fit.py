@@ -26,7 +26,6 @@ from normxlogit.cli.options import (
     TrustRemoteCode,
 )
 from normxlogit.data.rows import Columns
-from normxlogit.fitting.options import FitOptions
 from normxlogit.model.loading.names import DEMO
 
 
@@ -94,6 +93,8 @@ def fit(
     """
     use_utf8()
     with reporting(debug):
+        from normxlogit.fitting.options import FitOptions
+
         options = FitOptions(texts, masks, _parse_layers(layers), width, seed)
         check_utf8([source, text, pair or ""])
         from normxlogit.data.location import local_path

@@ -37,7 +37,6 @@ from normxlogit.cli.options import (
 )
 from normxlogit.data.utf8 import lone_surrogate
 from normxlogit.errors import InputError
-from normxlogit.text.validation import check_text
 
 if TYPE_CHECKING:
     from normxlogit.explainer import Explainer
@@ -125,6 +124,8 @@ def generate(
     with reporting(debug):
         prompt_or_chat = _read_prompt(prompt, chat, file)
         if isinstance(prompt_or_chat, str):
+            from normxlogit.text.validation import check_text
+
             check_text([prompt_or_chat], False)
         note_file_names([] if prompt is None else [prompt])
         check_output(output)
