@@ -4,7 +4,7 @@ import torch
 from transformers import PreTrainedModel
 
 from normxlogit.fitting.model_passes import chosen_layers
-from normxlogit.fitting.run import FitOptions
+from normxlogit.fitting.options import FitOptions
 from normxlogit.methods.attribution_head import AttributionHead
 from normxlogit.methods.attribution_head.head import EmptyOutcomes, FitRecord, UsualStates
 from normxlogit.methods.attribution_head.network import HeadNetwork

@@ -77,7 +77,7 @@ def test_the_outputs_of_the_readme_are_real() -> None:
         assert len(ours) == len(printed), result.stdout
         for word, other in zip(ours, printed, strict=True):
             if word != other:
-                numbers = [float(part.strip("%,")) for part in (word, other)]
+                numbers = [float(part.strip("%,").replace("−", "-")) for part in (word, other)]
                 assert numbers[0] == pytest.approx(numbers[1], abs=0.11), result.stdout
 
 

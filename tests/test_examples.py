@@ -57,13 +57,17 @@ def run_cell(lines: list[str], names: dict[str, Any]) -> Any:
     [pytest.param(n, marks=pytest.mark.models if n == "generation" else ()) for n in NAMES],
 )
 def test_the_cells_of_a_notebook_run(
-    name: str, examples: Path, monkeypatch: pytest.MonkeyPatch
+    name: str,
+    examples: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(examples)
     names: dict[str, Any] = {}
     cells = json.loads((examples / f"{name}.ipynb").read_text("utf-8"))["cells"]
     shown = [run_cell(cell["source"], names) for cell in cells if cell["cell_type"] == "code"]
     assert any(hasattr(value, "_repr_html_") and value._repr_html_() for value in shown)
+    assert "nan" not in capsys.readouterr().out.split()
 
 
 @pytest.mark.filterwarnings("ignore:Do not use it")  # a head that was fitted to sixty texts

@@ -20,7 +20,7 @@ from torch import Tensor
 import normxlogit
 from normxlogit import Explainer, attribute, cli, corpus, evaluation, methods
 from normxlogit.evaluation.plan import plan_of
-from normxlogit.fitting.run import FitOptions
+from normxlogit.fitting.options import FitOptions
 from normxlogit.query import Query
 from normxlogit.tasks.explainer import ModelExplainer
 

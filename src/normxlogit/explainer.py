@@ -205,7 +205,8 @@ class Explainer(ModelExplainer):
         from normxlogit.data.location import local_path
         from normxlogit.data.option_checks import flag
         from normxlogit.data.rows import Columns
-        from normxlogit.fitting.run import FitOptions, fit
+        from normxlogit.fitting.options import FitOptions
+        from normxlogit.fitting.run import fit
 
         def say(line: str) -> None:
             if progress:

@@ -122,6 +122,28 @@ def test_a_text_that_is_the_name_of_a_file(
     assert explain(model, "--file", "my letter.txt").stderr == ""
 
 
+@pytest.mark.parametrize(
+    ("text", "hint"),
+    [
+        ("nosuch.txt", "To read what is in a file: --file nosuch.txt"),
+        ("in/all.CSV", "To explain each row of a file: normxlogit corpus in/all.CSV --output"),
+        ("Bad. I read notes.txt", None),
+        ("great.really", None),
+    ],
+)
+def test_a_text_that_looks_like_the_name_of_a_file(
+    model: Path, text: str, hint: str | None
+) -> None:
+    result = explain(model, text)
+    assert result.exit_code == 0
+    if hint is None:
+        assert result.stderr == ""
+    else:
+        assert f"TEXT '{text}' looks like the name of a file" in result.stderr
+        assert hint in result.stderr
+        assert result.stderr.count("\n") == 1
+
+
 @pytest.mark.parametrize("reduction", ["sum", "mean", "max"])
 def test_words_are_reduced_as_asked(model: Path, reduction: str) -> None:
     text = "unbelievably great"

@@ -102,6 +102,8 @@ def test_data_frames_are_sources(make: Callable[[Any], Any], explainer: Explaine
     assert explained[2].attribution is not None
     expected = explainer.explain("two three")
     np.testing.assert_allclose(explained[2].attribution.scores, expected.scores, atol=1e-5)
+    with pytest.raises(InputError, match="the DataFrame is empty: it has no column, and 'text'"):
+        explainer.corpus(pd.DataFrame())
     with pytest.raises(InputError, match=r"DataFrame has no column 'text'\. Its columns: n, t, u"):
         explainer.corpus(frame)
 

@@ -501,6 +501,33 @@ def test_what_texts_say_is_text(tmp_path: Path) -> None:
     assert "[bold]B" in shown
 
 
+def test_where_no_word_is_listed_it_says_why_and_what_to_do(tmp_path: Path) -> None:
+    records = [record(n, {f"w{n}": 1.0}) for n in range(4)]
+    found = summary(run_of(tmp_path / "rare", records))
+    for shown in (str(found), HTMLReader(found.to_html()).text()):
+        shown = " ".join(shown.split())
+        assert "4 records; no word occurs 5 times or more. For rarer words: " in shown
+        assert "normxlogit summary --min-count 2." in shown
+        assert "interval" not in shown
+    alike = summary(run_of(tmp_path / "alike", [record(n) for n in range(6)]))
+    assert "of 1 word that occurs 5 times or more, none stands out." in str(alike)
+    once = summary(tmp_path / "rare", min_count=1)
+    assert "More texts may show some." in " ".join(str(once).split())
+    assert "--min-count" not in str(once)
+
+
+def test_the_numbers_beside_words_are_said(tmp_path: Path) -> None:
+    words = {"brilliant": -9.0, "dull": 4.0}
+    unlike = [record(0, words, label="NEGATIVE")]
+    found = str(summary(run_of(tmp_path / "signs", unlike)))
+    assert "Scores for POSITIVE, the largest by size; below zero against it:" in found
+    assert "brilliant −9.00" in found
+    above = [record(0, {"brilliant": 9.0}, label="NEGATIVE")]
+    assert "Scores for POSITIVE, the largest by size:\n" in str(
+        summary(run_of(tmp_path / "above", above))
+    )
+
+
 def test_the_page_has_what_was_found(tmp_path: Path) -> None:
     records = [record(n, {"good": 2.0, "the": -0.5}, label="POSITIVE") for n in range(6)]
     records += [record(6 + n, {"bad": 1.0, "the": 0.5}, prediction="NEGATIVE") for n in range(5)]

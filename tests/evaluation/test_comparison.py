@@ -20,10 +20,14 @@ from normxlogit import (
     OptionError,
 )
 from normxlogit.results.comparison import rank_correlation
+from normxlogit.show.comparison import table
+from normxlogit.show.comparison.message import message
+from normxlogit.show.text.message import as_text
 from tests.helpers.models import causal_lm, classifier_explainer, image_classifier, token_classifier
 from tests.helpers.pages import HOSTILE, HTMLReader
 from tests.helpers.paths import ROOT
 from tests.helpers.policy import assert_policy
+from tests.helpers.results import word_attribution
 
 TEXT = "A great movie with poor performers, unbelievably bad."
 METHODS = ["normxlogit", "late_lrp:blocks=1", "occlusion", "attention"]
@@ -105,20 +109,25 @@ def test_every_target_has_its_part(bert: Explainer) -> None:
         np.testing.assert_array_equal(rows[METHODS[0]], part.scores[0])
         alone = bert.explain(TEXT, target=target.id).words()
         np.testing.assert_allclose(part.scores[0], alone.scores[1:-1], rtol=1e-5)
-    assert str(compared).count("Explained") == 3
+    assert " ".join(str(compared).split()).count("they rank the words") == 3
     assert len(compared.plot().axes) == 6  # a panel and a scale for each
 
 
 def test_a_data_frame_has_a_row_for_each_word(comparison: Comparison) -> None:
     frame = comparison.to_pandas()
     assert isinstance(frame, pd.DataFrame)
+    first = comparison.first.to_pandas()
+    own = ["target", "token", "start", "end", "segment", "word"]
+    pd.testing.assert_frame_equal(
+        frame[own], first.loc[~first["special"], own].reset_index(drop=True)
+    )
     assert list(frame.columns) == [
-        *("word", "text", "start", "end"),
+        *own,
         *METHODS,
         *(f"{method} share" for method in METHODS),
     ]
     assert [TEXT[a:b] for a, b in zip(frame["start"], frame["end"], strict=True)] == list(
-        frame["word"]
+        frame["token"]
     )
     np.testing.assert_array_equal(frame[METHODS].to_numpy(np.float32).T, comparison.scores)
     shares = frame[[f"{method} share" for method in METHODS]]
@@ -155,7 +164,8 @@ def test_page_terminal_and_plot_have_all_numbers(comparison: Comparison) -> None
     for method, share in zip(METHODS, comparison.shares, strict=True):
         for value in share.tolist():
             number = f"{round(value, 2) + 0.0:+.2f}".replace("-", "−")
-            number = number.removeprefix("+") if method == "attention" else number
+            one_sided = method == "attention" or (share >= 0).all()
+            number = number.removeprefix("+") if one_sided else number
             assert number in shown
             assert number in str(comparison)
             assert number in drawn
@@ -163,11 +173,85 @@ def test_page_terminal_and_plot_have_all_numbers(comparison: Comparison) -> None
     correlation = f"{comparison.rank_correlations[0, 2]:+.2f}".replace("-", "−")
     assert correlation in shown
     assert correlation in str(comparison)
-    assert "Those of attention have no sign" in shown
+    assert "In grey, size only: attention (their scores have no sign" in shown
     assert max(map(len, str(comparison).splitlines())) <= 88
     fragment = comparison._repr_html_()
     assert "Content-Security-Policy" not in fragment
     assert "Spearman" in HTMLReader(fragment).text()
+
+
+def by_hand(words: str, **scores: tuple[list[float], dict[str, Any]]) -> Comparison:
+    """A comparison of methods with these scores."""
+    return Comparison(
+        {
+            name: word_attribution(words, of_words, method=name, **provenance)
+            for name, (of_words, provenance) in scores.items()
+        },
+        {},
+    )
+
+
+CAUSE: dict[str, Any] = {"of_output": True}
+SIZE: dict[str, Any] = {"unsigned": "more attention"}
+
+
+def said(comparison: Comparison) -> str:
+    return as_text(message(comparison)).partition(": ")[2]
+
+
+def test_the_sentence_names_the_words_that_methods_name() -> None:
+    words = "the food was terrible"
+    scores = [0.1, 0.5, 0.2, 4.0]
+    same = by_hand(words, one=(scores, CAUSE), two=(scores, {}), three=(scores, SIZE))
+    assert as_text(message(same)) == (
+        "POSITIVE 66.7%: all 3 methods name “terrible”; they rank the words much alike (mean rank "
+        "correlation 1.00)."
+    )
+    assert str(same).startswith("POSITIVE 66.7%: all 3 methods name “terrible”;")
+    other = [0.1, 4.0, 0.2, 0.5]
+    flat = [1.0, 1.01, 1.0, 1.02]
+    parted = by_hand(words, one=(scores, CAUSE), two=(other, CAUSE), three=(scores, SIZE))
+    assert said(parted).startswith("one and three name “terrible”; two names “food”; they rank")
+    assert said(by_hand(words, one=(scores, CAUSE), two=(flat, SIZE))).startswith(
+        "one names “terrible”; two names none"
+    )
+    assert said(by_hand(words, one=(flat, SIZE), two=(flat, SIZE))).startswith(
+        "no word stands out by any; they rank the words much alike (rank correlation 1.00)"
+    )
+    assert said(by_hand(words, one=(scores, CAUSE))) == "one names “terrible”."
+    reverse = by_hand(words, one=(scores, CAUSE), two=([-s for s in scores], CAUSE))
+    assert "they rank the words in reverse (rank correlation −1.00)" in said(reverse)
+
+
+def test_a_column_of_one_sign_is_grey_where_zero_says_nothing() -> None:
+    words = "the food was terrible"
+    above, both = [1.0, 2.0, 1.5, 3.0], [-1.0, 2.0, 1.5, 3.0]
+    compared = by_hand(
+        words,
+        raw=(above, {}),
+        mixed=(both, {}),
+        effect=(above, CAUSE),
+        margin=(above, {"readout": "margin"}),
+        size=(above, SIZE),
+    )
+    assert [kind.value for kind in table.kinds(compared)] == [
+        "order only",
+        *[""] * 3,
+        "size only",
+    ]
+    columns = list(zip(*(row.cells for row in table.table(compared, 4)), strict=True))
+    assert [cell.tint for cell in columns[0]] == pytest.approx([0, 0.5, 0.25, 1])
+    assert [cell.number for cell in columns[0]] == ["0.33", "0.67", "0.50", "1.00"]
+    assert [cell.tint for cell in columns[2]] == pytest.approx([1 / 3, 2 / 3, 1 / 2, 1])
+    page = compared.to_html()
+    assert page.count("nx-unsigned") == 2 * 4 + 1  # and in the style sheet
+    assert "order only" in HTMLReader(page).text("small")
+    assert "In grey, order only: raw (their scores all have one sign" in HTMLReader(page).text()
+    alone = by_hand(words, raw=(above, {}))
+    assert "supports" not in str(alone)
+    probabilities = by_hand(words, one=([-1.0, -4.0, -2.0, -3.0], {"readout": "logprob"}))
+    (first, last, *_), *_ = zip(*(row.cells for row in table.table(probabilities, 4)), strict=True)
+    assert (first.tint, last.tint) == (1.0, 0.0)
 
 
 def test_texts_stay_texts(bert: Explainer) -> None:

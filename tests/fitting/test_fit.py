@@ -19,8 +19,9 @@ from normxlogit.data import files
 from normxlogit.data.rows import Columns
 from normxlogit.evaluation.perturb.predictions import PredictionCache
 from normxlogit.fitting import held_out, model_passes, outcomes, run, training
+from normxlogit.fitting.options import FitOptions
 from normxlogit.fitting.outcomes import OutcomeFolder
-from normxlogit.fitting.run import FitOptions, fit
+from normxlogit.fitting.run import fit
 from normxlogit.methods.attribution_head import AttributionHead
 from tests.helpers.heads import bag_explainer, fit_tiny, reviews
 from tests.helpers.models import (

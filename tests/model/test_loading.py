@@ -8,7 +8,12 @@ import pytest
 import torch
 import transformers
 from torch import nn
-from transformers import BertConfig, PreTrainedModel
+from transformers import (
+    AutoModelForCausalLM,
+    BertConfig,
+    PreTrainedModel,
+    modeling_gguf_pytorch_utils,
+)
 from typer.testing import CliRunner
 
 import normxlogit as nxl
@@ -64,6 +69,24 @@ def test_a_folder_of_gguf_names_the_files_in_it(tmp_path: Path) -> None:
     with pytest.raises(ModelError) as caught:  # it was named, and is no GGUF
         Explainer.from_pretrained(tmp_path, gguf_file="a-q4.gguf")
     assert "Say that it is to be loaded" not in str(caught.value)
+
+
+def test_the_bar_for_a_gguf_file_is_hidden_as_others_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "a.gguf").touch()
+    reader: Any = modeling_gguf_pytorch_utils
+    bar = reader.tqdm
+
+    def read(*_args: Any, **_options: Any) -> None:
+        assert list(reader.tqdm([1, 2], desc="reading")) == [1, 2]
+        raise ValueError("no more")
+
+    monkeypatch.setattr(AutoModelForCausalLM, "from_pretrained", read)
+    with pytest.raises(ModelError, match="no more"):
+        Explainer.from_pretrained(tmp_path, gguf_file="a.gguf")
+    assert capsys.readouterr().err == ""
+    assert reader.tqdm is bar
 
 
 def test_a_model_is_named_by_a_path_too(model: Path) -> None:

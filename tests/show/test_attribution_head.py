@@ -44,7 +44,7 @@ def views(result: Attribution) -> list[str]:
 def test_scores_and_base_value_add_up() -> None:
     for view in views(explained()):
         assert (
-            "base value -1.25, good +4.00, bad -2.00, but +0.50 = +1.25, the centred logit of "
+            "base value −1.25, good +4.00, bad −2.00, but +0.50 = +1.25, the centred logit of "
             "POSITIVE" in view
         )
     for view in views(GOOD_BAD):
@@ -60,7 +60,7 @@ def test_each_target_has_its_sum() -> None:
     )
     for view in views(both):
         assert "but +0.50 = +1.25, the centred logit of POSITIVE" in view
-        assert "base value +1.25, good -4.00, bad +2.00, but -0.50 = -1.25, the centred" in view
+        assert "base value +1.25, good −4.00, bad +2.00, but −0.50 = −1.25, the centred" in view
 
 
 def test_the_sum_says_what_is_contrasted_and_what_a_regression_is() -> None:
@@ -71,7 +71,7 @@ def test_the_sum_says_what_is_contrasted_and_what_a_regression_is() -> None:
         assert "= +1.25, the value" in view
         assert "the value of" not in view
     for view in views(explained(base=(-2.5,), readout="closeness", **regression)):
-        assert "base value -2.50, " in view
+        assert "base value −2.50, " in view
         assert "= +0.00, the closeness to the prediction" in view
         assert "closer to the prediction" in view
         assert "farther from it" in view

@@ -3,6 +3,7 @@
 import json
 import re
 import subprocess
+from collections.abc import Iterable
 from dataclasses import replace
 from html import unescape
 from pathlib import Path
@@ -14,9 +15,9 @@ from matplotlib.image import AxesImage
 
 from normxlogit import Failure, GenerationAttribution, InputError
 from normxlogit.results.base import Result
+from normxlogit.show import phrases
 from normxlogit.show.dispatch import figure, fragment, page, plain
 from normxlogit.show.generation.layout import GenerationLayout
-from normxlogit.show.markup import signed
 from tests.helpers.pages import HTMLReader, find_browser
 from tests.helpers.policy import with_script
 from tests.helpers.results import CHAT, GOOD_BAD, chat, generation
@@ -203,10 +204,47 @@ def test_terminal_has_the_sums_of_all_parts_as_shares(name: str) -> None:
     sums[frame] = scores.sum() - sum(sums.values())
     whole = sum(map(abs, sums.values()))
     printed = " ".join(plain(result).partition("Sums, as shares: ")[2].split())
-    shares = re.findall(r"([a-z ]+) (-?[\d.]+) %(?:, |$| )", printed)[: len(sums)]
+    shares = re.findall(r"([a-z ]+) ([<>]?−?\d+)%(?:, |$| )", printed)[: len(sums)]
     assert [part for part, _ in shares] == list(sums)
-    for part, share in shares:
-        assert float(share) == pytest.approx(100 * sums[part] / whole, abs=0.5), part
+    for part, shown in shares:
+        assert shown + "%" == phrases.share(sums[part] / whole), part
+
+
+def test_page_and_terminal_lead_with_the_words_of_the_prompt_that_count() -> None:
+    result = generation("Name the city of France", " Paris", end=None)
+    scores = np.zeros_like(result.scores)
+    france = result.tokens.index(" France")
+    scores[:, france], scores[:, result.tokens.index(" of")] = 4.0, 3.0
+    scores[:, result.tokens.index("Name")] = -0.5
+    scores[:, 0] = 50.0  # <s>, which is no word of the prompt
+    strong = replace(result, scores=scores)
+    sentence = "The answer: “France” speaks for it most."
+    assert plain(strong).startswith(sentence)
+    assert (
+        HTMLReader(page([strong]))
+        .text("h2", "strong", "em")
+        .startswith(re.sub("[“”]", "", sentence))
+    )
+    cause = replace(strong, provenance=replace(strong.provenance, of_output=True))
+    assert plain(cause).startswith("The answer: mostly because of “France”.")
+    flat = replace(strong, scores=np.ones_like(scores))
+    assert plain(flat).startswith("The answer: no word stands out.")
+    assert plain(generation("Hello", " you")).startswith(
+        "The answer: “Hello” is the only word of its prompt."
+    )
+    assert plain(CASES["plain"].at(2)).startswith("“It”: ")
+
+
+def test_the_page_has_the_shares_of_the_terminal() -> None:
+    for result in (generation(answer=" Paris."), chat(answer="Paris.")):
+        printed = " ".join(plain(result).partition("Sums, as shares: ")[2].split())
+        parts = re.findall(r"nx-parts.*?</table>", page([result]), re.DOTALL)[0]
+        rows = re.findall(r'<th scope="row">(.*?)</th>\s*<td class="nx-number">(.*?)</td>', parts)
+        assert rows
+        for name, shown in rows:
+            assert f"{name} {unescape(shown)}" in printed
+        (rest,) = re.findall(r'<span class="nx-rest">(.*?)</span>', page([result]))
+        assert unescape(rest) in printed
 
 
 def test_terminal_of_every_case() -> None:
@@ -359,9 +397,20 @@ def check(state: dict[str, Any], result: GenerationAttribution, first: int, last
     order = sorted(prompt, key=lambda n: -joint.scores[n])[:8]
     assert [name for name, _ in state["words"]] == [joint.tokens[n] for n in order]
     for (_, shown), n in zip(state["words"], order, strict=True):
-        assert shown == signed(float(joint.scores[n]), largest)
-    sums = [float(shown.replace("−", "-")) for _, shown in state["parts"]]
-    assert sums[0] == pytest.approx(float(joint.scores[prompt].sum()), rel=0.01)
+        assert shown == phrases.number(float(joint.scores[n]), largest)
+    assert state["parts"] == part_shares(result, range(first, last + 1))
+
+
+def part_shares(result: GenerationAttribution, targets: Iterable[int]) -> list[list[str]]:
+    """The names of the parts, and their sums as shares of all sums with what is in none."""
+    parts = GenerationLayout(result).parts
+    plain_targets = [n for n in targets if not result.answer_special[n]] or list(targets)
+    sums = [float(part.scores[plain_targets].sum()) for part in parts]
+    rest = float(np.nansum(result.scores[plain_targets])) - sum(sums)
+    whole = sum(map(abs, [*sums, rest]))
+    return [
+        [part.name, phrases.share(value / whole)] for part, value in zip(parts, sums, strict=True)
+    ]
 
 
 @pytest.mark.browser
@@ -434,10 +483,7 @@ class TestScript:
         scores = exhibit.summed(targets)
         top = exhibit.top(scores)
         assert [name for name, _ in shown["words"]] == [exhibit.words.tokens[n] for n in top]
-        sums = [float(part.scores[targets].sum()) for part in exhibit.parts]
-        for (name, said), part, value in zip(shown["parts"], exhibit.parts, sums, strict=True):
-            assert name == part.name
-            assert float(said.replace("−", "-")) == pytest.approx(value, abs=0.05)
+        assert shown["parts"] == part_shares(result, targets)
         frame = [n for n, ranked in enumerate(exhibit.coloured) if not ranked]
         assert all(shown["columns"].get(str(n), 0) == 0 for n in frame)
 

@@ -1,5 +1,6 @@
 """The sentence that leads: which words it names, and how much it says of them."""
 
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -33,22 +34,22 @@ SCORES = [0.1, -0.2, 0.2, -1.0, 0.1, 0.0, 0.6, 0.4, 4.0, 0.3]
 @pytest.mark.parametrize(
     ("scores", "expected"),
     [
-        (SCORES, 'mostly because of "terrible"; "wonderful" speaks against it.'),
+        (SCORES, "mostly because of “terrible”; “wonderful” speaks against it."),
         (
             [0.1, -0.2, 0.2, -1.0, 0.1, 0.0, 3.0, 0.4, 4.0, 0.3],
-            'mostly because of "terrible" and "food"; "wonderful" speaks against it.',
+            "mostly because of “terrible” and “food”; “wonderful” speaks against it.",
         ),
         (
             [abs(score) for score in SCORES],
-            'mostly because of "terrible"; no word speaks against it.',
+            "mostly because of “terrible”; no word speaks against it.",
         ),
         (
             [-abs(score) for score in SCORES],
-            'no word speaks for it; "terrible" speaks against it.',
+            "no word speaks for it; “terrible” speaks against it.",
         ),
         (
             [0.5, -0.2, 0.5, -2.5, 0.5, 0.5, 0.6, 0.5, 0.2, 0.5],
-            'no word stands out for it; "wonderful" speaks against it.',
+            "no word stands out for it; “wonderful” speaks against it.",
         ),
         ([1.0, 1.1] * 5, "no word stands out."),
         ([1.0, -1.1] * 5, "no word stands out."),
@@ -56,7 +57,7 @@ SCORES = [0.1, -0.2, 0.2, -1.0, 0.1, 0.0, 0.6, 0.4, 4.0, 0.3]
         # Three of these are above the others, and far from half of what supports it.
         (
             [1.1, 1.1, 1.1, 3.0, 1.1, 1.1, 2.5, 1.1, 1.1, -0.1],
-            'above all because of "wonderful" and "food".',
+            "above all because of “wonderful” and “food”.",
         ),
     ],
 )
@@ -67,8 +68,8 @@ def test_where_zero_means_something(scores: list[float], expected: str) -> None:
 @pytest.mark.parametrize(
     ("light", "expected"),
     [
-        (5.0, 'partly because of "food".'),
-        (6.1, 'mostly because of "the".'),
+        (5.0, "partly because of “food”."),
+        (6.1, "mostly because of “the”."),
     ],
 )
 def test_a_function_word_leads_only_far_ahead(light: float, expected: str) -> None:
@@ -87,16 +88,16 @@ def test_marks_and_function_words_are_known_and_negations_are_not_among_them() -
 def test_without_a_zero_only_the_order_is_told(offset: float) -> None:
     """The same order and distances say the same, wherever their zero is."""
     scores = [offset + score for score in (0, -0.5, 0, -3.0, 0, 0.2, 0.9, 0, 4.0, 0.1)]
-    expected = '"terrible" speaks for it most, "wonderful" least.'
+    expected = "“terrible” speaks for it most, “wonderful” least."
     assert said(word_attribution(TEXT, scores)) == expected
 
 
 def test_below_zero_the_highest_opposes_least() -> None:
     scores = [score - 50.0 for score in (0, -0.5, 0, -3.0, 0, 0.2, 0.9, 0, 4.0, 0.1)]
     shown = word_attribution(TEXT, scores)
-    assert said(shown) == '"terrible" speaks against it least, "wonderful" most.'
+    assert said(shown) == "“terrible” speaks against it least, “wonderful” most."
     probable = word_attribution(TEXT, scores, readout="logprob")
-    assert said(probable) == '"terrible" speaks for it most, "wonderful" least.'
+    assert said(probable) == "“terrible” speaks for it most, “wonderful” least."
 
 
 def test_a_flat_order_names_no_word() -> None:
@@ -109,13 +110,13 @@ def test_a_contrast_says_why_and_what_speaks_for_the_other() -> None:
     options: Any = {"explained": (1,), "contrast": "NEGATIVE"}
     shown = measured("good but bad", [4.0, 0.1, -2.0], **options)
     assert as_text(message(shown)) == (
-        'Why POSITIVE 66.7% rather than NEGATIVE 33.3%: mostly because of "good"; "bad" speaks '
+        "Why POSITIVE 66.7% rather than NEGATIVE 33.3%: mostly because of “good”; “bad” speaks "
         "for NEGATIVE."
     )
     options = {"explained": (0,), "contrast": "POSITIVE"}
     shown = word_attribution("good but really very bad", [-4.0, 0.1, 0.1, 0.2, 3.0], **options)
     assert as_text(message(shown)) == (
-        'For NEGATIVE 33.3% rather than POSITIVE 66.7%: "bad" speaks for it most; "good" speaks '
+        "For NEGATIVE 33.3% rather than POSITIVE 66.7%: “bad” speaks for it most; “good” speaks "
         "for POSITIVE."
     )
 
@@ -123,22 +124,22 @@ def test_a_contrast_says_why_and_what_speaks_for_the_other() -> None:
 def test_what_is_not_predicted_has_no_because() -> None:
     shown = measured("good but bad", [-4.0, 0.1, 2.0], explained=(0,))
     assert as_text(message(shown)) == (
-        'NEGATIVE 33.3%, which is not predicted: "bad" speaks for it; "good" speaks against it.'
+        "NEGATIVE 33.3%, which is not predicted: “bad” speaks for it; “good” speaks against it."
     )
 
 
 def test_unsigned_scores_take_no_side() -> None:
     shown = measured("a fine good film", [0.1, 0.2, 4.0, 0.3], unsigned="more attention")
-    assert said(shown) == '"good" has the largest score (more attention), which takes no side.'
+    assert said(shown) == "“good” has the largest score (more attention), which takes no side."
 
 
 @pytest.mark.parametrize(
     ("options", "expected"),
     [
-        ({"readout": "value", "of_output": True}, '"cat" raises it; "dog" lowers it.'),
-        ({"readout": "value"}, '"cat" raises it most, "dog" least.'),
-        ({"readout": "closeness"}, '"cat" by itself comes closest to it.'),
-        ({"readout": "distance"}, '"dog" by itself comes closest to it.'),
+        ({"readout": "value", "of_output": True}, "“cat” raises it; “dog” lowers it."),
+        ({"readout": "value"}, "“cat” raises it most, “dog” least."),
+        ({"readout": "closeness"}, "“cat” by itself comes closest to it."),
+        ({"readout": "distance"}, "“dog” by itself comes closest to it."),
     ],
 )
 def test_regressions_have_words_of_their_own(options: Any, expected: str) -> None:
@@ -161,27 +162,27 @@ def test_additive_closeness_leads_to_the_prediction() -> None:
         explained=(0,),
         problem="regression",
     )
-    assert said(replace(shown, base=(-1.5,))) == '"cat" leads to it; "dog" leads away from it.'
+    assert said(replace(shown, base=(-1.5,))) == "“cat” leads to it; “dog” leads away from it."
 
 
 def test_few_words() -> None:
-    assert said(measured("terrible .", [0.0, 0.0])) == '"terrible" is its only word.'
+    assert said(measured("terrible .", [0.0, 0.0])) == "“terrible” is its only word."
     none = measured("a b", [1.0, 1.0])
     none = replace(none, scores=np.where(none.special, none.scores, np.float32(np.nan)))
     assert said(none) == "it has no word with a score."
     assert (
-        said(measured("... !", [1.0, 0.1])) == 'mostly because of "..."; no word speaks against it.'
+        said(measured("... !", [1.0, 0.1])) == "mostly because of “...”; no word speaks against it."
     )
 
 
 def test_a_word_that_is_repeated_is_named_once_and_counts_as_often_as_it_stands() -> None:
     shown = measured("Boring , boring , boring plot", [1.0, 0.1, 1.1, 0.1, 1.0, 0.5])
-    assert said(shown) == 'mostly because of "boring"; no word speaks against it.'
+    assert said(shown) == "mostly because of “boring”; no word speaks against it."
 
 
 def test_a_long_word_is_cut() -> None:
     shown = measured("x" * 200 + " is bad", [4.0, 0.1, 0.1])
-    assert max(map(len, as_text(message(shown)).split('"'))) <= 40
+    assert max(map(len, re.split("[“”]", as_text(message(shown))))) <= 40
 
 
 def test_the_sum_of_the_named_is_half_of_all_support_where_it_says_mostly() -> None:
@@ -212,11 +213,23 @@ def test_terminal_page_and_plot_lead_with_it() -> None:
     sentence = as_text(message(shown))
     assert plain(shown).startswith(sentence)
     reader = HTMLReader(page([shown]))
-    assert reader.text("h2", "strong", "em").startswith(sentence.replace('"', ""))
+    assert reader.text("h2", "strong", "em").startswith(re.sub("[“”]", "", sentence))
     words = [attributes.get("class") for name, attributes in reader.elements if name == "em"]
     assert words == [None, "nx-against"]
     (axes,) = shown.plot().axes
     assert axes.get_title("left").replace("\n", " ") == sentence
+
+
+def test_words_of_the_sentence_have_the_colours_of_the_text() -> None:
+    """NormXLogit's scores may all have one sign: a word that supports least opposes nothing."""
+    scores = [5 + score for score in (0, -0.5, 0, -3.0, 0, 0.2, 0.9, 0, 4.0, 0.1)]
+    for offset, roles in ((0, [Role.FOR, Role.WORD]), (-50, [Role.WORD, Role.AGAINST])):
+        shown = word_attribution(TEXT, [score + offset for score in scores])
+        named = [part.role for part in message(shown) if part.role not in (Role.PLAIN, Role.LABEL)]
+        assert named == roles
+        classes = [a.get("class") for tag, a in HTMLReader(page([shown])).elements if tag == "em"]
+        by_role = {Role.FOR: None, Role.WORD: "nx-word", Role.AGAINST: "nx-against"}
+        assert classes == [by_role[role] for role in roles]
 
 
 def test_tokens_are_put_together_before_they_are_named() -> None:
@@ -233,7 +246,7 @@ def test_tokens_are_put_together_before_they_are_named() -> None:
         unit="token",
     )
     for look in ({}, {"tokens": True}):
-        assert '"awful"' in plain(pieces, **look).splitlines()[0]
+        assert "“awful”" in plain(pieces, **look).splitlines()[0]
     names = [line.split()[0] for line in plain(pieces).splitlines() if "│" in line]
     assert names == ["awful", "film"]
     names = [line.split()[0] for line in plain(pieces, tokens=True).splitlines() if "│" in line]

@@ -33,7 +33,7 @@ READ_ONLY = [
     name for name, result in CASES.items() if not isinstance(result, GenerationAttribution)
 ]
 
-WORD = re.compile(r'<(b|i|span)[^>]* style="([^"]*)" title="([+-][\d.]+), POSITIVE">([^<]+)<')
+WORD = re.compile(r'<(b|i|span)[^>]* style="([^"]*)" title="([+−][\d.]+), POSITIVE">([^<]+)<')
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -87,7 +87,8 @@ def test_a_long_text_is_split_into_its_sentences() -> None:
     sums = [float(shown.scores[1 + n : 10 + n].sum()) for n in range(0, 90, 9)]
     assert [("nx-against" in name) for name in marked] == [total < 0 for total in sums]
     table = plain(shown).partition("Strongest sentences\n")[2].partition("\n\n")[0].splitlines()
-    numbers = [float(re.findall(r"[+-]\d+\.\d+", line)[0]) for line in table if "│" in line]
+    shown_scores = [re.findall(r"[+−]\d+\.\d+", line)[0] for line in table if "│" in line]
+    numbers = [float(score.replace("−", "-")) for score in shown_scores]
     expected = sorted(sums, key=abs, reverse=True)[:5]
     np.testing.assert_allclose(numbers, expected, atol=0.006)
     assert "... and 5 more sentences" in table[-1]

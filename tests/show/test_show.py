@@ -1,4 +1,5 @@
 import io
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -23,7 +24,7 @@ from normxlogit.show.text.pieces import pieces
 from normxlogit.show.text.plot import figure as bars
 from tests.helpers.packages import hide_package
 from tests.helpers.pages import HOSTILE, HTMLReader
-from tests.helpers.results import GOOD_BAD, attribution, hostile, word_attribution
+from tests.helpers.results import GOOD_BAD, attribution, generation, hostile, word_attribution
 
 
 def colored(shown: Attribution, **options: Any) -> str:
@@ -59,7 +60,7 @@ def test_bars_stand_on_the_side_of_their_sign() -> None:
     assert bad.endswith("█│")
     assert 1.8 < good.count("█") / bad.count("█") < 2.3
     assert good.split()[1] == "+4.00"
-    assert bad.split()[1] == "-2.00"
+    assert bad.split()[1] == "−2.00"
 
 
 def test_terminal_says_what_was_predicted_and_by_what() -> None:
@@ -74,10 +75,10 @@ def test_terminal_says_what_was_predicted_and_by_what() -> None:
 
 def test_a_contrast_is_found_by_name_before_number() -> None:
     shown = word_attribution(
-        "a b", [1.0, 2.0], labels=("2", "1", "0"), explained=(1,), contrast="2"
+        "a b", [-1.0, 2.0], labels=("2", "1", "0"), explained=(1,), contrast="2"
     )
     assert "rather than 2 25.0%" in plain(shown)
-    assert "+ supports 1   - supports 2" in plain(shown)
+    assert "+ supports 1   − supports 2" in plain(shown)
     assert "A positive score supports 1 rather than 2" in HTMLReader(page([shown])).text("p")
 
 
@@ -207,7 +208,7 @@ def test_page_carries_signs_without_colour() -> None:
     assert [mark["title"] for mark in marks if "title" in mark] == [
         "+4.00, POSITIVE",
         "+0.00, POSITIVE",
-        "-2.00, POSITIVE",
+        "−2.00, POSITIVE",
     ]
     assert [mark.get("class") for mark in marks[:3]] == [None, None, "nx-against"]
     cells = read.text("td")
@@ -326,10 +327,43 @@ def test_tags_of_many_words_are_counted() -> None:
 
 
 def test_a_tag_is_contrasted_by_name() -> None:
-    shown = tagged("Anna visits Berlin", {"Berlin": "B-LOC"}, [[1.0, 2, 5]])
+    shown = tagged("Anna visits Berlin", {"Berlin": "B-LOC"}, [[-1.0, 2, 5]])
     shown = replace(shown, provenance=replace(shown.provenance, contrast="B-ORG"))
     assert plain(shown).startswith("For Berlin → B-LOC 98.0% rather than B-ORG: ")
-    assert "+ supports B-LOC   - supports B-ORG" in plain(shown)
+    assert "+ supports B-LOC   − supports B-ORG" in plain(shown)
+
+
+@pytest.mark.parametrize(
+    ("scores", "signs"),
+    [
+        ([4.0, 0.5, -2.0], ["+ supports POSITIVE", "− opposes it"]),
+        ([4.0, 0.5, 2.0], ["+ supports POSITIVE"]),
+        ([-4.0, 0.0, -2.0], ["− opposes it"]),
+    ],
+)
+def test_the_legend_has_the_signs_that_are_there(scores: list[float], signs: list[str]) -> None:
+    shown = word_attribution("good but bad", scores)
+    (line,) = [x for x in plain(shown).splitlines() if re.match("[+−] (supports|opposes)", x)]
+    assert line == "   ".join(signs)
+    legend = page([shown]).partition('<p class="nx-legend">')[2].partition("</p>")[0]
+    assert legend.count("<mark") == len(signs)
+    label = bars(shown).axes[0].get_xlabel()
+    assert label == ", ".join(signs)
+
+
+def test_minus_signs_and_quotes_are_the_same_everywhere() -> None:
+    shown = replace(word_attribution("good but bad", [4.0, 0.5, -2.0]), base=(-1.5,))
+    answer = replace(generation(), scores=-np.abs(generation().scores))
+    one: dict[str, Any] = {"labels": ("LABEL_0",), "explained": (0,), "problem": "regression"}
+    value = word_attribution("a b", [1.0, -2.0], **one)
+    value = replace(value, targets=(Target("LABEL_0", 0, -1.25, None),))
+    for result in (shown, answer, value, of_tokens(" Paris")):
+        html = HTMLReader(page([result]))
+        texts = [data for tag, data in html.texts if tag != "script"]
+        for text in (plain(result), " ".join(texts)):
+            assert not re.search(r"(?<!\w)-\d", text)
+            assert '"' not in text
+    assert "−" in plain(answer)
 
 
 def of_tokens(*labels: str, **options: Any) -> Attribution:
@@ -342,16 +376,16 @@ def of_tokens(*labels: str, **options: Any) -> Attribution:
 def test_tokens_of_a_language_model_can_be_seen() -> None:
     shown = of_tokens(" Paris", "\n", "Lyon", " a", " b")
     lines = plain(shown)
-    assert lines.startswith('" Paris" 50.0%: ')
-    assert '\nNext        "↵" 25.0%, Lyon 12.5%, " a" 6.2%\n' in lines
-    assert '+ supports " Paris"' in lines
-    assert '" Paris"' in HTMLReader(page([shown])).text("strong")
+    assert lines.startswith("“ Paris” 50.0%: ")
+    assert "\nNext        “↵” 25.0%, Lyon 12.5%, “ a” 6.2%\n" in lines
+    assert "+ supports “ Paris”" in lines
+    assert "“ Paris”" in HTMLReader(page([shown])).text("strong")
     other = of_tokens(" Paris", " Lyon", contrast=" Lyon")
-    assert plain(other).startswith('Why " Paris" 50.0% rather than " Lyon" 25.0%: ')
+    assert plain(other).startswith("Why “ Paris” 50.0% rather than “ Lyon” 25.0%: ")
 
 
 @pytest.mark.parametrize(
-    ("text", "expected"), [("in", "in"), (" in", '" in"'), ("\t", '"⇥"'), ("", '""')]
+    ("text", "expected"), [("in", "in"), (" in", "“ in”"), ("\t", "“⇥”"), ("", "“”")]
 )
 def test_tokens_are_quoted_where_they_need_be(text: str, expected: str) -> None:
     assert phrases.token(text) == expected

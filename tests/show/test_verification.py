@@ -66,7 +66,7 @@ def test_a_value_moves_by_a_distance() -> None:
     )
     measured = verification(whole=2.0, without_top=-1.5, random_without=(1.0, 3.0))
     assert (
-        "takes the value from 2.000 to -1.500; hiding two random words moves it by 1.000 on average"
+        "takes the value from 2.000 to −1.500; hiding two random words moves it by 1.000 on average"
     ) in receipt(replace(value, verifications=(measured,)))
 
 

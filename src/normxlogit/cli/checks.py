@@ -1,8 +1,8 @@
 """What commands check before torch is imported, which takes longer than to say what is wrong."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from normxlogit.cli.model import ModelOptions, prefer_cached_data
 from normxlogit.cli.options import READOUTS
@@ -11,6 +11,9 @@ from normxlogit.errors import InputError, OptionError
 from normxlogit.methods import find_declaration
 from normxlogit.methods.catalogue import default_method
 from normxlogit.model.loading.names import DEMO, check_dtype, check_model_name
+
+if TYPE_CHECKING:
+    from normxlogit.results.text import Failure
 
 
 def check_model(options: ModelOptions) -> None:
@@ -40,6 +43,25 @@ def check_readout(name: str | None) -> None:
     """Raise `OptionError` unless some model has this readout."""
     if name is not None and name not in READOUTS:
         raise OptionError(f"there is no readout {name!r:.80}; use one of {', '.join(READOUTS)}.")
+
+
+def find_blank(inputs: Sequence[Any]) -> "list[Failure]":
+    """Return why there is nothing to explain if that is so of every input; else an empty list.
+
+    Args:
+        inputs: texts, or a text with a second one or with choices.
+    """
+    from normxlogit.results.text import Failure
+    from normxlogit.text.validation import check_text
+
+    failures = []
+    for item in inputs:
+        text, *rest = item if isinstance(item, tuple) else (item,)
+        try:
+            check_text([text, *(rest[0] if rest and isinstance(rest[0], list) else rest)], False)
+        except InputError as error:
+            failures.append(Failure(item, error))
+    return failures if len(failures) == len(inputs) else []
 
 
 def check_source(

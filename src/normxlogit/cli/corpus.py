@@ -35,7 +35,7 @@ from normxlogit.cli.options import (
 )
 from normxlogit.data.location import locate, redacted
 from normxlogit.data.rows import Columns
-from normxlogit.extras import require
+from normxlogit.extras import check_installed, require
 from normxlogit.model.loading.names import DTYPES
 
 
@@ -169,13 +169,19 @@ def corpus(
     """
     use_utf8()
     with reporting(debug):
+        from normxlogit.corpus.options import check_engine, check_target
+
         options = parse_options(option or [])
+        check_target(one_or_several(target))
+        check_engine(engine.value, workers, gpus_per_worker)
         check_utf8([source, text, pair or "", row_id or "", label or "", *(target or [])])
         named = ModelOptions(model, revision, device, dtype, gguf_file, trust_remote_code, head)
         check_model(named)
         check_method(method, options, layer, head)
         check_readout(readout)
         require("pyarrow")
+        if engine is Engine.RAY:
+            check_installed(["ray"], "ray")
         with quiet(debug):
             from normxlogit.corpus.folder import Folder
 
@@ -183,9 +189,6 @@ def corpus(
             columns = Columns(text, pair, row_id, label)
             check_source(source, columns, subset=subset, split=split, strict=strict)
 
-            from normxlogit.corpus.run import find_workers
-
-            find_workers(engine.value, workers, gpus_per_worker)
             if engine is Engine.RAY and device == "auto":
                 device = "cpu"
             if dtype == "auto" and not gpus_per_worker:

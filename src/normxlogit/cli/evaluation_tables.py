@@ -7,6 +7,7 @@ from rich.text import Text
 
 from normxlogit.cli import terminal
 from normxlogit.cli.tables import print_figures
+from normxlogit.show.phrases import decimal
 
 if TYPE_CHECKING:
     from normxlogit.evaluation.run import Evaluation
@@ -100,7 +101,8 @@ def _beside_head(figure: Mapping[str, Any], sign: int) -> str:
     less = figure["head_less_this"]
     low, high = sorted((sign * less["low"], sign * less["high"]))
     place = "behind" if low > 0 else "ahead" if high < 0 else "=" if low < high else "*"
-    return f"{figure['value']:6.3f} [{figure['low']:6.3f}, {figure['high']:6.3f}] {place:<6}"
+    value, least, most = (f"{decimal(figure[name]):>6}" for name in ("value", "low", "high"))
+    return f"{value} [{least}, {most}] {place:<6}"
 
 
 def _explained(shares: Sequence[float]) -> str:
@@ -113,8 +115,10 @@ def _compared_estimate(figure: Mapping[str, Any]) -> str:
     """Format a value with its interval and a mark: * the best, = indistinguishable from it."""
     beside = figure["beside_best"]
     mark = "*" if beside is None else " " if beside["differs"] else "="
-    return f"{figure['value']:.3f} [{figure['low']:.3f}, {figure['high']:.3f}] {mark}"
+    value, low, high = (decimal(figure[name]) for name in ("value", "low", "high"))
+    return f"{value} [{low}, {high}] {mark}"
 
 
 def _last_layer(figure: Mapping[str, list[float]]) -> str:
-    return f"{figure['mean'][-1]:.3f} [{figure['low'][-1]:.3f}, {figure['high'][-1]:.3f}]"
+    mean, low, high = (decimal(figure[name][-1]) for name in ("mean", "low", "high"))
+    return f"{mean} [{low}, {high}]"

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from normxlogit.cli.checks import check_method, check_model, check_readout
+from normxlogit.cli.checks import check_method, check_model, check_readout, find_blank
 from normxlogit.cli.errors import quiet, reporting
 from normxlogit.cli.io import (
     check_output,
@@ -170,28 +170,29 @@ def explain(
             check_method(method, options, parsed_layer, head)
         check_readout(readout)
         with quiet(debug):
-            from normxlogit.tasks import Task
+            results: Iterable[Result | Comparison | Failure] = find_blank(inputs)
+            if not results:
+                from normxlogit.tasks import Task
 
-            explainer = load(named)
-            if explainer.task not in (Task.IMAGE, Task.AUDIO):
-                note_file_names(texts or [])
-            question: dict[str, Any] = {
-                "target": one_or_several(target),
-                "contrast": contrast,
-                "layer": parsed_layer,
-                "readout": readout,
-                "threshold": threshold,
-                "position": _parse_position(position),
-                "long": long.value,
-            }
-            results: Iterable[Result | Comparison | Failure]
-            if methods is not None and len(methods) > 1:
-                results = _compare(explainer, inputs, methods, question)
-            else:
-                explained = explainer.stream(
-                    inputs, method=method, batch_size=batch_size, **question, **options
-                )
-                results = _verify(explainer, inputs, explained) if verify else explained
+                explainer = load(named)
+                if explainer.task not in (Task.IMAGE, Task.AUDIO):
+                    note_file_names(texts or [])
+                question: dict[str, Any] = {
+                    "target": one_or_several(target),
+                    "contrast": contrast,
+                    "layer": parsed_layer,
+                    "readout": readout,
+                    "threshold": threshold,
+                    "position": _parse_position(position),
+                    "long": long.value,
+                }
+                if methods is not None and len(methods) > 1:
+                    results = _compare(explainer, inputs, methods, question)
+                else:
+                    explained = explainer.stream(
+                        inputs, method=method, batch_size=batch_size, **question, **options
+                    )
+                    results = _verify(explainer, inputs, explained) if verify else explained
             failures = write_results(
                 results,
                 output_format,

@@ -93,7 +93,9 @@ def fit(
     """
     use_utf8()
     with reporting(debug):
-        numbers = _parse_layers(layers)
+        from normxlogit.fitting.options import FitOptions
+
+        options = FitOptions(texts, masks, _parse_layers(layers), width, seed)
         check_utf8([source, text, pair or ""])
         from normxlogit.data.location import local_path
 
@@ -104,10 +106,8 @@ def fit(
         columns = Columns(text, pair)
         with quiet(debug):
             check_source(source, columns, subset=subset, split=split)
-            from normxlogit.fitting.run import FitOptions
             from normxlogit.fitting.run import fit as fit_head
 
-            options = FitOptions(texts, masks, numbers, width, seed)
             explainer = load(named)
             head = fit_head(
                 explainer,

@@ -123,6 +123,10 @@ def generate(
         raise typer.BadParameter("name a language model with --model.")
     with reporting(debug):
         prompt_or_chat = _read_prompt(prompt, chat, file)
+        if isinstance(prompt_or_chat, str):
+            from normxlogit.text.validation import check_text
+
+            check_text([prompt_or_chat], False)
         note_file_names([] if prompt is None else [prompt])
         check_output(output)
         output_format = find_format(named_format, output)

@@ -15,6 +15,7 @@ from normxlogit.cli import terminal
 from normxlogit.cli.errors import complain
 from normxlogit.cli.options import Format
 from normxlogit.data.files import check_replaceable, write_whole
+from normxlogit.data.formats import FORMATS
 from normxlogit.data.utf8 import lone_surrogate
 from normxlogit.errors import InputError
 
@@ -27,6 +28,9 @@ Look = dict[str, bool | str]
 """Options of `show.dispatch`."""
 
 FAILURE_SCHEMA = "normxlogit/failure/1"
+
+_FILES = {*FORMATS, ".json", ".md", ".html", ".log", ".pdf", ".docx"}
+"""What names of files with texts end in."""
 
 
 def read_texts(texts: list[str], file: Path | None, example: str) -> list[str]:
@@ -81,19 +85,27 @@ def _decode(content: bytes, name: str) -> str:
 
 
 def note_file_names(texts: Iterable[str]) -> None:
-    """Say on standard error which texts of the command line are names of files, if any.
+    """Say on standard error which texts of the command line are, or look like, names of files.
 
     The name is explained all the same: it may be the text that is meant.
     """
     for text in texts:
+        is_file = False
         # Longer names than a system knows raise an error.
         with contextlib.suppress(OSError, ValueError):
-            if Path(text).is_file():
-                complain(
-                    f"warning: TEXT {text!r} is the name of a file here, and the text that is "
-                    "read is the name itself. To read what is in the file: --file "
-                    f"{shlex.quote(text)}"
+            is_file = Path(text).is_file()
+        suffix = Path(text).suffix.lower()
+        if is_file or (suffix in _FILES and not any(map(str.isspace, text))):
+            likeness = "is the name of a file here" if is_file else "looks like the name of a file"
+            complain(
+                f"warning: TEXT {text!r} {likeness}, and the text that is read is the name itself. "
+                + (
+                    f"To explain each row of a file: normxlogit corpus {shlex.quote(text)} "
+                    "--output FOLDER"
+                    if suffix in FORMATS and suffix != ".txt"
+                    else f"To read what is in a file: --file {shlex.quote(text)}"
                 )
+            )
 
 
 def check_output(output: Path | None) -> None:

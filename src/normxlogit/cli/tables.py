@@ -1,7 +1,7 @@
 """Tables that commands print: no figure is cut or wrapped, and columns stay apart."""
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from rich import box
 from rich.cells import cell_len
@@ -27,17 +27,21 @@ def print_figures(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None
         headers: the names of the columns.
         rows: the cells of each row, as many.
     """
+    from normxlogit.show.terminal import column_blocks  # with numpy, for which --help need not wait
+
     console = _console()
     widths = [max(cell_len(cell) for cell in column) for column in zip(headers, *rows, strict=True)]
-    for number, block in enumerate(_blocks(widths, console.width)):
-        if number:
+    name, *figures = widths
+    for block in column_blocks(figures, console.width - name - _GAP, _GAP):
+        if block.start:
             console.print()
         table = Table(box=None, pad_edge=False, padding=(0, _GAP, 0, 0))
-        for column in block:
+        columns = [0, *(column + 1 for column in block)]
+        for column in columns:
             header = _text(headers[column])
             table.add_column(header, justify="right" if column else "left", no_wrap=True)
         for row in rows:
-            table.add_row(*(_text(row[column]) for column in block))
+            table.add_row(*(_text(row[column]) for column in columns))
         console.print(table)
 
 
@@ -49,18 +53,6 @@ def print_texts(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     for row in rows:
         table.add_row(*map(_text, row))
     _console().print(table)
-
-
-def _blocks(widths: Sequence[int], most: int) -> Iterator[list[int]]:
-    """Yield the numbers of columns that fit side by side, each time with the first one."""
-    block = [0]
-    for column in range(1, len(widths)):
-        taken = sum(widths[n] + _GAP for n in block)
-        if len(block) > 1 and taken + widths[column] > most:
-            yield block
-            block = [0]
-        block.append(column)
-    yield block
 
 
 def _console() -> Console:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from normxlogit.corpus.explain import Question
 from normxlogit.corpus.explained import Explained
+from normxlogit.corpus.options import FROM_COLUMN, check_target
 from normxlogit.data.option_checks import flag
 from normxlogit.data.rows import Columns, Row
 from normxlogit.data.source import Source
@@ -17,8 +18,6 @@ from normxlogit.methods.attribution_head import AttributionHead
 if TYPE_CHECKING:  # these need pyarrow, which explaining without writing does not
     from normxlogit.corpus.progress import MissingShards, Progress
     from normxlogit.corpus.shards import Writer
-
-_FROM_COLUMN = "column:"
 
 
 @dataclass(frozen=True)
@@ -51,7 +50,7 @@ class Job:
         columns = dict(vars(self.columns))
         target_column = columns.pop("target")
         if target_column is not None:
-            question["target"] = _FROM_COLUMN + target_column
+            question["target"] = FROM_COLUMN + target_column
         # In this order they stand in the manifest.
         options = {
             **question,
@@ -84,11 +83,10 @@ def make_job(
         OptionError: a flag is neither True nor False, or the target names a column among others.
     """
     target = question.target
-    if isinstance(target, str) and target.startswith(_FROM_COLUMN):
-        columns = replace(columns, target=target.removeprefix(_FROM_COLUMN))
+    check_target(target)
+    if isinstance(target, str) and target.startswith(FROM_COLUMN):
+        columns = replace(columns, target=target.removeprefix(FROM_COLUMN))
         question = replace(question, target=None)
-    elif isinstance(target, (list, tuple)) and any(str(t).startswith(_FROM_COLUMN) for t in target):
-        raise OptionError("a column of targets stands alone: it cannot be one of several targets.")
     return Job(
         columns, question, flag("hash", hashed), flag("float16", float16), flag("strict", strict)
     )

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from normxlogit.corpus.explain import check_question, explain_rows
 from normxlogit.corpus.explained import Explained
 from normxlogit.corpus.job import Job, check_explained, fill, missing_rows
+from normxlogit.corpus.options import check_engine
 from normxlogit.data.location import address, locate, redacted
-from normxlogit.data.option_checks import one_of, real_number, whole_number
 from normxlogit.data.progress import Meter
 from normxlogit.data.source import Source, open_source, read_rows
 from normxlogit.errors import InputError, OptionError
@@ -77,17 +77,13 @@ def find_workers(engine: str, count: int | None, gpus: float) -> "RayWorkers | N
         OptionError: there is no such engine, or it has no workers to be counted.
         MissingExtraError: Ray is not installed.
     """
-    one_of("engine", engine, ("local", "ray"))
-    count = None if count is None else whole_number("workers", count)
-    gpus = real_number("gpus_per_worker", gpus, least=0)
-    if engine == "ray":
-        require("ray.data", "ray")
-        from normxlogit.corpus.ray import RayWorkers
+    check_engine(engine, count, gpus)
+    if engine == "local":
+        return None
+    require("ray.data", "ray")
+    from normxlogit.corpus.ray import RayWorkers
 
-        return RayWorkers(count, gpus)
-    if count is not None or gpus:
-        raise OptionError("workers and gpus_per_worker are for engine='ray'.")
-    return None
+    return RayWorkers(None if count is None else int(count), float(gpus))
 
 
 def explain_each(

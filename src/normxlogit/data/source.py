@@ -278,6 +278,11 @@ def _problem(file: SourceFile, columns: Columns) -> BrokenFileError | None:
     for name in columns.names:
         count = names.count(name)
         if count == 0:
+            if not names:
+                return BrokenFileError(
+                    f"{file.name} is empty: it has no column, and {name!r} is to be read. Give a "
+                    "table that has it."
+                )
             shown = ", ".join(map(str, names))
             return BrokenFileError(f"{file.name} has no column {name!r}. Its columns: {shown}.")
         if count > 1:

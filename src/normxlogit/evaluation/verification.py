@@ -84,7 +84,10 @@ def verify(explainer: ModelExplainer, attribution: Result) -> Attribution:
 def count_top(scores: Floats) -> int:
     """How many words to hide together: the fewest that carry half of all positive scores.
 
-    From 1 to `MOST`, and not all words unless there is but one.
+    From 1 to `MOST`, and not all words unless there is but one. The sentence that a picture leads
+    with names words by another rule: it passes over function words, and names none where none
+    stands out. What is put to the test here is the ranking as the method gives it, whatever its
+    first words are, and there has to be a first one.
 
     Args:
         scores: of the words, [words].

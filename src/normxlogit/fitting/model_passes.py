@@ -15,7 +15,7 @@ from normxlogit.evaluation.perturb.samples import Sample
 from normxlogit.model.capture import capture
 from normxlogit.model.inference import inference
 from normxlogit.model.readings import whole
-from normxlogit.tasks.batches import MemoryBudget, by_halves, by_length
+from normxlogit.tasks.batches import MemoryBudget, by_equal_length
 from normxlogit.text.encoded import Window
 from normxlogit.text.encoder import Encoder
 
@@ -90,24 +90,14 @@ class StateReader:
     ) -> Iterator[tuple[int, NDArray[np.float16], Tensor]]:
         """Yield each text's number in the list, states [tokens, features], and output [outputs]."""
 
-        windows = [sample.encoded.windows[0] for sample in samples]
-
-        def length(number: int) -> int:
-            return len(windows[number])
-
-        def fits(rows: int, longest: int) -> bool:
-            return self._room.fits(rows, longest, MAX_BATCH_TOKENS)
-
         @inference()
         def states(some: Sequence[Window]) -> list[tuple[NDArray[np.float16], Tensor]]:
             return self._states(some, layers)
 
-        # Of one length each, for no side of padding is safe for every model.
-        order = sorted(range(len(windows)), key=length)
-        for numbers in by_length(order, length, fits, padded=0):
-            read = by_halves([windows[n] for n in numbers], states, self._room)
-            for number, (of_tokens, logits) in zip(numbers, read, strict=True):
-                yield number, of_tokens, logits
+        windows = [sample.encoded.windows[0] for sample in samples]
+        read = by_equal_length(windows, states, self._room, MAX_BATCH_TOKENS)
+        for number, (of_tokens, logits) in read:
+            yield number, of_tokens, logits
 
     def _states(
         self, windows: Sequence[Window], layers: Sequence[int]

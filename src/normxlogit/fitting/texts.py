@@ -10,10 +10,8 @@ import numpy as np
 from normxlogit.data.rows import Bad, Row
 from normxlogit.errors import InputError
 from normxlogit.evaluation.perturb.samples import Sample, renumbered
+from normxlogit.fitting.options import LEAST
 from normxlogit.text.encoder import Encoder
-
-LEAST = 40
-"""The fewest texts that a head can be fitted on and tried on others."""
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """The result of several methods for one text, side by side."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -10,14 +10,14 @@ from numpy.typing import NDArray
 
 from normxlogit.data.display import DISPLAYS, Displayed, ResultDisplay
 from normxlogit.errors import InputError
-from normxlogit.extras import require
 from normxlogit.results.base import Floats
+from normxlogit.results.interchange.tables import Columns, data_frame
 from normxlogit.results.prediction import Target
 from normxlogit.results.text import Attribution
 
 if TYPE_CHECKING:
-    import pandas
     from matplotlib.figure import Figure
+    from pandas import DataFrame
 
 SCHEMA = "normxlogit/comparison/1"
 
@@ -30,12 +30,14 @@ class Word:
         segment: the number of its text.
         start, end: its first character and last + 1 in it.
         text: the word.
+        number: its number, as in `Attribution.word_numbers`.
     """
 
     segment: int
     start: int
     end: int
     text: str
+    number: int = field(compare=False)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -127,31 +129,31 @@ class Comparison(Displayed):
         scores = self.scores
         return np.array([[rank_correlation(row, column) for column in scores] for row in scores])
 
-    def to_pandas(self) -> "pandas.DataFrame":
-        """Return a row for each word, as a data frame of pandas.
+    def to_pandas(self) -> "DataFrame":
+        """Return a row for each target and word, as a data frame of pandas (extra `pandas`).
 
-        Its columns are `word`, `text` (0, or 1 for the second of a pair), `start`, `end`, and for
-        each method its name with the raw score and "NAME share" with the score as a share of the
-        method's own largest; before these `target`, where several are explained.
+        Its first columns are those of `Attribution.to_pandas`: `target`, `token` (the word),
+        `start`, `end`, `segment` and `word`. Then comes for each method its name with the raw score
+        and "NAME share" with the score as a share of the method's own largest.
 
         Raises:
             MissingExtraError: pandas is not installed.
         """
-        frames = require("pandas", "pandas", need="data frames need pandas")
-        several = len(self.targets) > 1
-        rows = []
-        for number, target in enumerate(self.targets):
-            part = self.at(number)
-            scores, shares = part.scores.T.tolist(), part.shares.T.tolist()
-            for word, raw, share in zip(self.words, scores, shares, strict=True):
-                row: dict[str, Any] = {"target": target.label} if several else {}
-                row |= {"word": word.text, "text": word.segment}
-                row |= {"start": word.start, "end": word.end}
-                row |= dict(zip(self.methods, raw, strict=True))
-                row |= {f"{m} share": s for m, s in zip(self.methods, share, strict=True)}
-                rows.append(row)
-        frame: pandas.DataFrame = frames.DataFrame(rows)
-        return frame
+        parts = [self.at(number) for number in range(len(self.targets))]
+        words = self.words * len(parts)
+        columns: Columns = {
+            "target": [target.label for target in self.targets for _ in self.words],
+            "token": [word.text for word in words],
+            "start": [word.start for word in words],
+            "end": [word.end for word in words],
+            "segment": [word.segment for word in words],
+            "word": [word.number for word in words],
+        }
+        for row, name in enumerate(self.methods):
+            columns[name] = [score for part in parts for score in part.scores[row]]
+        for row, name in enumerate(self.methods):
+            columns[f"{name} share"] = [share for part in parts for share in part.shares[row]]
+        return data_frame(columns)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data for JSON, as docs/json.md describes it."""
@@ -202,7 +204,8 @@ def _words(result: Attribution) -> dict[int, Word]:
     """The words of an attribution of words that are not special, by the number of their token."""
     kept = np.flatnonzero(~result.special).tolist()
     segments, offsets = result.segments.tolist(), result.offsets.tolist()
+    numbers = result.word_numbers.tolist()
     return {
-        i: Word(segments[i], start=offsets[i][0], end=offsets[i][1], text=result.tokens[i])
+        i: Word(segments[i], offsets[i][0], offsets[i][1], result.tokens[i], numbers[i])
         for i in kept
     }

@@ -16,6 +16,11 @@
     return (value < 0 && Number(digits) !== 0 ? "−" : "+") + digits;
   }
 
+  function shareText(part) {
+    if (part !== 0 && Math.abs(part) < 0.005) return "<1%";
+    return (part < 0 ? "−" : "") + (100 * Math.abs(part)).toFixed(0) + "%";
+  }
+
   function percent(chance) {
     if (chance > 0 && chance < 0.001) return "<0.1%";
     return chance > 0.999 && chance < 1 ? ">99.9%" : (100 * chance).toFixed(1) + "%";
@@ -80,7 +85,7 @@
       mark.title = title;
     }
 
-    function row(name, score, low, high, largest, go) {
+    function row(name, score, text, low, high, go) {
       var line = element("tr");
       var head = element("th");
       head.scope = "row";
@@ -105,15 +110,15 @@
       zero.style.left = 100 * low / span + "%";
       track.append(fill, zero);
       bar.append(track);
-      line.append(head, element("td", "nx-number", number(score, largest)), bar);
+      line.append(head, element("td", "nx-number", text), bar);
       return line;
     }
 
-    function fill(table, names, scores, largest, columns) {
+    function fill(table, names, scores, texts, columns) {
       var low = Math.max(0, -Math.min.apply(null, scores.concat(0)));
       var high = Math.max.apply(null, scores.concat(0));
       var rows = names.map(function (name, n) {
-        return row(name, scores[n], low, high, largest, columns && String(columns[n]));
+        return row(name, scores[n], texts[n], low, high, columns && String(columns[n]));
       });
       article.querySelector(table + " tbody").replaceChildren.apply(
         article.querySelector(table + " tbody"), rows
@@ -155,13 +160,18 @@
       top = top.slice(0, WORDS);
       var scores = top.map(function (n) { return sums[n]; });
       var names = top.map(function (n) { return data.names[n]; });
-      fill(".nx-words", names, scores, largest, top);
+      var texts = scores.map(function (score) { return number(score, largest); });
+      fill(".nx-words", names, scores, texts, top);
       var parts = data.parts.map(function (part) {
         return chosen.reduce(function (sum, cell) { return sum + part[cell]; }, 0);
       });
-      fill(".nx-parts", data.part_names, parts, size(parts));
       var rest = chosen.reduce(function (sum, cell) { return sum + data.rest[cell]; }, 0);
-      article.querySelector(".nx-rest").textContent = number(rest, size([rest]));
+      var total = parts.concat(rest).reduce(function (sum, part) {
+        return sum + Math.abs(part);
+      }, 0) || 1;
+      var shares = parts.map(function (part) { return part / total; });
+      fill(".nx-parts", data.part_names, shares, shares.map(shareText));
+      article.querySelector(".nx-rest").textContent = shareText(rest / total);
       var named = range ? "“" + textOf(range) + "”" : whole;
       what.textContent = named;
       var chances = chosen.map(function (cell) { return data.chances[cell]; });

@@ -67,11 +67,6 @@ def bars(scores: Sequence[float]) -> list[Bar]:
 def bar_rows(names: Iterable[str], scores: Sequence[float], largest: float) -> list[BarRow]:
     """Return a row for each score, with three figures for a score as large as `largest`."""
     return [
-        BarRow(name, signed(score, largest), drawn)
+        BarRow(name, phrases.number(score, largest), drawn)
         for name, score, drawn in zip(names, scores, bars(scores), strict=True)
     ]
-
-
-def signed(score: float, largest: float) -> str:
-    """Return a score with its sign, with three figures for the largest."""
-    return phrases.number(score, largest).replace("-", "−")

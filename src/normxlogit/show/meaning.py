@@ -1,11 +1,11 @@
 """The meaning of scores, and how they were made, in words."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from normxlogit.methods.scores import UNLIKE, is_unlike
-from normxlogit.results.base import Result
+from normxlogit.results.base import Floats, Result
 from normxlogit.results.reductions import REDUCTIONS
 from normxlogit.results.text import Attribution
 from normxlogit.show.outputs import foil_name, output_name
@@ -25,6 +25,13 @@ class Meaning:
     positive: str | None
     negative: str | None
     sentence: str
+
+    def shown(self, scores: Floats) -> "Meaning":
+        """Return it for a legend: of two signs without the one that none of these scores has."""
+        above, below = bool((scores > 0).any()), bool((scores < 0).any())
+        if above == below or self.positive is None or self.negative is None:
+            return self
+        return replace(self, negative=None) if above else replace(self, positive=None)
 
 
 def score_meaning(result: Result, name: str | None = None) -> Meaning:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from normxlogit.results.base import Result
 from normxlogit.results.prediction import Target
 from normxlogit.results.text import Attribution
-from normxlogit.show.phrases import one_line, percent, shortened, token, visible
+from normxlogit.show.phrases import decimal, one_line, percent, shortened, token, visible
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ def target_name(result: Result, target: Target) -> str:
 
 def amount(target: Target) -> str:
     """Return the probability or value of an output."""
-    return f"{target.logit:.3f}" if target.probability is None else percent(target.probability)
+    return decimal(target.logit) if target.probability is None else percent(target.probability)
 
 
 def verdict(result: Result, count: int = 12) -> Verdict:

@@ -2,6 +2,7 @@
 
 import math
 import re
+from typing import Literal
 
 CAVEAT = (
     "An attribution describes this model, not the world, and proves nothing by itself: how "
@@ -45,10 +46,15 @@ def without_folders(path: str) -> str:
     return path if is_id or not parts else parts[-1]
 
 
+def quoted(text: str) -> str:
+    """Return text in the quotation marks that all pages and terminals have."""
+    return f"“{text}”"
+
+
 def token(text: str) -> str:
     """Return a token's text on one line, in quotation marks if it begins or ends with space."""
     line = shortened(one_line(text)) if text else ""
-    return line if text and text == text.strip() else f'"{line}"'
+    return line if text and text == text.strip() else quoted(line)
 
 
 def shortened(text: str, length: int = 60) -> str:
@@ -64,10 +70,26 @@ def number(value: float, largest: float) -> str:
     if math.isnan(value):
         return "–"
     if not 1e-6 < largest < 1e6:
-        return f"{value:+.2e}"
-    decimals = max(0, 2 - math.floor(math.log10(largest)))
+        return with_minus(f"{value:+.2e}")
+    return decimal(value, max(0, 2 - math.floor(math.log10(largest))), "+")
+
+
+def decimal(value: float, places: int = 3, sign: Literal["", "+"] = "") -> str:
+    """Return a number with so many places, if `sign` is "+" signed always; a dash for nan."""
+    if math.isnan(value):
+        return "–"
     # Adding 0.0 turns -0.0 into 0.0, which would show as "-0.00".
-    return f"{round(value, decimals) + 0.0:+.{decimals}f}"
+    return with_minus(f"{round(value, places) + 0.0:{sign}.{places}f}")
+
+
+def with_minus(figure: str) -> str:
+    """Return a number with the minus sign, as wide as a plus, that pages and terminals have."""
+    return figure.replace("-", "−")
+
+
+def share(part: float) -> str:
+    """Return a share of a whole, with its sign if it is negative; a small one is not none."""
+    return "<1%" if 0 < abs(part) < 0.005 else with_minus(f"{part + 0.0:.0%}")
 
 
 def percent(probability: float) -> str:

@@ -42,6 +42,7 @@ def _environment(package: str) -> Environment:
         keep_trailing_newline=True,
     )
     environment.filters["one_line"] = phrases.one_line
+    environment.filters["quoted"] = phrases.quoted
     environment.filters["shortened"] = phrases.shortened
     return environment
 

@@ -60,7 +60,7 @@ class MediaReport(Generic[Media]):
             yield from self.draw(part, width)
             layer = f"This is layer {part.layers[0]}." if len(result.layers) > 1 else ""
             note = f"{self.note(part, width)} {layer}".strip()
-            yield from legend(meaning.score_meaning(part), note)
+            yield from legend(meaning.score_meaning(part).shown(part.scores), note)
             yield Text()
         yield provenance(result)
 
@@ -111,13 +111,15 @@ def provenance(result: Result) -> Text:
 
 
 def legend(says: meaning.Meaning, note: str) -> Iterator[Text]:
-    """Yield what the signs say, and a note."""
-    signs = (("+", FOR, says.positive), ("-", AGAINST, says.negative))
-    yield Text("   ").join(
+    """Yield what the signs say, if anything, and a note."""
+    signs = (("+", FOR, says.positive), ("−", AGAINST, says.negative))
+    shown = [
         Text.assemble((sign, color + LABEL), f" {words}")
         for sign, color, words in signs
         if words is not None
-    )
+    ]
+    if shown:
+        yield Text("   ").join(shown)
     if note:
         yield Text(note, DIM)
 
@@ -171,6 +173,24 @@ def bar_lines(
             no_wrap=True,
             overflow="crop",
         )
+
+
+def column_blocks(widths: Sequence[int], room: int, gap: int) -> Iterator[range]:
+    """Yield the numbers of columns that fit side by side: one at least, then those that are left.
+
+    Args:
+        widths: of the columns.
+        room: how many columns of a terminal there are for them.
+        gap: how many of these stand between two.
+    """
+    start = 0
+    while start < len(widths):
+        end, taken = start + 1, widths[start]
+        while end < len(widths) and taken + gap + widths[end] <= room:
+            taken += gap + widths[end]
+            end += 1
+        yield range(start, end)
+        start = end
 
 
 def fitted(name: str, width: int) -> str:

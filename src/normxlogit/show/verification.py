@@ -89,7 +89,7 @@ def _drop(part: Attribution, verification: Verification) -> str:
     if part.target.probability is None:
         # Values that rise and fall would cancel out in a mean.
         moved = np.abs(random - verification.whole).mean()
-        return f"{sentence}; hiding {some} moves it by {moved:.3f} on average."
+        return f"{sentence}; hiding {some} moves it by {phrases.decimal(moved)} on average."
     return f"{sentence}, hiding {some} to {_amount(part, float(random.mean()))} on average."
 
 
@@ -131,12 +131,13 @@ def _note(verification: Verification) -> str:
 
 def _outcomes(part: Attribution, verification: Verification) -> list[BarRow]:
     count = len(verification.top)
-    top, some = f"top {count}", f"{count} random"
+    top = "top word" if count == 1 else f"top {count} words"
+    some = "a random word" if count == 1 else f"{count} random words"
     outcomes = {"nothing hidden": verification.whole, f"{top} hidden": verification.without_top}
     if verification.words > 1:
         outcomes |= {
             f"{some} hidden": float(np.mean(verification.random_without)),
-            f"only {top} left": verification.top_alone,
+            f"only the {top} left": verification.top_alone,
             f"only {some} left": float(np.mean(verification.random_alone)),
         }
     has_probability = part.target.probability is not None
@@ -150,14 +151,14 @@ def _outcomes(part: Attribution, verification: Verification) -> list[BarRow]:
 
 def _listed(words: tuple[str, ...]) -> str:
     """Return words in quotation marks, as a sentence lists them."""
-    quoted = [f"“{phrases.shortened(phrases.one_line(word), 30)}”" for word in words]
+    quoted = [phrases.quoted(phrases.shortened(phrases.one_line(word), 30)) for word in words]
     *before, last = quoted
     return f"{', '.join(before)} and {last}" if before else last
 
 
 def _amount(part: Attribution, outcome: float) -> str:
     """Return an outcome as the prediction is shown."""
-    return f"{outcome:.3f}" if part.target.probability is None else phrases.percent(outcome)
+    return phrases.decimal(outcome) if part.target.probability is None else phrases.percent(outcome)
 
 
 def _share(variance: float) -> str:

@@ -200,6 +200,36 @@ def by_halves(
     return answers
 
 
+def by_equal_length(
+    windows: Sequence[Window],
+    run: Callable[[Sequence[Window]], Iterable[Answer]],
+    memory: MemoryBudget,
+    tokens: int,
+) -> Iterator[tuple[int, Answer]]:
+    """Run windows of one length each together, for no side of padding is safe for every model.
+
+    Args:
+        windows: one for each text.
+        run: gives something for each of the windows that it gets.
+        memory: learns what was too large.
+        tokens: how many may run together as long as memory suffices.
+
+    Yields:
+        The number of each window among `windows`, with what it gave.
+
+    Raises:
+        ModelError: there is not enough memory for one of them.
+    """
+
+    def length(number: int) -> int:
+        return len(windows[number])
+
+    fits = partial(memory.fits, usual=tokens)
+    for numbers in by_length(sorted(range(len(windows)), key=length), length, fits, padded=0):
+        answers = by_halves([windows[number] for number in numbers], run, memory)
+        yield from zip(numbers, answers, strict=True)
+
+
 def _too_large(tokens: int) -> ModelError:
     return ModelError(
         f"there is not enough memory for one text of {tokens} tokens. Use a shorter one, "

@@ -181,6 +181,18 @@ def test_figures_of_fewer_examples_say_so(reports: dict[str, WrittenReport], cas
         assert text.count("of the 30 examples") == text.count(said) == (case == "all")
 
 
+def test_the_advice_is_a_message_with_its_details_folded(
+    reports: dict[str, WrittenReport],
+) -> None:
+    head = reports["all"].html.partition('class="nx-advice"')[2].partition("</article>")[0]
+    unfolded = re.sub(r"<details>.*?</details>", "", head, flags=re.DOTALL)
+    assert head.count("<details>") == unfolded.count("<h3>") == 3
+    for message in re.findall(r"<p>(.*?)</p>", unfolded, re.DOTALL):
+        assert len(message) < 300
+    assert "interval" not in unfolded.replace("intervals are wide", "")
+    assert "95 % interval" in head
+
+
 @pytest.mark.parametrize("unit", ["word", "token", "sentence"])
 def test_what_is_ranked_is_called_what_it_is(unit: str) -> None:
     results, scores = random_evaluation(FEW_METHODS, examples=30, further=True)

@@ -16,7 +16,7 @@ from normxlogit.model.forward import ForwardPass
 from normxlogit.model.inference import inference
 from normxlogit.model.targets import Problem, gold_id, label_names
 from normxlogit.query import TensorAttribution, attribute
-from normxlogit.tasks.batches import MemoryBudget, by_halves, by_length
+from normxlogit.tasks.batches import MemoryBudget, by_equal_length
 from normxlogit.text.encoded import Encoded, Window
 from normxlogit.text.encoder import Encoder
 
@@ -122,19 +122,9 @@ class SampleReader:
 
     def _predictions(self, texts: dict[int, Encoded]) -> dict[int, tuple[Outputs, int]]:
         """Each whole text's output, and the position that the head reads, -1 for several."""
-        predictions: dict[int, tuple[Outputs, int]] = {}
-
-        def length(number: int) -> int:
-            return len(texts[number])
-
-        for numbers in by_length(sorted(texts, key=length), length, self._fits, padded=0):
-            windows = [texts[number].windows[0] for number in numbers]
-            outputs = by_halves(windows, self._read, self._room)
-            predictions.update(zip(numbers, outputs, strict=True))
-        return predictions
-
-    def _fits(self, rows: int, longest: int) -> bool:
-        return self._room.fits(rows, longest, MAX_BATCH_TOKENS)
+        rows, windows = list(texts), [encoded.windows[0] for encoded in texts.values()]
+        read = by_equal_length(windows, self._read, self._room, MAX_BATCH_TOKENS)
+        return {rows[number]: prediction for number, prediction in read}
 
     @inference()
     def _read(self, windows: Sequence[Window]) -> list[tuple[Outputs, int]]:

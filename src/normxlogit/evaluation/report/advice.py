@@ -14,7 +14,7 @@ from normxlogit.evaluation.metrics.bootstrap import Estimate
 from normxlogit.evaluation.perturb.operators import EFFECTS
 from normxlogit.evaluation.report.verdicts import verdict
 from normxlogit.evaluation.report.view import MAIN, SELF, EvaluationView, times
-from normxlogit.show.phrases import percent
+from normxlogit.show.phrases import decimal, percent, quoted
 
 FEW = 100
 """With fewer examples the advice warns that they are few."""
@@ -30,10 +30,22 @@ Differences = Callable[[str, str, str], Estimate | None]
 
 @dataclass(frozen=True)
 class Paragraph:
-    """A paragraph of plain text and its heading."""
+    """A paragraph of plain text.
+
+    Attributes:
+        heading: its heading.
+        message: what to take from it.
+        details: the figures behind that; may be empty.
+    """
 
     heading: str
-    text: str
+    message: str
+    details: str = ""
+
+    @property
+    def text(self) -> str:
+        """The whole of it."""
+        return f"{self.message} {self.details}".rstrip()
 
 
 def advice(view: EvaluationView, difference: Differences) -> list[Paragraph]:
@@ -45,11 +57,13 @@ def advice(view: EvaluationView, difference: Differences) -> list[Paragraph]:
     """
     pool = recommendable(view, difference)
     pick = cheapest(view, pool) if pool else None
-    paragraphs = [Paragraph(_verdict(view, pick), _reasons(view, pick, pool))]
+    paragraphs = [
+        Paragraph(_verdict(view, pick), _in_short(view, pick), _reasons(view, pick, pool))
+    ]
     if view.variants:
         about = pick if pick in view.variants else view.variants[0]
         paragraphs.append(_about_normxlogit(view, about, pick, difference))
-    return [*paragraphs, Paragraph("How far to trust this", _limits(view))]
+    return [*paragraphs, _limits(view)]
 
 
 def recommendable(view: EvaluationView, difference: Differences) -> list[str]:
@@ -87,16 +101,32 @@ def _verdict(view: EvaluationView, pick: str | None) -> str:
     return f"Use {pick} here"
 
 
-def _reasons(view: EvaluationView, pick: str | None, pool: Sequence[str]) -> str:
-    sentences = [_leading(view, metric) for metric in MAIN]
-    first, second = (view.ahead(metric) for metric in MAIN)
-    baselines = [name for name in first if view.is_baseline(name)]
+def _in_short(view: EvaluationView, pick: str | None) -> str:
+    """Say what hiding does by the method that is recommended, and what that costs."""
     if pick is None:
-        sentences.append(
+        baselines = [name for name in view.ahead(MAIN[0]) if view.is_baseline(name)]
+        return (
             f"{_listed(baselines)} {_are(baselines)} no explanation, yet not shown to be behind "
             "the best in comprehensiveness, so nothing here shows that any method ranks better "
             f"than that. More examples, or another way to hide {view.units}, may."
         )
+    effect = "moves the value" if view.regression else "lowers the confidence"
+    drop = f"Hiding the {view.units} that it ranks highest {effect} by {_value(view, pick)}"
+    if view.random is not None and view.estimate(view.random, MAIN[0]) is not None:
+        drop += f" on average, hiding random {view.units} by {_value(view, view.random)}"
+    cost = "" if view.forwards(pick) is None else f" {_capital(_cost(view, pick))}."
+    return f"{drop}.{cost}"
+
+
+def _value(view: EvaluationView, name: str) -> str:
+    estimate = view.estimate(name, MAIN[0])
+    return "–" if estimate is None else view.amount(MAIN[0], estimate["value"])
+
+
+def _reasons(view: EvaluationView, pick: str | None, pool: Sequence[str]) -> str:
+    sentences = [_leading(view, metric) for metric in MAIN]
+    first, second = (view.ahead(metric) for metric in MAIN)
+    if pick is None:
         return " ".join(sentences)
     if pick not in second:
         sentences.append(
@@ -126,8 +156,6 @@ def _costs(view: EvaluationView, pick: str, pool: Sequence[str]) -> list[str]:
         )
         if unmeasured:
             sentences.append(f"The cost of {_listed(unmeasured)} is not known.")
-    elif cost is not None:
-        sentences.append(f"{_capital(_cost(view, pick))}.")
     if view.costs is None:
         sentences.append("The cost of the methods was not measured.")
     is_compared = any(method["method"] == HEAD for method in view.methods.values())
@@ -183,9 +211,9 @@ def _about_normxlogit(
     sentences += _beside_chance(chance)
     if view.forwards(name) is not None and name != pick:
         sentences.append(f"{_capital(_cost(view, name))}.")
-    sentences += _when_not(view, name, pick, chance, difference)
     heading = "Why NormXLogit, and when not" if name == pick else "When not to use NormXLogit"
-    return Paragraph(heading, " ".join(filter(None, sentences)))
+    message = " ".join(_when_not(view, name, pick, chance, difference))
+    return Paragraph(heading, message, " ".join(filter(None, sentences)))
 
 
 def _place(view: EvaluationView, name: str, metric: str) -> str:
@@ -245,6 +273,12 @@ def _when_not(
         and verdict(view, main, gap) == "better"
     ]
     sentences = [_against_better(view, name, better, is_pick=name == pick)]
+    if not better and name in view.ranking(brief) and view.beside_best(name, brief) == "behind":
+        best = view.ahead(brief)[0]
+        sentences.append(
+            f"Where a few {view.units} are to stand for the whole text, use {best}, which is "
+            "ahead of it in sufficiency."
+        )
     if chance.get(brief, "better") != "better":
         sentences.append(
             f"It is not the method to pick a few {view.units} by that are to stand for the whole "
@@ -286,25 +320,26 @@ def _against_better(
     return "It was compared with nothing, so no figure here says when it is not."
 
 
-def _limits(view: EvaluationView) -> str:
+def _limits(view: EvaluationView) -> Paragraph:
     examples = view.results["examples"]
     count = examples["evaluated"]
-    sentences = [
-        f"This is from {count} {'example' if count == 1 else 'examples'} and one model. Intervals "
-        "cover 95 % of resamples of the examples. Two methods are statistically indistinguishable "
-        "if the interval of their difference includes zero, which does not make them equal."
-    ]
+    message = f"This is from {count:,} {'example' if count == 1 else 'examples'} and one model."
     if count < FEW:
-        sentences.append(
-            f"{count} are few: the intervals are wide, and more examples may change the order."
+        message += (
+            f" {count} are few: the intervals are wide, and more examples may change the order."
         )
+    sentences = [
+        "Intervals cover 95 % of resamples of the examples. Two methods are statistically "
+        "indistinguishable if the interval of their difference includes zero, which does not make "
+        "them equal."
+    ]
     if len(view.methods) > 5:
         sentences.append(
             f"Among {len(view.methods)} methods, some differences seem real by chance alone: the "
             "intervals are not widened for the number of comparisons."
         )
     sentences += [_model_quality(view), _hidden(view.settings)]
-    return " ".join(filter(None, sentences))
+    return Paragraph("How far to trust this", message, " ".join(filter(None, sentences)))
 
 
 def _model_quality(view: EvaluationView) -> str:
@@ -320,7 +355,7 @@ def _model_quality(view: EvaluationView) -> str:
                 f"({percent(frequency)})"
             )
     elif pearson is not None:
-        quality = f"The model's values correlate with the labels by {pearson:.2f} (Pearson)"
+        quality = f"The model's values correlate with the labels by {decimal(pearson, 2)} (Pearson)"
     else:
         return "Without labels it is not known how often the model itself is right."
     return f"{quality}; methods are tested on its predictions, right or wrong."
@@ -331,7 +366,7 @@ def _hidden(settings: Any) -> str:
     operator = settings["operator"]
     effect = EFFECTS.get(operator, f"the token {operator!r} in place of each token")
     text = (
-        f"The {settings['unit']}s were hidden by “{operator}”: {effect}. The model was "
+        f"The {settings['unit']}s were hidden by {quoted(operator)}: {effect}. The model was "
         "hardly trained to classify such texts, so its output for them need not rest on what it "
         "uses in whole ones, and hiding in another way may rank the methods differently."
     )

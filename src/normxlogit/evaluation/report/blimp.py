@@ -102,7 +102,7 @@ def _table(readings: Mapping[str, Mapping[str, list[float]]]) -> Iterator[str]:
         yield table_row(
             [
                 f"`{reading}`",
-                *(f"{values['mean'][layer]:.2f}" for layer in layers),
-                f"{values['low'][-1]:.2f} to {values['high'][-1]:.2f}",
+                *(phrases.decimal(values["mean"][layer], 2) for layer in layers),
+                " to ".join(phrases.decimal(values[end][-1], 2) for end in ("low", "high")),
             ]
         )

@@ -114,7 +114,7 @@ def load(
         else:
             config = AutoConfig.from_pretrained(source, **hub, **shared)
             auto, processor_class = _auto_classes(config)
-        with _bars_of_downloads_only():
+        with _bars_of_downloads_only(), _gguf_bar_as_set():
             model, report = auto.from_pretrained(
                 source,
                 dtype=weights,
@@ -160,6 +160,20 @@ def _bars_of_downloads_only() -> Iterator[None]:
         logging.enable_progress_bar()  # type: ignore[no-untyped-call]
         if not downloads:
             disable_progress_bars()
+
+
+@contextmanager
+def _gguf_bar_as_set() -> Iterator[None]:
+    """Have the bar for GGUF files heed transformers' setting, as those for other weights do."""
+    from transformers import modeling_gguf_pytorch_utils
+
+    reader: Any = modeling_gguf_pytorch_utils
+    bar = getattr(reader, "tqdm", logging.tqdm)
+    reader.tqdm = logging.tqdm
+    try:
+        yield
+    finally:
+        reader.tqdm = bar
 
 
 def _auto_classes(config: PreTrainedConfig) -> tuple[Any, Any]:

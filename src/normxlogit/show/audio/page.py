@@ -6,10 +6,10 @@ import numpy as np
 
 from normxlogit.results.audio import AudioAttribution
 from normxlogit.results.base import Floats
-from normxlogit.show import outputs
+from normxlogit.show import outputs, phrases
 from normxlogit.show.audio.steps import edges_of_steps, length_of, step_name, strongest_steps
 from normxlogit.show.html import Body
-from normxlogit.show.markup import BarRow, bar_rows, signed
+from normxlogit.show.markup import BarRow, bar_rows
 from normxlogit.show.meaning import Meaning, score_meaning
 from normxlogit.show.scales import scale
 from normxlogit.show.templating import fill
@@ -99,7 +99,7 @@ def _section(result: AudioAttribution, number: int) -> TargetSection:
     return TargetSection(
         explained=None if outputs.is_plain(result) else outputs.explained(part),
         drawings=[_drawing(layer) for layer in part.single()],
-        meaning=score_meaning(part),
+        meaning=score_meaning(part).shown(part.scores),
         note=_note(result),
         strongest=[] if single is None else _strongest(single),
         numbers=[] if single is None else _numbers(single),
@@ -136,7 +136,7 @@ def _bars(result: AudioAttribution, places: Floats, end: float) -> tuple[list[Re
     bars = []
     for (start, stop), score in zip(places.tolist(), track.tolist(), strict=True):
         height = _BARS * abs(score) / span
-        time = f"{start * end / _WIDTH:.2f} - {stop * end / _WIDTH:.2f}"
+        time = f"{start * end / _WIDTH:.2f}–{stop * end / _WIDTH:.2f}"
         bars.append(
             Rectangle(
                 left=start,
@@ -144,7 +144,7 @@ def _bars(result: AudioAttribution, places: Floats, end: float) -> tuple[list[Re
                 width=max(0.2, stop - start - 0.4),
                 height=height,
                 share=score / full,
-                title=f"{time}: {signed(score, full)}",
+                title=f"{time}: {phrases.number(score, full)}",
             )
         )
     return bars, zero
@@ -169,7 +169,7 @@ def _bands(result: AudioAttribution, places: Floats) -> list[Rectangle]:
             width=stop - start,
             height=height,
             share=score / full,
-            title=f"band {len(patches) - number}: {signed(score, full)}",
+            title=f"band {len(patches) - number}: {phrases.number(score, full)}",
         )
         for number, row in enumerate(patches[::-1].tolist())
         for (start, stop), score in zip(places.tolist(), row, strict=True)
@@ -191,4 +191,7 @@ def _strongest(result: AudioAttribution) -> list[BarRow]:
 def _numbers(result: AudioAttribution) -> list[tuple[str, str]]:
     scores = result.track().tolist()
     largest = scale(result.track())
-    return [(step_name(result, step), signed(score, largest)) for step, score in enumerate(scores)]
+    return [
+        (step_name(result, step), phrases.number(score, largest))
+        for step, score in enumerate(scores)
+    ]

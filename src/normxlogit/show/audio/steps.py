@@ -31,7 +31,7 @@ def step_name(result: AudioAttribution, step: int) -> str:
     start, end = edges_of_steps(result)[step].tolist()
     if result.seconds is None:
         return f"position {step + 1}"
-    return f"{start:.2f} - {end:.2f} s"
+    return f"{start:.2f}–{end:.2f} s"
 
 
 def strongest_steps(result: AudioAttribution) -> list[int]:

@@ -6,8 +6,10 @@ from dataclasses import dataclass, replace
 from normxlogit.results.comparison import Comparison
 from normxlogit.show import html, outputs
 from normxlogit.show.comparison import table
+from normxlogit.show.comparison.message import message
 from normxlogit.show.meaning import Meaning
 from normxlogit.show.templating import fill
+from normxlogit.show.text.message import Message
 
 ROWS = 60
 """How many words a table has at most; that of the raw scores has all."""
@@ -18,14 +20,16 @@ class TargetSection:
     """A target on a page.
 
     Attributes:
-        explained: the target by name; None if it is what was predicted.
+        message: the sentence that leads.
+        kinds: what the scores of each method tell.
         rows: the words with their shares.
         numbers: all words with their raw scores.
         meaning, note: what the scores say, and what they are.
         correlations: for each method its rank correlation with each.
     """
 
-    explained: str | None
+    message: Message
+    kinds: list[table.Kind]
     rows: list[table.Row]
     numbers: list[table.Row]
     meaning: Meaning
@@ -38,6 +42,8 @@ def article(comparison: Comparison) -> html.Article:
     first = comparison.first
     values = {
         "said": outputs.verdict(first),
+        "single": len(comparison.targets) == 1,
+        "plain": outputs.is_plain(first),
         "methods": comparison.methods,
         "sections": list(_sections(comparison)),
         "heading": table.CORRELATIONS,
@@ -54,9 +60,9 @@ def article(comparison: Comparison) -> html.Article:
 def _sections(comparison: Comparison) -> Iterator[TargetSection]:
     for number in range(len(comparison.targets)):
         part = comparison.at(number)
-        plain = outputs.is_plain(comparison.first)
         yield TargetSection(
-            explained=None if plain else outputs.explained(part.first),
+            message=message(part),
+            kinds=table.kinds(part),
             rows=table.table(part, ROWS),
             numbers=table.table(part, len(part.words)),
             meaning=table.meaning(part),

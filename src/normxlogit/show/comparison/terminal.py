@@ -9,13 +9,25 @@ from rich.style import Style
 from rich.text import Text
 
 from normxlogit.results.comparison import Comparison
-from normxlogit.show import outputs, phrases
+from normxlogit.show import phrases
 from normxlogit.show.colors import TERMINAL_AGAINST, TERMINAL_FOR
 from normxlogit.show.comparison import table
-from normxlogit.show.terminal import DIM, LABEL, field, fitted, legend, prediction
+from normxlogit.show.comparison.message import message
+from normxlogit.show.terminal import (
+    DIM,
+    LABEL,
+    column_blocks,
+    fitted,
+    legend,
+    prediction,
+)
+from normxlogit.show.text.terminal import beside, sentence
 
 ROWS = 30
 """How many words the table has at most."""
+
+_GAP = 2
+"""How many columns of a terminal stand before each of the table."""
 
 
 def render(comparison: Comparison) -> RenderableType:
@@ -31,11 +43,16 @@ class ComparisonReport:
 
     def __rich_console__(self, _console: Console, options: ConsoleOptions) -> RenderResult:
         comparison, width = self.comparison, options.max_width
-        yield prediction(comparison.first)
+        several = len(comparison.targets) > 1
+        if several:
+            yield prediction(comparison.first)
         for number in range(len(comparison.targets)):
             part = comparison.at(number)
-            if not outputs.is_plain(comparison.first):
-                yield field("Explained", Text(outputs.explained(part.first)))
+            if several:
+                yield Text()
+            yield sentence(message(part))
+            if not several:
+                yield from beside(comparison.first)
             yield Text()
             yield from _words(part, width)
             yield from legend(table.meaning(part), table.note(part, ROWS))
@@ -51,7 +68,8 @@ class ComparisonReport:
             yield Text()
         for summary in table.methods(comparison.at(0)):
             yield Text(phrases.visible(summary), DIM)
-        yield Text(phrases.visible(f"model {comparison.first.provenance.model}"), DIM)
+        model = phrases.without_folders(comparison.first.provenance.model)
+        yield Text(phrases.visible(f"model {model}"), DIM)
 
 
 def _words(part: Comparison, width: int) -> Iterator[Text]:
@@ -59,7 +77,8 @@ def _words(part: Comparison, width: int) -> Iterator[Text]:
     names = [phrases.one_line(row.name) for row in rows]
     cells = [[Text(cell.number, _style(cell)) for cell in row.cells] for row in rows]
     headings = [None if row.segment is None else f"Text {row.segment}" for row in rows]
-    yield from _blocks(names, part.methods, cells, headings, width)
+    kinds = [kind.value for kind in table.kinds(part)]
+    yield from _blocks(names, part.methods, cells, headings, width, kinds if any(kinds) else None)
 
 
 def _correlations(part: Comparison, width: int) -> Iterator[Text]:
@@ -74,41 +93,46 @@ def _blocks(
     cells: Sequence[Sequence[Text]],
     headings: Sequence[str | None],
     width: int,
+    kinds: Sequence[str] | None = None,
 ) -> Iterator[Text]:
-    """Yield a table, in as many blocks of columns as the width asks for."""
+    """Yield a table, in as many blocks of columns as the width asks for.
+
+    Args:
+        names: of the rows.
+        columns: the names of the columns.
+        cells: of each row.
+        headings: what stands above each row; None for nothing.
+        width: how many columns the terminal has.
+        kinds: what stands below the names of the columns.
+    """
     name_width = min(max(map(cell_len, names), default=0), max(8, width // 3))
     room = max(8, width - name_width - 4)
     columns = [fitted(c, room) if cell_len(c) > room else c for c in map(phrases.one_line, columns)]
-    sizes = [max(6, cell_len(column)) + 2 for column in columns]
-    start = 0
-    while start < len(columns):
-        end = start + 1
-        while end < len(columns) and sum(sizes[start : end + 1]) <= room + 2:
-            end += 1
-        head = "".join(
-            " " * (sizes[n] - cell_len(columns[n])) + columns[n] for n in range(start, end)
-        )
-        yield Text(f"  {'':{name_width}}{head}", DIM, no_wrap=True, overflow="crop")
+    heads = [columns] if kinds is None else [columns, kinds]
+    sizes = [max(6, *map(cell_len, column)) for column in zip(*heads, strict=True)]
+    for block in column_blocks(sizes, room, _GAP):
+        for head in heads:
+            line = "".join(" " * (_GAP + sizes[n] - cell_len(head[n])) + head[n] for n in block)
+            yield Text(f"  {'':{name_width}}{line}", DIM, no_wrap=True, overflow="crop")
         for name, row, heading in zip(names, cells, headings, strict=True):
             if heading is not None:
                 yield Text(f"  {heading}", DIM)
-            line = Text(f"  {fitted(name, name_width)}", no_wrap=True, overflow="crop")
-            for n in range(start, end):
-                line.append(" " * (sizes[n] - row[n].cell_len))
-                line.append_text(row[n])
-            yield line
+            of_row = Text(f"  {fitted(name, name_width)}", no_wrap=True, overflow="crop")
+            for n in block:
+                of_row.append(" " * (_GAP + sizes[n] - row[n].cell_len))
+                of_row.append_text(row[n])
+            yield of_row
         yield Text()
-        start = end
 
 
 def _style(cell: table.Cell) -> Style:
-    """Return the look of a cell: the larger its share, the more of colour, bold and ground."""
-    size = abs(cell.share or 0.0)
+    """Return the look of a cell: the stronger its tint, the more of colour, bold and ground."""
+    size = abs(cell.tint or 0.0)
     if size < 0.05:
         return DIM
-    if not cell.has_sign:
+    if not cell.has_sides:
         return Style(bold=size >= 0.35, reverse=size >= 0.7)
-    color = TERMINAL_FOR if (cell.share or 0.0) > 0 else TERMINAL_AGAINST
+    color = TERMINAL_FOR if (cell.tint or 0.0) > 0 else TERMINAL_AGAINST
     if size < 0.7:
         return Style(color=color, bold=size >= 0.35)
     return Style(color="#ffffff", bgcolor=color, bold=True)

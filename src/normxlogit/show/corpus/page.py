@@ -17,7 +17,7 @@ from normxlogit.show.corpus import sentences
 from normxlogit.show.corpus.passages import Piece, passages
 from normxlogit.show.html import document
 from normxlogit.show.inline import inlined
-from normxlogit.show.markup import Bar, MarkedPiece, bar, bars, signed
+from normxlogit.show.markup import Bar, MarkedPiece, bar, bars
 from normxlogit.show.templating import asset, fill
 
 LONGEST = 2000
@@ -131,6 +131,7 @@ def _article(findings: Findings) -> Markup:
         "values": [_values(findings, values) for values in findings.values or ()],
         "agreement": sentences.agreement(findings),
         "meaning": sentences.meaning(findings),
+        "caveat": sentences.CAVEAT,
         "words": [_words(findings, part) for part in findings.words[: sentences.CLASSES]],
         "target_count": len(findings.words),
         "most": sentences.CLASSES,
@@ -164,9 +165,9 @@ def _values(findings: Findings, values: Values) -> ValueSection:
     starts = [low + (high - low) * number / count for number in range(count)]
     return ValueSection(
         name=sentences.name(findings, values.label),
-        sentence=f"Mean {values.mean:.3f}, from {values.low:.3f} to {values.high:.3f}.",
+        sentence=sentences.spread(values),
         rows=[
-            (f"from {start:.3f}", rows, bar(rows, 0, most))
+            (f"from {phrases.decimal(start)}", rows, bar(rows, 0, most))
             for start, rows in zip(starts, values.bins, strict=True)
         ],
     )
@@ -180,8 +181,8 @@ def _words(findings: Findings, part: ClassWords) -> WordSection:
         rows=[
             WordRow(
                 word,
-                signed(word.lead, largest),
-                signed(word.mean, largest),
+                phrases.number(word.lead, largest),
+                phrases.number(word.mean, largest),
                 sentences.occurrences(word, part),
                 drawn,
             )
@@ -205,10 +206,13 @@ def _difference(findings: Findings, difference: Difference) -> DifferenceSection
         hashes=sentences.hashes(difference),
         words=[]
         if texts
-        else [(word, score / largest, signed(score, largest)) for word, score in difference.words],
+        else [
+            (word, score / largest, phrases.number(score, largest))
+            for word, score in difference.words
+        ],
     )
 
 
 def _marked(piece: Piece, largest: float) -> MarkedPiece:
-    title = None if piece.score is None else signed(piece.score, largest)
+    title = None if piece.score is None else phrases.number(piece.score, largest)
     return MarkedPiece(piece.text, piece.share or 0.0, title)

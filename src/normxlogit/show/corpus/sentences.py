@@ -1,21 +1,14 @@
 """The words of a corpus' summary, which terminal and page share."""
 
-from normxlogit.corpus.findings import ClassWords, Difference, Findings, Word
+from normxlogit.corpus.findings import ClassWords, Difference, Findings, Values, Word
 from normxlogit.show import phrases
 
 CLASSES = 12
 """How many labels are shown with their words, and with their counts; JSON has all."""
 
-MEANING = (
-    "The mean of a word's scores in the texts that were explained for a label, in upper and lower "
-    "case alike, is held against the mean of all words there. Its lead is how far it is above that "
-    "at the least: the lower end of the 95 % interval, which is wide for rare words. Only words "
-    "with a lead above a fifth of the standard deviation of all scores are listed"
-)
-BY_FREQUENCY = (
-    ", and of these only those that occur with no other label, or with this one more often than "
-    "its share of the corpus lets expect, by more than one standard error: so words that every "
-    "text has do not crowd the list"
+_LEAD = (
+    "how far the mean is above that of all words, at the least: the lower end of the 95 % "
+    "interval, which is wide for rare words"
 )
 CAVEAT = "This describes the scores, not the causes of the predictions."
 
@@ -33,7 +26,13 @@ def name(findings: Findings, label: str | None) -> str:
 
 def amount(findings: Findings, value: float) -> str:
     """Return a probability, or a regression's value."""
-    return f"{value:.3f}" if findings.problem == "regression" else phrases.percent(value)
+    return phrases.decimal(value) if findings.problem == "regression" else phrases.percent(value)
+
+
+def spread(values: Values) -> str:
+    """Return a sentence on the predictions of a regression."""
+    mean, low, high = map(phrases.decimal, (values.mean, values.low, values.high))
+    return f"Mean {mean}, from {low} to {high}."
 
 
 def share(part: int, whole: int) -> str:
@@ -51,7 +50,8 @@ def facts(findings: Findings) -> list[tuple[str, str]]:
     errors = ", ".join(f"{count:,} {kind}" for kind, count in findings.errors.items())
     options, shards = findings.options, counted(findings.shards, "shard")
     unlike = f"{findings.unlike:,} of {counted(findings.judged, 'text')} "
-    unlike += "unlike those that the attribution head was fitted on: trust their scores less"
+    unlike += "unlike those that the attribution head was fitted on"
+    unlike += ": trust their scores less" if findings.unlike else ""
     pairs = [
         ("Rows", f"{findings.rows:,}, of which {findings.explained:,} were explained"),
         ("Errors", f"{sum(findings.errors.values()):,}" + (f" ({errors})" if errors else "")),
@@ -69,7 +69,9 @@ def facts(findings: Findings) -> list[tuple[str, str]]:
 
 def _how(findings: Findings) -> str:
     run, of_method = findings.options, findings.options["options"]
-    parts = [run["method"], *(f"{name}={value}" for name, value in of_method.items())]
+    # A head is named by a hash, whose ends tell it from others.
+    values = {name: phrases.shortened(str(value), 20) for name, value in of_method.items()}
+    parts = [run["method"], *(f"{name}={value}" for name, value in values.items())]
     parts += [f"{what} {run[what]}" for what in ("readout", "layer") if run[what] is not None]
     return ", ".join(parts)
 
@@ -108,7 +110,7 @@ def agreement(findings: Findings) -> str:
         return "No row has a label to compare its prediction with."
     rows = counted(findings.compared, "row")
     if findings.mean_difference is not None:
-        apart = f"{findings.mean_difference:.3f}"
+        apart = phrases.decimal(findings.mean_difference)
         return f"Prediction and label are {apart} apart on average, over {rows}."
     part = share(findings.differing, findings.compared)
     return f"Prediction and label differ on {findings.differing:,} of {rows} ({part})."
@@ -122,16 +124,49 @@ def differing(findings: Findings) -> str:
 
 
 def chosen(part: ClassWords) -> str:
-    """Return which words of a label are listed."""
-    words = f"{counted(part.eligible, 'word')} that occur {counted(part.min_count, 'time')} or more"
-    shown = f"{counted(part.records, 'record')}; of {words}, {part.leading:,} stand out"
-    return f"{shown}, {len(part.words):,} shown" if len(part.words) < part.leading else shown
+    """Return which words of a label are listed; if none is, why, and what lists some."""
+    records, often = counted(part.records, "record"), counted(part.min_count, "time")
+    words = "1 word that occurs" if part.eligible == 1 else f"{part.eligible:,} words that occur"
+    of_words = f"of {words} {often} or more"
+    if part.leading:
+        shown = f"{records}; {of_words}, {part.leading:,} stand{'s' * (part.leading == 1)} out"
+        return f"{shown}, {len(part.words):,} shown" if len(part.words) < part.leading else shown
+    none = f"no word occurs {often} or more"
+    why = f"{of_words}, none stands out" if part.eligible else none
+    rarer = part.min_count // 2
+    hint = (
+        f"For rarer words: normxlogit summary --min-count {rarer}."
+        if rarer
+        else "More texts may show some."
+    )
+    return f"{records}; {why}. {hint}"
 
 
-def meaning(findings: Findings) -> str:
-    """Return how the words were chosen."""
+def meaning(findings: Findings) -> list[tuple[str, str]]:
+    """Return what the columns of words say, and which words are listed; empty if none is."""
+    if not any(part.words for part in findings.words):
+        return []
     by_frequency = any(part.by_frequency for part in findings.words)
-    return f"{MEANING}{BY_FREQUENCY if by_frequency else ''}. {CAVEAT}"
+    count = "in how many places it has a score for the label"
+    listed = "words with a lead above a fifth of the standard deviation of all scores"
+    if by_frequency:
+        count += ", of those for any label"
+        listed += ", that occur with the label more often than chance would have it"
+    return [
+        ("lead", f"{_LEAD}."),
+        ("mean", "of the word's scores for the label; upper and lower case are one word."),
+        ("count", f"{count}."),
+        ("listed", f"{listed}."),
+    ]
+
+
+def scored(findings: Findings, difference: Difference) -> str:
+    """Return what the numbers beside the strongest words of a row are."""
+    says = f"Scores for {name(findings, difference.target)}, the largest by size"
+    # A log-probability has no side, and of a regression's readouts each says something else.
+    has_sides = findings.problem != "regression" and findings.options["readout"] != "logprob"
+    opposes = has_sides and any(score < 0 for _, score in difference.words)
+    return f"{says}; below zero against it:" if opposes else f"{says}:"
 
 
 def occurrences(word: Word, part: ClassWords) -> str:

@@ -47,8 +47,10 @@ class SummaryReport:
         if len(findings.words) > sentences.CLASSES:
             count = len(findings.words)
             yield Text(f"\nThe {sentences.CLASSES} labels of {count} with most records.", DIM)
-        if findings.words:
-            yield Text(f"\n{sentences.meaning(findings)}", DIM)
+        if columns := sentences.meaning(findings):
+            yield Text()
+            yield from (field(column, Text(says, DIM)) for column, says in columns)
+            yield Text(sentences.CAVEAT, DIM)
         if findings.differences:
             yield Text(f"\n{sentences.differing(findings)}\n")
         for difference in findings.differences:
@@ -89,13 +91,13 @@ def _labels(findings: Findings, labels: tuple[Label, ...]) -> Iterator[Renderabl
 def _values(findings: Findings, values: Values) -> Iterator[RenderableType]:
     yield Text.assemble(
         (sentences.name(findings, values.label), LABEL),
-        f"  mean {values.mean:.3f}, from {values.low:.3f} to {values.high:.3f}",
+        f"  {sentences.spread(values)}",
     )
     table, most = _table(("from", "right"), ("rows", "right"), ("", "bar")), max(values.bins) or 1
     low, high = values.edges
     for number, count in enumerate(values.bins):
         start = low + (high - low) * number / len(values.bins)
-        table.add_row(Text(f"{start:.3f}"), Text(f"{count:,}"), _bar(count / most))
+        table.add_row(Text(phrases.decimal(start)), Text(f"{count:,}"), _bar(count / most))
     yield table
     yield Text()
 
@@ -145,7 +147,8 @@ def _difference(findings: Findings, difference: Difference) -> Iterator[Renderab
     for digest in sentences.hashes(difference):
         yield Padding(Text(digest, overflow="fold"), (0, 0, 0, 2))
     largest = max((abs(score) for _, score in difference.words), default=1.0) or 1.0
-    words = [Text(f"for {sentences.name(findings, difference.target)}:", DIM)]
+    yield Padding(Text(sentences.scored(findings, difference), DIM), (0, 0, 0, 2))
+    words = list[Text]()
     for word, score in difference.words:
         color = FOR if score > 0 else AGAINST
         shown = phrases.shortened(phrases.one_line(word), 40)

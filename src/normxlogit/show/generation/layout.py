@@ -93,6 +93,21 @@ class GenerationLayout:
         return next((n for n, (a, b) in enumerate(spans) if a <= character < b), -1)
 
     @property
+    def explained(self) -> str | None:
+        """The part of the answer that is explained, in quotation marks; None if it is all."""
+        start, end = self.cells[0].span[0], self.cells[-1].span[1]
+        answer = self.words.answer
+        if not (answer[:start].strip() or answer[end:].strip()):
+            return None
+        text = phrases.one_line(answer[start:end].strip() or self.cells[0].text)
+        return phrases.quoted(phrases.shortened(text))
+
+    @property
+    def rest_name(self) -> str:
+        """The name of what is in no part."""
+        return "the template" if self.words.messages else "special tokens"
+
+    @property
     def whole(self) -> list[int]:
         """The targets that the answer as a whole consists of: all but special tokens."""
         plain = [n for n, special in enumerate(self.words.answer_special) if not special]
@@ -107,6 +122,16 @@ class GenerationLayout:
         total: Floats = np.nansum(self.scores[list(targets)], 0, dtype=np.float32)
         total[np.isnan(self.scores[targets[-1]])] = np.nan
         return total
+
+    def shares(self, targets: Sequence[int]) -> NDArray[np.float64]:
+        """Return the sum over each part, and last over what is in none, for these targets.
+
+        As shares of all their sizes, float64 [parts + 1].
+        """
+        parts = [*(part.scores for part in self.parts), self.rest]
+        sums = np.stack(parts)[:, list(targets)].sum(1, dtype=np.float64)
+        shares: NDArray[np.float64] = sums / (np.abs(sums).sum() or 1.0)
+        return shares
 
     def scale(self, scores: Floats) -> float:
         """Return the score that gets the full colour: the largest of a column with a colour.

@@ -12,10 +12,10 @@ from normxlogit.results.base import Floats
 from normxlogit.results.generation import GenerationAttribution
 from normxlogit.show import phrases
 from normxlogit.show.generation.layout import GenerationLayout
+from normxlogit.show.generation.message import message
 from normxlogit.show.html import Body
-from normxlogit.show.markup import BarRow, bar_rows, signed
+from normxlogit.show.markup import BarRow, bar_rows, bars
 from normxlogit.show.meaning import layer_names, score_meaning, unit_note
-from normxlogit.show.scales import scale
 from normxlogit.show.templating import fill
 
 WHOLE = "The whole answer"
@@ -63,18 +63,21 @@ def body(result: GenerationAttribution) -> Body:
     note = unit_note(layout.words)
     if len(layers) > 1:
         note += f" This is layer {layers[-1]} of {layer_names(layers)}."
-    rest = float(layout.rest[layout.whole].sum())
+    *_, rest = layout.shares(layout.whole).tolist()
     values = {
+        "message": message(layout),
         "heading": "Conversation" if layout.words.messages else "Prompt",
         "prompt": list(_prompt(layout, scores)),
         "answer": list(_answer(layout, scores)),
-        "meaning": score_meaning(layout.words, "the answer, or the selected part of it"),
+        "meaning": score_meaning(layout.words, "the answer, or the selected part of it").shown(
+            layout.scores[:, layout.coloured]
+        ),
         "note": note,
-        "explained": _explained(layout),
+        "explained": layout.explained or WHOLE,
         "words": _word_rows(layout, scores),
         "parts": _part_rows(layout),
-        "rest_name": _rest_name(layout),
-        "rest": signed(rest, max(abs(rest), 1e-6)),
+        "rest_name": layout.rest_name,
+        "rest": phrases.share(rest),
         "data": Markup(_json(_data(layout))),
     }
     html = fill("generation.html", values)
@@ -91,11 +94,11 @@ def _prompt(layout: GenerationLayout, scores: Floats) -> Iterator[PromptPart]:
         yield PromptPart(None, False, _region(words.prompt, 0, placed)[0])
         return
     at = 0
-    for message in words.messages:
-        frame, at = _region(words.prompt[: message.start], at, placed)
-        content, at = _region(words.prompt[: message.end], at, placed)
+    for turn in words.messages:
+        frame, at = _region(words.prompt[: turn.start], at, placed)
+        content, at = _region(words.prompt[: turn.end], at, placed)
         yield from _frame(frame)
-        yield PromptPart(message.role, False, content)
+        yield PromptPart(turn.role, False, content)
     yield from _frame(_region(words.prompt, at, placed)[0])
 
 
@@ -163,7 +166,7 @@ def _between(text: str) -> list[Mark]:
 
 def _answer(layout: GenerationLayout, scores: Floats) -> Iterator[Mark]:
     answer, largest, at = layout.words.answer, layout.scale(scores), 0
-    words, is_part = layout.words, _explained(layout) != WHOLE
+    words, is_part = layout.words, layout.explained is not None
     for column in np.flatnonzero((words.segments == 1) & ~words.special).tolist():
         start, end = map(int, words.offsets[column])
         if at <= start < end <= layout.cells[0].span[0]:
@@ -195,24 +198,11 @@ def _word_rows(layout: GenerationLayout, scores: Floats) -> list[BarRow]:
 
 
 def _part_rows(layout: GenerationLayout) -> list[BarRow]:
-    sums = np.array([float(part.scores[layout.whole].sum()) for part in layout.parts])
-    names = [phrases.one_line(part.name) for part in layout.parts]
-    return bar_rows(names, sums.tolist(), scale(sums))
-
-
-def _explained(layout: GenerationLayout) -> str:
-    """Return what is explained: the whole answer, unless only some of its tokens are."""
-    start, end = layout.cells[0].span[0], layout.cells[-1].span[1]
-    answer = layout.words.answer
-    if not (answer[:start].strip() or answer[end:].strip()):
-        return WHOLE
-    text = answer[start:end].strip()
-    return f"“{phrases.shortened(phrases.one_line(text)) or layout.cells[0].text}”"
-
-
-def _rest_name(layout: GenerationLayout) -> str:
-    frame = " and the text around the messages" if layout.words.messages else ""
-    return f"special tokens{frame}"
+    *shares, _ = layout.shares(layout.whole).tolist()
+    return [
+        BarRow(phrases.one_line(part.name), phrases.share(share), drawn)
+        for part, share, drawn in zip(layout.parts, shares, bars(shares), strict=True)
+    ]
 
 
 def _data(layout: GenerationLayout) -> dict[str, Any]:

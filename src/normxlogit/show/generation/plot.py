@@ -48,6 +48,7 @@ def figure(result: GenerationAttribution, top: int | None = None) -> "Figure":
     labels = [phrases.shortened(cells[i].text.replace("\n", "↵"), 24) for i in rows]
     axes.set_yticks(range(len(rows)), labels, fontsize=8, parse_math=False)
     axes.set_ylabel("token of the answer")
-    lines = ["word of the prompt", signs(score_meaning(layout.words, "the token")), *notes]
+    meaning = score_meaning(layout.words, "the token").shown(part)
+    lines = ["word of the prompt", signs(meaning), *notes]
     axes.set_xlabel("\n".join(lines), parse_math=False)
     return drawing

@@ -3,14 +3,17 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.text import Text
 
 from normxlogit.results.generation import GenerationAttribution
 from normxlogit.show import phrases
-from normxlogit.show.generation.layout import WORDS, GenerationLayout, Part
+from normxlogit.show.generation.layout import WORDS, GenerationLayout
+from normxlogit.show.generation.message import message
 from normxlogit.show.meaning import score_meaning
 from normxlogit.show.terminal import DIM, LABEL, bar_lines, field, legend, provenance
+from normxlogit.show.text.terminal import sentence
 from normxlogit.text.words import sentence_spans
 
 SENTENCES = 12
@@ -31,56 +34,63 @@ class GenerationReport:
     def __rich_console__(self, _console: Console, options: ConsoleOptions) -> RenderResult:
         layout, width = GenerationLayout(self.result), options.max_width
         answer = layout.words.answer
+        yield sentence(message(layout))
+        yield Text()
         prompt = " ".join(phrases.visible(_prompt(layout.words)).split())
         yield field("Prompt", Text(phrases.shortened(prompt, 2 * width - 30)))
         yield field("Answer", Text(phrases.visible(answer.strip()), LABEL, overflow="fold"))
         # The space after a sentence belongs to the first token of the next one.
         ends = ((a, a + len(answer[a:b].rstrip())) for a, b in sentence_spans(answer))
         spans = [span for span in ends if layout.targets_within(*span)]
-        if len(spans) < 2:
+        parts = [("", layout.whole, WORDS)]
+        if len(spans) > 1:
+            parts = [
+                (f"{_quoted(answer[a:b], width)} ", layout.targets_within(a, b), 5)
+                for a, b in spans[:SENTENCES]
+            ]
+        listed = []
+        for name, targets, count in parts:
+            scores = layout.summed(targets)
+            rows = layout.top(scores, count)
+            listed.append(scores[rows])
             yield Text()
-            yield Text("rests most on", DIM)
-            yield from _words(layout, layout.whole, width, WORDS)
-        for start, end in spans[:SENTENCES] if len(spans) > 1 else ():
-            sentence = " ".join(phrases.visible(answer[start:end]).split())
-            quoted = f"“{phrases.shortened(sentence, max(20, width - 20))}”"
-            yield Text()
-            yield Text.assemble((quoted, LABEL), (" rests most on", DIM))
-            yield from _words(layout, layout.targets_within(start, end), width, 5)
+            yield Text.assemble((name, LABEL), ("rests most on", DIM))
+            yield from _words(layout, targets, rows, width)
         if len(spans) > SENTENCES:
             yield Text()
             yield Text(f"The first {SENTENCES} of {len(spans)} sentences.", DIM)
         yield Text()
-        yield from legend(score_meaning(layout.words, "it"), "")
+        yield from legend(score_meaning(layout.words, "it").shown(np.concatenate(listed)), "")
         yield Text()
         yield provenance(layout.words)
+
+
+def _quoted(part: str, width: int) -> str:
+    """Return a sentence of the answer on a line."""
+    line = " ".join(phrases.visible(part).split())
+    return phrases.quoted(phrases.shortened(line, max(20, width - 20)))
 
 
 def _prompt(words: GenerationAttribution) -> str:
     """Return the prompt, or what a chat's last message says."""
     if not words.messages:
         return words.prompt
-    message = words.messages[-1]
-    return f"{message.role}: {words.prompt[message.start : message.end]}"
+    last = words.messages[-1]
+    return f"{last.role}: {words.prompt[last.start : last.end]}"
 
 
 def _words(
-    layout: GenerationLayout, targets: Sequence[int], width: int, count: int
+    layout: GenerationLayout, targets: Sequence[int], rows: Sequence[int], width: int
 ) -> Iterator[Text]:
-    """Yield the words that these tokens rest on, and the sums over parts."""
-    scores = layout.summed(targets)
-    rows = layout.top(scores, count)
+    """Yield the words that these tokens rest on, by number, and the sums over parts."""
+    scores = layout.summed(targets)[list(rows)]
     names = [phrases.one_line(layout.words.tokens[row]) for row in rows]
-    yield from bar_lines(names, scores[rows], width, [False] * len(rows))
+    yield from bar_lines(names, scores, width, [False] * len(rows))
     yield Text(f"  Sums, as shares: {', '.join(_shares(layout, list(targets)))}", DIM)
 
 
 def _shares(layout: GenerationLayout, targets: list[int]) -> Iterator[str]:
     """Yield the sum over each part, and over what is in none, as a share of all their sizes."""
-    frame = "the template" if layout.words.messages else "special tokens"
-    parts = [*layout.parts, Part(frame, layout.rest)]
-    sums = [float(part.scores[targets].sum()) for part in parts]
-    whole = sum(map(abs, sums)) or 1.0
-    for part, total in zip(parts, sums, strict=True):
-        share = 100 * total / whole
-        yield f"{phrases.one_line(part.name)} {share:.{0 if abs(share) >= 10 else 1}f} %"
+    names = [*(phrases.one_line(part.name) for part in layout.parts), layout.rest_name]
+    for name, share in zip(names, layout.shares(targets).tolist(), strict=True):
+        yield f"{name} {phrases.share(share)}"

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from normxlogit.results.image import ImageAttribution
-from normxlogit.show import outputs
+from normxlogit.show import outputs, phrases
 from normxlogit.show.html import Body
 from normxlogit.show.image.patches import strongest_patches
-from normxlogit.show.markup import BarRow, bar_rows, signed
+from normxlogit.show.markup import BarRow, bar_rows
 from normxlogit.show.meaning import Meaning, score_meaning
 from normxlogit.show.scales import scale
 from normxlogit.show.templating import fill
@@ -121,7 +121,7 @@ def _section(result: ImageAttribution, number: int) -> TargetSection:
         explained=None if outputs.is_plain(result) else outputs.explained(part),
         by_layer=by_layer,
         overlays=[] if result.grid is None else _overlays(part),
-        meaning=score_meaning(part),
+        meaning=score_meaning(part).shown(part.scores),
         note="One score for each patch." if result.grid else "One score for each position.",
         strongest=[] if single is None else _strongest(single),
         grid=None if single is None else _grid(single),
@@ -178,7 +178,7 @@ def _overlay(result: ImageAttribution, full: float, caption: str, *, titles: boo
         window = (max(0.0, left), max(0.0, upper), *corner)
     drawn = []
     for (row, column), score in np.ndenumerate(patches):
-        title = f"row {row + 1}, column {column + 1}: {signed(float(score), full)}"
+        title = f"row {row + 1}, column {column + 1}: {phrases.number(float(score), full)}"
         drawn.append(
             Rectangle(
                 left=left + column * x,
@@ -203,9 +203,10 @@ def _grid(result: ImageAttribution) -> ScoreGrid:
     largest = scale(patches)
     return ScoreGrid(
         rows=[
-            [(score / largest, signed(score, largest)) for score in row] for row in patches.tolist()
+            [(score / largest, phrases.number(score, largest)) for score in row]
+            for row in patches.tolist()
         ],
-        others=[signed(score, largest) for score in result.scores[result.special].tolist()],
+        others=[phrases.number(score, largest) for score in result.scores[result.special].tolist()],
     )
 
 
@@ -213,4 +214,4 @@ def _numbers(result: ImageAttribution) -> list[str]:
     """Return the scores by position, at the last layer."""
     part = result.select(layer=result.layers[-1]).only()
     largest = scale(part.scores)
-    return [signed(score, largest) for score in part.scores.tolist()]
+    return [phrases.number(score, largest) for score in part.scores.tolist()]

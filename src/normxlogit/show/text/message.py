@@ -24,6 +24,7 @@ class Role(Enum):
     LABEL = "label"
     FOR = "for"
     AGAINST = "against"
+    WORD = "word"  # of no side: the text has another colour for it, or none
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class Part:
     @property
     def quoted(self) -> str:
         """The text, in quotation marks if it is a word of the input."""
-        return f'"{self.text}"' if self.role in (Role.FOR, Role.AGAINST) else self.text
+        return self.text if self.role in (Role.PLAIN, Role.LABEL) else phrases.quoted(self.text)
 
 
 Message = list[Part]
@@ -49,8 +50,8 @@ def message(attribution: Attribution) -> Message:
     """
     rows = listed(attribution, special=False)
     words = [phrases.one_line(attribution.tokens[i]) for i in rows]
-    clauses = _clauses(attribution, words, attribution.scores[rows])
-    return [*_head(attribution), Part(": "), *clauses, Part(".")]
+    scores = attribution.scores[rows]
+    return [*head(attribution), Part(": "), *clauses(attribution, words, scores), Part(".")]
 
 
 def as_text(parts: Message) -> str:
@@ -58,7 +59,8 @@ def as_text(parts: Message) -> str:
     return "".join(part.quoted for part in parts)
 
 
-def _head(attribution: Attribution) -> Message:
+def head(attribution: Attribution) -> Message:
+    """Return what a sentence is about: the target of an attribution, and what it is ahead of."""
     target, foil = attribution.target, outputs.foil(attribution)
     name, amount = outputs.target_name(attribution, target), outputs.amount(target)
     if (other := outputs.foil_name(attribution)) is not None:
@@ -71,8 +73,8 @@ def _head(attribution: Attribution) -> Message:
         ]
     if outputs.is_nameless(attribution, target):
         return [Part(amount, Role.LABEL)]
-    head = [Part(name, Role.LABEL), Part(f" {amount}")]
-    return head if _is_predicted(attribution) else [*head, Part(", which is not predicted")]
+    aside = [] if _is_predicted(attribution) else [Part(", which is not predicted")]
+    return [Part(name, Role.LABEL), Part(f" {amount}"), *aside]
 
 
 def _is_predicted(attribution: Attribution) -> bool:
@@ -127,7 +129,14 @@ def _verbs(attribution: Attribution) -> tuple[Verb, Verb]:
 _ORDERS = (Claim.ORDER, Claim.BELOW)
 
 
-def _clauses(attribution: Attribution, words: Sequence[str], scores: Floats) -> Message:
+def clauses(attribution: Attribution, words: Sequence[str], scores: Floats) -> Message:
+    """Return what a sentence says of words: which of them stand out, and what they do.
+
+    Args:
+        attribution: one target and layer.
+        words: those that may be named.
+        scores: of each, float32 [words].
+    """
     unit = attribution.unit
     if not words:
         return [Part(f"it has no {unit} with a score")]
@@ -149,6 +158,11 @@ def _clauses(attribution: Attribution, words: Sequence[str], scores: Floats) -> 
     if claim in _ORDERS:
         above = claim is Claim.BELOW or bool(scores.max() > 0)
         below = bool(named.opposers) and scores[named.opposers[0]] < 0
+        # Words are in the colours that they have in the text, which go by the sign.
+        if supporters.words and scores[named.supporters[0]] <= 0:
+            supporters = replace(supporters, role=Role.WORD)
+        if not below:
+            opposers = replace(opposers, role=Role.WORD)
         return [*among, *_order(attribution, supporters, opposers, above, below)]
     if claim is Claim.SIZE:
         meaning = phrases.one_line(attribution.provenance.unsigned or "")

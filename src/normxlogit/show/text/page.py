@@ -7,7 +7,7 @@ from typing import Generic, TypeVar
 from normxlogit.results.text import Attribution
 from normxlogit.show import outputs, phrases, verification
 from normxlogit.show.html import Body
-from normxlogit.show.markup import Bar, MarkedPiece, bars, signed
+from normxlogit.show.markup import Bar, MarkedPiece, bars
 from normxlogit.show.meaning import Meaning, caution, score_meaning, unit_note
 from normxlogit.show.scales import scale, strongest
 from normxlogit.show.templating import fill
@@ -177,7 +177,7 @@ def _section(
         message=message(in_words(last)),
         texts=[] if long else [_marked(last, pieces(last, n)) for n in range(len(last.texts))],
         sentences=_sentences(last) if long else [],
-        meaning=score_meaning(part),
+        meaning=score_meaning(part).shown(part.scores[..., listed(part, special)]),
         note=unit_note(part),
         scores=None if by_layer else _tables(last, original.only(), special, order),
         layers=part.layers if by_layer else (),
@@ -239,7 +239,7 @@ def _sentences(attribution: Attribution) -> list[list[SentenceBlock]]:
             cut[-1] = replace(cut[-1], text=end.rstrip())
         return SentenceBlock(
             share=score / largest,
-            number=signed(score, largest),
+            number=phrases.number(score, largest),
             part=parts[sentence.number],
             pieces=cut,
             ends_paragraph="\n" in end,
@@ -254,7 +254,7 @@ def _cells(attribution: Attribution, ranking: Ranking) -> list[ScoreCells]:
     scores = attribution.scores[ranking.rows]
     largest = scale(scores)
     return [
-        ScoreCells(signed(score, largest), share, drawn)
+        ScoreCells(phrases.number(score, largest), share, drawn)
         for score, share, drawn in zip(
             scores.tolist(), ranking.shares, bars(scores.tolist()), strict=True
         )
@@ -280,13 +280,13 @@ def _fall_rows(fall: Waterfall) -> list[FallRow]:
             zero=low / span,
             against=end < start,
         )
-        return FallRow(name, signed(end - start, fall.largest), drawn)
+        return FallRow(name, phrases.number(end - start, fall.largest), drawn)
 
     return [
-        FallRow("base value", signed(fall.base, fall.largest), None),
+        FallRow("base value", phrases.number(fall.base, fall.largest), None),
         *(row(step.name, step.start, step.end) for step in fall.steps),
         row("all of these", fall.base, fall.total),
-        FallRow(fall.total_name, signed(fall.total, fall.largest), None),
+        FallRow(fall.total_name, phrases.number(fall.total, fall.largest), None),
     ]
 
 
@@ -299,7 +299,7 @@ def _numbers(attribution: Attribution) -> tuple[list[str], list[TokenRow[list[st
     cells = []
     for name, values in columns.items():
         largest = scale(values)
-        numbers = [signed(value, largest) for value in values.tolist()]
+        numbers = [phrases.number(value, largest) for value in values.tolist()]
         cells.append([n.removeprefix("+") for n in numbers] if name == "Norm" else numbers)
     by_token = map(list, zip(*cells, strict=True))
     return list(columns), _rows(attribution, range(len(attribution)), by_token, "text")
@@ -312,7 +312,10 @@ def _heat_map(attribution: Attribution, special: bool) -> list[TokenRow[list[tup
     full = color_scale(attribution)
     largest = scale(attribution.scores[:, rows])
     cells = (
-        [(score / full, signed(score, largest)) for score in attribution.scores[:, row].tolist()]
+        [
+            (score / full, phrases.number(score, largest))
+            for score in attribution.scores[:, row].tolist()
+        ]
         for row in rows
     )
     return _rows(attribution, rows, cells, "text")

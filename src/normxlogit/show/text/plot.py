@@ -87,7 +87,7 @@ def _draw_bars(axes: "Axes", attribution: Attribution, rows: list[int]) -> None:
     _draw_steps(axes, steps, 0.0, scale(scores))
     left_out = len(listed(attribution, special=False)) - len(rows)
     more = f"\n... and {left_out} more {attribution.unit}s" if left_out > 0 else ""
-    axes.set_xlabel(signs(score_meaning(attribution)) + more, parse_math=False)
+    axes.set_xlabel(signs(score_meaning(attribution).shown(scores)) + more, parse_math=False)
 
 
 def _draw_fall(axes: "Axes", attribution: Attribution, fall: Waterfall) -> None:
@@ -97,7 +97,7 @@ def _draw_fall(axes: "Axes", attribution: Attribution, fall: Waterfall) -> None:
     start, end = (phrases.number(value, fall.largest) for value in (fall.base, fall.total))
     axes.set_xlabel(
         f"from the base value {start} to {end}, {fall.total_name}\n"
-        f"{signs(score_meaning(attribution))}",
+        f"{signs(score_meaning(attribution).shown(attribution.scores))}",
         parse_math=False,
     )
 
@@ -124,6 +124,7 @@ def _draw_steps(axes: "Axes", steps: Sequence[Step], zero: float, largest: float
 def _draw_layers(axes: "Axes", attribution: Attribution, rows: list[int]) -> None:
     draw_heat(axes, attribution.scores[:, rows].T, color_scale(attribution))
     axes.set_xticks(range(len(attribution.layers)), [str(layer) for layer in attribution.layers])
-    axes.set_xlabel(f"layer\n{signs(score_meaning(attribution))}", parse_math=False)
+    meaning = score_meaning(attribution).shown(attribution.scores[:, rows])
+    axes.set_xlabel(f"layer\n{signs(meaning)}", parse_math=False)
     tokens = names(attribution)
     _label(axes, [tokens[row] for row in rows])

@@ -1,4 +1,8 @@
-"""Which words stand out: those that a sentence may name."""
+"""Which words stand out: those that a sentence may name.
+
+They need not be the top words that `verify` hides: those are the first of the ranking, function
+words too, for it is the ranking that is tested.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -44,17 +44,15 @@ def ranked(attribution: Attribution, order: Order, *, special: bool = False) -> 
         rows = [rows[n] for n in by_strength(attribution.scores[rows], claim)]
     scored = listed(attribution, special=False)
     parts = shares(attribution.scores[scored], claim)
-    texts = {} if parts is None else dict(zip(scored, map(_share, parts.tolist()), strict=True))
+    texts = (
+        {} if parts is None else dict(zip(scored, map(phrases.share, parts.tolist()), strict=True))
+    )
     return Ranking(rows, [texts.get(row, "") for row in rows])
 
 
 def in_words(attribution: Attribution) -> Attribution:
     """Return the words if these are tokens: no reader knows the pieces of a tokenizer."""
     return attribution.words() if attribution.unit == "token" else attribution
-
-
-def _share(share: float) -> str:
-    return "<1%" if 0 < share < 0.005 else f"{share:.0%}"
 
 
 def names(attribution: Attribution) -> list[str]:

@@ -26,7 +26,7 @@ from normxlogit.show.terminal import (
     prediction,
     provenance,
 )
-from normxlogit.show.text.message import Role, message
+from normxlogit.show.text.message import Message, Role, message
 from normxlogit.show.text.pieces import color_scale, listed, pieces
 from normxlogit.show.text.ranking import (
     MOST,
@@ -51,6 +51,7 @@ _STYLES = {
     Role.LABEL: LABEL,
     Role.FOR: FOR + LABEL,
     Role.AGAINST: AGAINST + LABEL,
+    Role.WORD: LABEL,
 }
 
 
@@ -83,10 +84,9 @@ class TextReport:
             last = part.select(layer=part.layers[-1]).only()
             if several:
                 yield Text()
-            sentence = message(in_words(last))
-            yield Text.assemble(*((part.quoted, _STYLES[part.role]) for part in sentence))
+            yield sentence(message(in_words(last)))
             if not several:
-                yield from _beside(attribution)
+                yield from beside(attribution)
             yield Text()
             yield from _texts(last)
             yield Text()
@@ -103,7 +103,12 @@ class TextReport:
         yield provenance(attribution)
 
 
-def _beside(attribution: Attribution) -> Iterator[Text]:
+def sentence(parts: Message) -> Text:
+    """Return the sentence that leads, each word in the colour of its side."""
+    return Text.assemble(*((part.quoted, _STYLES[part.role]) for part in parts))
+
+
+def beside(attribution: Attribution) -> Iterator[Text]:
     """Yield what the sentence about the only target does not say of the prediction."""
     if not outputs.is_plain(attribution):
         yield prediction(attribution)
@@ -181,7 +186,9 @@ def _bars(attribution: Attribution, special: bool, order: Order, width: int) -> 
     yield from _more(len(ranking.rows) - len(rows), attribution.unit)
     yield Text()
     note = "% is the share of all scores, signs aside." if any(ranking.shares) else ""
-    yield from legend(meaning.score_meaning(attribution), note)
+    yield from legend(
+        meaning.score_meaning(attribution).shown(attribution.scores[ranking.rows]), note
+    )
     steps = ranked(attribution, "strength").rows[:STEPS]
     if (fall := waterfall(attribution, tokens, steps)) is not None:
         yield Text(phrases.visible("".join(name + rest for name, rest in as_sum(fall))), DIM)
@@ -217,7 +224,7 @@ def _heat_map(attribution: Attribution, special: bool, width: int) -> Iterator[T
                 line.append(number, word_style(max(-1.0, min(1.0, score / full))))
             yield line
         yield Text()
-    yield from legend(meaning.score_meaning(attribution), note)
+    yield from legend(meaning.score_meaning(attribution).shown(scores), note)
     yield Text(f"The sentence and the text above show layer {attribution.layers[-1]}.", DIM)
 
 

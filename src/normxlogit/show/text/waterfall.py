@@ -80,7 +80,8 @@ def as_sum(fall: Waterfall) -> list[tuple[str, str]]:
     def text(value: float) -> str:
         return phrases.number(value, fall.largest)
 
-    changes = [(step.name, f" {text(step.end - step.start)}") for step in fall.steps]
-    terms = [("base value", f" {text(fall.base)}"), *changes]
+    # No-break spaces keep each name and its number on one line.
+    changes = [(step.name, f"\xa0{text(step.end - step.start)}") for step in fall.steps]
+    terms = [("base value", f"\xa0{text(fall.base)}"), *changes]
     parts = [(name, f"{number}, ") for name, number in terms[:-1]]
     return [*parts, (terms[-1][0], f"{terms[-1][1]} = {text(fall.total)}, {fall.total_name}")]

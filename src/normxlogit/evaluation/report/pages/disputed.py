@@ -53,11 +53,11 @@ def disputed_text(
         "number": number,
         "text": text,
         "prediction": None if findings.regression else text.prediction,
-        "confidence": f"{text.confidence:.3f}"
+        "confidence": phrases.decimal(text.confidence)
         if findings.regression
         else phrases.percent(text.confidence),
-        "agreement": _signed(text.agreement),
-        "lowest": _signed(text.lowest),
+        "agreement": phrases.decimal(text.agreement, 2),
+        "lowest": phrases.decimal(text.lowest, 2),
         "first": [_view(name, text) for name in shown],
         "rest": [_view(name, text) for name in methods if name not in shown],
     }
@@ -91,7 +91,3 @@ def _pieces(text: Disputed, scores: Floats) -> Iterator[MarkedPiece]:
         yield MarkedPiece(unit, share if abs(share) >= _FAINT else None)
     yield MarkedPiece(text.texts[number][position:])
     yield from (MarkedPiece("\n" + rest) for rest in text.texts[number + 1 :])
-
-
-def _signed(value: float) -> str:
-    return f"{value:.2f}".replace("-", "−")

@@ -33,7 +33,9 @@ def _lines(
     for note in view.results["notes"]:
         yield f"\n**{plain(tables.sentence(note))}**"
     for paragraph in paragraphs:
-        yield f"\n## {plain(paragraph.heading)}\n\n{plain(paragraph.text)}"
+        yield f"\n## {plain(paragraph.heading)}\n\n{plain(paragraph.message)}"
+        if paragraph.details:
+            yield f"\n{plain(paragraph.details)}"
     yield "\n## Ranking"
     for number, metrics in enumerate(tables.groups(view)):
         yield ""

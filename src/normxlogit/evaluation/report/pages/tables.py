@@ -7,7 +7,7 @@ from typing import Any
 from normxlogit.evaluation.perturb.operators import describe_operator
 from normxlogit.evaluation.report.verdicts import VsRandom
 from normxlogit.evaluation.report.view import MAIN, EvaluationView, times, title
-from normxlogit.show.phrases import percent, without_folders
+from normxlogit.show.phrases import decimal, percent, with_minus, without_folders
 
 DISAGREEMENT = (
     "Agreement is the mean of Spearman's rank correlations between the scores that two methods "
@@ -135,13 +135,13 @@ def sanity(view: EvaluationView) -> tuple[list[str], list[list[str]]] | None:
 
 
 def _correlation(value: float | None) -> str:
-    return "–" if value is None else f"{value:.2f}".replace("-", "−")
+    return "–" if value is None else decimal(value, 2)
 
 
 def _difference(value: float | None) -> str:
     if value is None:
         return "–"
-    return f"{value:.0e}".replace("-", "−") if value else "0"
+    return with_minus(f"{value:.0e}") if value else "0"
 
 
 def facts(view: EvaluationView) -> list[tuple[str, str]]:
@@ -260,5 +260,5 @@ def _quality(examples: Mapping[str, Any]) -> str:
     if examples.get("accuracy") is not None:
         return f"accuracy {percent(examples['accuracy'])}"
     if examples.get("pearson") is not None:
-        return f"correlation with the labels {examples['pearson']:.3f}"
+        return f"correlation with the labels {decimal(examples['pearson'])}"
     return ""
