@@ -17,8 +17,9 @@ def test_weights_solve_the_augmented_least_squares() -> None:
     random = np.random.default_rng(0)
     sizes = random.integers(3, 8, 40)
     features = [random.random((size, 6)) for size in sizes]
-    targets = [np.clip(x @ [1, 0, 0, 0.5, 0, 0] + random.normal(0, 0.1, len(x)), 0, 1)
-               for x in features]
+    targets = [
+        np.clip(x @ [1, 0, 0, 0.5, 0, 0] + random.normal(0, 0.1, len(x)), 0, 1) for x in features
+    ]
     fitted = fit_heads(features, targets)
     x, y = np.concatenate(features), np.concatenate(targets)
     penalty = fitted.penalty * np.mean(np.square(x).sum(0))

@@ -1,7 +1,9 @@
 """Weights of attention heads fitted to a model, thresholds of citation, and their file."""
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -44,9 +46,17 @@ class SourceWeights:
     held_out: Mapping[str, Any] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
 
+    @cached_property
+    def identity(self) -> str:
+        """The SHA-256 of its weights and thresholds, by which it is told from others."""
+        thresholds = dump_json(dict(sorted(self.thresholds.items())))
+        content = np.ascontiguousarray(self.heads).tobytes() + thresholds.encode()
+        return hashlib.sha256(content).hexdigest()
+
     def summary(self) -> dict[str, Any]:
         """What results made with them say of them, as plain data."""
         return {
+            "identity": self.identity,
             "fitted_to": self.model.get("name"),
             "data": dict(self.data),
             "held_out": dict(self.held_out),

@@ -1,8 +1,8 @@
 """Questions with documents, made from a seed.
 
 Each document is about one person, village, ship, ... and has one to three sentences; a question has
-five to ten documents, in any order. One or two of them state, of something else, what is asked for,
-so that to find the kind of fact is not enough.
+five to ten documents, in any order. In many questions one of them states, of something else, what is
+asked for, so that to find the kind of fact is not enough.
 """
 
 from random import Random
@@ -34,7 +34,8 @@ _TURNS = (
     "fact",
 )
 """The kinds that questions have in turn."""
-_LEAST, _MOST = 5, 10
+_COUNTS = (5, 5, 6, 6, 7, 8, 10)
+"""Numbers of documents, each as likely as it is often here."""
 _LENGTHS = (1, 1, 1, 2, 2, 3)
 """Numbers of sentences of a document, each as likely as it is often here."""
 
@@ -80,7 +81,7 @@ class _Maker:
             self._used.update(answer.split("|"))
         else:
             question, answer = self._ask(kind)
-        count = self._random.randint(_LEAST, _MOST)
+        count = self._random.choice(_COUNTS)
         while len(self._documents) < count:
             about = self._random.choice((PEOPLE, PEOPLE, *self._facts.places))
             self._add(about, self._name(about))
@@ -112,9 +113,12 @@ class _Maker:
         if kind != "unanswered":
             self._gold.append(relation.statement.format(name=name, value=value))
             self._add(about, name, relation, self._gold[0])
-        rivals = [self._name(about) for _ in range(self._random.randint(1, 2))]
+        needs_rival = kind in ("lookalike", "two_hop")
+        rivals = [
+            self._name(about) for _ in range(1 if needs_rival else self._random.choice((0, 1)))
+        ]
         if kind == "lookalike":
-            rivals[0] = self._alike(name)
+            rivals = [self._alike(name)]
         for rival in rivals:
             stated = relation.statement.format(name=rival, value=self._value(relation))
             self._add(about, rival, relation, stated)
