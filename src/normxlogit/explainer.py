@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from normxlogit.results.base import Result
     from normxlogit.results.comparison import Comparison
     from normxlogit.results.text import Attribution
+    from normxlogit.sources.weights import SourceWeights
 
 _WITH_LABELS = (Task.TEXT, Task.TOKENS, Task.IMAGE, Task.AUDIO)
 
@@ -229,6 +230,31 @@ class Explainer(ModelExplainer):
         if not progress and not held_out["use"]:
             warnings.warn(held_out["verdict"], stacklevel=2)
         return head
+
+    def fit_sources(
+        self,
+        source: str | Path | None = None,
+        output: str | Path | None = None,
+        *,
+        progress: bool = False,
+        **options: int,
+    ) -> "SourceWeights":
+        """Fit weights of attention heads for `sources(..., method="attention", weights=...)`.
+
+        Args:
+            source: a file of questions with gold sources, see docs/sources-results.md; questions
+                that this package makes if not given.
+            output: the file to write, by convention `NAME.sources`.
+            progress: show progress on standard error.
+            options: `questions` (240), how many are asked, and `seed` (0).
+
+        Raises:
+            InputError, OptionError, ModelError, UnsupportedHeadError: see
+                `normxlogit.fitting.sources.fit_sources`.
+        """
+        from normxlogit.fitting.sources import fit_sources
+
+        return fit_sources(self, source, output, progress=progress, **options)
 
     def compare(
         self,

@@ -17,6 +17,7 @@ from normxlogit.cli.errors import Commands
 from normxlogit.cli.evaluate import evaluate
 from normxlogit.cli.explain import explain
 from normxlogit.cli.fit import fit
+from normxlogit.cli.fit_sources import fit_sources
 from normxlogit.cli.generate import generate
 from normxlogit.cli.methods import methods
 from normxlogit.cli.summary import summary
@@ -65,4 +66,5 @@ app.command()(corpus)
 app.command()(summary)
 app.command()(evaluate)
 app.command()(fit)
+app.command()(fit_sources)
 app.command()(methods)

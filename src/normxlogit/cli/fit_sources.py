@@ -1,6 +1,5 @@
 """`normxlogit fit-sources`."""
 
-from functools import partial
 from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING, Annotated
@@ -73,16 +72,8 @@ def fit_sources(
         named = ModelOptions(model, revision, device, dtype, gguf_file, trust_remote_code)
         check_model(named)
         with quiet(debug):
-            from normxlogit.fitting.sources import SourceFitOptions
-            from normxlogit.fitting.sources import fit_sources as fit
-
-            weights = fit(
-                load(named),
-                source,
-                SourceFitOptions(questions, seed),
-                output=file,
-                progress=True,
-                say=partial(terminal.say, err=True),
+            weights = load(named).fit_sources(
+                source, file, questions=questions, seed=seed, progress=True
             )
         _print_held_out(weights)
         terminal.say(f"The weights: {file}")

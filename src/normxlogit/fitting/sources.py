@@ -1,14 +1,16 @@
 """Weights of a model's attention heads, and thresholds, from questions whose sources are known."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from normxlogit.data.option_checks import whole_number
+from normxlogit.data.location import local_path
+from normxlogit.data.option_checks import flag, whole_number
 from normxlogit.data.progress import Meter
 from normxlogit.errors import InputError, NormXLogitError, UnsupportedHeadError
 from normxlogit.evaluation.metrics.bootstrap import Bootstrap
@@ -34,26 +36,6 @@ _MATTERS = 0.5
 """An answer rests on a document that costs it half of its probability."""
 
 
-@dataclass(frozen=True)
-class SourceFitOptions:
-    """The options of a fit.
-
-    Attributes:
-        questions: how many questions are asked, of the synthetic set or at most of a file.
-        seed: of the synthetic set and the bootstrap.
-
-    Raises:
-        OptionError: one of them is out of range.
-    """
-
-    questions: int = 240
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        whole_number("questions", self.questions, least=LEAST)
-        whole_number("seed", self.seed, least=0)
-
-
 @dataclass(frozen=True, eq=False)
 class _Measured:
     """What is known of a question.
@@ -71,38 +53,46 @@ class _Measured:
 
 def fit_sources(
     explainer: SourceExplainer,
-    source: str | Path | None,
-    options: SourceFitOptions,
+    source: str | Path | None = None,
+    output: str | Path | None = None,
     *,
-    output: Path | None,
-    progress: bool,
-    say: Callable[[str], None],
+    questions: int = 240,
+    seed: int = 0,
+    progress: bool = False,
 ) -> SourceWeights:
     """Fit weights of heads to what leaving documents out changes, and choose thresholds.
+
+    Of three questions one is held out from the fit of the weights; thresholds are chosen on these.
 
     Args:
         explainer: of a causal language model.
         source: a file of questions, see `read_questions`; None for the part of the synthetic set
             that is there to fit.
-        options: of the fit.
         output: the file to write; None to write none.
-        progress: whether to show progress.
-        say: takes lines on what goes on.
+        questions: how many are asked, of the synthetic set or at most of the file.
+        seed: of the synthetic set and the bootstrap.
+        progress: show progress on standard error.
 
     Raises:
         InputError: the questions cannot be read, too few can be asked, or none has a gold source;
             the file cannot be written.
+        OptionError: an option is out of range.
         ModelError: the model does not generate text.
         UnsupportedHeadError: the model does not give the weights of its attention.
     """
+    count = whole_number("questions", questions, least=LEAST)
+    seed = whole_number("seed", seed, least=0)
+    is_shown = flag("progress", progress)
+    file = None if output is None else local_path(output, what="weights are written to a file")
     if source is None:
-        questions = make_questions(options.questions, options.seed, "fit")
-        data: dict[str, Any] = {"synthetic": "fit", "seed": options.seed}
+        asked = make_questions(count, seed, "fit")
+        data: dict[str, Any] = {"synthetic": "fit", "seed": seed}
     else:
-        questions, data = read_questions(source, options.questions), identity(source)
-    passes = sum(len(question.documents) + 3 for question in questions)
-    say(f"{len(questions):,} questions to answer, and about {passes:,} forward passes.")
-    measured, failed = _measure(explainer, questions, progress)
+        asked, data = read_questions(source, count), identity(source)
+    if is_shown:
+        passes = sum(len(question.documents) + 2 for question in asked)
+        print(f"{len(asked):,} answers and {passes:,} forward passes.", file=sys.stderr)
+    measured, failed = _measure(explainer, asked, is_shown)
     if len(measured) < LEAST:
         why = f" The first that failed: {failed[0]}" if failed else ""
         raise InputError(
@@ -129,14 +119,19 @@ def fit_sources(
         heads=heads,
         thresholds={name: threshold.value for name, threshold in chosen.items()},
         model=fingerprint,
-        settings={**asdict(options), "penalty": fitted.penalty, "generation": GENERATION},
+        settings={
+            "questions": count,
+            "seed": seed,
+            "penalty": fitted.penalty,
+            "generation": GENERATION,
+        },
         data={**data, "questions": len(measured), "failed": len(failed)},
         held_out={
             "questions": len(held_out),
             "agreement": _agreement(held_out, scores["attention"]),
             "methods": {
                 name: {
-                    "top1": _top1(of, gold, options.seed),
+                    "top1": _top1(of, gold, seed),
                     "precision": chosen[name].precision,
                     "recall": chosen[name].recall,
                 }
@@ -145,8 +140,8 @@ def fit_sources(
         },
         versions=versions(),
     )
-    if output is not None:
-        weights.save(output)
+    if file is not None:
+        weights.save(file)
     return weights
 
 

@@ -92,6 +92,16 @@ def test_a_question_on_which_a_method_fails_counts_for_none() -> None:
     assert value(figures, "all", "top1") == 1 / 2
 
 
+def test_a_method_that_serves_no_question_is_left_out() -> None:
+    others = records("other", error="why", scores=None, named=None)
+    figures = build_figures(pa.Table.from_pylist([*records(), *others], RECORDS), 0)
+    assert figures["failed"] == {"other": "why"}
+    assert figures["questions"]["failed"] == []
+    assert list(figures["groups"]["all"]["methods"]) == ["m"]
+    with pytest.raises(InputError, match="why"):
+        build_figures(pa.Table.from_pylist(others, RECORDS), 0)
+
+
 def test_without_a_threshold_nothing_is_cited() -> None:
     figures = build_figures(pa.Table.from_pylist(records(threshold=None), RECORDS), 0)
     of_method = figures["groups"]["all"]["methods"]["m"]

@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from normxlogit.errors import InputError
 from normxlogit.evaluation.metrics.bootstrap import Bootstrap, Estimate
 from normxlogit.evaluation.records import list_type
 
@@ -69,22 +70,31 @@ def build_figures(records: pa.Table, seed: int) -> dict[str, Any]:
     Args:
         records: those of all questions, see `RECORDS`.
         seed: of the bootstrap.
+
+    Raises:
+        InputError: there is no question on which all methods succeed.
     """
     by_method: dict[str, list[Mapping[str, Any]]] = {}
     for row in records.to_pylist():
         by_method.setdefault(row["method"], []).append(row)
-    # A method that fails on a question would else be compared on other questions than the rest.
-    failed = {row["number"] for rows in by_method.values() for row in rows if row["error"]}
-    kept = {
-        name: [row for row in rows if row["number"] not in failed]
-        for name, rows in by_method.items()
+    # A method that serves no question is left out; one that fails on some would else be compared
+    # on other questions than the rest.
+    left_out = {
+        name: rows[0]["error"] for name, rows in by_method.items() if all(r["error"] for r in rows)
     }
-    kept = {name: rows for name, rows in kept.items() if rows}
+    serving = {name: rows for name, rows in by_method.items() if name not in left_out}
+    failed = {row["number"] for rows in serving.values() for row in rows if row["error"]}
+    kept = {
+        name: [row for row in rows if row["number"] not in failed] for name, rows in serving.items()
+    }
     one = next(iter(kept.values()), [])
-    asked = next(iter(by_method.values()), [])
+    if not one:
+        why = next(row["error"] for row in records.to_pylist() if row["error"])
+        raise InputError(f"no question could be asked and scored by all methods. The first: {why}")
     return {
+        "failed": left_out,
         "questions": {
-            "asked": len(asked),
+            "asked": len(next(iter(by_method.values()))),
             "failed": sorted(failed),
             "kinds": dict(_kinds(one)),
         },
