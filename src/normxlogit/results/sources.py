@@ -131,7 +131,8 @@ class SourceAttribution(Displayed):
 
         Of `leave_one_out` that is the drop of all spans' log-probability.
         """
-        return self.scores.sum(0, dtype=np.float64).astype(np.float32)
+        total: Floats = self.scores.sum(0, dtype=np.float64).astype(np.float32)
+        return total
 
     @property
     def citations(self) -> tuple[tuple[int, ...], ...]:
@@ -240,8 +241,9 @@ class SourceAttribution(Displayed):
                 score = float(self.scores[n, number])
                 rows.append(row | whole | {"score": score, "cited": is_cited})
                 of_sentences = self.sentence_scores.get(number)
-                for part in range(0 if of_sentences is None else of_sentences.shape[1]):
-                    start, end = source.sentences[part]
+                if of_sentences is None:
+                    continue
+                for part, (start, end) in enumerate(source.sentences):
                     rows.append(
                         row
                         | {"sentence": part + 1, "text": self.sentence(number, part)}
