@@ -53,8 +53,6 @@ def test_scores_are_weighted_sums_of_the_models_own_maps(
     case = answer_question(explainer, question).case
     maps = maps_of(explainer, [*case.ids, *case.answer_ids])  # [layers, heads, tokens, tokens]
     first = len(case.ids) - 1
-    ids = explainer.sources(question.question, documents, method="normxlogit", max_new_tokens=5)
-    assert found.answer == ids.answer
     for number, (start, end) in enumerate(case.sources):
         rows = range(first, first + found.spans[0].tokens)
         expected = sum(
@@ -97,7 +95,7 @@ def test_weights_of_another_model_are_refused_by_both_names(
 ) -> None:
     other = answering_explainer("gpt2")
     weights.save(tmp_path / "tiny.sources")
-    with pytest.raises(InputError, match="LlamaForCausalLM.*GPT2LMHeadModel"):
+    with pytest.raises(InputError, match=r"LlamaForCausalLM.*GPT2LMHeadModel"):
         other.sources("Is it?", ["a", "b"], method="attention", weights=tmp_path / "tiny.sources")
     with pytest.raises(OptionError, match="got 3"):
         other.sources("Is it?", ["a", "b"], method="attention", weights=3)

@@ -12,7 +12,6 @@ from transformers import PreTrainedModel
 
 from normxlogit.errors import ModelError
 from normxlogit.extras import versions
-from normxlogit.methods.attribution_head import AttributionHead
 from normxlogit.model.targets import Problem, TokenIds
 from normxlogit.query import ScoredBatch
 from normxlogit.results.base import LARGEST_TOTAL, Floats, Provenance
@@ -238,8 +237,8 @@ def provenance_of(
 
 def described(option: Any) -> Any:
     """An option as JSON can hold it; large ones by what they are."""
-    if isinstance(option, AttributionHead):
-        return option.summary()
+    if callable(summary := getattr(option, "summary", None)):  # of a head, or weights of sources
+        return summary()
     if isinstance(option, (str, int, type(None))):
         return option
     if isinstance(option, float):

@@ -17,6 +17,7 @@ from normxlogit.results.sources import AnswerSpan, SourceAttribution
 from normxlogit.sources.case import Case
 from normxlogit.sources.methods import SourceMethod
 from normxlogit.sources.prompt import SourcePrompt
+from normxlogit.sources.weights import SourceWeights
 from normxlogit.text.words import Span
 
 MOST_LEADING = 3
@@ -161,15 +162,21 @@ def _leading(scores: Floats, threshold: float | None) -> list[int]:
     return sorted(strongest)
 
 
-def method_options(method: SourceMethod, weights: Any, options: dict[str, Any]) -> dict[str, Any]:
+def method_options(
+    method: SourceMethod, weights: SourceWeights | None, options: dict[str, Any]
+) -> dict[str, Any]:
     """Take the method's own options out of `options`.
 
     Raises:
-        OptionError: there are weights, and the method has none.
+        OptionError: there are weights, and they have nothing for the method.
     """
     chosen = {name: options.pop(name) for name in method.options if name in options}
     if weights is not None:
-        if "weights" not in method.options:
-            raise OptionError(f"method {method.name!r} has no weights. Leave them out.")
-        chosen["weights"] = weights
+        if "weights" in method.options:
+            chosen["weights"] = weights
+        elif method.name not in weights.thresholds:
+            raise OptionError(
+                f"weights have nothing for method {method.name!r}. Leave them out, or take "
+                "'attention'."
+            )
     return chosen

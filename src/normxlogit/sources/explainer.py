@@ -10,6 +10,7 @@ from normxlogit.sources.attribute import attribute_sources, method_options
 from normxlogit.sources.methods import default_method, find_source_method
 from normxlogit.sources.prepare import prepare
 from normxlogit.sources.prompt import make_prompt
+from normxlogit.sources.weights import WeightsSource, weights_of_model
 from normxlogit.tasks.explainer import ModelExplainer
 
 
@@ -24,7 +25,7 @@ class SourceExplainer(ModelExplainer):
         answer: str | None = None,
         sources: Any = None,
         method: str | None = None,
-        weights: Any = None,
+        weights: WeightsSource | None = None,
         spans: Sequence[Any] | None = None,
         threshold: float | None = None,
         batch_size: int = 8,
@@ -48,15 +49,17 @@ class SourceExplainer(ModelExplainer):
                 list of parts of the prompt, each a text that occurs in it once or its first
                 character and last + 1. By default the documents, else the messages of a chat, else
                 the sentences of a text.
-            method: "leave_one_out", which asks for the same answer without each source; or an
+            method: "leave_one_out", which asks for the same answer without each source;
+                "attention", by weights of heads; "surrogate", by random sets of sources; or an
                 attribution method of tokens, whose scores are reduced over each source
                 (`reduce="sum"`, "mean" or "max"). By default the first, for more than 32 sources
                 the second.
-            weights: what a fitted method was fitted to.
+            weights: what `fit_sources` fitted to this model, or its file: weights for method
+                "attention", and calibrated thresholds.
             spans: parts of the answer to explain in place of its sentences, each a text that
                 occurs in it once or its first character and last + 1.
-            threshold: the score from which a source is cited; by default the method's own, if it
-                has one.
+            threshold: the score from which a source is cited; by default that of the weights, or
+                the method's own, if there is one.
             batch_size: how many prompts run together at most.
             progress: say on standard error what it costs, and how long it will take.
             **options: those of the method; of the model's `generate`; of the chat template.
@@ -82,7 +85,11 @@ class SourceExplainer(ModelExplainer):
         prompt = make_prompt(self.tokenizer, question, documents, sources, options)
         name = default_method(len(prompt.sources)) if method is None else method
         chosen = find_source_method(name)
-        own_options = method_options(chosen, weights, options)
+        fitted = None
+        if weights is not None:
+            fitted = weights_of_model(weights, self.model, self.tokenizer, self.name)
+            threshold = fitted.thresholds.get(chosen.name) if threshold is None else threshold
+        own_options = method_options(chosen, fitted, options)
         case, parts = prepare(generator, prompt, answer, spans, options, most_rows)
         return attribute_sources(
             case,

@@ -12,12 +12,14 @@ from functools import partial
 from typing import Any
 
 from normxlogit.errors import OptionError
-from normxlogit.methods import METHODS, find_declaration
+from normxlogit.methods import find_declaration
 from normxlogit.model.ablation import TokenSpan
 from normxlogit.results.base import Floats
+from normxlogit.sources.attention import attention
 from normxlogit.sources.case import Case
 from normxlogit.sources.leave_one_out import THRESHOLD, leave_one_out
 from normxlogit.sources.one_pass import one_pass
+from normxlogit.sources.surrogate import ABLATIONS, surrogate
 
 Score = Callable[..., Floats]
 """(case, parts, **options) -> float32 [spans, parts]."""
@@ -78,7 +80,7 @@ def register(
     Raises:
         OptionError: the name is taken.
     """
-    if name in SOURCE_METHODS or name in METHODS:
+    if name in SOURCE_METHODS:
         raise OptionError(f"a method named {name!r} is registered already.")
     # The first two parameters are the case and the parts.
     parameters = list(inspect.signature(score).parameters.values())[2:]
@@ -101,6 +103,22 @@ register(
     passes=lambda parts: parts,
     unit="nats",
     threshold=THRESHOLD,
+)
+
+register(
+    "surrogate",
+    surrogate,
+    cost=f"{ABLATIONS} forwards, each without a random half of the sources",
+    passes=lambda _parts: ABLATIONS,
+    unit="nats",
+)
+
+register(
+    "attention",
+    attention,
+    cost="1 forward, with eager attention",
+    passes=lambda _parts: 1,
+    by_level=False,
 )
 
 

@@ -149,8 +149,10 @@ class _Maker:
             if relation != asked and not self._used.issuperset(relation.values)
         ]
         self._random.shuffle(others)
-        for relation in others[: max(0, count - len(sentences))]:
-            sentences.append(relation.statement.format(name=name, value=self._value(relation)))
+        sentences += [
+            relation.statement.format(name=name, value=self._value(relation))
+            for relation in others[: max(0, count - len(sentences))]
+        ]
         self._random.shuffle(sentences)
         self._documents.append(sentences)
 
