@@ -17,6 +17,7 @@ ABLATIONS = 32
 _SHARE = 0.5
 """The chance of each source to be kept."""
 _PENALTY = 0.01
+"""Of a weight, for each token of a span: the log-odds of longer spans vary more."""
 
 
 def surrogate(
@@ -44,7 +45,7 @@ def surrogate(
     _linear_model()
     kept = draw_kept(ablations, len(parts), seed)
     removed = [[parts[n] for n in np.flatnonzero(~row)] for row in kept]
-    return fit_surrogate(kept, case.logprobs(removed))
+    return fit_surrogate(kept, case.logprobs(removed), [len(numbers) for numbers in case.spans])
 
 
 def draw_kept(ablations: int, parts: int, seed: int) -> NDArray[np.bool_]:
@@ -52,12 +53,13 @@ def draw_kept(ablations: int, parts: int, seed: int) -> NDArray[np.bool_]:
     return np.random.default_rng(seed).random((ablations, parts)) < _SHARE
 
 
-def fit_surrogate(kept: NDArray[np.bool_], logprobs: Floats) -> Floats:
+def fit_surrogate(kept: NDArray[np.bool_], logprobs: Floats, tokens: Sequence[int]) -> Floats:
     """Fit a Lasso to the log-odds of an answer's spans with parts removed.
 
     Args:
         kept: which parts were kept, bool [ablations, parts].
         logprobs: of the spans, in nats, float32 [ablations, spans].
+        tokens: how many tokens each span has.
 
     Returns:
         float32 [spans, parts].
@@ -73,7 +75,8 @@ def fit_surrogate(kept: NDArray[np.bool_], logprobs: Floats) -> Floats:
     inputs = kept[:, varies].astype(np.float64)
     mean, deviation = inputs.mean(0), inputs.std(0)
     for number, values in enumerate(_log_odds(logprobs).T):
-        lasso = linear_model.Lasso(alpha=_PENALTY).fit((inputs - mean) / deviation, values)
+        lasso = linear_model.Lasso(alpha=_PENALTY * tokens[number])
+        lasso.fit((inputs - mean) / deviation, values)
         weights[number, varies] = lasso.coef_ / deviation
     return weights
 
