@@ -75,11 +75,11 @@ def prepare(
     if answer is None:
         said = _generated(generator, prompt, encoded, sources, options)
     else:
-        if options:
-            raise OptionError(
-                f"{', '.join(options)}: options of generate have no part in an answer that is "
-                "given. Leave them out."
-            )
+        for name in options:
+            if not hasattr(generator.model.generation_config, name):
+                raise OptionError(
+                    f"neither the method nor generate has an option {name!r}. Leave it out."
+                )
         said = _given(generator, encoded, answer)
         _check_length(generator, prompt, encoded, sources, len(said.ids))
     parts = _parts_of_answer(said, spans)
