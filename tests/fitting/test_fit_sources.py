@@ -11,11 +11,10 @@ from safetensors.numpy import save_file
 from typer.testing import CliRunner
 
 from normxlogit import Explainer, InputError, OptionError, cli
-from normxlogit.evaluation.sources.answers import answer_question
 from normxlogit.evaluation.sources.questions import read_questions
 from normxlogit.sources.attention import attention_of_heads
 from normxlogit.sources.weights import SourceWeights
-from tests.helpers.sources import answering_explainer, questions_file
+from tests.helpers.sources import answered_by, answering_explainer, questions_file
 
 COUNT = 15
 
@@ -50,7 +49,7 @@ def test_scores_are_weighted_sums_of_the_models_own_maps(
     found = explainer.sources(
         question.question, documents, method="attention", weights=weights, max_new_tokens=5
     )
-    case = answer_question(explainer, question).case
+    case = answered_by(explainer, question).case
     maps = maps_of(explainer, [*case.ids, *case.answer_ids])  # [layers, heads, tokens, tokens]
     first = len(case.ids) - 1
     for number, (start, end) in enumerate(case.sources):
@@ -69,7 +68,7 @@ def test_weights_solve_ridge_on_two_questions_of_three(weights: SourceWeights, d
     explainer, features, targets = answering_explainer(), [], []
     for number, question in enumerate(read_questions(data)):
         if number % 3 != 2:
-            answered = answer_question(explainer, question)
+            answered = answered_by(explainer, question)
             paid = attention_of_heads(answered.case, answered.case.sources)[0]
             features.append(paid.reshape(-1, paid.shape[-1]).T)
             targets.append(1 - np.exp(-np.maximum(answered.drops(), 0)))

@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from normxlogit import Explainer
+from normxlogit.evaluation.sources.answers import Answered, answer_questions
+from normxlogit.evaluation.sources.questions import GoldQuestion
 from tests.helpers.builders import tokenizer
 from tests.helpers.zoo import tiny_model
 
@@ -44,3 +46,10 @@ def answering_explainer(kind: str = "llama") -> Explainer:
         kind, 3, mapping="causal-lm", vocab_size=len(words), max_position_embeddings=512
     )
     return Explainer(model, words)
+
+
+def answered_by(explainer: Explainer, question: GoldQuestion) -> Answered:
+    """The answer to a question, which must succeed."""
+    (answered,) = answer_questions(explainer, [question])
+    assert isinstance(answered, Answered), answered
+    return answered

@@ -14,7 +14,7 @@ from normxlogit.data.option_checks import flag, whole_number
 from normxlogit.data.progress import Meter
 from normxlogit.errors import InputError, NormXLogitError, UnsupportedHeadError
 from normxlogit.evaluation.metrics.bootstrap import Bootstrap
-from normxlogit.evaluation.sources.answers import GENERATION, answer_question
+from normxlogit.evaluation.sources.answers import GENERATION, Answered, answer_questions
 from normxlogit.evaluation.sources.questions import GoldQuestion, identity, read_questions
 from normxlogit.evaluation.sources.synthetic import make_questions
 from normxlogit.evaluation.sources.thresholds import choose_threshold
@@ -32,6 +32,8 @@ LEAST = 12
 """The fewest questions that a fit takes."""
 _HELD_OUT = 3
 """Of so many questions one is held out from the fit of heads, and thresholds are chosen on it."""
+_TOGETHER = 8
+"""How many questions are answered together."""
 _MATTERS = 0.5
 """An answer rests on a document that costs it half of its probability."""
 
@@ -151,23 +153,26 @@ def _measure(
     """Measure every question that can be asked; of the others, why not."""
     measured, failed = list[_Measured](), list[str]()
     with Meter(len(questions), 0, 0, shown=progress) as meter:
-        for number, question in enumerate(questions):
-            try:
-                answered = answer_question(explainer, question)
-                paid = attention_of_heads(answered.case, answered.case.sources)[0]
-                measured.append(
-                    _Measured(
-                        question.gold,
-                        paid.transpose(2, 0, 1).astype(np.float64),
-                        answered.drops(),
-                    )
-                )
-            except UnsupportedHeadError:
-                raise
-            except NormXLogitError as error:
-                failed.append(str(error))
-            meter.show(number + 1, 0)
+        for start in range(0, len(questions), _TOGETHER):
+            together = questions[start : start + _TOGETHER]
+            for number, answered in enumerate(answer_questions(explainer, together), start + 1):
+                try:
+                    measured.append(_measured(answered))
+                except UnsupportedHeadError:
+                    raise
+                except NormXLogitError as error:
+                    failed.append(str(error))
+                meter.show(number, 0)
     return measured, failed
+
+
+def _measured(answered: Answered | NormXLogitError) -> _Measured:
+    if isinstance(answered, NormXLogitError):
+        raise answered
+    paid = attention_of_heads(answered.case, answered.case.sources)[0]  # [layers, heads, documents]
+    return _Measured(
+        answered.question.gold, paid.transpose(2, 0, 1).astype(np.float64), answered.drops()
+    )
 
 
 def _agreement(measured: Sequence[_Measured], scores: Sequence[Floats]) -> float | None:

@@ -96,11 +96,15 @@ class Ablation:
             )
         self._model, self._prompt, self._answer = model, list(prompt), list(answer)
         self._start, self._most_rows = start, most_rows
-        self._clone = ModelClone(Anatomy.of(model))
-        self._vocabulary = Vocabulary.of(model, Anatomy.of(model), self._clone)
+        self._make_clone()
         self._kept: KeysAndValues | None = None
         self._known: dict[tuple[TokenSpan, ...], Tensor] = {}
         self.cached: bool | None = None
+
+    def _make_clone(self) -> None:
+        anatomy = Anatomy.of(self._model)
+        self._clone = ModelClone(anatomy)
+        self._vocabulary = Vocabulary.of(self._model, anatomy, self._clone)
 
     @property
     def device(self) -> torch.device:
@@ -228,8 +232,10 @@ class Ablation:
         start = min(map(self._shared, batch))
         needed = sum(len(v.ids) - self._shared(v) + len(self._answer) for v in batch)
         run = len(batch) * (max(len(v.ids) for v in batch) - start + len(self._answer))
+        # Where a cache cannot be cut, padding may change a text as well, for the same reasons.
+        is_alike = self._kept is not None or len({len(v.ids) for v in batch}) == 1
         is_small = len(batch) <= rows and run <= AT_ONCE
-        return is_small and run - needed <= _MOST_WASTE * needed
+        return is_alike and is_small and run - needed <= _MOST_WASTE * needed
 
     def _run_batch(self, batch: Sequence[_Variant]) -> None:
         try:
@@ -283,8 +289,12 @@ class Ablation:
                     for layer in self._kept
                 ]
             )
-        flags = without_cache(self._model)
-        if cache is not None:
+        if cache is None:
+            # Some models keep something of the longest text so far, such as the scale of dynamic
+            # positions: a fresh pass is one of a clone that has read nothing.
+            self._make_clone()
+            flags = without_cache(self._model)
+        else:
             flags = {"past_key_values": cache, "use_cache": True}
         inputs = {"input_ids": ids, "attention_mask": ids.new_ones(count, start + width)}
         lasts = torch.tensor([len(rest) - answer for rest in rests])

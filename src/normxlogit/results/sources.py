@@ -222,8 +222,14 @@ class SourceAttribution(Displayed):
             MissingExtraError: pandas is not installed.
         """
         pandas = require("pandas", "pandas", need="a data frame needs pandas")
+        frame: DataFrame = pandas.DataFrame(self.records())
+        types = dict.fromkeys(("span", "span_start", "span_end", "source", "start", "end"), "Int64")
+        return frame.astype({**types, "sentence": "Int64", "cited": "boolean"})
+
+    def records(self) -> list[dict[str, Any]]:
+        """Return the rows of `to_pandas`, each by column."""
         citations = None if self.threshold is None else self.citations
-        rows = []
+        rows = list[dict[str, Any]]()
         for n, (span, said) in enumerate(zip(self.spans, self.texts, strict=True)):
             about = {
                 "span": n + 1,
@@ -250,9 +256,7 @@ class SourceAttribution(Displayed):
                         | {"start": start, "end": end, "score": float(of_sentences[n, part])}
                         | {"cited": None}
                     )
-        frame: DataFrame = pandas.DataFrame(rows)
-        types = dict.fromkeys(("span", "span_start", "span_end", "source", "start", "end"), "Int64")
-        return frame.astype({**types, "sentence": "Int64", "cited": "boolean"})
+        return rows
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data for JSON, as docs/sources.md describes it."""

@@ -1,17 +1,21 @@
 """An explainer that says which source an answer rests on; `Explainer` adds the rest on top."""
 
+import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from normxlogit.data.option_checks import flag, real_number, whole_number
-from normxlogit.errors import ModelError
+from normxlogit.errors import ModelError, OptionError
 from normxlogit.results.sources import SourceAttribution
 from normxlogit.sources.attribute import attribute_sources, method_options
 from normxlogit.sources.methods import default_method, find_source_method
 from normxlogit.sources.prepare import prepare
 from normxlogit.sources.prompt import make_prompt
+from normxlogit.sources.run import AnsweredRows, answer_rows
 from normxlogit.sources.weights import WeightsSource, weights_of_model
 from normxlogit.tasks.explainer import ModelExplainer
+from normxlogit.tasks.fingerprint import model_fingerprint
 
 
 class SourceExplainer(ModelExplainer):
@@ -100,4 +104,55 @@ class SourceExplainer(ModelExplainer):
             threshold=threshold,
             name=self.name,
             progress=is_shown,
+        )
+
+    def sources_corpus(
+        self,
+        source: str | Path,
+        output: str | Path,
+        *,
+        parquet: bool = False,
+        progress: bool = False,
+        **options: Any,
+    ) -> AnsweredRows:
+        """Answer and explain every row of a file of questions with documents, into a folder.
+
+        A run that was stopped, however that happened, goes on when it is called again with the same
+        arguments; see docs/sources.md for the files.
+
+        Args:
+            source: a file with a row for each question (.jsonl, .ndjson, .parquet), or a folder of
+                these. A row has "question" and "documents", or "messages", as in `sources`; and,
+                if it likes, "answer" and "id".
+            output: the folder to write to.
+            parquet: write a table too, with a row for each span, source and sentence.
+            progress: show progress, if standard error is a terminal.
+            **options: those of `sources`.
+
+        Raises:
+            InputError: the source cannot be read, or the folder cannot be written to, belongs to
+                another run, or is in use.
+            OptionError: an option does not exist or does not fit.
+            ModelError: the model does not generate.
+            MissingExtraError: pyarrow is not installed.
+        """
+        self.generator()
+        find_source_method(options.get("method") or default_method(1))
+        try:
+            settings = {"options": json.loads(json.dumps(options))}
+        except (TypeError, ValueError) as error:
+            raise OptionError(
+                f"options are noted in the folder, so they must be plain data for JSON: {error}."
+            ) from error
+
+        def ask(question: Any, documents: Any, *, answer: Any) -> SourceAttribution:
+            return self.sources(question, documents, answer=answer, **options)
+
+        return answer_rows(
+            ask,
+            source,
+            output,
+            {**settings, "model": model_fingerprint(self)},
+            parquet=flag("parquet", parquet),
+            progress=flag("progress", progress),
         )

@@ -60,14 +60,7 @@ def prepare(
         OptionError: an option does not fit.
         ModelError: the model cannot generate.
     """
-    encoder = generator.encoder
-    encoded = encoder.prompt(
-        prompt.text,
-        prompt.parts,
-        prompt.literal,
-        prompt.messages,
-        is_rendered=prompt.is_rendered,
-    )
+    encoded = encode(generator, prompt)
     sources = _token_spans(encoded, prompt.blocks)
     for number, (start, end) in enumerate(sources, 1):
         if start == end:
@@ -75,11 +68,11 @@ def prepare(
     if answer is None:
         said = _generated(generator, prompt, encoded, sources, options)
     else:
-        if options:
-            raise OptionError(
-                f"{', '.join(options)}: options of generate have no part in an answer that is "
-                "given. Leave them out."
-            )
+        for name in options:
+            if not hasattr(generator.model.generation_config, name):
+                raise OptionError(
+                    f"neither the method nor generate has an option {name!r}. Leave it out."
+                )
         said = _given(generator, encoded, answer)
         _check_length(generator, prompt, encoded, sources, len(said.ids))
     parts = _parts_of_answer(said, spans)
@@ -101,6 +94,17 @@ def prepare(
         ),
     )
     return case, [span for span, _ in parts]
+
+
+def encode(generator: Generator, prompt: SourcePrompt) -> Encoded:
+    """Return a prompt in tokens."""
+    return generator.encoder.prompt(
+        prompt.text,
+        prompt.parts,
+        prompt.literal,
+        prompt.messages,
+        is_rendered=prompt.is_rendered,
+    )
 
 
 def _token_spans(encoded: Encoded, spans: Sequence[Span]) -> list[TokenSpan]:

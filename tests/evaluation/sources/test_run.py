@@ -11,11 +11,11 @@ import torch
 
 from normxlogit import InputError, OptionError
 from normxlogit.evaluation.sources import run
-from normxlogit.evaluation.sources.answers import Answered, answer_question
+from normxlogit.evaluation.sources.answers import Answered, answer_questions
 from normxlogit.evaluation.sources.questions import read_questions
 from normxlogit.evaluation.sources.run import benchmark_sources
 from tests.helpers.evaluation import run_evaluate
-from tests.helpers.sources import answering_explainer, questions_file
+from tests.helpers.sources import answered_by, answering_explainer, questions_file
 
 METHODS = ["leave_one_out", "normxlogit:reduce=max", "attention"]
 
@@ -33,7 +33,7 @@ def logprob(answered: Answered, removed: list[int]) -> float:
 
 def test_drops_are_those_of_fresh_passes(tmp_path: Path) -> None:
     (question,) = read_questions(questions_file(tmp_path, 1))
-    answered = answer_question(answering_explainer(), question)
+    answered = answered_by(answering_explainer(), question)
     whole = logprob(answered, [])
     assert answered.logprob == pytest.approx(whole, abs=1e-4)
     assert answered.prior == pytest.approx(logprob(answered, [0, 1, 2]), abs=1e-4)
@@ -94,13 +94,13 @@ def test_a_run_goes_on_where_it_stopped(tmp_path: Path, monkeypatch: pytest.Monk
     whole = benchmark_sources(explainer, data, **options)
     asked: list[str] = []
 
-    def stopping(explainer: Any, question: Any) -> Answered:
-        if len(asked) == 9:
+    def stopping(explainer: Any, questions: Any) -> Any:
+        if asked:
             raise KeyboardInterrupt
-        asked.append(question.question)
-        return answer_question(explainer, question)
+        asked.extend(question.question for question in questions)
+        return answer_questions(explainer, questions)
 
-    monkeypatch.setattr(run, "answer_question", stopping)
+    monkeypatch.setattr(run, "answer_questions", stopping)
     with pytest.raises(KeyboardInterrupt):
         benchmark_sources(explainer, data, tmp_path / "out", **options)
     asked.clear()

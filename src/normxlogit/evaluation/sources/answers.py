@@ -8,15 +8,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from normxlogit.errors import UnsupportedHeadError
+from normxlogit.errors import NormXLogitError, UnsupportedHeadError
 from normxlogit.evaluation.sources.questions import GoldQuestion
 from normxlogit.results.sources import SourceAttribution
 from normxlogit.sources.attribute import attribute_sources
 from normxlogit.sources.case import Case
 from normxlogit.sources.explainer import SourceExplainer
 from normxlogit.sources.methods import SourceMethod
-from normxlogit.sources.prepare import prepare
+from normxlogit.sources.prepare import encode, prepare
 from normxlogit.sources.prompt import SourcePrompt, make_prompt
+from normxlogit.tasks.splitting import explain_or_split
 from normxlogit.text.words import Span
 
 Floats = NDArray[np.float64]
@@ -87,22 +88,62 @@ class Answered:
         return result, perf_counter() - start
 
 
-def answer_question(explainer: SourceExplainer, question: GoldQuestion) -> Answered:
-    """Let a model answer a question.
+def answer_questions(
+    explainer: SourceExplainer, questions: Sequence[GoldQuestion]
+) -> list[Answered | NormXLogitError]:
+    """Let a model answer questions, together; where it cannot, say why.
 
     Raises:
-        NormXLogitError: that of `SourceExplainer.sources`.
+        ModelError: the model does not generate text.
+        UnsupportedHeadError: it has an encoder.
     """
-    prompt = make_prompt(explainer.tokenizer, question.question, list(question.documents), None, {})
     generator = explainer.generator()
     if explainer.model.config.is_encoder_decoder:
         raise UnsupportedHeadError(
             f"{type(explainer.model).__name__} has an encoder, and sources are parts of the prompt "
             "of a decoder. Load a causal language model."
         )
-    case, parts = prepare(generator, prompt, None, None, GENERATION, _ROWS)
+
+    def make(question: GoldQuestion) -> SourcePrompt | NormXLogitError:
+        try:
+            documents = list(question.documents)
+            return make_prompt(explainer.tokenizer, question.question, documents, None, {})
+        except NormXLogitError as error:
+            return error
+
+    def generate(batch: Sequence[SourcePrompt]) -> list[str]:
+        ids = generator.answers([encode(generator, prompt) for prompt in batch], GENERATION)
+        return [generator.encoder.answer(of_prompt)[0] for of_prompt in ids]
+
+    prompts = [make(question) for question in questions]
+    made = [prompt for prompt in prompts if isinstance(prompt, SourcePrompt)]
+    at_once = _ROWS if generator.takes_padding() else 1
+    texts = [
+        text
+        for start in range(0, len(made), at_once)
+        for text in explain_or_split(made[start : start + at_once], generate)
+    ]
+    answers = iter(texts)
+    return [
+        _answered(explainer, question, prompt, next(answers))
+        if isinstance(prompt, SourcePrompt)
+        else prompt
+        for question, prompt in zip(questions, prompts, strict=True)
+    ]
+
+
+def _answered(
+    explainer: SourceExplainer,
+    question: GoldQuestion,
+    prompt: SourcePrompt,
+    answer: str | NormXLogitError,
+) -> Answered | NormXLogitError:
+    if isinstance(answer, NormXLogitError):
+        return answer
+    try:
+        case, parts = prepare(explainer.generator(), prompt, answer.strip(), None, {}, _ROWS)
+    except NormXLogitError as error:
+        return error
     # A benchmark asks for the sources of the whole answer, however many sentences it has.
-    numbers = np.concatenate(case.spans)
-    whole = (parts[0][0], parts[-1][1])
-    case = replace(case, spans=(numbers,))
-    return Answered(question, case, prompt, (whole,), explainer.name)
+    case = replace(case, spans=(np.concatenate(case.spans),))
+    return Answered(question, case, prompt, ((parts[0][0], parts[-1][1]),), explainer.name)

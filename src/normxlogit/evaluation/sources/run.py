@@ -14,7 +14,7 @@ from normxlogit.data.files import write_whole
 from normxlogit.data.location import local_path
 from normxlogit.data.progress import Meter
 from normxlogit.errors import InputError, NormXLogitError
-from normxlogit.evaluation.sources.answers import GENERATION, Answered, answer_question
+from normxlogit.evaluation.sources.answers import GENERATION, Answered
 from normxlogit.evaluation.sources.options import (
     BENCHMARK,
     QUESTIONS,
@@ -199,8 +199,12 @@ def _records(
     with Meter(len(questions), done, tokens, shown=progress) as meter:
         for start in range(done, len(questions), _TOGETHER):
             rows: list[dict[str, Any]] = []
-            for number in range(start, min(start + _TOGETHER, len(questions))):
-                rows += _ask(explainer, number, questions[number], scorers, seed)
+            together = questions[start : start + _TOGETHER]
+            answers = answer_questions(explainer, together)
+            for number, (question, answered) in enumerate(
+                zip(together, answers, strict=True), start
+            ):
+                rows += _ask(number, question, answered, scorers, seed)
                 tokens += sum(row["tokens"] or 0 for row in rows if row["number"] == number)
                 meter.show(number + 1, tokens)
             part = pa.Table.from_pylist(rows, RECORDS)
@@ -211,9 +215,9 @@ def _records(
 
 
 def _ask(
-    explainer: SourceExplainer,
     number: int,
     question: GoldQuestion,
+    answered: Answered | NormXLogitError,
     scorers: Sequence[_Scorer],
     seed: int,
 ) -> list[dict[str, Any]]:
@@ -226,7 +230,9 @@ def _ask(
         "tokens": None,
     }
     try:
-        answered = answer_question(explainer, question)
+        if isinstance(answered, NormXLogitError):
+            raise answered
+        # Methods find these known; that of each document alone is theirs to ask for.
         about |= {
             "answer": answered.case.answer,
             "right": question.is_right(answered.case.answer),
