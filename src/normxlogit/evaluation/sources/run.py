@@ -14,7 +14,7 @@ from normxlogit.data.files import write_whole
 from normxlogit.data.location import local_path
 from normxlogit.data.progress import Meter
 from normxlogit.errors import InputError, NormXLogitError
-from normxlogit.evaluation.sources.answers import GENERATION, Answered
+from normxlogit.evaluation.sources.answers import GENERATION, Answered, answer_questions
 from normxlogit.evaluation.sources.options import (
     BENCHMARK,
     QUESTIONS,
