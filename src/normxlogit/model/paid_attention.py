@@ -44,7 +44,7 @@ def paid_attention(
             heads in each layer.
     """
     length = len(ids)
-    clone = ModelClone(Anatomy.of(model), frozen=True)
+    clone = ModelClone(Anatomy.of(model))
     clone.attend("eager")
     paying = ids.new_zeros(len(groups), length, dtype=torch.float32)
     for number, positions in enumerate(groups):

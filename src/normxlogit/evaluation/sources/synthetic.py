@@ -1,8 +1,8 @@
 """Questions with documents, made from a seed.
 
 Each document is about one person, village, ship, ... and has one to three sentences; a question has
-five to ten documents, in any order. In many questions one of them states, of something else, what is
-asked for, so that to find the kind of fact is not enough.
+five to ten documents, in any order. In many questions one of them states, of something else, what
+is asked for, so that to find the kind of fact is not enough.
 """
 
 from random import Random
