@@ -208,14 +208,16 @@ def test_one_pass_methods_reduce_tokens(llm: nxl.Explainer) -> None:
         attribution = llm.explain([{"role": "user", "content": content}], target=ANSWER)
         assert isinstance(attribution, nxl.GenerationAttribution)
         assert attribution.prompt == result.prompt
-        for n, span in enumerate(result.spans):
-            of_span = attribution.span((span.start, span.end))
+        for n, span in enumerate(sentence_spans(ANSWER)):
+            of_span = attribution.span(span)
             parts = [(s.start, s.end) for s in result.sources]
             inside = [
                 [
                     float(score)
-                    for score, (a, b) in zip(of_span.scores, of_span.offsets, strict=True)
-                    if first <= a and b <= last and b > a
+                    for score, (a, b), of_answer in zip(
+                        of_span.scores, of_span.offsets, of_span.segments, strict=True
+                    )
+                    if first <= a and b <= last and b > a and not of_answer
                 ]
                 for first, last in parts
             ]
