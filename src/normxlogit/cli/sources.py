@@ -88,9 +88,9 @@ def sources(
     method: Annotated[
         str | None,
         typer.Option(
-            help="leave_one_out asks for the answer again without each source; a method of "
-            "'normxlogit methods' takes few passes and finds the right one less often. Default: "
-            "leave_one_out for up to 32 sources."
+            help="leave_one_out asks for the answer again without each source; attention takes one "
+            "pass, with --weights; surrogate takes 32; a method of 'normxlogit methods' takes few "
+            "and finds the right one less often. Default: leave_one_out for up to 32 sources."
         ),
     ] = None,
     option: Annotated[
@@ -98,6 +98,14 @@ def sources(
         typer.Option(
             metavar="NAME=VALUE",
             help="An option of the method, such as reduce=max; may be given several times.",
+        ),
+    ] = None,
+    weights: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE",
+            help="What 'normxlogit fit-sources' fitted to this model: weights for --method "
+            "attention, and thresholds.",
         ),
     ] = None,
     threshold: Annotated[
@@ -150,6 +158,7 @@ def sources(
         named = ModelOptions(model, revision, device, dtype, gguf_file, trust_remote_code)
         options: dict[str, Any] = {
             "method": method,
+            "weights": weights,
             "sources": None if kind is None else kind.value,
             "threshold": threshold,
             "batch_size": batch_size,

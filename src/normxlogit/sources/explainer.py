@@ -138,15 +138,21 @@ class SourceExplainer(ModelExplainer):
         """
         self.generator()
         find_source_method(options.get("method") or default_method(1))
+        weights = options.get("weights")
+        if weights is not None:
+            weights = weights_of_model(weights, self.model, self.tokenizer, self.name)
         try:
-            settings = {"options": json.loads(json.dumps(options))}
+            noted = options if weights is None else options | {"weights": weights.identity}
+            settings = {"options": json.loads(json.dumps(noted))}
         except (TypeError, ValueError) as error:
             raise OptionError(
                 f"options are noted in the folder, so they must be plain data for JSON: {error}."
             ) from error
 
         def ask(question: Any, documents: Any, *, answer: Any) -> SourceAttribution:
-            return self.sources(question, documents, answer=answer, **options)
+            return self.sources(
+                question, documents, answer=answer, **options | {"weights": weights}
+            )
 
         return answer_rows(
             ask,

@@ -7,6 +7,7 @@ from functools import cached_property
 from os import PathLike
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
@@ -133,6 +134,10 @@ WeightsSource = SourceWeights | str | PathLike[str]
 """Weights, or their file."""
 
 
+_CHECKED: "WeakKeyDictionary[PreTrainedModel, set[str]]" = WeakKeyDictionary()
+"""The weights that were found to be a model's, by identity: a digest takes as long as a pass."""
+
+
 def weights_of_model(
     source: WeightsSource, model: PreTrainedModel, tokenizer: Any, name: str
 ) -> SourceWeights:
@@ -147,10 +152,14 @@ def weights_of_model(
             f"weights are those that fit_sources returns, or their file; got {source!r:.80}."
         )
     weights = source if isinstance(source, SourceWeights) else SourceWeights.load(source)
+    checked = _CHECKED.setdefault(model, set())
+    if weights.identity in checked:
+        return weights
     if weights.model.get("weights") != digest(model, tokenizer, of_any_dtype=True):
         raise InputError(
             f"these weights of sources were fitted to {weights.model.get('name')!s:.80}, and the "
             f"model is {name:.80}, or its weights or its tokenizer have changed since. Give those "
             "of this model, or fit them with `normxlogit fit-sources`."
         )
+    checked.add(weights.identity)
     return weights
