@@ -11,8 +11,8 @@ from normxlogit.evaluation.perturb.presets import RATIOS
 from normxlogit.evaluation.plan import METHODS, PACKAGES, plan_of
 from normxlogit.methods.attribution_head import AttributionHead
 from normxlogit.model.targets import Target, Targets
+from normxlogit.sources.explainer import SourceExplainer
 from normxlogit.tasks import Task
-from normxlogit.tasks.explainer import ModelExplainer
 
 if TYPE_CHECKING:
     from normxlogit.corpus import Explained, Summary
@@ -20,11 +20,12 @@ if TYPE_CHECKING:
     from normxlogit.results.base import Result
     from normxlogit.results.comparison import Comparison
     from normxlogit.results.text import Attribution
+    from normxlogit.sources.weights import SourceWeights
 
 _WITH_LABELS = (Task.TEXT, Task.TOKENS, Task.IMAGE, Task.AUDIO)
 
 
-class Explainer(ModelExplainer):
+class Explainer(SourceExplainer):
     """Explains a model's predictions for texts, images or audio.
 
     Several threads may use it at once. It never changes the model or the tokenizer.
@@ -230,6 +231,31 @@ class Explainer(ModelExplainer):
         if not progress and not held_out["use"]:
             warnings.warn(held_out["verdict"], stacklevel=2)
         return head
+
+    def fit_sources(
+        self,
+        source: str | Path | None = None,
+        output: str | Path | None = None,
+        *,
+        progress: bool = False,
+        **options: int,
+    ) -> "SourceWeights":
+        """Fit weights of attention heads for `sources(..., method="attention", weights=...)`.
+
+        Args:
+            source: a file of questions with gold sources, see docs/sources-results.md; questions
+                that this package makes if not given.
+            output: the file to write, by convention `NAME.sources`.
+            progress: show progress on standard error.
+            options: `questions` (240), how many are asked, and `seed` (0).
+
+        Raises:
+            InputError, OptionError, ModelError, UnsupportedHeadError: see
+                `normxlogit.fitting.sources.fit_sources`.
+        """
+        from normxlogit.fitting.sources import fit_sources
+
+        return fit_sources(self, source, output, progress=progress, **options)
 
     def compare(
         self,

@@ -364,7 +364,7 @@ def test_one_line_for_what_cannot_be_done(
     (tmp_path / "half" / f"{ANAPHOR}.jsonl").write_text((data / f"{ANAPHOR}.jsonl").read_text())
     (tmp_path / "seed.yaml").write_text("benchmark: blimp\nseed: many")
     cases: list[tuple[list[object], str]] = [
-        (["--benchmark", "glue"], "benchmark must be blimp, got 'glue'."),
+        (["--benchmark", "glue"], "benchmark must be blimp or sources, got 'glue'."),
         (["--methods", "norm", "--text", "a"], "takes limit and seed beside model and data. Leave"),
         (["--limit", 0], "limit must be a whole number from 1, got 0."),
         (["--seed", -1], "seed must be a whole number from 0, got -1."),

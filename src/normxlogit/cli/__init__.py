@@ -17,8 +17,10 @@ from normxlogit.cli.errors import Commands
 from normxlogit.cli.evaluate import evaluate
 from normxlogit.cli.explain import explain
 from normxlogit.cli.fit import fit
+from normxlogit.cli.fit_sources import fit_sources
 from normxlogit.cli.generate import generate
 from normxlogit.cli.methods import methods
+from normxlogit.cli.sources import sources
 from normxlogit.cli.summary import summary
 
 app = typer.Typer(
@@ -61,8 +63,10 @@ def _normxlogit(
 
 app.command()(explain)
 app.command()(generate)
+app.command()(sources)
 app.command()(corpus)
 app.command()(summary)
 app.command()(evaluate)
 app.command()(fit)
+app.command()(fit_sources)
 app.command()(methods)

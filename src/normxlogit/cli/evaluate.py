@@ -9,7 +9,7 @@ import typer
 from normxlogit.cli import terminal
 from normxlogit.cli.checks import check_model, check_source
 from normxlogit.cli.errors import quiet, reporting
-from normxlogit.cli.evaluation_tables import print_benchmark, print_evaluation
+from normxlogit.cli.evaluation_tables import print_benchmark, print_evaluation, print_sources
 from normxlogit.cli.io import read_text, use_utf8
 from normxlogit.cli.model import ModelOptions, load, prefer_cached_data
 from normxlogit.cli.options import (
@@ -28,11 +28,24 @@ from normxlogit.extras import check_installed, require
 
 OPTIONS = (
     "model, revision, head, data, text, pair, label, subset, split, methods, preset, unit, "
-    "operator, ratios, metrics, draws, seed, long, max_length, limit, benchmark"
+    "operator, ratios, metrics, draws, seed, long, max_length, limit, benchmark, weights"
 )
 """The options that a `--config` file may set."""
-TEXT_OPTIONS = ("model", "revision", "head", "data", "text", "pair", "label", "subset", "split")
+TEXT_OPTIONS = (
+    "model",
+    "revision",
+    "head",
+    "data",
+    "text",
+    "pair",
+    "label",
+    "subset",
+    "split",
+    "weights",
+)
 """Those of them whose value is text."""
+SOURCES = "sources"
+"""The benchmark that needs no data."""
 
 
 def evaluate(
@@ -137,7 +150,16 @@ def evaluate(
             metavar="NAME",
             help="blimp: instead of hiding words, measure whether a language model's scores point "
             "to the words that are BLiMP's cues. --data is BLiMP's folder or nyu-mll/blimp; "
-            "--limit applies to each paradigm.",
+            "--limit applies to each paradigm. sources: measure which methods name the documents "
+            "that a language model's answers come from, on questions made from --seed, or on "
+            "--data, a file of JSON lines with question, documents and gold.",
+        ),
+    ] = None,
+    weights: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE",
+            help="For --benchmark sources: what 'normxlogit fit-sources' fitted to this model.",
         ),
     ] = None,
     config: Annotated[
@@ -182,15 +204,16 @@ def evaluate(
             "max_length": max_length,
             "limit": limit,
             "benchmark": benchmark,
+            "weights": weights,
         }
         in_file = _read_config(config)
         if model not in (None, in_file.get("model", model)):
-            for name in ("revision", "head"):  # they are of the other model
+            for name in ("revision", "head", "weights"):  # they are of the other model
                 in_file.pop(name, None)
         overrides = {key: value for key, value in on_command_line.items() if value is not None}
         options = {**in_file, **overrides}
         source = options.pop("data", None)
-        if source is None:
+        if source is None and options.get("benchmark") != SOURCES:
             raise typer.BadParameter("no data. Give --data FILE, or a --config that names it.")
         from normxlogit.data.location import local_path
 
@@ -211,6 +234,10 @@ def evaluate(
         with quiet(debug):
             if benchmark is None:
                 _check_evaluation(source, folder, options)
+            elif benchmark == SOURCES:
+                from normxlogit.evaluation.sources.options import check_options
+
+                check_options(options)
             else:
                 from normxlogit.evaluation.benchmark.options import check_benchmark
 
@@ -220,6 +247,13 @@ def evaluate(
             if benchmark is None:
                 evaluation = explainer.evaluate(source, folder, progress=True, **options)
                 print_evaluation(evaluation)
+            elif benchmark == SOURCES:
+                from normxlogit.evaluation.sources.run import benchmark_sources
+
+                results = benchmark_sources(
+                    explainer, source, folder, name=model, progress=True, **options
+                )
+                print_sources(results)
             else:
                 from normxlogit.evaluation.benchmark.run import blimp
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from normxlogit.methods.attribution_head.head import FitRecord
 
 BENCHMARK_METRICS = ("average_precision", "dot_product")
+SOURCE_METRICS = ("precision", "recall", "no_source_auc")
 
 
 def print_evaluation(evaluation: "Evaluation") -> None:
@@ -62,6 +63,35 @@ def print_benchmark(results: Mapping[str, Any]) -> None:
     terminal.say(
         f"{of_cases(results)} Figures are for the sentence's words at layer {layers}, "
         "intervals 95 %."
+    )
+
+
+def print_sources(results: Mapping[str, Any]) -> None:
+    """Print a row per method with its main figures, the best in top-1 first."""
+    from normxlogit.evaluation.report.sources import cell, method_names, of_questions
+
+    everything, right = (results["groups"][name]["methods"] for name in ("all", "right"))
+    rows = []
+    for name in method_names(results):
+        figures, cost = everything[name], results["costs"][name]
+        of_right = right[name]["top1"] if name in right else None
+        rows.append(
+            [
+                name,
+                *(cell(figure) for figure in (figures["top1"], of_right)),
+                *(cell(figures[metric]) for metric in SOURCE_METRICS),
+                f"{cost['passes']:.1f}",
+                f"{cost['seconds']:.2f}",
+            ]
+        )
+    metrics = ("precision ↑", "recall ↑", "no source, AUC ↑")
+    print_figures(
+        ["method", "top-1 ↑", "of right answers", *metrics, "passes", "seconds"],
+        rows,
+    )
+    terminal.say(
+        f"{of_questions(results)} top-1: how often a document that the answer comes from has the "
+        "highest score. Intervals are 95 %."
     )
 
 

@@ -12,7 +12,6 @@ from transformers import PreTrainedModel
 
 from normxlogit.errors import ModelError
 from normxlogit.extras import versions
-from normxlogit.methods.attribution_head import AttributionHead
 from normxlogit.model.targets import Problem, TokenIds
 from normxlogit.query import ScoredBatch
 from normxlogit.results.base import LARGEST_TOTAL, Floats, Provenance
@@ -231,15 +230,15 @@ def provenance_of(
         unsigned=scored.unsigned,
         reads_layers=scored.reads_layers,
         contrast=contrast or scored.foil,
-        options={name: _described(value) for name, value in query.options.items()},
+        options={name: described(value) for name, value in query.options.items()},
         versions=versions(),
     )
 
 
-def _described(option: Any) -> Any:
+def described(option: Any) -> Any:
     """An option as JSON can hold it; large ones by what they are."""
-    if isinstance(option, AttributionHead):
-        return option.summary()
+    if callable(summary := getattr(option, "summary", None)):  # of a head, or weights of sources
+        return summary()
     if isinstance(option, (str, int, type(None))):
         return option
     if isinstance(option, float):
@@ -247,7 +246,7 @@ def _described(option: Any) -> Any:
     if isinstance(option, Tensor):
         return f"tensor {list(option.shape)}"
     if isinstance(option, (list, tuple)):
-        return [_described(value) for value in option]
+        return [described(value) for value in option]
     return f"{type(option).__name__} of {len(option)}" if isinstance(option, Sized) else str(option)
 
 

@@ -370,7 +370,7 @@ def _read_common(document: Plain, result_class: type[Result]) -> dict[str, Any]:
         "targets": read_targets(targets, count),
         "layers": tuple(layer.integer() for layer in layers),
         "prediction": read_prediction(document.get("prediction"), count),
-        "provenance": _read_provenance(document.get("provenance")),
+        "provenance": read_provenance(document.get("provenance")),
         "norms": document.get("norms").optional(lambda norms: norms.numbers((count,), gaps=True)),
         "logits": document.get("logits").optional(
             lambda logits: logits.numbers(scores.shape, gaps=True)
@@ -392,7 +392,7 @@ def _read_base(document: Plain, targets: int) -> tuple[float, ...] | None:
     )
 
 
-def _read_provenance(item: Plain) -> Provenance:
+def read_provenance(item: Plain) -> Provenance:
     names = [field.name for field in dataclass_fields(Provenance)]
     item.has_only(names)
     values = {name: item.get(name) for name in names}

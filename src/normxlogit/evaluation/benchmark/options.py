@@ -17,7 +17,7 @@ def check_benchmark(name: object, options: Mapping[str, object]) -> None:
         OptionError: there is no such benchmark or option, or an option is out of range.
     """
     if name != BENCHMARK:
-        raise OptionError(f"benchmark must be {BENCHMARK}, got {name!r}.")
+        raise OptionError(f"benchmark must be {BENCHMARK} or sources, got {name!r}.")
     further = [option for option in options if option not in OPTIONS]
     if further:
         raise OptionError(

@@ -62,6 +62,26 @@ class Bootstrap:
         """Estimate the mean of values, [examples]."""
         return _estimate(self._weights @ values)
 
+    def ratio(self, parts: Floats, wholes: Floats) -> Estimate:
+        """Estimate a sum over another, both of [examples]; 0 where the second is 0."""
+        part, whole = self._weights @ parts, self._weights @ wholes
+        return _estimate(np.divide(part, whole, out=np.zeros_like(part), where=whole > 0))
+
+    def auc(self, scores: Floats, is_positive: NDArray[np.bool_]) -> Estimate:
+        """Estimate how often a positive example has a higher score than a negative one.
+
+        Ties count half. Where a resample drew examples of one kind only it is 0.5.
+
+        Args:
+            scores: [examples].
+            is_positive: [examples].
+        """
+        positive, negative = (self._weights[:, chosen] for chosen in (is_positive, ~is_positive))
+        above = np.sign(scores[is_positive][:, None] - scores[~is_positive]) / 2 + 0.5
+        wins = ((positive @ above) * negative).sum(1)
+        pairs = positive.sum(1) * negative.sum(1)
+        return _estimate(np.divide(wins, pairs, out=np.full_like(wins, 0.5), where=pairs > 0))
+
     def correlation(self, predictions: Floats, labels: Floats) -> Estimate:
         """Estimate the mean over rows of Pearson's correlation; 0 where one side is constant.
 

@@ -1,0 +1,1 @@
+"""Which of the sources in a prompt an answer rests on."""

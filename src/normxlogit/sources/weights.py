@@ -1,0 +1,165 @@
+"""Weights of attention heads fitted to a model, thresholds of citation, and their file."""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from os import PathLike
+from pathlib import Path
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
+from transformers import PreTrainedModel
+
+from normxlogit.data.files import write_whole
+from normxlogit.data.plain import Plain, dump_json, parse_json
+from normxlogit.errors import InputError, OptionError
+from normxlogit.results.base import Floats
+from normxlogit.tasks.digest import digest
+
+SCHEMA = 1
+_KIND = "normxlogit.source_weights"
+_REMEDY = "Fit them again with `normxlogit fit-sources`."
+
+
+@dataclass(frozen=True, eq=False)
+class SourceWeights:
+    """What attribution to sources has of one model: weights of its heads, and thresholds.
+
+    Attributes:
+        heads: what the attention of each head counts for, float32 [layers, heads].
+        thresholds: by method, the score from which a source is cited.
+        model: the fingerprint of the model, see `normxlogit.tasks.fingerprint`, and "weights".
+        settings: the options of the fit, by name.
+        data: the identity of the questions, and how many there were.
+        held_out: how good heads and thresholds are on questions that they were not fitted on.
+        versions: of the packages that made it.
+    """
+
+    heads: Floats
+    thresholds: Mapping[str, float]
+    model: Mapping[str, Any]
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    data: Mapping[str, Any] = field(default_factory=dict)
+    held_out: Mapping[str, Any] = field(default_factory=dict)
+    versions: Mapping[str, str] = field(default_factory=dict)
+
+    @cached_property
+    def identity(self) -> str:
+        """The SHA-256 of its weights and thresholds, by which it is told from others."""
+        thresholds = dump_json(dict(sorted(self.thresholds.items())))
+        content = np.ascontiguousarray(self.heads).tobytes() + thresholds.encode()
+        return hashlib.sha256(content).hexdigest()
+
+    def summary(self) -> dict[str, Any]:
+        """What results made with them say of them, as plain data."""
+        return {
+            "identity": self.identity,
+            "fitted_to": self.model.get("name"),
+            "data": dict(self.data),
+            "held_out": dict(self.held_out),
+            "schema": SCHEMA,
+        }
+
+    def save(self, path: str | PathLike[str]) -> None:
+        """Write them as safetensors; the file appears whole or not at all.
+
+        Raises:
+            InputError: it cannot be written.
+        """
+        record = {name: value for name, value in asdict(self).items() if name != "heads"}
+        content = save(
+            {"heads": np.ascontiguousarray(self.heads, np.float32)},
+            metadata={_KIND: dump_json(record | {"schema": SCHEMA})},
+        )
+        write_whole(Path(path), content)
+
+    @classmethod
+    def load(cls, path: str | PathLike[str]) -> "SourceWeights":
+        """Read a file that `save` wrote. Nothing in it is run.
+
+        Raises:
+            InputError: there is no such file, it holds something else, or it was made by a newer
+                normxlogit.
+        """
+        path = Path(path)
+        try:
+            with safe_open(path, framework="np") as file:
+                metadata = file.metadata() or {}
+                tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+        except FileNotFoundError:
+            raise InputError(f"there is no file {path}. {_REMEDY}") from None
+        except UnicodeEncodeError as error:
+            raise InputError(f"there can be no file {str(path)!r:.80}: {error}.") from error
+        except (OSError, ValueError, TypeError, SafetensorError) as error:
+            raise InputError(f"{path} holds no weights of sources: {error}. {_REMEDY}") from error
+        if _KIND not in metadata:
+            raise InputError(f"{path} is a file of tensors, but not weights of sources. {_REMEDY}")
+        data = Plain(
+            parse_json(metadata[_KIND].encode(), path),
+            f"{path}: these are no whole weights of sources",
+            _REMEDY,
+        )
+        schema = data.get("schema").integer(1)
+        if schema > SCHEMA:
+            raise InputError(
+                f"{path} was made by a newer normxlogit (schema {schema}; this one reads up to "
+                f"{SCHEMA}). Upgrade normxlogit."
+            )
+        heads = tensors.get("heads")
+        is_whole = (
+            heads is not None
+            and heads.dtype == np.float32
+            and heads.ndim == 2
+            and heads.size > 0
+            and bool(np.isfinite(heads).all())
+        )
+        if not is_whole or heads is None:
+            raise InputError(f"{data.complaint}: heads is missing or not as it must be. {_REMEDY}")
+        return cls(
+            heads=heads,
+            thresholds=data.get("thresholds").entries(Plain.number),
+            model=data.get("model").entries(Plain.anything),
+            settings=data.get("settings").entries(Plain.anything),
+            data=data.get("data").entries(Plain.anything),
+            held_out=data.get("held_out").entries(Plain.anything),
+            versions=data.get("versions").entries(Plain.text),
+        )
+
+
+WeightsSource = SourceWeights | str | PathLike[str]
+"""Weights, or their file."""
+
+
+_CHECKED: "WeakKeyDictionary[PreTrainedModel, set[str]]" = WeakKeyDictionary()
+"""The weights that were found to be a model's, by identity: a digest takes as long as a pass."""
+
+
+def weights_of_model(
+    source: WeightsSource, model: PreTrainedModel, tokenizer: Any, name: str
+) -> SourceWeights:
+    """Return weights, read from their file if need be, that were fitted to this very model.
+
+    Raises:
+        InputError: they are those of another model, or the file holds none.
+        OptionError: it is something else.
+    """
+    if not isinstance(source, (SourceWeights, str, PathLike)):
+        raise OptionError(
+            f"weights are those that fit_sources returns, or their file; got {source!r:.80}."
+        )
+    weights = source if isinstance(source, SourceWeights) else SourceWeights.load(source)
+    checked = _CHECKED.setdefault(model, set())
+    if weights.identity in checked:
+        return weights
+    if weights.model.get("weights") != digest(model, tokenizer, of_any_dtype=True):
+        raise InputError(
+            f"these weights of sources were fitted to {weights.model.get('name')!s:.80}, and the "
+            f"model is {name:.80}, or its weights or its tokenizer have changed since. Give those "
+            "of this model, or fit them with `normxlogit fit-sources`."
+        )
+    checked.add(weights.identity)
+    return weights
