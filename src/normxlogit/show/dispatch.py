@@ -13,6 +13,7 @@ from normxlogit.results.base import Result
 from normxlogit.results.comparison import Comparison
 from normxlogit.results.generation import GenerationAttribution
 from normxlogit.results.image import ImageAttribution
+from normxlogit.results.sources import SourceAttribution
 from normxlogit.results.text import Attribution, Failure
 from normxlogit.show import html, terminal
 from normxlogit.show.audio import page as audio_page
@@ -28,6 +29,8 @@ from normxlogit.show.image import page as image_page
 from normxlogit.show.image import plot as image_plot
 from normxlogit.show.image import terminal as image_terminal
 from normxlogit.show.image.overlay import overlay
+from normxlogit.show.sources import page as sources_page
+from normxlogit.show.sources import plot as sources_plot
 from normxlogit.show.text import page as text_page
 from normxlogit.show.text import plot as text_plot
 from normxlogit.show.text import terminal as text_terminal
@@ -40,7 +43,7 @@ if TYPE_CHECKING:
 __all__ = ["body", "figure", "fragment", "overlay", "page", "plain", "render", "to_html"]
 
 
-Shown = Result | Comparison
+Shown = Result | Comparison | SourceAttribution
 """What is shown in one piece."""
 
 
@@ -168,6 +171,12 @@ def _(result: Comparison, *, top: int | None = None, **_options: Any) -> "Figure
     return comparison_plot.figure(result)
 
 
+@figure.register(SourceAttribution)
+def _(result: SourceAttribution, *, top: int | None = None, **_options: Any) -> "Figure":
+    _check_whole(top)
+    return sources_plot.figure(result)
+
+
 def plain(result: Shown, **options: Any) -> str:
     """Return what `render` does, as text without colours, 88 columns wide."""
     return terminal.plain(render(result, **options))
@@ -193,4 +202,6 @@ def _article(item: Shown | Failure, **options: Any) -> html.Article:
         return html.failure_article(item)
     if isinstance(item, Comparison):
         return comparison_page.article(item)
+    if isinstance(item, SourceAttribution):
+        return sources_page.article(item)
     return html.result_article(item, body(item, **options))
