@@ -22,6 +22,7 @@ LAYERS = (
     "fitting",
     "evaluation",
     "show",
+    "sources",
     "corpus",
     "tasks",
     "generation",

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from normxlogit.results.image import ImageAttribution
     from normxlogit.results.interchange.several import to_pandas, to_shap
     from normxlogit.results.prediction import Prediction, Target
+    from normxlogit.results.sources import SourceAttribution
     from normxlogit.results.text import Attribution, Failure
     from normxlogit.results.verification import Verification
 
@@ -42,6 +43,7 @@ _HOMES = {
     "ImageAttribution": "results.image",
     "Prediction": "results.prediction",
     "Result": "results.base",
+    "SourceAttribution": "results.sources",
     "Target": "results.prediction",
     "TensorAttribution": "query",
     "Verification": "results.verification",
@@ -73,6 +75,7 @@ __all__ = [
     "OptionError",
     "Prediction",
     "Result",
+    "SourceAttribution",
     "Target",
     "TensorAttribution",
     "UnsupportedHeadError",

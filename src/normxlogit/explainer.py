@@ -11,8 +11,8 @@ from normxlogit.evaluation.perturb.presets import RATIOS
 from normxlogit.evaluation.plan import METHODS, PACKAGES, plan_of
 from normxlogit.methods.attribution_head import AttributionHead
 from normxlogit.model.targets import Target, Targets
+from normxlogit.sources.explainer import SourceExplainer
 from normxlogit.tasks import Task
-from normxlogit.tasks.explainer import ModelExplainer
 
 if TYPE_CHECKING:
     from normxlogit.corpus import Explained, Summary
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _WITH_LABELS = (Task.TEXT, Task.TOKENS, Task.IMAGE, Task.AUDIO)
 
 
-class Explainer(ModelExplainer):
+class Explainer(SourceExplainer):
     """Explains a model's predictions for texts, images or audio.
 
     Several threads may use it at once. It never changes the model or the tokenizer.

@@ -19,6 +19,7 @@ from normxlogit.cli.explain import explain
 from normxlogit.cli.fit import fit
 from normxlogit.cli.generate import generate
 from normxlogit.cli.methods import methods
+from normxlogit.cli.sources import sources
 from normxlogit.cli.summary import summary
 
 app = typer.Typer(
@@ -61,6 +62,7 @@ def _normxlogit(
 
 app.command()(explain)
 app.command()(generate)
+app.command()(sources)
 app.command()(corpus)
 app.command()(summary)
 app.command()(evaluate)

@@ -171,6 +171,15 @@ def _read_prompt(prompt: str | None, chat: Path | None, file: Path | None) -> An
         return read_texts([] if prompt is None else [prompt], file, example)[0]
     if prompt is not None or file is not None:
         raise typer.BadParameter("give either PROMPT or --chat, not both.")
+    return read_chat(chat)
+
+
+def read_chat(chat: Path) -> list[Any]:
+    """Return the messages of a chat in a file of JSON.
+
+    Raises:
+        InputError: it holds something else.
+    """
     text = read_text(chat)
     try:
         messages = json.loads(text)

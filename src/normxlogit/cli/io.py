@@ -19,9 +19,8 @@ from normxlogit.data.utf8 import lone_surrogate
 from normxlogit.errors import InputError
 
 if TYPE_CHECKING:
-    from normxlogit.results.base import Result
-    from normxlogit.results.comparison import Comparison
     from normxlogit.results.text import Failure
+    from normxlogit.show.dispatch import Shown
 
 Look = dict[str, bool | str]
 """Options of `show.dispatch`."""
@@ -112,7 +111,7 @@ def check_output(output: Path | None) -> None:
 
 
 def write_results(
-    results: Iterable["Result | Comparison | Failure"],
+    results: Iterable["Shown | Failure"],
     output_format: Format,
     output: Path | None,
     *,
@@ -141,7 +140,7 @@ def write_results(
     from normxlogit.results.text import Attribution, Failure
 
     failures: list[Failure] = []
-    kept: list[Result | Comparison | Failure] = []
+    kept: list[Shown | Failure] = []
     look: Look = {"special": special, "order": order, "tokens": reduction is None}
     for position, result in enumerate(results, 1):
         if isinstance(result, Failure):
@@ -170,7 +169,7 @@ def write_text(text: str, output: Path | None) -> None:
 
 
 def _print(
-    result: "Result | Comparison | Failure",
+    result: "Shown | Failure",
     output_format: Format,
     look: Look,
     heading: str | None,
@@ -187,8 +186,8 @@ def _print(
         console.print(render(result, **look))
 
 
-def _join(results: list["Result | Comparison | Failure"], output_format: Format, look: Look) -> str:
-    from normxlogit.results.comparison import Comparison
+def _join(results: list["Shown | Failure"], output_format: Format, look: Look) -> str:
+    from normxlogit.results.base import Result
     from normxlogit.results.interchange.several import to_csv
     from normxlogit.results.text import Failure
     from normxlogit.show.dispatch import page, plain
@@ -198,12 +197,13 @@ def _join(results: list["Result | Comparison | Failure"], output_format: Format,
     if output_format is Format.JSON:
         return "".join(_json(result) for result in results)
     if output_format is Format.CSV:
-        return to_csv(result for result in results if not isinstance(result, Comparison))
+        tables = (result for result in results if isinstance(result, (Result, Failure)))
+        return to_csv(tables)
     explained = [result for result in results if not isinstance(result, Failure)]
     return "\n".join(plain(result, **look) + "\n" for result in explained)
 
 
-def _json(result: "Result | Comparison | Failure") -> str:
+def _json(result: "Shown | Failure") -> str:
     from normxlogit.data.plain import dump_json
     from normxlogit.results.text import Failure
 

@@ -11,9 +11,16 @@ from torch import Tensor
 from transformers import GenerationConfig, PreTrainedModel
 
 from normxlogit.data.option_checks import as_integer, whole_number
-from normxlogit.errors import InputError, NormXLogitError, OptionError, UnsupportedHeadError
+from normxlogit.errors import (
+    InputError,
+    ModelError,
+    NormXLogitError,
+    OptionError,
+    UnsupportedHeadError,
+)
 from normxlogit.generation.recording import Generated, Recording
 from normxlogit.generation.sequences import Continuation, generation_attribution
+from normxlogit.model.clone import Anatomy, ModelClone
 from normxlogit.model.forward import ForwardPass
 from normxlogit.model.inference import inference
 from normxlogit.model.numerics import agree, probability
@@ -71,6 +78,34 @@ class Generator:
         recording = self.recording(prompts)
         output = recording.generate(**self.options(options, prompts))
         return self.results(recording, output, prompts, query)
+
+    @inference()
+    def answer(self, prompt: Encoded, options: Mapping[str, Any]) -> list[int]:
+        """Generate from a prompt without explaining it; return the ids of the new tokens.
+
+        Raises:
+            InputError, OptionError: the prompt or options do not fit the model.
+            ModelError: it could not generate.
+        """
+        if self.option(options, "num_return_sequences") not in (None, 1):
+            raise OptionError("one answer is explained at a time. Leave num_return_sequences out.")
+        completed = self.options(options, [prompt]) | {"return_dict_in_generate": False}
+        inputs = self._inputs([prompt])
+        root = ModelClone(Anatomy.of(self.model)).root
+        try:
+            sequences = root.generate(**inputs, **completed)
+        except torch.OutOfMemoryError:
+            raise
+        except (ValueError, TypeError) as error:
+            reason = " ".join(str(error).split())
+            raise OptionError(f"{type(self.model).__name__}.generate: {reason}") from error
+        except Exception as error:
+            raise ModelError(
+                f"{type(self.model).__name__} could not generate: {type(error).__name__}: {error}"
+            ) from error
+        start = 0 if self.model.config.is_encoder_decoder else inputs["input_ids"].shape[1]
+        ids: list[int] = sequences[0, start:].tolist()
+        return ids
 
     def recording(self, prompts: Sequence[Encoded]) -> Recording:
         """A recording of the generation from a batch of prompts, which is yet to run.

@@ -2,12 +2,64 @@
 
 import inspect
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
 import torch
 from torch import Tensor
 from transformers.utils.generic import ModelOutput
+
+
+@dataclass
+class PassCounter:
+    """Counts what a model runs inside of `counting`.
+
+    Attributes:
+        on_pass: is told how many passes were made, after each batch.
+        forward: how many forward passes there were; each row of a batch is one.
+        backward: the same of backward passes.
+        tokens: how many tokens the forward passes read, padding included.
+    """
+
+    on_pass: Callable[[int], None] = lambda _count: None
+    forward: int = 0
+    backward: int = 0
+    tokens: int = 0
+
+    @property
+    def passes(self) -> int:
+        """The passes, of which a backward one counts as two."""
+        return self.forward + 2 * self.backward
+
+    def note(self, inputs: Mapping[str, Any], outputs: ModelOutput) -> None:
+        """Count a forward pass, and the backward passes that are to come through its logits."""
+        ids = next((value for value in inputs.values() if isinstance(value, Tensor)), None)
+        rows, tokens = (1, 0) if ids is None else (len(ids), ids.numel())
+        self.forward, self.tokens = self.forward + rows, self.tokens + tokens
+        logits = outputs.get("logits")
+        if isinstance(logits, Tensor) and logits.requires_grad:
+
+            def count(_gradient: Tensor) -> None:
+                self.backward += rows
+
+            logits.register_hook(count)
+        self.on_pass(rows)
+
+
+_COUNTER: ContextVar[PassCounter | None] = ContextVar("_COUNTER", default=None)
+
+
+@contextmanager
+def counting(counter: PassCounter | None) -> Iterator[None]:
+    """Count the passes that go through `run_model` in this thread; with None, count none."""
+    token = _COUNTER.set(counter)
+    try:
+        yield
+    finally:
+        _COUNTER.reset(token)
 
 
 def run_model(model: Any, inputs: Mapping[str, Any], **flags: Any) -> ModelOutput:
@@ -24,7 +76,14 @@ def run_model(model: Any, inputs: Mapping[str, Any], **flags: Any) -> ModelOutpu
     parameters = parameters_of(type(model).forward)
     if "return_dict" in parameters or any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
         flags["return_dict"] = True
-    outputs = model(**inputs, **flags)
+    outputs = _as_output(model(**inputs, **flags))
+    if (counter := _COUNTER.get()) is not None:
+        counter.note(inputs, outputs)
+    return outputs
+
+
+def _as_output(outputs: Any) -> ModelOutput:
+    """Name what a model returned."""
     if isinstance(outputs, ModelOutput):
         return outputs
     if isinstance(outputs, Mapping):

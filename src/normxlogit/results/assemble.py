@@ -231,12 +231,12 @@ def provenance_of(
         unsigned=scored.unsigned,
         reads_layers=scored.reads_layers,
         contrast=contrast or scored.foil,
-        options={name: _described(value) for name, value in query.options.items()},
+        options={name: described(value) for name, value in query.options.items()},
         versions=versions(),
     )
 
 
-def _described(option: Any) -> Any:
+def described(option: Any) -> Any:
     """An option as JSON can hold it; large ones by what they are."""
     if isinstance(option, AttributionHead):
         return option.summary()
@@ -247,7 +247,7 @@ def _described(option: Any) -> Any:
     if isinstance(option, Tensor):
         return f"tensor {list(option.shape)}"
     if isinstance(option, (list, tuple)):
-        return [_described(value) for value in option]
+        return [described(value) for value in option]
     return f"{type(option).__name__} of {len(option)}" if isinstance(option, Sized) else str(option)
 
 

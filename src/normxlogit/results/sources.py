@@ -133,7 +133,8 @@ class SourceAttribution(Displayed):
 
         Of `leave_one_out` that is the drop of all spans' log-probability.
         """
-        return self.scores.sum(0, dtype=np.float64).astype(np.float32)
+        total: Floats = self.scores.sum(0, dtype=np.float64).astype(np.float32)
+        return total
 
     @property
     def citations(self) -> tuple[tuple[int, ...], ...]:
@@ -223,8 +224,14 @@ class SourceAttribution(Displayed):
             MissingExtraError: pandas is not installed.
         """
         pandas = require("pandas", "pandas", need="a data frame needs pandas")
+        frame: DataFrame = pandas.DataFrame(self.records())
+        types = dict.fromkeys(("span", "span_start", "span_end", "source", "start", "end"), "Int64")
+        return frame.astype({**types, "sentence": "Int64", "cited": "boolean"})
+
+    def records(self) -> list[dict[str, Any]]:
+        """Return the rows of `to_pandas`, each by column."""
         citations = None if self.threshold is None else self.citations
-        rows = []
+        rows = list[dict[str, Any]]()
         for n, (span, said) in enumerate(zip(self.spans, self.texts, strict=True)):
             about = {
                 "span": n + 1,
@@ -242,17 +249,16 @@ class SourceAttribution(Displayed):
                 score = float(self.scores[n, number])
                 rows.append(row | whole | {"score": score, "cited": is_cited})
                 of_sentences = self.sentence_scores.get(number)
-                for part in range(0 if of_sentences is None else of_sentences.shape[1]):
-                    start, end = source.sentences[part]
+                if of_sentences is None:
+                    continue
+                for part, (start, end) in enumerate(source.sentences):
                     rows.append(
                         row
                         | {"sentence": part + 1, "text": self.sentence(number, part)}
                         | {"start": start, "end": end, "score": float(of_sentences[n, part])}
                         | {"cited": None}
                     )
-        frame: DataFrame = pandas.DataFrame(rows)
-        types = dict.fromkeys(("span", "span_start", "span_end", "source", "start", "end"), "Int64")
-        return frame.astype({**types, "sentence": "Int64", "cited": "boolean"})
+        return rows
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data for JSON, as docs/sources.md describes it."""

@@ -31,6 +31,7 @@ from normxlogit.show.image import terminal as image_terminal
 from normxlogit.show.image.overlay import overlay
 from normxlogit.show.sources import page as sources_page
 from normxlogit.show.sources import plot as sources_plot
+from normxlogit.show.sources import terminal as sources_terminal
 from normxlogit.show.text import page as text_page
 from normxlogit.show.text import plot as text_plot
 from normxlogit.show.text import terminal as text_terminal
@@ -175,6 +176,11 @@ def _(result: Comparison, *, top: int | None = None, **_options: Any) -> "Figure
 def _(result: SourceAttribution, *, top: int | None = None, **_options: Any) -> "Figure":
     _check_whole(top)
     return sources_plot.figure(result)
+
+
+@render.register(SourceAttribution)
+def _(result: SourceAttribution, **_options: Any) -> "RenderableType":
+    return sources_terminal.render(result)
 
 
 def plain(result: Shown, **options: Any) -> str:

@@ -16,7 +16,7 @@ from normxlogit.errors import InputError, OptionError, first_line
 from normxlogit.text.message import Message
 from normxlogit.text.words import Span
 
-_MARK = "normxlogit-message"
+MARK = "normxlogit-message"
 """Takes the place of a message's text. It is letters and a hyphen, unlike anything in a template,
 so that none escapes it, trims it or has it elsewhere."""
 
@@ -60,6 +60,11 @@ def take_template_options(
     return template_options
 
 
+def reads_documents(tokenizer: PreTrainedTokenizerBase, tools: Any = None) -> bool:
+    """Return whether the chat template reads documents."""
+    return "documents" in _variables(tokenizer, tools)
+
+
 def render_chat(
     tokenizer: PreTrainedTokenizerBase,
     chat: Any,
@@ -86,11 +91,8 @@ def render_chat(
             f"{type(tokenizer).__name__} has no chat template, so a chat cannot be put to the "
             "model. Give the prompt as one text, or set tokenizer.chat_template."
         )
-    options = dict(options or {})
-    if not any(name in options for name in _OF_TRANSFORMERS):
-        is_begun = messages[-1]["role"] == "assistant" and _has_text(messages[-1])
-        options["continue_final_message" if is_begun else "add_generation_prompt"] = True
-    text, located, end = _apply_template(tokenizer, messages, options), list[Message](), 0
+    options = with_ending(messages, options or {})
+    text, located, end = apply_template(tokenizer, messages, options), list[Message](), 0
     for number, message in enumerate(messages):
         # What is blank has no place; that of the message before it stands in.
         parts = [part for part in _parts(message) if part.strip()]
@@ -99,6 +101,16 @@ def render_chat(
             start, end = _located(tokenizer, messages, number, text, options)
         located.append(Message(str(message["role"]), start, end))
     return text, located
+
+
+def with_ending(
+    messages: Sequence[Mapping[str, Any]], options: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return options of the template that say how the chat goes on, if they do not yet."""
+    if any(name in options for name in _OF_TRANSFORMERS):
+        return dict(options)
+    is_begun = messages[-1]["role"] == "assistant" and _has_text(messages[-1])
+    return {**options, "continue_final_message" if is_begun else "add_generation_prompt": True}
 
 
 def is_chat(item: Any) -> bool:
@@ -182,7 +194,7 @@ def _located(
         if not content.strip():
             continue
         marked = [*messages[:number], _with_mark(message, place), *messages[number + 1 :]]
-        before, _, after = _apply_template(tokenizer, marked, options).partition(_MARK)
+        before, _, after = apply_template(tokenizer, marked, options).partition(MARK)
         start, end = len(before), len(text) - len(after)
         # A template may rewrite the text (drop its reasoning, say) or write something else around
         # it depending on the text: then its place is unknown. Only white space may be stripped.
@@ -204,13 +216,13 @@ def _with_mark(message: Mapping[str, Any], place: int) -> dict[str, Any]:
     """Return the message with the mark in place of the text of one of its parts."""
     content = message["content"]
     if isinstance(content, str):
-        return {**message, "content": _MARK}
+        return {**message, "content": MARK}
     parts = list(content)
-    parts[place] = {**parts[place], "text": _MARK}
+    parts[place] = {**parts[place], "text": MARK}
     return {**message, "content": parts}
 
 
-def _apply_template(
+def apply_template(
     tokenizer: PreTrainedTokenizerBase,
     messages: Sequence[Mapping[str, Any]],
     options: Mapping[str, Any],

@@ -178,6 +178,22 @@ class Encoded:
             "+ 1, as a tuple."
         )
 
+    def within(self, parts: Sequence[Span], messages: Sequence[Message]) -> "Encoded":
+        """Return the tokens of a prompt, of which those outside of `parts` are special.
+
+        A template writes special tokens as text, so the tokenizer does not mark all of them: a
+        token is in a part if its first visible character is.
+        """
+        owner = owners(self.texts[0], self.offsets, parts)
+        inside = ~self.special & (owner >= 0)
+        return replace(
+            self,
+            special=~inside,
+            segments=np.where(inside, self.segments, -1).astype(np.int32),
+            words=np.where(inside, self.words, -1).astype(np.int32),
+            messages=tuple(messages),
+        )
+
     def as_decoder_inputs(self, start: str) -> "Encoded":
         """Return the tokens shifted one to the right, behind the decoder's start token."""
         return replace(

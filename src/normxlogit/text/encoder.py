@@ -4,7 +4,6 @@ import copy
 import threading
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -17,6 +16,8 @@ from normxlogit.errors import InputError, OptionError, TooLongError
 from normxlogit.text.chat import render_chat
 from normxlogit.text.decoding import token_spans
 from normxlogit.text.encoded import Encoded, Window, batch_units, window_positions
+from normxlogit.text.literal import spell_out
+from normxlogit.text.message import Message
 from normxlogit.text.offsets import joined_word_offsets, recover_offsets
 from normxlogit.text.token_lookup import TokenLookup
 from normxlogit.text.validation import (
@@ -26,7 +27,7 @@ from normxlogit.text.validation import (
     max_length,
     vocabulary_size,
 )
-from normxlogit.text.words import Span, owners, word_numbers
+from normxlogit.text.words import Span, word_numbers
 
 
 class Encoder:
@@ -317,17 +318,34 @@ class Encoder:
                 f"the chat has {len(encoded)} tokens and the model takes {self.max_length}. "
                 "Shorten it."
             )
-        # The template writes special tokens as text, so the tokenizer does not mark all of them:
-        # a token is part of a message if its first visible character is.
-        owner = owners(text, encoded.offsets, [(message.start, message.end) for message in spans])
-        within = ~encoded.special & (owner >= 0)
-        return replace(
-            encoded,
-            special=~within,
-            segments=np.where(within, encoded.segments, -1).astype(np.int32),
-            words=np.where(within, encoded.words, -1).astype(np.int32),
-            messages=tuple(spans),
-        )
+        return encoded.within([(message.start, message.end) for message in spans], spans)
+
+    def prompt(
+        self,
+        text: str,
+        parts: Sequence[Span],
+        literal: Sequence[Span],
+        messages: Sequence[Message],
+        *,
+        is_rendered: bool,
+    ) -> Encoded:
+        """Encode a prompt of any length; raises as `encode`.
+
+        Args:
+            text: the prompt.
+            parts: the first character and last + 1 of what is no template's, and so not special.
+            literal: the same of what holds no token of the template; see `text.literal`.
+            messages: where the messages of a chat are.
+            is_rendered: whether a chat template wrote it, with all special tokens.
+        """
+        check_text((text,), False)
+        batch = self._tokenize([text], False, add_special_tokens=not is_rendered)
+
+        def encode(part: str) -> Any:
+            return self._tokenize([part], False, add_special_tokens=False)[0]
+
+        batch = spell_out(batch, text, literal, self._tokenizer, encode)
+        return self._encoded([text], False, batch, batch).within(parts, messages)
 
     def _decode(self, ids: Sequence[int]) -> str:
         return str(self._tokenizer.decode(list(ids), clean_up_tokenization_spaces=False))

@@ -17,7 +17,7 @@ from transformers.utils.generic import ModelOutput
 from normxlogit.errors import UnsupportedHeadError
 from normxlogit.model.capture import Capture
 from normxlogit.model.heads.spread import Spread
-from normxlogit.model.outputs import LayerError, OnlyLast, logits_of, maker_of, run_model
+from normxlogit.model.outputs import LayerError, OnlyLast, counting, logits_of, maker_of, run_model
 
 AT_ONCE = 1 << 24
 """How many numbers a chunk of replayed hidden states or logits may hold."""
@@ -209,6 +209,7 @@ class Replay:
                 beside = [(tower, _scaled(states, towers)) for tower, states in captured.towers]
                 for module, returned in (*beside, (captured.trunk, output)):
                     answers.enter_context(_answering(module, returned))
+                answers.enter_context(counting(None))  # the head alone is no pass
                 logits = logits_of(run_model(captured.clone.root, inputs), choices)
             if logits is None:
                 raise TypeError("it returned no logits")

@@ -1,1 +1,1 @@
-"""Answers from documents and what their sentences rest on, as terminal, page and plot show them."""
+"""Answers and the sources that they rest on, in a terminal and on a page."""

@@ -13,9 +13,7 @@ from normxlogit.results.sources import Source, SourceAttribution
 from normxlogit.show import phrases
 from normxlogit.show.meaning import Meaning
 from normxlogit.show.scales import scale
-
-NAMES = {"document": "Document", "message": "Message", "sentence": "Sentence", "span": "Part"}
-"""What a source is called, by kind."""
+from normxlogit.show.sources import message
 
 STRONG = 0.25
 """The share of the largest score from which on a sentence of a source stands out in a text."""
@@ -173,24 +171,14 @@ class SourcesLayout:
             left[span.start : span.end] = " " * (span.end - span.start)
         return not "".join(left).strip()
 
-    @property
-    def heading(self) -> str:
-        """What all sources are called."""
-        kinds = {source.kind for source in self.result.sources}
-        return f"{NAMES[kinds.pop()]}s" if len(kinds) == 1 else "Sources"
-
     def title(self, number: int) -> str:
-        """Return what a source is called: its name, or else what it is and its number.
+        """Return what a source is called: its name, or how it begins if it has none.
 
-        Parts that documents and messages were cut into are called by what they say.
+        Sentences are called by what they say, for their name is that of what they stand in.
         """
         source = self.result.sources[number]
-        if source.kind in ("sentence", "span"):
-            return phrases.shortened(" ".join(phrases.visible(source.text).split()), 40)
-        if not source.name:
-            return f"{NAMES[source.kind]} {number + 1}"
-        name = phrases.one_line(source.name)
-        return f"{name} message" if source.kind == "message" else name
+        text = source.text if source.kind == "sentence" or not source.name else source.name
+        return phrases.shortened(" ".join(phrases.visible(text).split()), 40)
 
     def share(self, view: View, number: int) -> float | None:
         """Return the share of a source in what all of them do for a view.
@@ -293,23 +281,10 @@ class SourcesLayout:
         return [n for n in order[:LEADING] if strongest[n] >= STRONG] or [0]
 
 
-def sign_meaning(result: SourceAttribution) -> Meaning:
+def meaning(result: SourceAttribution) -> Meaning:
     """Return what scores of sources say."""
-    what = "a source" if len(result.sources) > 1 else "the source"
-    if result.unit == "nats":
-        sentence = (
-            f"A score is what {what} adds to the log-probability of a sentence of the answer, in "
-            "nats: +0.7 makes the sentence twice as likely, +2.3 ten times; below zero, it makes "
-            "it less likely."
-        )
-    else:
-        sentence = (
-            f"The higher the score of {what}, the more a sentence of the answer rests on it; "
-            f"scores by {result.provenance.method} have no unit."
-        )
+    sentence = message.meaning(result)
     unsigned = result.provenance.unsigned
-    return Meaning(
-        "speaks for the sentence" if unsigned is None else phrases.visible(unsigned),
-        "speaks against it" if unsigned is None else None,
-        sentence,
-    )
+    if unsigned is not None:
+        return Meaning(phrases.visible(unsigned), None, sentence)
+    return Meaning("speaks for the sentence", "speaks against it", sentence)

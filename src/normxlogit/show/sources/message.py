@@ -1,52 +1,146 @@
-"""The sentence that a picture of an answer from documents leads with: what the answer rests on."""
+"""What is said of an answer and its sources: which one it rests on, how much, or that none leads.
 
-import numpy as np
+A drop of the log-probability by x nats makes a span exp(x) times less likely; scores without a unit
+have an order only.
+"""
+
+import math
+from collections.abc import Sequence
 
 from normxlogit.results.sources import SourceAttribution
 from normxlogit.show import phrases
-from normxlogit.show.sources.layout import SourcesLayout
-from normxlogit.show.text.message import Message, Part, Role
+from normxlogit.text.words import Span
 
-MOST_NAMED = 3
-"""How many sources are named at most."""
+NATS = "nats"
+_KNOWN_BEFORE = 0.5
+"""The share that no source explains from which the model would have said the same without any."""
 
-
-def message(result: SourceAttribution) -> Message:
-    """Return the sentence about an answer."""
-    layout = SourcesLayout(result)
-    return [Part("The answer", Role.LABEL), Part(": "), *_clauses(layout), Part(".")]
+_NAME = 40
 
 
-def _clauses(layout: SourcesLayout) -> Message:
-    result = layout.result
-    if result.threshold is None:
-        best = int(np.argmax(result.total))
-        if result.total[best] <= 0:
-            return [Part("no source speaks for it")]
-        return [Part("it rests most on "), *_named(layout, [best])]
-    count = len(result.spans)
-    spans = [set(cites) for cites in result.citations]
-    without = sum(not cites for cites in spans)
-    if without == count:
-        return [Part("no source stands out")]
-    often = {n: sum(n in cites for cites in spans) for n in set().union(*spans)}
-    order = sorted(often, key=lambda n: (-often[n], -result.total[n]))
-    clause = [Part("it rests on "), *_named(layout, order)]
-    if without:
-        verb = "rests" if without == 1 else "rest"
-        clause.append(Part(f"; {without} of its {count} sentences {verb} on none"))
-    return clause
+def message(result: SourceAttribution) -> str:
+    """Return the sentence that a picture of an answer leads with."""
+    if result.unit != NATS:
+        return _order(result)
+    cited = sorted(
+        {n for span in _citations(result) for n in span}, key=lambda n: -_total(result, n)
+    )
+    likely = _share(result)
+    if not cited:
+        kinds = plural(result)
+        if likely >= _KNOWN_BEFORE:
+            return f"Rests on none of the {len(result.sources)} {kinds}: {without_any(likely)}."
+        return (
+            f"No {kinds.removesuffix('s')} stands out: without any one the answer stays about as "
+            f"likely, and {without_any(likely)}; what several say alike counts for none of them."
+        )
+    first = cited[0]
+    named = [name(result, number) for number in cited[:3]]
+    more = f" and {len(cited) - 3} more" if len(cited) > 3 else ""
+    listed = named[0] if len(named) == 1 else f"{', '.join(named[:-1])} and {named[-1]}"
+    strength = f"without {'it' if len(cited) == 1 else name(result, first)} the answer would be"
+    return f"Rests on {listed}{more}: {strength} {times(_total(result, first))}."
 
 
-def _named(layout: SourcesLayout, numbers: list[int]) -> Message:
-    """Return the names of sources with their numbers, and how many more there are."""
-    named = numbers[:MOST_NAMED]
-    more = len(numbers) - len(named)
-    parts = list[Part]()
-    for place, number in enumerate(named):
-        if place:
-            is_last = place == len(named) - 1 and not more
-            parts.append(Part(" and " if is_last else ", "))
-        title = phrases.shortened(layout.title(number), 40)
-        parts += [Part(title, Role.FOR), Part(f" [{number + 1}]")]
-    return [*parts, Part(f" and {more} more")] if more else parts
+def without_any(share: float) -> str:
+    """Return how likely an answer would be without any source."""
+    if share >= _KNOWN_BEFORE:
+        return f"without any the answer would be {phrases.percent(share)} as likely"
+    return f"without all of them it would be {times(-math.log(max(share, 1e-300)))}"
+
+
+def times(drop: float) -> str:
+    """Return what a drop of the log-probability means, such as "25 times less likely"."""
+    if drop <= 0:
+        return "no less likely"
+    if drop > math.log(1e6):
+        return "more than a million times less likely"
+    ratio = math.exp(drop)
+    return f"{ratio:,.0f} times less likely" if ratio >= 10 else f"{ratio:.1f} times less likely"
+
+
+def name(result: SourceAttribution, number: int) -> str:
+    """Return what a source is called, such as "document 2 (Rivers)"."""
+    source = result.sources[number]
+    noun = "part" if source.kind == "span" else source.kind
+    shown = source.name if source.kind in ("document", "message") else source.text.strip()
+    shown = phrases.shortened(phrases.one_line(" ".join(shown.split())), _NAME)
+    if source.kind in ("document", "message"):
+        return f"{noun} {number + 1} ({shown})" if source.name else f"{noun} {number + 1}"
+    return f"{noun} {number + 1} (“{shown}”)"
+
+
+def plural(result: SourceAttribution) -> str:
+    """Return what the sources are, such as "documents"."""
+    kinds = {source.kind for source in result.sources}
+    kind = kinds.pop() if len(kinds) == 1 else "source"
+    return {"span": "parts"}.get(kind, f"{kind}s")
+
+
+def meaning(result: SourceAttribution) -> str:
+    """Return what a score says, in a sentence."""
+    if result.unit == NATS:
+        return (
+            "A score is by how many nats the log-probability of the sentence falls when the source "
+            "goes: 0.7 halves its probability, 2.3 leaves a tenth."
+        )
+    reduce = result.provenance.options.get("reduce", "sum")
+    how = {"sum": "the sum", "mean": "the mean", "max": "the largest"}.get(str(reduce), "the sum")
+    return (
+        f"A score is {how} of the scores of a source's tokens by {result.provenance.method}: it "
+        "orders sources, and has no unit."
+    )
+
+
+def summary(result: SourceAttribution) -> str:
+    """Return how the scores were made, and by which model."""
+    options = [f"{key}={value}" for key, value in result.provenance.options.items()]
+    kept = ", their shared beginning computed once" if result.cached else ""
+    parts = [
+        ", ".join([result.provenance.method, *options]),
+        f"{result.passes:,} passes{kept}",
+        f"model {phrases.without_folders(result.provenance.model)}",
+    ]
+    return phrases.visible("; ".join(parts))
+
+
+def cited_spans(result: SourceAttribution) -> list[tuple[str, Sequence[int] | None]]:
+    """Return the answer in pieces, each with the sources that it cites; None between the spans."""
+    pieces, end = list[tuple[str, Sequence[int] | None]](), 0
+    order = sorted(
+        zip(result.spans, _citations(result), strict=True), key=lambda pair: pair[0].start
+    )
+    for span, numbers in order:
+        start: Span = (max(end, span.start), max(end, span.end))
+        pieces += [(result.answer[end : start[0]], None), (result.answer[slice(*start)], numbers)]
+        end = start[1]
+    return [*pieces, (result.answer[end:], None)]
+
+
+def _citations(result: SourceAttribution) -> Sequence[Sequence[int]]:
+    """Return what each span cites; nothing where there is no threshold."""
+    return [()] * len(result.spans) if result.threshold is None else result.citations
+
+
+def _order(result: SourceAttribution) -> str:
+    """Say which source leads, by scores that have an order only."""
+    totals = result.total.tolist()
+    first, *rest = sorted(range(len(totals)), key=lambda n: -totals[n])
+    method = result.provenance.method
+    if not rest:
+        return f"{name(result, first).capitalize()} is the only source."
+    if totals[first] <= 0:
+        return f"No {plural(result).removesuffix('s')} speaks for the answer, by {method}."
+    return f"By {method} the answer rests most on {name(result, first)}."
+
+
+def _total(result: SourceAttribution, number: int) -> float:
+    return float(result.total[number])
+
+
+def _share(result: SourceAttribution) -> float:
+    """Return the share of the whole answer that no source explains."""
+    given, prior = (
+        sum(getattr(span, key) for span in result.spans) for key in ("logprob", "prior")
+    )
+    return math.exp(min(0.0, prior - given))

@@ -8,10 +8,9 @@ from normxlogit.results.sources import SourceAttribution
 from normxlogit.show import phrases
 from normxlogit.show.html import Article, Body, facts
 from normxlogit.show.markup import Bar, BarRow, bar, signed
-from normxlogit.show.sources.layout import STRONG, Block, Piece, SourcesLayout, View, sign_meaning
-from normxlogit.show.sources.message import message
+from normxlogit.show.sources.layout import STRONG, Block, Piece, SourcesLayout, View, meaning
+from normxlogit.show.sources.message import message, plural
 from normxlogit.show.templating import fill, script_data
-from normxlogit.show.text.message import as_text
 
 ROWS = 5
 """How many sources are listed for a sentence, the leading ones."""
@@ -135,7 +134,8 @@ class SourceCard:
     Attributes:
         number: its number, from 1.
         group: the document or message that it is a part of, if it is the first of these; else "".
-        title: its name; None if it is short enough to be its own title.
+        title: its name, or how it begins; None if it is so short that its text is enough.
+        begins: whether the title is how it begins.
         tint: its score as a share of the largest.
         score: its score.
         share: its share, as text; "" if it has none.
@@ -146,6 +146,7 @@ class SourceCard:
     number: int
     group: str
     title: str | None
+    begins: bool
     tint: float
     score: str
     share: str
@@ -166,9 +167,9 @@ def _body(result: SourceAttribution) -> Body:
         "question": result.question.strip(),
         "answer": list(_answer(layout)),
         "readings": [_reading(layout, view) for view in (whole, *layout.views[:-1])],
-        "heading": layout.heading,
+        "heading": plural(result).capitalize(),
         "sources": [_card(layout, whole, number) for number in range(len(result.sources))],
-        "meaning": sign_meaning(result),
+        "meaning": meaning(result),
         "note": _note(layout),
         "data": script_data(_data(layout)),
     }
@@ -178,7 +179,7 @@ def _body(result: SourceAttribution) -> Body:
 
 def _title(result: SourceAttribution) -> str:
     text = " ".join(phrases.visible(result.question or result.answer).split())
-    return f"{as_text(message(result)):.80}: {text:.60} - normxlogit"
+    return f"{message(result):.80} {text:.60} - normxlogit"
 
 
 def _facts(result: SourceAttribution) -> list[tuple[str, str]]:
@@ -271,12 +272,12 @@ def _others(view: View, listed: Sequence[int]) -> str:
 
 def _unexplained(view: View) -> str:
     """Say what no source explains."""
-    its = "the answer's" if view.span is None else "its"
+    it = "the answer" if view.span is None else "it"
     if view.gain <= 0:
-        return f"Explained by no source: 100%; without any, {its} probability would not be lower."
+        return f"Without any source {it} would be no less likely, so that none explains it."
     return (
-        f"Explained by no source: {phrases.percent(view.unexplained)}, the share of {its} "
-        f"probability that is left without any ({signed(-view.gain, view.gain)} nats)."
+        f"Without any source {it} would be {phrases.percent(view.unexplained)} as likely "
+        f"({signed(-view.gain, view.gain)} nats): the share that no source explains."
     )
 
 
@@ -318,6 +319,7 @@ def _card(layout: SourcesLayout, view: View, number: int) -> SourceCard:
         number=number + 1,
         group=sources[number].name if is_part and sources[number].name != before else "",
         title=None if is_part and len(sources[number].text) <= SHORT else layout.title(number),
+        begins=is_part or not sources[number].name,
         tint=float(view.tints[number]),
         score=_with_unit(layout, _score(view, number)),
         share=_share(layout, view, number),

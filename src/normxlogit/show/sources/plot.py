@@ -6,7 +6,7 @@ from normxlogit.results.sources import SourceAttribution
 from normxlogit.show import phrases
 from normxlogit.show.plot import draw_heat, new_figure, signs
 from normxlogit.show.scales import scale, strongest
-from normxlogit.show.sources.layout import SourcesLayout, sign_meaning
+from normxlogit.show.sources.layout import SourcesLayout, meaning
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -39,5 +39,5 @@ def figure(result: SourceAttribution) -> "Figure":
     labels = [phrases.shortened(layout.name(layout.views[n]), 40) for n in rows]
     axes.set_yticks(range(len(rows)), labels, fontsize=8, parse_math=False)
     unit = f", in {result.unit}" if result.unit else ""
-    axes.set_xlabel("\n".join([f"{signs(sign_meaning(result))}{unit}", *notes]), parse_math=False)
+    axes.set_xlabel("\n".join([f"{signs(meaning(result))}{unit}", *notes]), parse_math=False)
     return drawing
