@@ -143,6 +143,13 @@ def test_noise_is_pale_and_rests_on_nothing() -> None:
     assert loud[0]["sources"][0][0] == 100
 
 
+def test_where_every_source_speaks_against_a_sentence_none_explains_it() -> None:
+    result = answered(scores=-np.abs(SCORES), gains=(-1.0, -1.0, -1.0))
+    for view in views(page([result])):
+        assert "rests on no source; none speaks for it: " in view["spoken"]
+        assert view["spoken"].endswith("would be no less likely, so that none explains it.")
+
+
 def test_what_speaks_against_a_sentence_is_no_matter_of_colour() -> None:
     html = page([CASES["parts"]])
     assert views(html)[1]["sources"][0][:2] == [-100, "−1.50 nats"]
@@ -195,6 +202,12 @@ def test_many_sources_are_closed_but_for_the_leading_ones() -> None:
     assert [n for n, card in enumerate(cards) if " open" in card] == [70]
     assert len(html) < 400_000
     assert "95 others: from " in html
+
+
+def test_a_source_without_a_name_is_called_by_how_it_begins() -> None:
+    long = "An unnamed document begins with a sentence that is long."
+    layout = SourcesLayout(answered([("", long), ("A", "B."), ("", "")], ANSWER))
+    assert [layout.title(n) for n in range(3)] == ["An unnamed document begins with a …", "A", ""]
 
 
 def test_parts_of_documents_stand_below_their_names() -> None:

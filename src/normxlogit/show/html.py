@@ -139,27 +139,27 @@ def _facts(result: Result) -> list[tuple[str, str]]:
         if result.kind == "generation"
         else ", ".join(outputs.target_name(result, target) for target in result.targets)
     )
-    own = {
+    details = {
         "Method": meaning.method_summary(result),
         "Target": targets,
         "Contrast": outputs.foil_name(result),
     }
-    return facts(result.provenance, own)
+    return facts(result.provenance, details)
 
 
-def facts(provenance: Provenance, own: Mapping[str, str | None]) -> list[tuple[str, str]]:
+def facts(provenance: Provenance, details: Mapping[str, str | None]) -> list[tuple[str, str]]:
     """Return names and values of what made a result; those without a value are left out.
 
     Args:
         provenance: how it was made.
-        own: what there is to say of this kind of result.
+        details: what there is to say of this kind of result.
     """
     versions = (f"{name} {version}" for name, version in provenance.versions.items())
     values = {
         "Model": phrases.without_folders(provenance.model),
         "Revision": provenance.revision,
         "Class": f"{provenance.architecture}, {provenance.dtype}",
-        **own,
+        **details,
         "Versions": ", ".join(versions),
     }
     return [(name, value) for name, value in values.items() if value]

@@ -25,6 +25,9 @@ they must make the sentence twice as likely."""
 LEADING = 6
 """How many sentences of a long source are shown at most before it is opened."""
 
+TITLE = 40
+"""How many characters the title of a source has at most."""
+
 LONG = 1200
 """The number of characters from which on a source is folded."""
 
@@ -177,15 +180,19 @@ class SourcesLayout:
         Sentences are called by what they say, for their name is that of what they stand in.
         """
         source = self.result.sources[number]
-        text = source.text if source.kind == "sentence" or not source.name else source.name
-        return phrases.shortened(" ".join(phrases.visible(text).split()), 40)
+        if source.name and source.kind != "sentence":
+            return phrases.shortened(" ".join(phrases.visible(source.name).split()), TITLE)
+        text = " ".join(phrases.visible(source.text).split())
+        return (
+            text if len(text) <= TITLE else f"{text[:TITLE].rpartition(' ')[0] or text[:TITLE]} …"
+        )
 
     def share(self, view: View, number: int) -> float | None:
         """Return the share of a source in what all of them do for a view.
 
-        Of scores in nats: what it adds to the log-probability beside what all of them add
-        together. Redundant sources add less than 1 in sum, those that need each other more. Of
-        scores without a unit: its score beside the sum of their sizes.
+        Scores in nats are taken beside what all sources together add to the log-probability:
+        shares of sources that say the same sum up to less than 1, of those that need each other to
+        more. Scores without a unit are taken beside the sum of their sizes.
 
         Returns:
             None if its score is not positive, or all sources together add hardly anything.

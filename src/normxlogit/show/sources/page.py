@@ -186,12 +186,12 @@ def _facts(result: SourceAttribution) -> list[tuple[str, str]]:
     options = [f"{name}={value}" for name, value in result.provenance.options.items()]
     kept = ", what they share read once" if result.cached else ""
     passes = f"{result.passes:,} forward passes" if result.passes != 1 else "1 forward pass"
-    own = {
+    details = {
         "Method": ", ".join([result.provenance.method, *options]),
         "Cost": f"{passes} over {result.tokens:,} tokens{kept}",
         "Placed by": result.template,
     }
-    return facts(result.provenance, own)
+    return facts(result.provenance, details)
 
 
 def _answer(layout: SourcesLayout) -> Iterator[AnswerPart]:
@@ -200,9 +200,10 @@ def _answer(layout: SourcesLayout) -> Iterator[AnswerPart]:
         start, end = max(at, span.start), max(at, span.end)
         if at < start:
             yield AnswerPart(answer[at:start])
-        said = answer[start:end]
-        yield AnswerPart(said.rstrip(), number, _cites(layout, number))
-        yield AnswerPart(said[len(said.rstrip()) :])
+        sentence = answer[start:end]
+        kept = sentence.rstrip()
+        yield AnswerPart(kept, number, _cites(layout, number))
+        yield AnswerPart(sentence[len(kept) :])
         at = end
     yield AnswerPart(answer[at:])
 
@@ -254,6 +255,8 @@ def _bars(layout: SourcesLayout, scores: Sequence[float]) -> list[Bar]:
 
 
 def _caption(layout: SourcesLayout, view: View) -> str:
+    if view.scores.max() <= 0:
+        return "rests on no source; none speaks for it"
     if not layout.has_source(view):
         return "rests on no source; the nearest are"
     added = view.span is None
