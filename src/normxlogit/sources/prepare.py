@@ -211,14 +211,23 @@ def _given(generator: Generator, encoded: Encoded, answer: Any) -> Answer:
         raise InputError(f"the answer must be a text, got {type(answer).__name__}: {answer!r:.80}.")
     if not answer.strip():
         raise InputError("the answer is empty, so there is nothing to explain. Give one, or none.")
-    ids = generator.encoder.continuation(encoded, answer, is_answer=False)
-    text, offsets = generator.encoder.answer(ids)
-    # Some tokenizers lose or add a space where a text begins.
+    encoder = generator.encoder
+    ids = encoder.continuation(encoded, answer, is_answer=False)
+    alone = encoder.prompt(answer, [(0, len(answer))], (), (), is_rendered=True)
+    if alone.windows[0].inputs["input_ids"] == ids:
+        offsets = [
+            (start, start if special else end)
+            for (start, end), special in zip(
+                alone.offsets.tolist(), alone.special.tolist(), strict=True
+            )
+        ]
+        return Answer(tuple(ids), answer, tuple(offsets))
+    # Together with the prompt's end it makes other tokens, which are decoded.
+    text, decoded = encoder.answer(ids)
     shift = len(answer) - len(answer.lstrip()) - (len(text) - len(text.lstrip()))
     if text.strip() == answer.strip():
-        moved = ((max(0, a + shift), max(0, b + shift)) for a, b in offsets)
-        return Answer(tuple(ids), answer, tuple(moved))
-    return Answer(tuple(ids), text, tuple(offsets))
+        return Answer(tuple(ids), answer, tuple((max(0, a + shift), b + shift) for a, b in decoded))
+    return Answer(tuple(ids), text, tuple(decoded))
 
 
 def _parts_of_answer(answer: Answer, spans: Any) -> list[tuple[Span, NDArray[np.intp]]]:
