@@ -64,7 +64,7 @@ ELEMENTS = frozenset(
         "h4 i li p section small span strong summary table tbody td th thead tr ul wbr",
     )
 )
-ATTRIBUTES = frozenset({"class", "dir", "title", "colspan", "scope"})
+ATTRIBUTES = frozenset({"class", "dir", "title", "colspan", "scope", "open"})
 UNSEEN = re.compile(r"aria-.*|data-.*|role|tabindex")
 """Attributes whose loss no one sees."""
 

@@ -2,7 +2,6 @@
 
 import json
 import re
-import subprocess
 from collections.abc import Iterable
 from dataclasses import replace
 from html import unescape
@@ -14,12 +13,10 @@ import pytest
 from matplotlib.image import AxesImage
 
 from normxlogit import Failure, GenerationAttribution, InputError
-from normxlogit.results.base import Result
 from normxlogit.show import phrases
 from normxlogit.show.dispatch import figure, fragment, page, plain
 from normxlogit.show.generation.layout import GenerationLayout
-from tests.helpers.pages import HTMLReader, find_browser
-from tests.helpers.policy import with_script
+from tests.helpers.pages import HTMLReader, played
 from tests.helpers.results import CHAT, GOOD_BAD, chat, generation
 
 HOSTILE = "</script><script>alert(1)</script>\"'& <b>\u2028<!-- x"
@@ -353,29 +350,10 @@ STEPS = """
 })();
 """
 
-BROWSER = find_browser()
-
-
-def played(result: Result, folder: Path) -> dict[str, Any]:
-    """The states of the page after each step."""
-    if BROWSER is None:
-        pytest.fail("these tests need Chromium or Chrome: install it, or use -m 'not browser'.")
-    path = folder / "page.html"
-    path.write_text(with_script(page([result]), STEPS), "utf-8")
-    command = [BROWSER, "--headless", "--no-sandbox", "--disable-gpu"]
-    command += ["--no-first-run", "--disable-background-networking"]
-    command += ["--virtual-time-budget=60000", f"--user-data-dir={folder / 'profile'}"]
-    command += ["--dump-dom", path.as_uri()]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
-    states = re.search(r'<pre id="states">(.*?)</pre>', done.stdout, re.DOTALL)
-    assert states, "the script of the page or of the test has failed"
-    found: dict[str, Any] = json.loads(unescape(states[1]))
-    return found
-
 
 @pytest.fixture(scope="module")
 def states(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    return played(CASES["plain"], tmp_path_factory.mktemp("plain"))
+    return played(page([CASES["plain"]]), STEPS, tmp_path_factory.mktemp("plain"))
 
 
 def check(state: dict[str, Any], result: GenerationAttribution, first: int, last: int) -> None:
@@ -477,7 +455,7 @@ class TestScript:
 
     def test_a_chat(self, tmp_path: Path) -> None:
         result = CASES["chat"]
-        shown = played(result, tmp_path)["hover"]
+        shown = played(page([result]), STEPS, tmp_path)["hover"]
         exhibit = GenerationLayout(result)
         targets = exhibit.cells[2].targets
         scores = exhibit.summed(targets)
@@ -489,7 +467,7 @@ class TestScript:
 
     def test_hostile_texts(self, tmp_path: Path) -> None:
         result = replace(CASES["hostile chat"])
-        assert played(result, tmp_path)["start"]["what"] == "The whole answer"
+        assert played(page([result]), STEPS, tmp_path)["start"]["what"] == "The whole answer"
 
 
 def test_the_chat_is_as_it_was_written() -> None:

@@ -8,16 +8,18 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from normxlogit.data.display import Displayed
+from normxlogit.data.display import DISPLAYS, Displayed, ResultDisplay
 from normxlogit.data.files import write_whole
 from normxlogit.data.option_checks import real_number, whole_number
 from normxlogit.data.plain import Plain, dump_json, parse_json
 from normxlogit.errors import InputError, OptionError
 from normxlogit.extras import require
 from normxlogit.results.base import Floats, Provenance, read_provenance
+from normxlogit.results.interchange.figures import write_figure
 from normxlogit.text.words import Span
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
     from pandas import DataFrame
 
 SCHEMA = "normxlogit/sources/1"
@@ -328,6 +330,25 @@ class SourceAttribution(Displayed):
         if not isinstance(data, dict):
             raise InputError(f"{path} holds JSON that is not an attribution to sources.")
         return cls.from_dict(data)
+
+    def plot(self, path: str | Path | None = None) -> "Figure":
+        """Return the spans by sources as a matplotlib figure (extra `plot`): a heat map.
+
+        Args:
+            path: a file to write too, of the format that its suffix names, such as .png or .svg.
+
+        Raises:
+            InputError: the file cannot be written, or there is no such format.
+            MissingExtraError: matplotlib is not installed.
+        """
+        figure = self._display().figure(self)
+        if path is not None:
+            write_figure(figure, Path(path))
+        return figure
+
+    def _display(self) -> ResultDisplay:
+        display: ResultDisplay = DISPLAYS[self.display_name]()
+        return display
 
     def __repr__(self) -> str:
         return f"<SourceAttribution of {self.answer!r:.60} to {len(self.sources)} sources>"

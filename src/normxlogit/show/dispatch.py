@@ -30,6 +30,7 @@ from normxlogit.show.image import plot as image_plot
 from normxlogit.show.image import terminal as image_terminal
 from normxlogit.show.image.overlay import overlay
 from normxlogit.show.sources import page as sources_page
+from normxlogit.show.sources import plot as sources_plot
 from normxlogit.show.sources import terminal as sources_terminal
 from normxlogit.show.text import page as text_page
 from normxlogit.show.text import plot as text_plot
@@ -169,6 +170,12 @@ def _(result: Comparison, **_options: Any) -> "RenderableType":
 def _(result: Comparison, *, top: int | None = None, **_options: Any) -> "Figure":
     _check_whole(top)
     return comparison_plot.figure(result)
+
+
+@figure.register(SourceAttribution)
+def _(result: SourceAttribution, *, top: int | None = None, **_options: Any) -> "Figure":
+    _check_whole(top)
+    return sources_plot.figure(result)
 
 
 @render.register(SourceAttribution)

@@ -1,11 +1,11 @@
 """HTML that needs nothing else: a page, or a fragment for a notebook."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from normxlogit.results.base import Result
+from normxlogit.results.base import Provenance, Result
 from normxlogit.results.text import Failure
 from normxlogit.show import meaning, outputs, phrases
 from normxlogit.show.inline import inlined
@@ -134,20 +134,32 @@ def _title(result: Result) -> str:
 
 
 def _facts(result: Result) -> list[tuple[str, str]]:
-    provenance = result.provenance
     targets = (
         ""
         if result.kind == "generation"
         else ", ".join(outputs.target_name(result, target) for target in result.targets)
     )
-    versions = (f"{name} {version}" for name, version in provenance.versions.items())
-    facts = {
-        "Model": phrases.without_folders(provenance.model),
-        "Revision": provenance.revision,
-        "Class": f"{provenance.architecture}, {provenance.dtype}",
+    details = {
         "Method": meaning.method_summary(result),
         "Target": targets,
         "Contrast": outputs.foil_name(result),
+    }
+    return facts(result.provenance, details)
+
+
+def facts(provenance: Provenance, details: Mapping[str, str | None]) -> list[tuple[str, str]]:
+    """Return names and values of what made a result; those without a value are left out.
+
+    Args:
+        provenance: how it was made.
+        details: what there is to say of this kind of result.
+    """
+    versions = (f"{name} {version}" for name, version in provenance.versions.items())
+    values = {
+        "Model": phrases.without_folders(provenance.model),
+        "Revision": provenance.revision,
+        "Class": f"{provenance.architecture}, {provenance.dtype}",
+        **details,
         "Versions": ", ".join(versions),
     }
-    return [(name, value) for name, value in facts.items() if value]
+    return [(name, value) for name, value in values.items() if value]

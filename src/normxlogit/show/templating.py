@@ -2,9 +2,11 @@
 made it.
 """
 
+import json
 from collections.abc import Mapping
 from functools import cache
 from importlib.resources import files
+from typing import Any
 
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
@@ -27,6 +29,20 @@ def fill(template: str, values: Mapping[str, object], package: str = __package__
 def asset(name: str, package: str = __package__) -> Markup:
     """Return the text of a style sheet or script of a package."""
     return Markup((files(package) / name).read_text("utf-8"))
+
+
+def script_data(data: Any) -> Markup:
+    """Return JSON for a script element, in which an HTML parser sees nothing but text.
+
+    What is in a script element is not unescaped as HTML is, so that entities would reach the
+    script as they are, and "</script>" or "<!--" in a token would end or hide the element. JSON's
+    own escapes mean the same character to JSON and nothing to HTML. U+2028 and U+2029 end lines in
+    JavaScript, and half a surrogate pair cannot be written as UTF-8.
+    """
+    text = json.dumps(data, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    for character in "<>&\u2028\u2029":
+        text = text.replace(character, f"\\u{ord(character):04x}")
+    return Markup("".join(f"\\u{ord(c):04x}" if 0xD800 <= ord(c) < 0xE000 else c for c in text))
 
 
 @cache

@@ -1,12 +1,10 @@
 """Generations as HTML: an answer, and the words of the prompt that the parts of it rest on."""
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from markupsafe import Markup
 
 from normxlogit.results.base import Floats
 from normxlogit.results.generation import GenerationAttribution
@@ -16,7 +14,7 @@ from normxlogit.show.generation.message import message
 from normxlogit.show.html import Body
 from normxlogit.show.markup import BarRow, bar_rows, bars
 from normxlogit.show.meaning import layer_names, score_meaning, unit_note
-from normxlogit.show.templating import fill
+from normxlogit.show.templating import fill, script_data
 
 WHOLE = "The whole answer"
 
@@ -78,7 +76,7 @@ def body(result: GenerationAttribution) -> Body:
         "parts": _part_rows(layout),
         "rest_name": layout.rest_name,
         "rest": phrases.share(rest),
-        "data": Markup(_json(_data(layout))),
+        "data": script_data(_data(layout)),
     }
     html = fill("generation.html", values)
     return Body(html, styles=("generation.css",), scripts=("generation.js",))
@@ -249,17 +247,3 @@ def _rounded(value: float) -> float | int:
     """Round to four significant digits, which JSON writes shortest."""
     rounded = float(f"{value:.4g}")
     return int(rounded) if rounded.is_integer() and abs(rounded) < 1e15 else rounded
-
-
-def _json(data: Any) -> str:
-    """Return JSON in which an HTML parser sees nothing but text.
-
-    What is in a script element is not unescaped as HTML is, so that entities would reach the
-    script as they are, and "</script>" or "<!--" in a token would end or hide the element. JSON's
-    own escapes mean the same character to JSON and nothing to HTML. U+2028 and U+2029 end lines in
-    JavaScript, and half a surrogate pair cannot be written as UTF-8.
-    """
-    text = json.dumps(data, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-    for character in "<>&\u2028\u2029":
-        text = text.replace(character, f"\\u{ord(character):04x}")
-    return "".join(f"\\u{ord(c):04x}" if 0xD800 <= ord(c) < 0xE000 else c for c in text)
