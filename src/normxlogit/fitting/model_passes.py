@@ -15,9 +15,10 @@ from normxlogit.evaluation.perturb.samples import Sample
 from normxlogit.model.capture import capture
 from normxlogit.model.inference import inference
 from normxlogit.model.readings import whole
-from normxlogit.tasks.batches import MemoryBudget, by_halves, by_length
+from normxlogit.tasks.batches import MemoryBudget, by_halves
 from normxlogit.text.encoded import Window
 from normxlogit.text.encoder import Encoder
+from normxlogit.text.lengths import by_length
 
 LAYERS = 4
 HARMLESS = 0.05

@@ -24,7 +24,11 @@ def run_model(model: Any, inputs: Mapping[str, Any], **flags: Any) -> ModelOutpu
     parameters = parameters_of(type(model).forward)
     if "return_dict" in parameters or any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
         flags["return_dict"] = True
-    outputs = model(**inputs, **flags)
+    return named_outputs(model(**inputs, **flags))
+
+
+def named_outputs(outputs: Any) -> ModelOutput:
+    """What a model's forward returned, by name; see `run_model`."""
     if isinstance(outputs, ModelOutput):
         return outputs
     if isinstance(outputs, Mapping):

@@ -16,9 +16,10 @@ from normxlogit.model.forward import ForwardPass
 from normxlogit.model.inference import inference
 from normxlogit.model.targets import Problem, gold_id, label_names
 from normxlogit.query import TensorAttribution, attribute
-from normxlogit.tasks.batches import MemoryBudget, by_halves, by_length
+from normxlogit.tasks.batches import MemoryBudget, by_halves
 from normxlogit.text.encoded import Encoded, Window
 from normxlogit.text.encoder import Encoder
+from normxlogit.text.lengths import by_length
 
 
 @dataclass
