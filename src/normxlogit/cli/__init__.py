@@ -16,6 +16,7 @@ from normxlogit.cli.corpus import corpus
 from normxlogit.cli.errors import Commands
 from normxlogit.cli.evaluate import evaluate
 from normxlogit.cli.explain import explain
+from normxlogit.cli.export import export
 from normxlogit.cli.fit import fit
 from normxlogit.cli.generate import generate
 from normxlogit.cli.methods import methods
@@ -65,4 +66,5 @@ app.command()(corpus)
 app.command()(summary)
 app.command()(evaluate)
 app.command()(fit)
+app.command()(export)
 app.command()(methods)

@@ -36,19 +36,23 @@ _AHEAD = 16
 """How many batches of texts are read at a time, so that those of like length run together."""
 
 
-def load_exported(folder: str | Path, runtime: str = "onnx") -> "ExportedModel":
+def load_exported(
+    folder: str | Path, runtime: str = "onnx", *, bfloat16: bool = False
+) -> "ExportedModel":
     """Load a model that `export` wrote; neither torch nor transformers is imported.
 
     Args:
         folder: the folder.
         runtime: "onnx", ONNX Runtime (extra `onnx`), or "openvino" (extra `openvino`).
+        bfloat16: let OpenVINO compute in bfloat16, which is faster and less exact; what that
+            changes is not in the manifest.
 
     Raises:
         InputError: the folder holds no export, or a file in it has been changed since.
-        OptionError: there is no such runtime.
+        OptionError: there is no such runtime, or it does not compute in bfloat16.
         MissingExtraError: it is not installed.
     """
-    return ExportedModel(Path(folder), runtime)
+    return ExportedModel(Path(folder), runtime, bfloat16=bfloat16)
 
 
 class ExportedModel:
@@ -57,13 +61,19 @@ class ExportedModel:
     Attributes:
         manifest: what the folder says of the model.
         runtime: what runs the graph.
+        precision: what it computes in.
         methods: the methods that it has, the default first.
     """
 
-    def __init__(self, folder: Path, runtime: str = "onnx") -> None:
+    def __init__(self, folder: Path, runtime: str = "onnx", *, bfloat16: bool = False) -> None:
         """Load a folder; see `load_exported`."""
         self.manifest, self.runtime = Manifest.read(folder), runtime
-        self._session = open_session(runtime, folder / GRAPH, self.manifest.outputs)
+        self.precision = "bfloat16" if flag("bfloat16", bfloat16) else self.manifest.precision
+        self._session = open_session(
+            runtime, folder / GRAPH, self.manifest.outputs, bfloat16=bfloat16
+        )
+        versions = {"normxlogit": VERSION, **self._session.version}
+        self._made_by = {"dtype": self.precision, "versions": versions}
         self._reader = TokenizerFile(folder / TOKENIZER, self.manifest.text)
         self._reads_words = "head_scores" in self.manifest.outputs
         default = default_method(has_head=self._reads_words)
@@ -78,7 +88,7 @@ class ExportedModel:
         )
         return (
             f"<ExportedModel of {manifest.model['name']}: {manifest.model['architecture']} "
-            f"({labels}), {manifest.precision} by {self.runtime}>"
+            f"({labels}), {self.precision} by {self.runtime}>"
         )
 
     def explain(
@@ -197,7 +207,7 @@ class ExportedModel:
         for key, text in texts.items():
             windows = [outputs[number] for number, part in enumerate(parts) if part[0] == key]
             try:
-                results[key] = question.answer(text, windows, self._session.version)
+                results[key] = question.answer(text, windows, self._made_by)
             except NormXLogitError as error:
                 results[key] = without_traceback(error)
         return results
@@ -255,7 +265,7 @@ class _Question:
         self,
         text: Encoded,
         outputs: Sequence[Mapping[str, NDArray[np.float32]]],
-        runtime: Mapping[str, str],
+        made_by: Mapping[str, Any],
     ) -> Attribution:
         """Return the attribution of a text, from the outputs for each of its windows.
 
@@ -295,7 +305,7 @@ class _Question:
             targets=tuple(prediction.outputs[number] for number in numbers),
             layers=(manifest.depth,),
             prediction=prediction,
-            provenance=self._provenance(runtime),
+            provenance=self._provenance(made_by),
         )
 
     def _numbers(self, prediction: Prediction) -> list[int]:
@@ -339,14 +349,13 @@ class _Question:
         distance = [float(outputs["head_distance"])] * len(numbers)
         return WindowScores(scores, None, outputs["norms"], base, {UNLIKE: distance})
 
-    def _provenance(self, runtime: Mapping[str, str]) -> Provenance:
+    def _provenance(self, made_by: Mapping[str, Any]) -> Provenance:
         manifest = self._manifest
         contrast = None if self._foil is None else manifest.labels[self._foil]
         return Provenance(
             **manifest.methods[self._method],
-            dtype=manifest.precision,
+            **made_by,
             contrast=contrast,
-            versions={"normxlogit": VERSION, **runtime},
         )
 
 

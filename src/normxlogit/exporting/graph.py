@@ -51,7 +51,6 @@ def write_graph(module: WithExplanations, inputs: Mapping[str, Tensor], path: Pa
     """
     onnx = require("onnx", "onnx")
     require("onnxscript", "onnx")
-    batch, length = torch.export.Dim("batch"), torch.export.Dim("sequence")
     weights = sum(p.numel() * p.element_size() for p in module.parameters())
     try:
         with _silent(), torch.no_grad():
@@ -60,14 +59,14 @@ def write_graph(module: WithExplanations, inputs: Mapping[str, Tensor], path: Pa
                 tuple(inputs.values()),
                 path,
                 input_names=list(inputs),
-                output_names=outputs_of(module),
-                dynamic_shapes=(({0: batch, 1: length},) * len(inputs),),
+                output_names=list(outputs_of(module)),
+                dynamic_shapes=(({0: "batch", 1: "sequence"},) * len(inputs),),
                 dynamo=True,
                 external_data=weights >= LARGEST,
                 verbose=False,
             )
     except Exception as error:  # the exporter raises errors of many kinds
-        cause = error
+        cause: BaseException = error
         while cause.__cause__ is not None:
             cause = cause.__cause__
         raise ModelError(

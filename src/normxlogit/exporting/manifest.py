@@ -6,8 +6,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from normxlogit.data.option_checks import flag
 from normxlogit.data.plain import Plain, dump_json, parse_json
-from normxlogit.errors import InputError
+from normxlogit.errors import InputError, OptionError
 from normxlogit.model.targets import Problem
 
 SCHEMA = 1
@@ -17,6 +18,8 @@ _REMEDY = "Export the model again."
 
 PRECISIONS = ("float32", "float16", "int8")
 SIDES = ("right", "left")
+NEEDED = ("onnx", "onnxscript", "onnxruntime")
+"""The packages that make a graph and try it."""
 WORDS = "words"
 """The graph's input of the numbers of words, if it has an attribution head."""
 
@@ -136,6 +139,17 @@ class Manifest:
             data.get("files").require(Path(name).name == name, "names of files in this folder")
             _check_file(folder / name, expected)
         return manifest
+
+
+def find_precision(*, int8: bool, float16: bool) -> str:
+    """Return the precision that is asked for.
+
+    Raises:
+        OptionError: both are.
+    """
+    if flag("int8", int8) and flag("float16", float16):
+        raise OptionError("a graph is in int8 or in float16. Leave one of both out.")
+    return "int8" if int8 else "float16" if float16 else "float32"
 
 
 def sha256_of(path: Path) -> str:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from normxlogit.data.option_checks import one_of
-from normxlogit.errors import InputError, first_line
+from normxlogit.errors import InputError, NormXLogitError, OptionError, first_line
 from normxlogit.extras import require
 
 Inputs = Mapping[str, NDArray[np.int64]]
@@ -30,12 +30,18 @@ class Session(Protocol):
 class OnnxRuntime:
     """ONNX Runtime, on the CPU."""
 
-    def __init__(self, path: Path, outputs: Sequence[str]) -> None:
+    def __init__(self, path: Path, outputs: Sequence[str], *, bfloat16: bool = False) -> None:
         """Load a graph.
 
         Raises:
+            OptionError: bfloat16 is asked for.
             MissingExtraError: onnxruntime is not installed.
         """
+        if bfloat16:
+            raise OptionError(
+                "ONNX Runtime computes in the graph's own precision. Leave bfloat16 out, or take "
+                "runtime='openvino'."
+            )
         runtime = require("onnxruntime", "onnx")
         options = runtime.SessionOptions()
         options.log_severity_level = 3  # else it warns of every shape that it infers anew
@@ -52,9 +58,9 @@ class OnnxRuntime:
 
 
 class OpenVino:
-    """OpenVINO, on the CPU, in the precision of the graph."""
+    """OpenVINO, on the CPU."""
 
-    def __init__(self, path: Path, outputs: Sequence[str]) -> None:
+    def __init__(self, path: Path, outputs: Sequence[str], *, bfloat16: bool = False) -> None:
         """Load a graph.
 
         Raises:
@@ -62,8 +68,9 @@ class OpenVino:
         """
         openvino = require("openvino", "openvino")
         self.version = {"openvino": str(openvino.__version__)}
-        # Where the processor has units for bfloat16 it would compute in that.
-        settings = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
+        # Where the processor has units for bfloat16 it would compute in that unless told.
+        precision = "bf16" if bfloat16 else "f32"
+        settings = {"INFERENCE_PRECISION_HINT": precision, "PERFORMANCE_HINT": "LATENCY"}
         self._model = openvino.Core().compile_model(path, "CPU", settings)
         self._outputs = list(outputs)
         self._inputs = {port.get_any_name() for port in self._model.inputs}
@@ -80,18 +87,20 @@ RUNTIMES: Mapping[str, Any] = {"onnx": OnnxRuntime, "openvino": OpenVino}
 """The runtimes by name."""
 
 
-def open_session(runtime: str, path: Path, outputs: Sequence[str]) -> Session:
-    """Load a graph by a runtime.
+def open_session(
+    runtime: str, path: Path, outputs: Sequence[str], *, bfloat16: bool = False
+) -> Session:
+    """Load a graph by a runtime; with `bfloat16` it computes in that.
 
     Raises:
-        OptionError: there is no such runtime.
+        OptionError: there is no such runtime, or it does not compute in bfloat16.
         MissingExtraError: it is not installed.
         InputError: it cannot load the graph.
     """
     session = RUNTIMES[one_of("runtime", runtime, RUNTIMES)]
     try:
-        loaded: Session = session(path, outputs)
-    except (ImportError, MemoryError):
+        loaded: Session = session(path, outputs, bfloat16=bfloat16)
+    except (NormXLogitError, MemoryError):
         raise
     except Exception as error:  # runtimes raise errors of their own kinds
         raise InputError(

@@ -79,7 +79,9 @@ class TokenizerFile(Reader):
         with self._lock:
             if cut:
                 stride, strategy = cut.get("stride", 0), cut["truncation"]
-                self._tokenizer.enable_truncation(cut["max_length"], stride, strategy)
+                self._tokenizer.enable_truncation(
+                    cut["max_length"], stride=stride, strategy=strategy
+                )
             else:
                 self._tokenizer.no_truncation()
             try:
@@ -87,10 +89,8 @@ class TokenizerFile(Reader):
             except Exception as error:  # tokenizers raises errors of many kinds
                 raise InputError(f"the tokenizer could not read the text: {error}") from error
         overflowing = encoding.overflowing if cut.get("return_overflowing_tokens") else []
-        known = self._rules.vocabulary_size
-        unknown = next(
-            (i for part in (encoding, *overflowing) for i in part.ids if i >= known), None
-        )
+        encodings, known = [encoding, *overflowing], self._rules.vocabulary_size
+        unknown = next((i for part in encodings for i in part.ids if i >= known), None)
         if unknown is not None:
             raise InputError(
                 f"the tokenizer has the token {self._tokenizer.id_to_token(unknown)!r} (id "

@@ -9,9 +9,9 @@ from torch import Tensor
 
 from normxlogit.data.files import write_whole
 from normxlogit.data.location import local_path
-from normxlogit.data.option_checks import check_type, flag
+from normxlogit.data.option_checks import check_type
 from normxlogit.data.pending_folder import check_free, pending_folder
-from normxlogit.errors import InputError, ModelError, OptionError
+from normxlogit.errors import InputError, ModelError
 from normxlogit.exporting.agreement import (
     TOLERANCE,
     Answers,
@@ -27,10 +27,12 @@ from normxlogit.exporting.manifest import (
     CARD,
     GRAPH,
     MANIFEST,
+    NEEDED,
     TOKENIZER,
     WORDS,
     Manifest,
     TextRules,
+    find_precision,
     sha256_of,
 )
 from normxlogit.exporting.module import WithExplanations
@@ -46,7 +48,6 @@ from normxlogit.tasks.explainer import ModelExplainer
 from normxlogit.tasks.fingerprint import model_fingerprint
 from normxlogit.text.encoder import Encoder
 
-_NEEDED = ("onnx", "onnxscript", "onnxruntime")
 _TOGETHER = 7
 """How many texts of different lengths run together when padding is tried."""
 
@@ -89,7 +90,7 @@ def export(
     folder = local_path(folder, what="an export is written to a folder")
     precision = find_precision(int8=int8, float16=float16)
     check_free(folder)
-    check_installed(_NEEDED, "onnx")
+    check_installed(NEEDED, "onnx")
     encoder = _check_model(explainer)
     items = _items(texts, explainer)
     module, inputs = _module(explainer, encoder, items)
@@ -112,7 +113,7 @@ def export(
             base_values=None if explainer.head is None else _base_values(explainer.head, module),
             text=_text_rules(encoder, list(inputs)),
             drift={},
-            versions=versions(*_NEEDED),
+            versions=versions(*NEEDED),
             files={},
         )
         manifest = _tried(explainer, manifest, place, items, expected)
@@ -121,17 +122,6 @@ def export(
             manifest = _measured(replace(manifest, precision=precision), place, items, expected)
         write_whole(place / CARD, card(manifest))
     return manifest
-
-
-def find_precision(*, int8: bool, float16: bool) -> str:
-    """Return the precision that is asked for.
-
-    Raises:
-        OptionError: both are.
-    """
-    if flag("int8", int8) and flag("float16", float16):
-        raise OptionError("a graph is in int8 or in float16. Leave one of both out.")
-    return "int8" if int8 else "float16" if float16 else "float32"
 
 
 def _check_model(explainer: ModelExplainer) -> Encoder:
