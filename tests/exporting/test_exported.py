@@ -21,7 +21,7 @@ from normxlogit import (
     load_exported,
 )
 from normxlogit.exporting import sessions
-from tests.exporting.test_architectures import TEXTS, assert_same
+from tests.helpers.exports import TEXTS, assert_same
 from tests.helpers.heads import reviews
 
 LONG = " ".join(reviews(30))

@@ -1,11 +1,14 @@
 """`export` and `normxlogit export`: the folder is whole or not there."""
 
+import copy
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from typer.testing import CliRunner
 
 from normxlogit import (
@@ -18,7 +21,7 @@ from normxlogit import (
     export,
     load_exported,
 )
-from normxlogit.exporting import agreement, writing
+from normxlogit.exporting import writing
 from normxlogit.exporting.agreement import answers_of, drift
 from normxlogit.tasks.fingerprint import model_fingerprint
 from tests.helpers.builders import classifier, tokenizer
@@ -44,35 +47,44 @@ def test_what_lies_in_the_folder(folder: Path, with_head: Explainer) -> None:
     assert str(Path(writing.__file__).parent).encode() not in (folder / "model.onnx").read_bytes()
 
 
-@pytest.mark.parametrize("precision", ["int8", "float16"])
-def test_smaller_graphs_say_how_far_they_are_from_the_model(precision: str, tmp_path: Path) -> None:
-    words = tokenizer()
-    explainer = Explainer(classifier(words, "distilbert", num_hidden_layers=1), words)
+@pytest.fixture
+def exported_before(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the exporter, which takes seconds, write the graph of `folder` again."""
+
+    def write(_module: Any, _inputs: Any, path: Path) -> int:
+        shutil.copy(folder / "model.onnx", path)
+        return 20
+
+    monkeypatch.setattr(writing, "write_graph", write)
+
+
+@pytest.mark.usefixtures("exported_before")
+def test_smaller_graphs_say_how_far_they_are_from_the_model(
+    with_head: Explainer, tmp_path: Path
+) -> None:
     texts = reviews(20)
-    manifest = export(explainer, tmp_path / "small", texts=texts, **{precision: True})
+    manifest = export(with_head, tmp_path / "small", texts=texts, float16=True)
     exported = load_exported(tmp_path / "small")
     assert exported.manifest.drift == manifest.drift
     figures = manifest.drift["normxlogit"]
     assert figures.texts > len(texts)
-    assert 1e-5 < figures.largest_difference < 0.5
+    assert 1e-5 < figures.largest_difference < 0.1
     assert figures.rank_correlation is not None
-    assert figures.rank_correlation > 0.7
-    # As counted afresh.
-    ours, theirs = (answers_of(model, texts, "normxlogit", 4) for model in (exported, explainer))
-    pairs: Any = list(zip(ours, theirs, strict=True))
-    changed = sum(a.prediction.id != b.prediction.id for a, b in pairs)
-    assert drift(ours, theirs).predictions_changed == changed
+    assert figures.rank_correlation > 0.9
+    answer: Any = exported.explain("bad")
+    assert answer.provenance.dtype == "float16"
 
 
+@pytest.mark.usefixtures("exported_before")
 def test_a_graph_that_says_something_else_is_not_written(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    with_head: Explainer, tmp_path: Path
 ) -> None:
-    words = tokenizer()
-    explainer = Explainer(classifier(words, "distilbert", num_hidden_layers=1), words)
-    monkeypatch.setattr(agreement, "TOLERANCE", -1.0)
-    monkeypatch.setattr(writing, "TOLERANCE", -1.0)
+    model: Any = copy.deepcopy(with_head.model)
+    with torch.no_grad():
+        model.classifier.bias[0] += 0.01
+    other = Explainer(model, with_head.tokenizer).with_head(with_head.head)
     with pytest.raises(ModelError, match="does not say what the model says"):
-        export(explainer, tmp_path / "graph")
+        export(other, tmp_path / "graph")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -100,14 +112,17 @@ def run(*arguments: object) -> Any:
 
 
 def test_the_command(model: Path, tmp_path: Path) -> None:
-    result = run("--model", model, "--output", tmp_path / "graph")
+    (tmp_path / "texts.txt").write_text("A great movie.\n\nbad\n")
+    texts = ("--texts", tmp_path / "texts.txt")
+    result = run("--model", model, "--int8", *texts, "--output", tmp_path / "graph")
     assert result.exit_code == 0, result.output
     assert "normxlogit" in result.stdout
     assert "README.md" in result.stdout
     explainer = Explainer.from_pretrained(model)
     expected = explainer.explain("A great movie.")
     actual: Any = load_exported(tmp_path / "graph").explain("A great movie.")
-    np.testing.assert_allclose(actual.scores, expected.scores, rtol=1e-3, atol=1e-4)
+    assert actual.provenance.dtype == "int8"
+    assert np.corrcoef(actual.scores, expected.scores)[0, 1] > 0.95
     assert actual.target.label == expected.target.label
 
 

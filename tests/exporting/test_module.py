@@ -41,10 +41,8 @@ def test_goes_through_compile_without_a_break_and_through_export() -> None:
     compiled = torch.compile(module, fullgraph=True, backend="eager")
     for texts in (TEXTS, [*TEXTS, "The plot is not bad at all."]):
         assert_explains(compiled(**inputs_of(words, texts)), model, inputs_of(words, texts))
-    batch, length = torch.export.Dim("batch"), torch.export.Dim("length")
-    program = torch.export.export(
-        module, (), inputs, dynamic_shapes={name: {0: batch, 1: length} for name in inputs}
-    )
+    free = {0: torch.export.Dim.AUTO, 1: torch.export.Dim.AUTO}
+    program = torch.export.export(module, (), inputs, dynamic_shapes=dict.fromkeys(inputs, free))
     longer = inputs_of(words, [*TEXTS, "The plot is not bad at all; the acting is a mess."])
     assert_explains(program.module()(**longer), model, longer)
 

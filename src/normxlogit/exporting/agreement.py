@@ -40,14 +40,12 @@ def largest_difference(actual: Answers, expected: Answers) -> float:
     """
     largest = 0.0
     for ours, theirs in zip(actual, expected, strict=True):
-        if isinstance(ours, Failure) or isinstance(theirs, Failure):
-            if type(ours) is type(theirs):
-                continue
-            failure = ours if isinstance(ours, Failure) else theirs
-            raise ModelError(
-                f"only one of the graph and the model explains {failure.item!r:.80}: "
-                f"{failure.error}"
-            )
+        if isinstance(ours, Failure) and isinstance(theirs, Failure):
+            continue
+        if isinstance(ours, Failure):
+            raise ModelError(f"the graph does not explain {ours.item!r:.80}: {ours.error}")
+        if isinstance(theirs, Failure):
+            raise ModelError(f"the model does not explain {theirs.item!r:.80}: {theirs.error}")
         if ours.tokens != theirs.tokens:
             raise ModelError(
                 f"the file of the tokenizer reads {theirs.texts[0]!r:.80} as other tokens than the "

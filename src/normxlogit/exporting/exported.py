@@ -275,7 +275,7 @@ class _Question:
             ModelError: the scores are too large.
         """
         manifest = self._manifest
-        logits = np.mean([window["logits"] for window in outputs], 0, dtype=np.float32)
+        logits = np.stack([window["logits"] for window in outputs]).mean(0).astype(np.float32)
         prediction = prediction_of(logits, manifest, self._threshold)
         numbers = self._numbers(prediction)
         window = joined(text, [self._window(numbers, text, n, o) for n, o in enumerate(outputs)])

@@ -135,8 +135,9 @@ class Manifest:
         manifest = _read(data)
         for name in (GRAPH, TOKENIZER):
             data.get("files").require(name in manifest.files, f"an object with {name}")
+        are_names = all(Path(name).name == name for name in manifest.files)
+        data.get("files").require(are_names, "an object whose names are those of files beside it")
         for name, expected in manifest.files.items():
-            data.get("files").require(Path(name).name == name, "names of files in this folder")
             _check_file(folder / name, expected)
         return manifest
 

@@ -100,12 +100,12 @@ class WithExplanations(nn.Module):
         settings = {k: v for k, v in captured.inputs.items() if not isinstance(v, Tensor)}
         if "return_dict" in parameters or takes_any:
             settings["return_dict"] = True
-        self._settings: Mapping[str, Any] = settings
+        self._settings = settings
         self._time_first = captured.states.time_first
         self._kept = frozenset(head.layers if head is not None else ())
         # What the forward under way has seen, and the states that the trunk is to answer with.
         self._zero: list[Tensor] = []
-        self._outputs: list[Tensor | None] = []
+        self._outputs: list[Tensor] = []
         self._final: list[Tensor] = []
         self._given: list[Tensor] = []
         stack = forward.captured.states.stack
@@ -202,8 +202,8 @@ class WithExplanations(nn.Module):
         vectors = states.flatten(0, 1)[:, None]
         self._given = [vectors]
         try:
-            stand_ins = self._replay.stand_ins(vectors.shape[0], 1)
-            alone = logits_of(named_outputs(self.model(**stand_ins, **self._settings)), None)
+            stand_ins = self._replay.stand_ins(vectors.shape[0], 1) | self._settings
+            alone = logits_of(named_outputs(self.model(**stand_ins)), None)
         finally:
             self._given, self._zero, self._outputs, self._final = [], [], [], []
         assert logits is not None

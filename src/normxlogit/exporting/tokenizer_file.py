@@ -85,7 +85,8 @@ class TokenizerFile(Reader):
             else:
                 self._tokenizer.no_truncation()
             try:
-                encoding = self._tokenizer.encode(*parts, is_pretokenized=is_split)
+                text, pair = (*parts, None)[:2]
+                encoding = self._tokenizer.encode(text, pair, is_pretokenized=is_split)
             except Exception as error:  # tokenizers raises errors of many kinds
                 raise InputError(f"the tokenizer could not read the text: {error}") from error
         overflowing = encoding.overflowing if cut.get("return_overflowing_tokens") else []
