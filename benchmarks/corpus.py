@@ -30,7 +30,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer, pipe
 
 import normxlogit as nxl
 from benchmarks.heads import untrained_head
-from normxlogit.tasks.batches import TOKENS
+from normxlogit.text.lengths import TOKENS
 
 SHARED = Path(os.environ.get("NORMXLOGIT_SHARED", "../shared"))
 MODEL = SHARED / "models/minilm-sst2"

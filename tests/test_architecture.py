@@ -18,7 +18,7 @@ LAYERS = (
     "cli",
     "serve",
     "explainer",
-    "export",
+    "exporting",
     "fitting",
     "evaluation",
     "show",

@@ -21,6 +21,9 @@ from normxlogit.extras import VERSION
 
 if TYPE_CHECKING:
     from normxlogit.explainer import Explainer
+    from normxlogit.exporting.exported import ExportedModel, load_exported
+    from normxlogit.exporting.module import with_explanations
+    from normxlogit.exporting.writing import export
     from normxlogit.query import TensorAttribution, attribute
     from normxlogit.results.audio import AudioAttribution
     from normxlogit.results.base import Result
@@ -38,6 +41,7 @@ _HOMES = {
     "AudioAttribution": "results.audio",
     "Comparison": "results.comparison",
     "Explainer": "explainer",
+    "ExportedModel": "exporting.exported",
     "Failure": "results.text",
     "GenerationAttribution": "results.generation",
     "ImageAttribution": "results.image",
@@ -48,8 +52,11 @@ _HOMES = {
     "TensorAttribution": "query",
     "Verification": "results.verification",
     "attribute": "query",
+    "export": "exporting.writing",
+    "load_exported": "exporting.exported",
     "to_pandas": "results.interchange.several",
     "to_shap": "results.interchange.several",
+    "with_explanations": "exporting.module",
 }
 
 __version__ = VERSION
@@ -65,6 +72,7 @@ __all__ = [
     "AudioAttribution",
     "Comparison",
     "Explainer",
+    "ExportedModel",
     "Failure",
     "GenerationAttribution",
     "ImageAttribution",
@@ -81,8 +89,11 @@ __all__ = [
     "UnsupportedHeadError",
     "Verification",
     "attribute",
+    "export",
+    "load_exported",
     "to_pandas",
     "to_shap",
+    "with_explanations",
 ]
 
 

@@ -16,6 +16,7 @@ from normxlogit.cli.corpus import corpus
 from normxlogit.cli.errors import Commands
 from normxlogit.cli.evaluate import evaluate
 from normxlogit.cli.explain import explain
+from normxlogit.cli.export import export
 from normxlogit.cli.fit import fit
 from normxlogit.cli.fit_sources import fit_sources
 from normxlogit.cli.generate import generate
@@ -69,4 +70,5 @@ app.command()(summary)
 app.command()(evaluate)
 app.command()(fit)
 app.command()(fit_sources)
+app.command()(export)
 app.command()(methods)

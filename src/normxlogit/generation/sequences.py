@@ -9,10 +9,11 @@ from torch import Tensor
 
 from normxlogit.generation.recording import Generated
 from normxlogit.query import ScoredBatch
-from normxlogit.results.assemble import WindowScores, result_fields
+from normxlogit.results.assemble import result_fields
 from normxlogit.results.base import Floats, Provenance
 from normxlogit.results.generation import GenerationAttribution
 from normxlogit.results.prediction import Prediction, Target
+from normxlogit.results.windows import WindowScores
 from normxlogit.text.encoded import Encoded
 from normxlogit.text.encoder import Encoder
 from normxlogit.text.words import word_numbers

@@ -150,6 +150,18 @@ class Capture:
     derived: Callable[[], dict[str, TracedOps]]
     layered: dict[str, tuple[int, bool]]
 
+    def on(self, clone: ModelClone) -> "Capture":
+        """The same pass, whose head is replayed on another clone of the model."""
+        twins = {twin: clone.of[module] for module, twin in self.clone.of.items()}
+        derived = {key: ops.on(twins) for key, ops in self.derived().items()}
+        return replace(
+            self,
+            clone=clone,
+            trunk=twins[self.trunk],
+            towers=[(twins[tower], output) for tower, output in self.towers],
+            derived=lambda: derived,
+        )
+
     @property
     def reads_decoder(self) -> bool:
         """Whether the positions are a decoder's."""

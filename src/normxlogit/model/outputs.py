@@ -76,14 +76,14 @@ def run_model(model: Any, inputs: Mapping[str, Any], **flags: Any) -> ModelOutpu
     parameters = parameters_of(type(model).forward)
     if "return_dict" in parameters or any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
         flags["return_dict"] = True
-    outputs = _as_output(model(**inputs, **flags))
+    outputs = named_outputs(model(**inputs, **flags))
     if (counter := _COUNTER.get()) is not None:
         counter.note(inputs, outputs)
     return outputs
 
 
-def _as_output(outputs: Any) -> ModelOutput:
-    """Name what a model returned."""
+def named_outputs(outputs: Any) -> ModelOutput:
+    """What a model's forward returned, by name; see `run_model`."""
     if isinstance(outputs, ModelOutput):
         return outputs
     if isinstance(outputs, Mapping):

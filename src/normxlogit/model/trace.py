@@ -8,7 +8,7 @@ for the others their norms, addresses and counts.
 """
 
 from collections.abc import Callable, Container, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -39,6 +39,10 @@ class TracedOps:
     modules: tuple[nn.Module, ...] = ()
     view: Callable[[Tensor], Tensor] | None = None
     position: int | None = None
+
+    def on(self, twins: Mapping[nn.Module, nn.Module]) -> "TracedOps":
+        """The same by other copies of the modules."""
+        return replace(self, modules=tuple(twins[module] for module in self.modules))
 
     def __call__(self, hidden: Tensor, *, position: int | None = None) -> Tensor:
         """Recompute the tensor from other hidden states.

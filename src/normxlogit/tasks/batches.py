@@ -22,16 +22,13 @@ from normxlogit.tasks.padding import Padding
 from normxlogit.tasks.splitting import explain_or_split, is_out_of_memory, raise_if_unsupported
 from normxlogit.text.encoded import Encoded, Window
 from normxlogit.text.encoder import Encoder
+from normxlogit.text.lengths import TOKENS, by_length
 
 Explained = Attribution | NormXLogitError
 Answer = TypeVar("Answer")
 
 MOST_TOGETHER = 1 << 20
 """The most texts that may be asked for in one batch: more than any memory holds."""
-
-TOKENS = 128
-"""How many tokens a batch may hold, padding included, for each text of `batch_size`: batches of
-longer texts are smaller."""
 
 PADDED = 0.25
 """By which share texts of a batch may be longer than its shortest, for methods that run the model
@@ -235,33 +232,6 @@ def _too_large(tokens: int) -> ModelError:
         f"there is not enough memory for one text of {tokens} tokens. Use a shorter one, "
         "long='truncate', a smaller dtype, or another device."
     )
-
-
-def by_length(
-    keys: Sequence[int],
-    length: Callable[[int], int],
-    fits: Callable[[int, int], bool],
-    *,
-    padded: float,
-) -> Iterator[list[int]]:
-    """Batches of keys, as many in each as fit.
-
-    Args:
-        keys: sorted by length, from the shortest.
-        length: how many tokens a key's row has.
-        fits: whether so many rows may run together, the longest of which has so many tokens; one
-            always may.
-        padded: how much longer than the shortest row of a batch others may be, as a share of it.
-    """
-    batch: list[int] = []
-    for key in keys:
-        is_alike = not batch or length(key) <= (1 + padded) * length(batch[0])
-        if batch and not (is_alike and fits(len(batch) + 1, length(key))):
-            yield batch
-            batch = []
-        batch.append(key)
-    if batch:
-        yield batch
 
 
 def chunks(values: Sequence[Any], size: int) -> Iterator[Any]:

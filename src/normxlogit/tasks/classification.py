@@ -14,13 +14,13 @@ from normxlogit.model.forward import ForwardPass
 from normxlogit.model.targets import TargetIds
 from normxlogit.query import Query
 from normxlogit.results.assemble import (
-    WindowScores,
     attribution,
     prediction_of,
     provenance_of,
     window_scores,
 )
 from normxlogit.results.text import Attribution
+from normxlogit.results.windows import WindowScores
 from normxlogit.tasks import InputOptions
 from normxlogit.tasks.batches import Texts, chunks
 from normxlogit.text.encoded import Encoded

@@ -8,12 +8,13 @@ refused: a wrong offset would be worse than none.
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
-from typing import Any
-
-from transformers import BatchEncoding, PreTrainedTokenizerBase
+from typing import TYPE_CHECKING, Any
 
 from normxlogit.errors import InputError
 from normxlogit.text.words import Span
+
+if TYPE_CHECKING:
+    from transformers import BatchEncoding, PreTrainedTokenizerBase
 
 _PREFIXES = ("▁", "Ġ", "##")
 """Marks before a token: a space (SentencePiece, byte-level BPE), or none before it (WordPiece)."""
@@ -38,13 +39,15 @@ class RecoveredEncoding:
 
 
 def recover_offsets(
-    batch: BatchEncoding, texts: Sequence[str], tokenizer: PreTrainedTokenizerBase
-) -> BatchEncoding:
+    batch: "BatchEncoding", texts: Sequence[str], tokenizer: "PreTrainedTokenizerBase"
+) -> "BatchEncoding":
     """Return a batch of one text or pair with the offsets of its tokens.
 
     Raises:
         InputError: a token is not in the text, or the two texts of a pair cannot be told apart.
     """
+    from transformers import BatchEncoding  # the rest is read without it
+
     ids: list[int] = batch["input_ids"][0]
     encoding = RecoveredEncoding(ids, [str(t) for t in tokenizer.convert_ids_to_tokens(ids)])
     special = tokenizer.get_special_tokens_mask(ids, already_has_special_tokens=True)

@@ -17,10 +17,11 @@ from normxlogit.evaluation.perturb.samples import Sample
 from normxlogit.model.clone import Anatomy, ModelClone
 from normxlogit.model.inference import inference
 from normxlogit.model.outputs import logits_of, run_model
-from normxlogit.tasks.batches import MemoryBudget, by_halves, by_length
+from normxlogit.tasks.batches import MemoryBudget, by_halves
 from normxlogit.tasks.padding import Padding
 from normxlogit.text.encoded import Window
 from normxlogit.text.encoder import Encoder
+from normxlogit.text.lengths import by_length
 
 MAX_BATCH_TOKENS = 4096
 """The most tokens in a batch; fewer where memory runs out."""

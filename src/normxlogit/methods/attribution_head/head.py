@@ -71,7 +71,8 @@ class EmptyOutcomes:
     def at(self, lengths: Tensor) -> Tensor:
         """The outputs for other lengths, between the nearest two: [rows] -> [rows, outputs]."""
         measured, logits = self.lengths, self.logits
-        above = torch.searchsorted(measured, lengths).clamp(max=len(measured) - 1)
+        # As torch.searchsorted gives it, which ONNX has not: how many are shorter.
+        above = (measured < lengths[:, None]).sum(1).clamp(max=len(measured) - 1)
         below = (above - (measured[above] > lengths).long()).clamp_min(0)
         span = (measured[above] - measured[below]).clamp_min(1)
         part = ((lengths - measured[below]) / span).clamp(0, 1)[:, None]

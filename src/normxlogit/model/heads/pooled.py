@@ -60,6 +60,11 @@ class PooledHead:
                 except NoOutputError as again:
                     raise again from error
 
+    @property
+    def takes_tokens_alone(self) -> bool:
+        """Whether HoT is the head on each token as a text of length one, given nothing else."""
+        return self._of_each == self._replay.alone
+
     def on_tokens(self, hidden: Tensor) -> Tensor:
         """HoT of every token: [rows, sequence, hidden] -> [rows, sequence, outputs]."""
         return self._replay.on_tokens(hidden, self._of_each)

@@ -6,8 +6,9 @@ model, with no code for an architecture. Given each token as a sequence of lengt
 the head's output on that token (Abbasi et al., NormXLogit, EMNLP 2025).
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -18,6 +19,7 @@ from normxlogit.errors import UnsupportedHeadError
 from normxlogit.model.capture import Capture
 from normxlogit.model.heads.spread import Spread
 from normxlogit.model.outputs import LayerError, OnlyLast, counting, logits_of, maker_of, run_model
+from normxlogit.model.trace import TracedOps
 
 AT_ONCE = 1 << 24
 """How many numbers a chunk of replayed hidden states or logits may hold."""
@@ -30,6 +32,36 @@ WAY_OUT = "A perturbation method is the way to explain it."
 
 class NoOutputError(UnsupportedHeadError):
     """A head that cannot be put on a token at all."""
+
+
+@dataclass(frozen=True)
+class TrunkOutput:
+    """Makes what a trunk would return if its final hidden states were others.
+
+    Attributes:
+        returns: makes fields into what the trunk returned.
+        derived, layered: see `Capture`.
+    """
+
+    returns: Callable[..., Any]
+    derived: Mapping[str, TracedOps]
+    layered: Mapping[str, tuple[int, bool]]
+
+    @classmethod
+    def of(cls, captured: Capture) -> "TrunkOutput":
+        """Take what is known of a captured trunk."""
+        return cls(captured.trunk_returns, captured.derived(), captured.layered)
+
+    def __call__(self, hidden: Tensor, *, position: int | None = None) -> Any:
+        """Return the output for states [rows, sequence, hidden]; `position` as in `TracedOps`."""
+        # Only tensors that can be recomputed from the states are returned beside them; a head that
+        # reads any other finds None and fails, rather than read those of the first pass.
+        fields: dict[str, Any] = {"last_hidden_state": hidden}
+        for key, derived in self.derived.items():
+            fields[key] = derived(hidden, position=position)
+        for key, (count, ends_in_last) in self.layered.items():
+            fields[key] = OnlyLast(key, count, hidden if ends_in_last else None)
+        return self.returns(**fields)
 
 
 class Replay:
@@ -76,7 +108,7 @@ class Replay:
         """
         raw = self._captured.states.raw
         hidden = vectors[:, None] if raw.dim() == 3 else vectors[:, :, None, None]
-        inputs = self._stand_ins(len(vectors), 1)
+        inputs = self.stand_ins(len(vectors), 1)
         if features:
             inputs |= self._features_of(rows)
         outputs = self._run(hidden, inputs, position=0)
@@ -109,7 +141,7 @@ class Replay:
                 hidden = part[:, None].expand(-1, raw.shape[1], -1)
             else:
                 hidden = part[:, :, None, None].expand(-1, -1, *raw.shape[2:])
-            inputs = self._stand_ins(len(part), raw.shape[1])
+            inputs = self.stand_ins(len(part), raw.shape[1])
             inputs |= self._features_of(owners)
             outputs.append(self._run(hidden, inputs))
         return torch.cat(outputs)
@@ -196,14 +228,7 @@ class Replay:
     ) -> Tensor:
         captured = self._captured
         try:
-            # Only tensors that can be recomputed from the states are returned beside them; a head
-            # that reads any other finds None and fails, rather than read those of the first pass.
-            fields: dict[str, Any] = {"last_hidden_state": hidden}
-            for key, derived in captured.derived().items():
-                fields[key] = derived(hidden, position=position)
-            for key, (count, ends_in_last) in captured.layered.items():
-                fields[key] = OnlyLast(key, count, hidden if ends_in_last else None)
-            output = captured.trunk_returns(**fields)
+            output = TrunkOutput.of(captured)(hidden, position=position)
             choices = None if captured.choices is None else 1
             with ExitStack() as answers:
                 beside = [(tower, _scaled(states, towers)) for tower, states in captured.towers]
@@ -231,7 +256,7 @@ class Replay:
         inputs = self._captured.inputs
         return {key: self._of_rows(inputs[key], rows) for key in self.features}
 
-    def _stand_ins(self, rows: int, length: int) -> dict[str, Any]:
+    def stand_ins(self, rows: int, length: int) -> dict[str, Any]:
         """Inputs for rows of other tokens than the model's own, of any text.
 
         Heads look at ids although they do not embed them: for eos (BART) and padding (Llama).
