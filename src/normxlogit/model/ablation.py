@@ -39,7 +39,7 @@ _SAME = 1e-4
 """The most by which a log-probability may differ from that of a fresh pass, in float32."""
 
 KeysAndValues = list[tuple[Tensor, Tensor]]
-"""Of each layer, [1, heads, tokens, width]."""
+"""Those of each layer, [1, heads, tokens, width]."""
 
 
 @dataclass(frozen=True)

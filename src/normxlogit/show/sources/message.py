@@ -1,4 +1,4 @@
-"""What is said of an answer and its sources: which one it rests on, how much, or that none leads.
+"""Sentences about an answer and its sources: which one it rests on, how much, or that none leads.
 
 A drop of the log-probability by x nats makes a span exp(x) times less likely; scores without a unit
 have an order only.
@@ -148,7 +148,7 @@ def _order(result: SourceAttribution) -> str:
 
 def _share(result: SourceAttribution) -> float:
     """Return the share of the whole answer that no source explains."""
-    given, prior = (
+    logprob, prior = (
         sum(getattr(span, key) for span in result.spans) for key in ("logprob", "prior")
     )
-    return math.exp(min(0.0, prior - given))
+    return math.exp(min(0.0, prior - logprob))

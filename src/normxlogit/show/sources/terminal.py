@@ -44,8 +44,8 @@ class SourceReport:
         for span in range(min(SPANS, len(result.spans))):
             yield Text()
             if len(result.spans) > 1:
-                said = " ".join(phrases.visible(result.texts[span]).split())
-                yield Text(f"“{phrases.shortened(said, max(20, width - 4))}”", LABEL)
+                sentence = " ".join(phrases.visible(result.texts[span]).split())
+                yield Text(f"“{phrases.shortened(sentence, max(20, width - 4))}”", LABEL)
             yield from _sources(result, span, width)
         if len(result.spans) > SPANS:
             yield Text()
@@ -58,8 +58,8 @@ class SourceReport:
 def _cited(result: SourceAttribution) -> Text:
     """Return the answer with its citations."""
     line = Text(overflow="fold")
-    for said, numbers in message.cited_spans(result):
-        line.append(phrases.visible(said), LABEL if numbers is not None else None)
+    for piece, numbers in message.cited_spans(result):
+        line.append(phrases.visible(piece), LABEL if numbers is not None else None)
         if numbers:
             line.append("".join(f" [{n + 1}]" for n in sorted(numbers)), FOR)
         elif numbers is not None and result.threshold is not None:
