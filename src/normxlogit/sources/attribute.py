@@ -21,7 +21,7 @@ from normxlogit.sources.weights import SourceWeights
 from normxlogit.text.words import Span
 
 MOST_LEADING = 3
-"""Of how many sources the sentences have scores, if each takes passes of its own."""
+"""The most sources whose sentences have scores, if each takes passes."""
 
 
 def attribute_sources(
@@ -52,9 +52,9 @@ def attribute_sources(
         OptionError: an option does not fit.
     """
     counter = PassCounter()
+    if progress:
+        print(cost(case, method), file=sys.stderr)
     with Meter(_most_passes(case, method), 0, 0, shown=progress) as meter:
-        if progress:
-            print(cost(case, method), file=sys.stderr)
         counter.on_pass = lambda _count: meter.show(counter.passes, counter.tokens)
         with counting(counter):
             scores, of_sentences = _scores(case, method, options, threshold)
@@ -73,8 +73,8 @@ def attribute_sources(
         answer=case.answer,
         sources=prompt.sources,
         spans=tuple(
-            AnswerSpan(start, end, len(numbers), min(0.0, float(given)), min(0.0, float(alone)))
-            for (start, end), numbers, given, alone in zip(
+            AnswerSpan(start, end, len(numbers), min(0.0, float(logprob)), min(0.0, float(without)))
+            for (start, end), numbers, logprob, without in zip(
                 parts, case.spans, whole, prior, strict=True
             )
         ),
