@@ -67,7 +67,7 @@ def main() -> None:
     with counting(counter):
         ours = left_out()  # tries the cache, once for the model
     difference = float((ours[1:] - fresh()).abs().max())
-    runs = {
+    runs: dict[str, Callable[[], object]] = {
         LEFT_OUT: left_out,
         "fresh passes": fresh,
         "fresh passes, logits of the answer alone": partial(fresh, logits_to_keep=len(answer)),
