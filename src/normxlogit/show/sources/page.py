@@ -7,7 +7,7 @@ from typing import Any
 from normxlogit.results.sources import SourceAttribution
 from normxlogit.show import phrases
 from normxlogit.show.html import Article, Body, facts
-from normxlogit.show.markup import Bar, BarRow, bar, signed
+from normxlogit.show.markup import Bar, BarRow, bar
 from normxlogit.show.sources.layout import STRONG, Block, Piece, SourcesLayout, View, meaning
 from normxlogit.show.sources.message import message, plural
 from normxlogit.show.templating import fill, script_data
@@ -228,7 +228,7 @@ def _reading(layout: SourcesLayout, view: View) -> Reading:
         Quote(
             source + 1,
             " ".join(phrases.visible(layout.result.sentence(source, number)).split()),
-            signed(float(view.sentence_scores[source][number]), view.largest),
+            _signed(float(view.sentence_scores[source][number]), view.largest),
         )
         for source, number in layout.leading_sentences(view, 3)
         if len(layout.result.sources[source].sentences) > 1
@@ -268,7 +268,7 @@ def _others(view: View, listed: Sequence[int]) -> str:
     others = [score for n, score in enumerate(view.scores.tolist()) if n not in set(listed)]
     if not others:
         return ""
-    low, high = (signed(value, view.largest) for value in (min(others), max(others)))
+    low, high = (_signed(value, view.largest) for value in (min(others), max(others)))
     count = f"{len(others)} others" if len(others) > 1 else "1 other"
     return f"{count}: {low}" if low == high else f"{count}: from {low} to {high}"
 
@@ -280,12 +280,16 @@ def _unexplained(view: View) -> str:
         return f"Without any source {it} would be no less likely, so that none explains it."
     return (
         f"Without any source {it} would be {phrases.percent(view.unexplained)} as likely "
-        f"({signed(-view.gain, view.gain)} nats): the share that no source explains."
+        f"({_signed(-view.gain, view.gain)} nats): the share that no source explains."
     )
 
 
+def _signed(score: float, largest: float) -> str:
+    return phrases.number(score, largest).replace("-", "−")
+
+
 def _score(view: View, number: int) -> str:
-    return signed(float(view.scores[number]), view.largest)
+    return _signed(float(view.scores[number]), view.largest)
 
 
 def _share(layout: SourcesLayout, view: View, number: int) -> str:
@@ -364,7 +368,7 @@ def _strong(view: View, source: int, sentence: int) -> str:
     """Return the score of a sentence if it stands out."""
     if abs(view.sentence_tints[source][sentence]) < STRONG:
         return ""
-    return f"\xa0{signed(float(view.sentence_scores[source][sentence]), view.largest)}"
+    return f"\xa0{_signed(float(view.sentence_scores[source][sentence]), view.largest)}"
 
 
 def _data(layout: SourcesLayout) -> list[dict[str, Any]]:
