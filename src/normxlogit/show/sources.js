@@ -133,8 +133,9 @@
     answer.addEventListener("keydown", function (event) {
       var at = said.indexOf(event.target);
       if (at < 0 || event.altKey || event.ctrlKey || event.metaKey) return;
+      var forward = getComputedStyle(answer).direction === "rtl" ? -1 : 1;
       var to = {
-        ArrowRight: at + 1, ArrowDown: at + 1, ArrowLeft: at - 1, ArrowUp: at - 1,
+        ArrowRight: at + forward, ArrowDown: at + 1, ArrowLeft: at - forward, ArrowUp: at - 1,
         Home: 0, End: said.length - 1, " ": at, Enter: at
       }[event.key];
       if (to === undefined) return;

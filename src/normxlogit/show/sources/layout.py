@@ -57,7 +57,7 @@ class View:
     tints: Floats
     sentence_tints: dict[int, Floats]
 
-    @property
+    @cached_property
     def largest(self) -> float:
         """The largest score by size, of sources and of sentences."""
         return scale(np.concatenate([self.scores, *self.sentence_scores.values()]))
