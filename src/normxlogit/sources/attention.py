@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from normxlogit.errors import InputError
-from normxlogit.model.paid_attention import TokenSpan, paid_attention
+from normxlogit.methods.context_mixing.paid_attention import TokenSpan, paid_attention
 from normxlogit.results.base import Floats
 from normxlogit.sources.case import Case
 from normxlogit.sources.weights import SourceWeights
