@@ -7,6 +7,7 @@ import argparse
 import statistics
 import time
 from collections.abc import Callable
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from normxlogit.model.ablation import Ablation
 from normxlogit.model.inference import inference
 from normxlogit.model.outputs import PassCounter, counting
 
+LEFT_OUT = "each left out"
 BEGIN, END = 20, 30
 """How many tokens stand before the documents, and after them."""
 
@@ -51,13 +53,13 @@ def main() -> None:
         return ablation().logprobs([[], *rows])
 
     @inference()
-    def fresh() -> torch.Tensor:
+    def fresh(**flags: Any) -> torch.Tensor:
         ids = [
             torch.tensor([[*prompt[:start], *prompt[end:], *answer[:-1]]]) for start, end in parts
         ]
         logprobs = []
         for row in ids:
-            logits = model(row.to(model.device), use_cache=False, logits_to_keep=len(answer)).logits
+            logits = model(row.to(model.device), use_cache=False, **flags).logits[:, -len(answer) :]
             logprobs.append(logits[0].float().log_softmax(-1)[range(len(answer)), answer].cpu())
         return torch.stack(logprobs)
 
@@ -65,16 +67,24 @@ def main() -> None:
     with counting(counter):
         ours = left_out()  # tries the cache, once for the model
     difference = float((ours[1:] - fresh()).abs().max())
-    times: dict[str, list[float]] = {"left out": [], "fresh": []}
+    runs: dict[str, Callable[[], object]] = {
+        LEFT_OUT: left_out,
+        "fresh passes": fresh,
+        "fresh passes, logits of the answer alone": partial(fresh, logits_to_keep=len(answer)),
+    }
+    times: dict[str, list[float]] = {name: [] for name in runs}
     for _ in range(args.repeats):
-        times["left out"].append(seconds(left_out))
-        times["fresh"].append(seconds(fresh))
-    medians = {name: statistics.median(values) for name, values in times.items()}
-    ratios = [a / b for a, b in zip(times["left out"], times["fresh"], strict=True)]
+        for name, run in runs.items():
+            times[name].append(seconds(run))
+    ours_times = times.pop(LEFT_OUT)
     print(f"{args.documents} documents of {args.tokens} tokens, an answer of {args.answer}")
-    for name, median in medians.items():
-        print(f"{name}: {median:.2f} s")
-    print(f"ratio {statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})")
+    print(f"{LEFT_OUT}, and the whole prompt: {statistics.median(ours_times):.2f} s")
+    for name, values in times.items():
+        ratios = sorted(a / b for a, b in zip(ours_times, values, strict=True))
+        print(
+            f"{name}: {statistics.median(values):.2f} s, ratio {statistics.median(ratios):.2f} "
+            f"({ratios[0]:.2f} to {ratios[-1]:.2f})"
+        )
     print(f"largest difference of a log-probability: {difference:.1e}")
     print(f"the first time: {counter.passes} passes, {counter.tokens:,} tokens")
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 import normxlogit as nxl
+from tests.helpers.answers import by_fresh_pass
 from tests.helpers.assertions import as_generation
 
 pytestmark = pytest.mark.models
@@ -115,3 +116,26 @@ def test_gemma_3_with_its_large_vocabulary(tmp_path: Path) -> None:
         check(found, explainer, explainer.tokenizer(PROMPT)["input_ids"])
     model: Any = explainer.model
     assert model.get_output_embeddings().weight.shape[0] == 262_144
+
+
+def test_smollm2_rests_on_the_right_document(smollm2: nxl.Explainer) -> None:
+    documents = [
+        "The river Sotter is 210 km long. It ends in the sea near Malde.",
+        "The mayor of Quillo is Anna Bredal. The town has 13,000 people.",
+        "The library of Ostra was built in 1911. It burnt down in 1954.",
+    ]
+    answer = "The mayor of Quillo is Anna Bredal. The library of Ostra was built in 1911."
+    question = "Who is the mayor of Quillo, and when was the library of Ostra built?"
+    found = smollm2.sources(question, documents, answer=answer, threshold=5)
+    assert found.citations == ((1,), (2,))
+    assert found.cached
+    words, ids = smollm2.tokenizer, []
+    for start, end in ((0, 0), *((s.start, s.end) for s in found.sources)):
+        head = f"Document {1 + [s.start for s in found.sources].index(start)}:\n" if end else ""
+        block = head + found.prompt[start:end] + "\n\n" if end else ""
+        ids.append(words(found.prompt.replace(block, ""), add_special_tokens=False)["input_ids"])
+    tokens = words(answer, add_special_tokens=False)["input_ids"]
+    whole, *without = (float(by_fresh_pass(smollm2.model, row, tokens).sum()) for row in ids)
+    np.testing.assert_allclose(found.total, whole - np.array(without), atol=1e-3)
+    best = [found.sentence(*found.leading_sentences(n)[0]) for n in range(2)]
+    assert best == [documents[1].partition(". ")[0] + ".", documents[2].partition(". ")[0] + "."]

@@ -57,4 +57,5 @@ def by_fresh_pass(model: Any, prompt: Sequence[int], answer: Sequence[int]) -> t
     """Log-probabilities of the answer's tokens, [answer], in one pass by a model that is new."""
     ids = torch.tensor([[*prompt, *answer[:-1]]])
     logits = copy.deepcopy(model)(ids, use_cache=False).logits[0, len(prompt) - 1 :].float()
-    return logits.log_softmax(-1)[torch.arange(len(answer)), torch.tensor(answer)]
+    logprobs: torch.Tensor = logits.log_softmax(-1)
+    return logprobs[torch.arange(len(answer)), torch.tensor(answer)]

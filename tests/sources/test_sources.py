@@ -13,15 +13,15 @@ from normxlogit.sources.methods import MOST_LEFT_OUT
 from normxlogit.text.words import sentence_spans
 from tests.helpers.answers import CHATML, WITH_DOCUMENTS, answerer, by_fresh_pass, chatting
 
-DOCUMENTS = [
+DOCUMENTS: list[Any] = [
     {"title": "Plot", "text": "The plot is not bad at all. The acting is a mess."},
     "A great movie with poor performers.",
     {"id": 7, "text": "Don't watch it twice, it is unbelievably good! Watch it once."},
 ]
-TEXTS = [d if isinstance(d, str) else str(d["text"]) for d in DOCUMENTS]
+TEXTS: list[str] = [d if isinstance(d, str) else d["text"] for d in DOCUMENTS]
 QUESTION = "Is it a great movie?"
 ANSWER = "The acting is a mess. Watch it once."
-CHAT = [
+CHAT: list[dict[str, str]] = [
     {"role": "user", "content": "Is the plot bad?"},
     {"role": "tool", "content": "The plot is not bad at all."},
     {"role": "assistant", "content": "It is not."},
@@ -221,7 +221,7 @@ def test_one_pass_methods_reduce_tokens(llm: nxl.Explainer) -> None:
                 ]
                 for first, last in parts
             ]
-            by = {"sum": sum, "mean": np.mean, "max": lambda x: max(x, key=abs)}[reduce]
+            by: Any = {"sum": sum, "mean": np.mean, "max": lambda x: max(x, key=abs)}[reduce]
             own = [result.sentence_scores[k][n] for k in range(3)]
             if reduce == "sum":  # a document is its sentences and its label
                 assert np.allclose([o.sum() for o in own], [by(x) for x in inside], rtol=1e-3)

@@ -154,7 +154,12 @@ def sources(
     if not model:
         raise typer.BadParameter("name a language model with --model.")
     with reporting(debug):
-        own = {"--question": question, "--chat": chat, "--documents": documents, "--answer": answer}
+        single = {
+            "--question": question,
+            "--chat": chat,
+            "--documents": documents,
+            "--answer": answer,
+        }
         named = ModelOptions(model, revision, device, dtype, gguf_file, trust_remote_code)
         options: dict[str, Any] = {
             "method": method,
@@ -168,14 +173,14 @@ def sources(
             options["max_new_tokens"] = max_new_tokens
         check_utf8([question or "", answer or ""])
         if file is not None:
-            _check_run(own, named_format, output)
+            _check_run(single, named_format, output)
             check_model(named)
             assert output is not None
             _run(file, output, named, options, parquet=parquet, debug=debug)
             return
         if parquet:
             raise typer.BadParameter("--parquet goes with a FILE of questions.")
-        asked = _question(question, chat)
+        prompt = _question(question, chat)
         read = None if documents is None else read_documents(documents)
         output_format = find_format(named_format, output)
         if output_format is Format.CSV:
@@ -186,7 +191,7 @@ def sources(
         check_model(named)
         with quiet(debug):
             explainer = load(named)
-            result = explainer.sources(asked, read, answer=answer, progress=True, **options)
+            result = explainer.sources(prompt, read, answer=answer, progress=True, **options)
             write_results([result], output_format, output, reduction=None, special=False, count=1)
 
 
@@ -223,9 +228,9 @@ def _question(question: str | None, chat: Path | None) -> Any:
     return question if chat is None else read_chat(chat)
 
 
-def _check_run(own: dict[str, Any], named_format: Format | None, output: Path | None) -> None:
+def _check_run(single: dict[str, Any], named_format: Format | None, output: Path | None) -> None:
     """Raise `typer.BadParameter` for what a file of questions does not go with."""
-    for name, value in own.items():
+    for name, value in single.items():
         if value is not None:
             raise typer.BadParameter(f"{name} is for one question, and FILE has its own.")
     if named_format is not None:

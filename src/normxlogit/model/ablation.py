@@ -35,8 +35,11 @@ with the whole prompt beyond what all rows of the batch have."""
 
 _FEW = 3
 
+_SAME = 1e-4
+"""The most by which a log-probability may differ from that of a fresh pass, in float32."""
+
 KeysAndValues = list[tuple[Tensor, Tensor]]
-"""Of each layer, [1, heads, tokens, width]."""
+"""Those of each layer, [1, heads, tokens, width]."""
 
 
 @dataclass(frozen=True)
@@ -201,11 +204,15 @@ class Ablation:
         fresh = self._logits([variant], 0)[0]
         self._know(variant, fresh)
         try:
-            return agree(self._logits([variant], variant.shared)[0], fresh)
+            cut = self._logits([variant], variant.shared)[0]
         except torch.OutOfMemoryError:
             raise
         except Exception:  # of any kind: not every cache can be put together from parts
             return False
+        if fresh.dtype in (torch.bfloat16, torch.float16):
+            return agree(cut, fresh)
+        difference = self._answer_logprobs(cut) - self._answer_logprobs(fresh)
+        return bool(difference.abs().max() <= _SAME)
 
     def _batches(self, variants: Sequence[_Variant]) -> Iterator[list[_Variant]]:
         """Put variants together that share about as much, and whose rests are about as long."""
@@ -252,15 +259,19 @@ class Ablation:
 
     def _know(self, variant: _Variant, logits: Tensor) -> None:
         """Keep the answer's log-probabilities; `logits` are [answer, vocabulary]."""
-        ids = torch.tensor(self._answer, device=logits.device)
-        values = logits.float()
-        logprobs = values.gather(-1, ids[:, None])[:, 0] - values.logsumexp(-1)
+        logprobs = self._answer_logprobs(logits)
         if not logprobs.isfinite().all():
             raise ModelError(
                 f"{type(self._model).__name__} gave the answer probabilities that are not finite "
                 "numbers. Load the model in float32, or give an answer that it can say."
             )
         self._known[variant.removed] = logprobs.cpu()
+
+    def _answer_logprobs(self, logits: Tensor) -> Tensor:
+        """[answer, vocabulary] -> [answer], in float32."""
+        ids = torch.tensor(self._answer, device=logits.device)
+        values = logits.float()
+        return values.gather(-1, ids[:, None])[:, 0] - values.logsumexp(-1)
 
     def _logits(
         self, variants: Sequence[_Variant], start: int, cache: DynamicCache | None = None

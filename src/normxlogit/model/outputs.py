@@ -45,7 +45,7 @@ class PassCounter:
             def count(_gradient: Tensor) -> None:
                 self.backward += rows
 
-            logits.register_hook(count)
+            logits.register_hook(count)  # type: ignore[no-untyped-call]
         self.on_pass(rows)
 
 

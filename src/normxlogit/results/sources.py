@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 SCHEMA = "normxlogit/sources/1"
 
 KINDS = ("document", "message", "sentence", "span")
-"""What a source may be."""
+"""Kinds of sources."""
 
 
 @dataclass(frozen=True)
@@ -160,10 +160,10 @@ class SourceAttribution(Displayed):
         parts, end = [], 0
         for span, numbers in zip(self.spans, self.citations, strict=True):
             last = max(end, span.end)
-            said = self.answer[end:last]
-            kept = said.rstrip()
+            text = self.answer[end:last]
+            kept = text.rstrip()
             marks = "".join(f" [{n + 1}]" for n in sorted(numbers))
-            parts.append(f"{kept}{marks}{said[len(kept) :]}")
+            parts.append(f"{kept}{marks}{text[len(kept) :]}")
             end = last
         return "".join([*parts, self.answer[end:]])
 
@@ -230,10 +230,10 @@ class SourceAttribution(Displayed):
         """Return the rows of `to_pandas`, each by column."""
         citations = None if self.threshold is None else self.citations
         rows = list[dict[str, Any]]()
-        for n, (span, said) in enumerate(zip(self.spans, self.texts, strict=True)):
+        for n, (span, text) in enumerate(zip(self.spans, self.texts, strict=True)):
             about = {
                 "span": n + 1,
-                "span_text": said,
+                "span_text": text,
                 "span_start": span.start,
                 "span_end": span.end,
                 "logprob": span.logprob,

@@ -21,7 +21,7 @@ from normxlogit.sources.weights import SourceWeights
 from normxlogit.text.words import Span
 
 MOST_LEADING = 3
-"""Of how many sources the sentences have scores, if each takes passes of its own."""
+"""The most sources whose sentences have scores, if each takes passes."""
 
 
 def attribute_sources(
@@ -73,8 +73,8 @@ def attribute_sources(
         answer=case.answer,
         sources=prompt.sources,
         spans=tuple(
-            AnswerSpan(start, end, len(numbers), min(0.0, float(given)), min(0.0, float(alone)))
-            for (start, end), numbers, given, alone in zip(
+            AnswerSpan(start, end, len(numbers), min(0.0, float(logprob)), min(0.0, float(without)))
+            for (start, end), numbers, logprob, without in zip(
                 parts, case.spans, whole, prior, strict=True
             )
         ),

@@ -17,8 +17,8 @@ def leave_one_out(case: Case, parts: Sequence[TokenSpan]) -> Floats:
     """log p(span | prompt) - log p(span | prompt without the part), in nats.
 
     The span's tokens are those of the answer, each given the answer before it. Cost: a forward pass
-    for each part; what comes before the part is shared by all. What two parts say alike counts for
-    neither, as it is still there when one goes.
+    for each part; what comes before the part is shared by all. Two parts that say something
+    alike get no score for it, as it is still there when either goes.
     """
     whole, *without = case.logprobs([(), *([part] for part in parts)])
     drops: Floats = whole[:, None] - np.stack(without, 1)

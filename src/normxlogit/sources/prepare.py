@@ -66,29 +66,29 @@ def prepare(
         if start == end:
             raise InputError(f"source {number} has no token that the model reads. Leave it out.")
     if answer is None:
-        said = _generated(generator, prompt, encoded, sources, options)
+        answered = _generated(generator, prompt, encoded, sources, options)
     else:
         for name in options:
             if not hasattr(generator.model.generation_config, name):
                 raise OptionError(
                     f"neither the method nor generate has an option {name!r}. Leave it out."
                 )
-        said = _given(generator, encoded, answer)
-        _check_length(generator, prompt, encoded, sources, len(said.ids))
-    parts = _parts_of_answer(said, spans)
+        answered = _given(generator, encoded, answer)
+        _check_length(generator, prompt, encoded, sources, len(answered.ids))
+    parts = _parts_of_answer(answered, spans)
     case = Case(
         generator=generator,
         prompt=encoded,
         ids=tuple(encoded.windows[0].inputs["input_ids"]),
-        answer=said.text,
-        answer_ids=said.ids,
+        answer=answered.text,
+        answer_ids=answered.ids,
         spans=tuple(numbers for _, numbers in parts),
         sources=tuple(sources),
         sentences=tuple(_sentences(encoded, source) for source in prompt.sources),
         ablation=Ablation(
             generator.model,
             encoded.windows[0].inputs["input_ids"],
-            said.ids,
+            answered.ids,
             start=_start(generator),
             most_rows=most_rows,
         ),
@@ -251,10 +251,10 @@ def _parts_of_answer(answer: Answer, spans: Any) -> list[tuple[Span, NDArray[np.
     parts = []
     for start, end in named:
         numbers = tokens[owners(answer.text, offsets, [(start, end)]) >= 0]
-        said = answer.text[start:end]
-        if len(numbers) and said.strip():
-            start += len(said) - len(said.lstrip())
-            parts.append(((start, start + len(said.strip())), numbers))
+        text = answer.text[start:end]
+        if len(numbers) and text.strip():
+            start += len(text) - len(text.lstrip())
+            parts.append(((start, start + len(text.strip())), numbers))
         elif spans is not None:
             raise InputError(f"the part ({start}, {end}) of the answer holds no token.")
     if not parts:

@@ -31,10 +31,10 @@ from normxlogit.text.words import Span, checked_span, sentence_spans
 INTRODUCTION = "Answer the question from the documents below.\n\n"
 QUESTION = "Question: "
 ANSWER = "\n\nAnswer:\n"
-"""What a prompt ends with where no chat template says whose turn it is."""
+"""The end of a prompt where no chat template says whose turn it is."""
 
 NAMED = ("documents", "messages", "sentences")
-"""What may be sources, but for parts that the caller names."""
+"""Names of sources; others are parts that the caller gives."""
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ def _of_text(
     if getattr(tokenizer, "chat_template", None):
         message = {"role": "user", "content": question.strip()}
         return _of_chat(tokenizer, [message], documents, options)
-    text, placed, asked = _placed(documents, question.strip())
+    text, placed, question_span = _placed(documents, question.strip())
     return SourcePrompt(
         text=text + ANSWER,
         question=question,
@@ -118,7 +118,7 @@ def _of_text(
         sources=_document_sources(documents, placed),
         blocks=tuple(document.block for document in placed),
         parts=((0, len(text)),),
-        literal=(*(span for document in placed for span in document.fields), asked),
+        literal=(*(span for document in placed for span in document.fields), question_span),
     )
 
 
@@ -132,8 +132,8 @@ def _of_chat(
     if documents is None:
         text, located = render_chat(tokenizer, messages, template_options)
         return _rendered(text, located)
-    asked = _last_of_user(messages)
-    question = messages[asked]["content"]
+    number = _last_of_user(messages)
+    question = messages[number]["content"]
     if reads_documents(tokenizer, template_options.get("tools")):
         with_documents = {**template_options, "documents": for_template(documents)}
         text, located = render_chat(tokenizer, messages, with_documents)
@@ -150,9 +150,10 @@ def _of_chat(
                 literal=(*prompt.literal, *within),
             )
     content, placed, _ = _placed(documents, question.strip())
-    messages = [*messages[:asked], {**messages[asked], "content": content}, *messages[asked + 1 :]]
+    message = {**messages[number], "content": content}
+    messages = [*messages[:number], message, *messages[number + 1 :]]
     text, located = render_chat(tokenizer, messages, template_options)
-    placed = [_moved(document, located[asked].start) for document in placed]
+    placed = [_moved(document, located[number].start) for document in placed]
     return replace(
         _rendered(text, located),
         question=question,
@@ -196,8 +197,8 @@ def _placed(documents: Sequence[Document], question: str) -> tuple[str, list[Pla
         span = (first, first + len(kept))
         placed.append(Placed(*span, (start, len(text)), (span, *names)))
     text += QUESTION
-    asked = (len(text), len(text) + len(question))
-    return text + question, placed, asked
+    question_span = (len(text), len(text) + len(question))
+    return text + question, placed, question_span
 
 
 def _template(end: str) -> str:

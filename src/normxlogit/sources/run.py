@@ -31,7 +31,7 @@ COLUMNS = ("question", "messages", "documents", "answer", "id")
 
 @dataclass(frozen=True)
 class AnsweredRows:
-    """What became of the rows of a file of questions.
+    """The rows of a file of questions, answered.
 
     Attributes:
         folder: where they were written.
@@ -186,8 +186,8 @@ def _check_columns(source: Source) -> list[str]:
 
 def _values(source: Source, names: list[str]) -> Iterator[Values | Bad]:
     for file in source.files:
-        own = [name for name in names if name in (file.columns() or [])]
-        yield from file.rows(own, 0)
+        present = [name for name in names if name in (file.columns() or [])]
+        yield from file.rows(present, 0)
 
 
 def _line(ask: Callable[..., SourceAttribution], number: int, values: Values | Bad) -> str:

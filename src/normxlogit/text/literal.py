@@ -59,7 +59,7 @@ def spell_out(
     ):
         pieces = [(token, name, span)]
         if number in spelled:
-            pieces = _spelling(text, tuple(span), controls, encode)
+            pieces = _spelling(text, (span[0], span[1]), controls, encode)
         for piece in pieces:
             for values, value in zip((ids, tokens, offsets), piece, strict=True):
                 values.append(value)  # type: ignore[attr-defined]

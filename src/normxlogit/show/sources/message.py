@@ -1,4 +1,4 @@
-"""What is said of an answer and its sources: which one it rests on, how much, or that none leads.
+"""Sentences about an answer and its sources: which one it rests on, how much, or that none leads.
 
 A drop of the log-probability by x nats makes a span exp(x) times less likely; scores without a unit
 have an order only.
@@ -15,6 +15,9 @@ NATS = "nats"
 _KNOWN_BEFORE = 0.5
 """The share that no source explains from which the model would have said the same without any."""
 
+_SAME = 0.95
+"""The same from which it would have been as likely."""
+
 _NAME = 40
 
 
@@ -22,30 +25,36 @@ def message(result: SourceAttribution) -> str:
     """Return the sentence that a picture of an answer leads with."""
     if result.unit != NATS:
         return _order(result)
-    cited = sorted(
-        {n for span in _citations(result) for n in span}, key=lambda n: -_total(result, n)
-    )
-    likely = _share(result)
+    cited = {n for span in _citations(result) for n in span}
+    kinds, share = plural(result), _share(result)
     if not cited:
-        kinds = plural(result)
-        if likely >= _KNOWN_BEFORE:
-            return f"Rests on none of the {len(result.sources)} {kinds}: {without_any(likely)}."
+        if share >= _KNOWN_BEFORE:
+            return f"Rests on none of the {len(result.sources)} {kinds}: {without_any(share)}."
         return (
-            f"No {kinds.removesuffix('s')} stands out: without any one the answer stays about as "
-            f"likely, and {without_any(likely)}; what several say alike counts for none of them."
+            f"No {kinds.removesuffix('s')} stands out: without any one of them the answer stays "
+            f"about as likely, and {without_any(share)}; what several say alike counts for none."
         )
-    first = cited[0]
-    named = [name(result, number) for number in cited[:3]]
-    more = f" and {len(cited) - 3} more" if len(cited) > 3 else ""
-    listed = named[0] if len(named) == 1 else f"{', '.join(named[:-1])} and {named[-1]}"
-    strength = f"without {'it' if len(cited) == 1 else name(result, first)} the answer would be"
-    return f"Rests on {listed}{more}: {strength} {times(_total(result, first))}."
+    totals = result.total.tolist()
+    ordered = sorted(cited, key=lambda n: -totals[n])
+    first, support = ordered[0], sum(total for total in totals if total > 0)
+    named = [name(result, number) for number in ordered]
+    fall = times(totals[first])
+    if len(named) == 1:
+        return f"Rests on {named[0]}: without it the answer would be {fall}."
+    if 2 * totals[first] >= support:
+        return f"Rests mostly on {named[0]}: without it the answer would be {fall}."
+    more = f" and {len(named) - 3} more" if len(named) > 3 else ""
+    joint = ", " if more else " and "
+    listed = f"{', '.join(named[:-1][:2])}{joint}{named[min(2, len(named) - 1)]}{more}"
+    return f"Rests on {listed}: without {named[0]} the answer would be {fall}."
 
 
 def without_any(share: float) -> str:
     """Return how likely an answer would be without any source."""
+    if share >= _SAME:
+        return "without any it would be as likely"
     if share >= _KNOWN_BEFORE:
-        return f"without any the answer would be {phrases.percent(share)} as likely"
+        return f"without any it would be {phrases.percent(share)} as likely"
     return f"without all of them it would be {times(-math.log(max(share, 1e-300)))}"
 
 
@@ -56,6 +65,8 @@ def times(drop: float) -> str:
     if drop > math.log(1e6):
         return "more than a million times less likely"
     ratio = math.exp(drop)
+    if ratio >= 100:  # to two figures
+        ratio = round(ratio, 1 - int(math.log10(ratio)))
     return f"{ratio:,.0f} times less likely" if ratio >= 10 else f"{ratio:.1f} times less likely"
 
 
@@ -95,7 +106,8 @@ def meaning(result: SourceAttribution) -> str:
 def summary(result: SourceAttribution) -> str:
     """Return how the scores were made, and by which model."""
     options = [f"{key}={value}" for key, value in result.provenance.options.items()]
-    kept = ", their shared beginning computed once" if result.cached else ""
+    is_kept = result.cached and result.unit == NATS
+    kept = ", their shared beginning computed once" if is_kept else ""
     parts = [
         ", ".join([result.provenance.method, *options]),
         f"{result.passes:,} passes{kept}",
@@ -134,13 +146,9 @@ def _order(result: SourceAttribution) -> str:
     return f"By {method} the answer rests most on {name(result, first)}."
 
 
-def _total(result: SourceAttribution, number: int) -> float:
-    return float(result.total[number])
-
-
 def _share(result: SourceAttribution) -> float:
     """Return the share of the whole answer that no source explains."""
-    given, prior = (
+    logprob, prior = (
         sum(getattr(span, key) for span in result.spans) for key in ("logprob", "prior")
     )
-    return math.exp(min(0.0, prior - given))
+    return math.exp(min(0.0, prior - logprob))

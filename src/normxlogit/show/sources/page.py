@@ -17,7 +17,7 @@ def article(result: SourceAttribution) -> html.Article:
         "Model": phrases.without_folders(provenance.model),
         "Revision": provenance.revision,
         "Class": f"{provenance.architecture}, {provenance.dtype}",
-        "Versions": ", ".join(f"{name} {said}" for name, said in provenance.versions.items()),
+        "Versions": ", ".join(f"{name} {version}" for name, version in provenance.versions.items()),
     }
-    known = [(name, value) for name, value in facts.items() if value]
-    return html.Article("sources", f"{message(result):.80} - normxlogit", body, known, None)
+    shown = [(name, value) for name, value in facts.items() if value]
+    return html.Article("sources", f"{message(result):.80} - normxlogit", body, shown, None)

@@ -10,7 +10,7 @@ from rich.text import Text
 from normxlogit.results.sources import SourceAttribution
 from normxlogit.show import phrases
 from normxlogit.show.sources import message
-from normxlogit.show.terminal import DIM, FOR, LABEL, bar_lines, field
+from normxlogit.show.terminal import DIM, FOR, LABEL, bar_lines, field, fitted
 
 SOURCES = 3
 """How many sources are listed for each of several sentences."""
@@ -44,8 +44,8 @@ class SourceReport:
         for span in range(min(SPANS, len(result.spans))):
             yield Text()
             if len(result.spans) > 1:
-                said = " ".join(phrases.visible(result.texts[span]).split())
-                yield Text(f"“{phrases.shortened(said, max(20, width - 4))}”", LABEL)
+                sentence = " ".join(phrases.visible(result.texts[span]).split())
+                yield Text(f"“{phrases.shortened(sentence, max(20, width - 4))}”", LABEL)
             yield from _sources(result, span, width)
         if len(result.spans) > SPANS:
             yield Text()
@@ -58,8 +58,8 @@ class SourceReport:
 def _cited(result: SourceAttribution) -> Text:
     """Return the answer with its citations."""
     line = Text(overflow="fold")
-    for said, numbers in message.cited_spans(result):
-        line.append(phrases.visible(said), LABEL if numbers is not None else None)
+    for piece, numbers in message.cited_spans(result):
+        line.append(phrases.visible(piece), LABEL if numbers is not None else None)
         if numbers:
             line.append("".join(f" [{n + 1}]" for n in sorted(numbers)), FOR)
         elif numbers is not None and result.threshold is not None:
@@ -71,14 +71,15 @@ def _sources(result: SourceAttribution, span: int, width: int) -> Iterator[Text]
     """Yield the leading sources of a span with their leading sentences, and what none explains."""
     count = SOURCES if len(result.spans) > 1 else MOST_SOURCES
     rows = result.leading(span)[:count]
-    names = [f"[{n + 1}] {_name(result, n)}" for n in rows]
+    room = max(8, width // 3)
+    names = [fitted(f"[{n + 1}] {_name(result, n)}", room).rstrip() for n in rows]
     scores = result.scores[span, rows]
     lines = bar_lines(names, scores, width, [False] * len(rows))
     cited = [] if result.threshold is None else result.citations[span]
     for number, line in zip(rows, lines, strict=True):
         yield line
         of_sentences = result.sentence_scores.get(number)
-        is_shown = number == rows[0] or number in cited
+        is_shown = number in cited or (result.threshold is None and number == rows[0])
         if is_shown and of_sentences is not None and of_sentences.shape[1] > 1:
             best = int(np.argmax(of_sentences[span]))
             quoted = " ".join(phrases.visible(result.sentence(number, best)).split())
@@ -87,11 +88,11 @@ def _sources(result: SourceAttribution, span: int, width: int) -> Iterator[Text]
     if more:
         yield Text(f"  ... and {more} more", DIM)
     share = phrases.percent(result.spans[span].unexplained)
-    yield Text(f"  Without any: {share} as likely.", DIM)
+    yield Text(f"  Without any source {share} as likely.", DIM)
 
 
 def _name(result: SourceAttribution, number: int) -> str:
     """Return the name of a source in a table: its title, or how its text begins."""
     source = result.sources[number]
     shown = source.name if source.name and source.kind != "sentence" else source.text
-    return phrases.shortened(phrases.one_line(" ".join(shown.split())), 40)
+    return phrases.one_line(" ".join(shown.split()))
