@@ -97,7 +97,7 @@ def test_weights_of_another_model_are_refused_by_both_names(
     with pytest.raises(InputError, match=r"LlamaForCausalLM.*GPT2LMHeadModel"):
         other.sources("Is it?", ["a", "b"], method="attention", weights=tmp_path / "tiny.sources")
     with pytest.raises(OptionError, match="got 3"):
-        other.sources("Is it?", ["a", "b"], method="attention", weights=3)
+        other.sources("Is it?", ["a", "b"], method="attention", weights=3)  # type: ignore[arg-type]
 
 
 def test_files_that_are_refused(weights: SourceWeights, tmp_path: Path) -> None:

@@ -9,8 +9,10 @@ from numpy.typing import NDArray
 Floats64 = NDArray[np.float64]
 
 _PENALTIES = tuple(10.0**power for power in range(-4, 3))
-"""Multiples of the mean square of a feature."""
+"""Multiples of the mean sum of squares of a feature."""
 _FOLDS = 5
+MATTERS = 0.5
+"""An answer rests on a source that costs it half of its probability."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,34 +46,32 @@ def fit_heads(features: Sequence[Floats64], targets: Sequence[Floats64]) -> Head
     There is no constant: a source that no head attends to has the score 0.
 
     Args:
-        features: for each question what each head pays to each source, [sources, heads].
+        features: for each question, of two or more, what each head pays to each source,
+            float64 [sources, heads].
         targets: the effect of each source, [sources].
     """
-    grams = [x.T @ x for x in features]
-    products = [x.T @ y for x, y in zip(features, targets, strict=True)]
     folds = np.arange(len(features)) % min(_FOLDS, len(features))
-    matters = [bool(y.max() > 0.5) for y in targets]
     hits = dict.fromkeys(_PENALTIES, 0)
-    for fold in range(folds.max() + 1):
-        rest = [n for n in range(len(features)) if folds[n] != fold or folds.max() == 0]
-        gram, product = sum(grams[n] for n in rest), sum(products[n] for n in rest)
-        for penalty in _PENALTIES:
-            weights = _solve(gram, product, penalty)
-            for n in np.flatnonzero(folds == fold):
-                is_hit = int((features[n] @ weights).argmax()) == int(targets[n].argmax())
-                hits[penalty] += matters[n] and is_hit
+    resting = [n for n, y in enumerate(targets) if y.max() >= MATTERS]
+    for fold in range(int(folds.max()) + 1):
+        rest = [n for n, of in enumerate(folds) if of != fold]
+        solutions = _solve([features[n] for n in rest], [targets[n] for n in rest])
+        for n in resting:
+            if folds[n] == fold:
+                for penalty, weights in solutions.items():
+                    hits[penalty] += (features[n] @ weights).argmax() == targets[n].argmax()
     # Of equally good penalties the largest: the plainest weights.
     best = max(_PENALTIES, key=lambda penalty: (hits[penalty], penalty))
-    count = max(1, sum(matters))
-    return HeadWeights(
-        _solve(sum(grams), sum(products), best),
-        best,
-        {penalty: hit / count for penalty, hit in hits.items()},
-    )
+    agreement = {penalty: count / max(1, len(resting)) for penalty, count in hits.items()}
+    return HeadWeights(_solve(features, targets)[best], best, agreement)
 
 
-def _solve(gram: Floats64, product: Floats64, penalty: float) -> Floats64:
-    size = len(gram)
-    scale = penalty * np.trace(gram) / size
-    solution: Floats64 = np.linalg.solve(gram + scale * np.eye(size), product)
-    return solution
+def _solve(features: Sequence[Floats64], targets: Sequence[Floats64]) -> dict[float, Floats64]:
+    """The weights for each of the penalties, all from one decomposition."""
+    x, y = np.concatenate(features), np.concatenate(targets)
+    left, sizes, right = np.linalg.svd(x, full_matrices=False)
+    scale = np.square(sizes).sum() / x.shape[1]
+    return {
+        penalty: right.T @ (sizes / (np.square(sizes) + penalty * scale) * (left.T @ y))
+        for penalty in _PENALTIES
+    }

@@ -19,7 +19,7 @@ from normxlogit.evaluation.sources.questions import GoldQuestion, identity, read
 from normxlogit.evaluation.sources.synthetic import make_questions
 from normxlogit.evaluation.sources.thresholds import choose_threshold
 from normxlogit.extras import versions
-from normxlogit.fitting.head_weights import effects, fit_heads
+from normxlogit.fitting.head_weights import MATTERS, effects, fit_heads
 from normxlogit.sources.attention import attention_of_heads
 from normxlogit.sources.explainer import SourceExplainer
 from normxlogit.sources.weights import SourceWeights
@@ -34,8 +34,6 @@ _HELD_OUT = 3
 """Of so many questions one is held out from the fit of heads, and thresholds are chosen on it."""
 _TOGETHER = 8
 """How many questions are answered together."""
-_MATTERS = 0.5
-"""An answer rests on a document that costs it half of its probability."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -177,7 +175,7 @@ def _measured(answered: Answered | NormXLogitError) -> _Measured:
 
 def _agreement(measured: Sequence[_Measured], scores: Sequence[Floats]) -> float | None:
     """How often the leading document is that of leaving out, among answers that rest on one."""
-    resting = [n for n, one in enumerate(measured) if effects(one.drops).max() >= _MATTERS]
+    resting = [n for n, one in enumerate(measured) if effects(one.drops).max() >= MATTERS]
     if not resting:
         return None
     return float(np.mean([scores[n].argmax() == measured[n].drops.argmax() for n in resting]))

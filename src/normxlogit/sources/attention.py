@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from normxlogit.errors import InputError
-from normxlogit.model.paid_attention import TokenSpan, paid_attention
+from normxlogit.methods.context_mixing.paid_attention import TokenSpan, paid_attention
 from normxlogit.results.base import Floats
 from normxlogit.sources.case import Case
 from normxlogit.sources.weights import SourceWeights
@@ -41,7 +41,8 @@ def attention(case: Case, parts: Sequence[TokenSpan], weights: Any = None) -> Fl
             )
     else:
         heads = np.full(paid.shape[1:3], 1 / np.prod(paid.shape[1:3]), np.float32)
-    return np.einsum("slhp,lh->sp", paid, heads).astype(np.float32)
+    scores: Floats = np.einsum("slhp,lh->sp", paid, heads).astype(np.float32)
+    return scores
 
 
 def attention_of_heads(case: Case, parts: Sequence[TokenSpan]) -> Floats:

@@ -44,7 +44,7 @@ def surrogate(
     whole_number("seed", seed, least=0)
     _linear_model()
     kept = draw_kept(ablations, len(parts), seed)
-    removed = [[parts[n] for n in np.flatnonzero(~row)] for row in kept]
+    removed = [[part for part, stays in zip(parts, row, strict=True) if not stays] for row in kept]
     return fit_surrogate(kept, case.logprobs(removed), [len(numbers) for numbers in case.spans])
 
 

@@ -62,7 +62,7 @@ def read_questions(path: str | Path, limit: int | None = None) -> list[GoldQuest
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise InputError(f"cannot read questions from {path}: {reason}.") from error
-    questions = []
+    questions = list[GoldQuestion]()
     for number, line in enumerate(lines, 1):
         if line.strip() and (limit is None or len(questions) < limit):
             place = f"{path}, line {number}"

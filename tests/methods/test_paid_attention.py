@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from normxlogit import UnsupportedHeadError
-from normxlogit.model.paid_attention import paid_attention
+from normxlogit.methods.context_mixing.paid_attention import paid_attention
 from tests.helpers.state import model_state
 from tests.helpers.zoo import tiny_model
 
