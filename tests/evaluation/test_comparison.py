@@ -247,6 +247,9 @@ def test_a_column_of_one_sign_is_grey_where_zero_says_nothing() -> None:
     assert page.count("nx-unsigned") == 2 * 4 + 1  # and in the style sheet
     assert "order only" in HTMLReader(page).text("small")
     assert "In grey, order only: raw (their scores all have one sign" in HTMLReader(page).text()
+    nothing = by_hand("a b", one=([np.nan, np.nan], {}), two=([1.0, 2.0], {}))
+    assert {cell.tint for row in table.table(nothing, 2) for cell in row.cells} == {None, 0.0, 1.0}
+    assert str(nothing).startswith("POSITIVE 66.7%: ")
     alone = by_hand(words, raw=(above, {}))
     assert "supports" not in str(alone)
     probabilities = by_hand(words, one=([-1.0, -4.0, -2.0, -3.0], {"readout": "logprob"}))

@@ -45,6 +45,19 @@ def check_readout(name: str | None) -> None:
         raise OptionError(f"there is no readout {name!r:.80}; use one of {', '.join(READOUTS)}.")
 
 
+def check_sampling(max_new_tokens: int, temperature: float | None, top_p: float | None) -> None:
+    """Raise `OptionError` for a number that no model generates with."""
+    from normxlogit.data.option_checks import real_number, whole_number
+
+    whole_number("max_new_tokens", max_new_tokens)
+    if temperature is not None and real_number("temperature", temperature, least=0) == 0:
+        raise OptionError(
+            "temperature must be above 0, got 0. For the likeliest tokens leave out --sample."
+        )
+    if top_p is not None:
+        real_number("top_p", top_p, least=0, most=1)
+
+
 def find_blank(inputs: Sequence[Any]) -> "list[Failure]":
     """Return why there is nothing to explain if that is so of every input; else an empty list.
 

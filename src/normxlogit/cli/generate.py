@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from normxlogit.cli import terminal
-from normxlogit.cli.checks import check_method, check_model, check_readout
+from normxlogit.cli.checks import check_method, check_model, check_readout, check_sampling
 from normxlogit.cli.errors import quiet, reporting
 from normxlogit.cli.io import (
     check_output,
@@ -139,6 +139,7 @@ def generate(
                 "--stop '' is empty, and every answer contains the empty text."
             )
         check_utf8(stop or [])
+        check_sampling(max_new_tokens, temperature, top_p)
         options: dict[str, Any] = {
             "method": method,
             "readout": readout,

@@ -3,6 +3,8 @@
 A method names the word that the sentence about its own scores names first.
 """
 
+from math import inf
+
 import numpy as np
 
 from normxlogit.results.comparison import Comparison
@@ -14,7 +16,7 @@ from normxlogit.show.text.prominence import prominent
 MOST = 3
 """The most words that are named."""
 
-_ALIKE = ((0.7, "much alike"), (0.3, "partly alike"), (-0.3, "hardly alike"), (-1.0, "in reverse"))
+_ALIKE = ((0.7, "much alike"), (0.3, "partly alike"), (-0.3, "hardly alike"), (-inf, "in reverse"))
 """From which mean rank correlation on the words are said to be ranked how."""
 
 

@@ -93,9 +93,10 @@ def _column(scores: Floats, shares: Floats, kind: Kind) -> list[Cell]:
         kind: what they tell.
     """
     tints, largest = shares, scale(scores)
-    if kind is Kind.ORDER and np.ptp(scores[~np.isnan(scores)]) > 0:
+    scored = scores[~np.isnan(scores)]
+    if kind is Kind.ORDER and scored.size and np.ptp(scored) > 0:
         # Where zero says nothing, the lowest score is the one without colour.
-        tints = (scores - np.nanmin(scores)) / (np.nanmax(scores) - np.nanmin(scores))
+        tints = (scores - scored.min()) / np.ptp(scored)
     cells = []
     for tint, share, score in zip(tints.tolist(), shares.tolist(), scores.tolist(), strict=True):
         numbers = phrases.decimal(share, 2, "+"), phrases.number(score, largest)
