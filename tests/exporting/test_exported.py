@@ -56,7 +56,7 @@ def test_long_texts(
 
 def test_split_words_and_what_results_offer(with_head: Explainer, exported: ExportedModel) -> None:
     split = ["a", "great", "movie's", "unbelievably", "bad"]
-    expected = with_head.explain(split, is_split_into_words=True)
+    expected: Any = with_head.explain(split, is_split_into_words=True)
     actual: Any = exported.explain(split, is_split_into_words=True)
     assert_same(actual, expected)
     ours, theirs = actual.words("sum"), expected.words("sum")

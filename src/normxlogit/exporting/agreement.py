@@ -114,13 +114,17 @@ def _predicted(answer: Attribution) -> Any:
 
 
 def _numbers(answer: Attribution) -> list[Floats | None]:
-    """Every number that the graph has a part in, in groups that are of one size."""
+    """Every number that the graph has a part in, in groups that are of one size.
+
+    A base value, or the output of a text that the model is torn over, may be near 0 where the
+    scores and readouts of tokens are not.
+    """
     outputs = np.array([output.logit for output in answer.prediction.outputs], np.float32)
-    base = None if answer.base is None else np.array(answer.base, np.float32)
     notes = np.array([note for _, note in sorted(answer.notes.items())], np.float32)
-    # A base value may be near 0 where the scores are not.
-    scores = answer.scores if base is None else np.append(answer.scores.ravel(), base)
-    return [scores, answer.logits, answer.norms, outputs, notes]
+    if answer.logits is None:
+        base = np.array(answer.base or (), np.float32)
+        return [np.concatenate([answer.scores.ravel(), base, outputs]), answer.norms, notes]
+    return [answer.scores, np.append(answer.logits, outputs), answer.norms, notes]
 
 
 def _relative(actual: Floats, expected: Floats) -> float:
