@@ -15,9 +15,9 @@ from typing import Any
 import torch
 
 from normxlogit import Explainer
-from normxlogit.model.ablation import Ablation
 from normxlogit.model.inference import inference
 from normxlogit.model.outputs import PassCounter, counting
+from normxlogit.sources.ablation import Ablation
 
 LEFT_OUT = "each left out"
 BEGIN, END = 20, 30

@@ -23,7 +23,7 @@ from tests.helpers.memory import cpu_out_of_memory, gpu_out_of_memory
 from tests.helpers.models import classifier_explainer
 
 Data = dict[str, Any]
-command = import_module("normxlogit.cli.evaluate")
+command = import_module("normxlogit.cli.commands.evaluate")
 
 
 @pytest.fixture(autouse=True)

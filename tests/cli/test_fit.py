@@ -25,7 +25,7 @@ from tests.helpers.tiny import tiny_classifier
 
 TEXT = "A great movie with poor performers."
 SMALL = ("--texts", "45", "--masks", "2", "--width", "4", "--layers", "0, 1")
-command = import_module("normxlogit.cli.fit")
+command = import_module("normxlogit.cli.commands.fit")
 
 
 def run(*arguments: object) -> Result:

@@ -36,7 +36,7 @@ from tests.helpers.evaluation import run_evaluate
 from tests.helpers.zoo import tiny_model
 
 Data = dict[str, Any]
-command = import_module("normxlogit.cli.evaluate")
+command = import_module("normxlogit.cli.commands.evaluate")
 
 SENTENCES = {
     ANAPHOR: ("The {a} is not the {b} it.", "The {a} is not the {b} the."),

@@ -59,7 +59,7 @@ def test_settings_of_the_second_experiment(tmp_path: Path, monkeypatch: pytest.M
         asked.append((explainer, source, output, options))
         raise OptionError("that is enough.")
 
-    command = sys.modules["normxlogit.cli.evaluate"]
+    command = sys.modules["normxlogit.cli.commands.evaluate"]
     monkeypatch.setattr("normxlogit.evaluation.benchmark.run.blimp", blimp)
     monkeypatch.setattr(command, "load", lambda options: f"loaded {options.model}")
     monkeypatch.setattr(command, "prefer_cached_data", lambda _: None)
@@ -85,7 +85,7 @@ def test_settings_are_what_the_command_takes(
         assert options.model
         return SimpleNamespace(evaluate=evaluate)
 
-    command = sys.modules["normxlogit.cli.evaluate"]
+    command = sys.modules["normxlogit.cli.commands.evaluate"]
     monkeypatch.setattr(command, "load", load)
     monkeypatch.setattr(command, "check_source", lambda *_args, **_options: None)  # none is there
     *standin, task, last = name.split("-")

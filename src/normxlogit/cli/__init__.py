@@ -12,17 +12,17 @@ import typer
 
 from normxlogit import __version__
 from normxlogit.cli import terminal
-from normxlogit.cli.corpus import corpus
+from normxlogit.cli.commands.corpus import corpus
+from normxlogit.cli.commands.evaluate import evaluate
+from normxlogit.cli.commands.explain import explain
+from normxlogit.cli.commands.export import export
+from normxlogit.cli.commands.fit import fit
+from normxlogit.cli.commands.fit_sources import fit_sources
+from normxlogit.cli.commands.generate import generate
+from normxlogit.cli.commands.methods import methods
+from normxlogit.cli.commands.sources import sources
+from normxlogit.cli.commands.summary import summary
 from normxlogit.cli.errors import Commands
-from normxlogit.cli.evaluate import evaluate
-from normxlogit.cli.explain import explain
-from normxlogit.cli.export import export
-from normxlogit.cli.fit import fit
-from normxlogit.cli.fit_sources import fit_sources
-from normxlogit.cli.generate import generate
-from normxlogit.cli.methods import methods
-from normxlogit.cli.sources import sources
-from normxlogit.cli.summary import summary
 
 app = typer.Typer(
     name="normxlogit",

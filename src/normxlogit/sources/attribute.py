@@ -9,11 +9,11 @@ import numpy as np
 from normxlogit.data.progress import Meter
 from normxlogit.errors import ModelError, OptionError
 from normxlogit.extras import versions
-from normxlogit.model.ablation import TokenSpan
 from normxlogit.model.outputs import PassCounter, counting
 from normxlogit.results.assemble import described
 from normxlogit.results.base import Floats, Provenance
 from normxlogit.results.sources import AnswerSpan, SourceAttribution
+from normxlogit.sources.ablation import TokenSpan
 from normxlogit.sources.case import Case
 from normxlogit.sources.methods import SourceMethod
 from normxlogit.sources.prompt import SourcePrompt

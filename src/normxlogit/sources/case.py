@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from normxlogit.generation.texts import Generator
-from normxlogit.model.ablation import Ablation, TokenSpan
 from normxlogit.results.base import Floats
+from normxlogit.sources.ablation import Ablation, TokenSpan
 from normxlogit.text.encoded import Encoded
 
 

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from normxlogit.model.ablation import TokenSpan
 from normxlogit.results.base import Floats
+from normxlogit.sources.ablation import TokenSpan
 from normxlogit.sources.case import Case
 
 THRESHOLD = math.log(2)

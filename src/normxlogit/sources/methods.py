@@ -13,8 +13,8 @@ from typing import Any
 
 from normxlogit.errors import OptionError
 from normxlogit.methods import find_declaration
-from normxlogit.model.ablation import TokenSpan
 from normxlogit.results.base import Floats
+from normxlogit.sources.ablation import TokenSpan
 from normxlogit.sources.attention import attention
 from normxlogit.sources.case import Case
 from normxlogit.sources.leave_one_out import THRESHOLD, leave_one_out

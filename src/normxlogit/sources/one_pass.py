@@ -5,10 +5,10 @@ from typing import Any
 
 import numpy as np
 
-from normxlogit.model.ablation import TokenSpan
 from normxlogit.query import Query
 from normxlogit.results.base import Floats
 from normxlogit.results.reductions import check_reduction, reduce_runs
+from normxlogit.sources.ablation import TokenSpan
 from normxlogit.sources.case import Case
 
 

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from normxlogit.errors import InputError, OptionError, TooLongError
 from normxlogit.generation.texts import Generator
-from normxlogit.model.ablation import Ablation, TokenSpan
 from normxlogit.results.sources import Source
+from normxlogit.sources.ablation import Ablation, TokenSpan
 from normxlogit.sources.case import Case
 from normxlogit.sources.prompt import SourcePrompt, find_part
 from normxlogit.text.encoded import Encoded

@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 
 from normxlogit.data.option_checks import whole_number
 from normxlogit.extras import require
-from normxlogit.model.ablation import TokenSpan
 from normxlogit.results.base import Floats
+from normxlogit.sources.ablation import TokenSpan
 from normxlogit.sources.case import Case
 
 ABLATIONS = 32

@@ -10,8 +10,8 @@ import typer
 
 from normxlogit.cli import terminal
 from normxlogit.cli.checks import check_model
+from normxlogit.cli.commands.generate import read_chat
 from normxlogit.cli.errors import complain, quiet, reporting
-from normxlogit.cli.generate import read_chat
 from normxlogit.cli.io import check_output, check_utf8, read_text, use_utf8, write_results
 from normxlogit.cli.model import ModelOptions, load
 from normxlogit.cli.options import (

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from normxlogit.errors import UnsupportedHeadError
-from normxlogit.model.ablation import Ablation, TokenSpan
 from normxlogit.model.outputs import PassCounter, counting
+from normxlogit.sources.ablation import Ablation, TokenSpan
 from tests.helpers.answers import by_fresh_pass, random_causal
 
 GENERATOR = torch.Generator().manual_seed(0)
