@@ -45,15 +45,19 @@ def test_scores_are_weighted_sums_of_the_models_own_maps(
 ) -> None:
     """By the maps of all layers at once, and loops."""
     explainer, question = answering_explainer(), read_questions(data)[4]
-    documents = list(question.documents)
+    answered = answered_by(explainer, question)
+    case = answered.case
     found = explainer.sources(
-        question.question, documents, method="attention", weights=weights, max_new_tokens=5
+        question.question,
+        list(question.documents),
+        answer=case.answer,
+        spans=list(answered.parts),
+        method="attention",
+        weights=weights,
     )
-    case = answered_by(explainer, question).case
     maps = maps_of(explainer, [*case.ids, *case.answer_ids])  # [layers, heads, tokens, tokens]
-    first = len(case.ids) - 1
+    rows = [len(case.ids) - 1 + number for number in case.spans[0]]
     for number, (start, end) in enumerate(case.sources):
-        rows = range(first, first + found.spans[0].tokens)
         expected = sum(
             float(weights.heads[layer, head] * maps[layer, head, row, start:end].sum())
             for layer in range(maps.shape[0])
