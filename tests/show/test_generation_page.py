@@ -293,6 +293,7 @@ STEPS = """
         .map(function (c) { return Number(c.dataset.cell); }),
       focus: document.activeElement.dataset.cell || null,
       clear: !article.querySelector(".nx-clear").hidden,
+      opposes: !article.querySelector(".nx-legend mark.nx-against").parentNode.hidden,
       words: Array.from(article.querySelectorAll(".nx-words tr"), function (row) {
         return [row.querySelector("th").textContent, row.querySelector("td").textContent];
       }),
@@ -377,6 +378,8 @@ def check(state: dict[str, Any], result: GenerationAttribution, first: int, last
     for (_, shown), n in zip(state["words"], order, strict=True):
         assert shown == phrases.number(float(joint.scores[n]), largest)
     assert state["parts"] == part_shares(result, range(first, last + 1))
+    lit_shares = [*state["columns"].values(), *state["cells"].values()]
+    assert state["opposes"] == any(share < 0 for share in lit_shares)
 
 
 def part_shares(result: GenerationAttribution, targets: Iterable[int]) -> list[list[str]]:

@@ -54,6 +54,7 @@
     var chance = article.querySelector(".nx-chance");
     var clear = article.querySelector(".nx-clear");
     var live = article.querySelector(".nx-live");
+    var opposes = article.querySelector(".nx-legend mark.nx-against");
     var whole = what.textContent;
     var anchor = null;
     var focus = null;
@@ -152,6 +153,9 @@
         var on = Boolean(range) && n >= range[0] && n <= range[1];
         cell.classList.toggle("nx-on", on);
         cell.setAttribute("aria-selected", String(on));
+      });
+      if (opposes) opposes.parentNode.hidden = !marks.concat(cells).some(function (mark) {
+        return mark.classList.contains("nx-against");
       });
       var top = sums.map(function (sum, n) { return n; }).filter(function (n) {
         return data.columns[n] === 2 && sums[n] !== null;
