@@ -157,6 +157,17 @@ def test_messages_and_sentences_of_a_chat(llm: nxl.Explainer) -> None:
     assert len(llm.sources(begun, answer=" it is").sources) == 4  # what it began is no source
 
 
+def test_documents_before_the_last_message_of_the_user(llm: nxl.Explainer) -> None:
+    result = llm.sources({"messages": CHAT, "documents": TEXTS}, answer=ANSWER)
+    before = llm.tokenizer.apply_chat_template(CHAT[:-1], tokenize=False)
+    assert result.prompt.startswith(f"{before}<|im_start|>user\nAnswer the question from")
+    assert result.question == CHAT[-1]["content"]
+    assert f"Question: {CHAT[-1]['content']}<|im_end|>" in result.prompt
+    assert np.array_equal(result.scores, llm.sources(CHAT, TEXTS, answer=ANSWER).scores)
+    with pytest.raises(nxl.InputError, match="before the last message of the user"):
+        llm.sources([CHAT[1]], TEXTS, answer=ANSWER)
+
+
 def test_parts_that_the_caller_names(plain: nxl.Explainer) -> None:
     text = "The plot is bad. The acting is good. The movie is"
     result = plain.sources(text, sources=["The acting is good.", (0, 16)], answer=ANSWER)

@@ -52,9 +52,9 @@ def attribute_sources(
         OptionError: an option does not fit.
     """
     counter = PassCounter()
+    if progress:
+        print(cost(case, method), file=sys.stderr)
     with Meter(_most_passes(case, method), 0, 0, shown=progress) as meter:
-        if progress:
-            print(cost(case, method), file=sys.stderr)
         counter.on_pass = lambda _count: meter.show(counter.passes, counter.tokens)
         with counting(counter):
             scores, of_sentences = _scores(case, method, options, threshold)
