@@ -289,7 +289,7 @@ def test_saved_and_read_again(llm: nxl.Explainer, tmp_path: Path) -> None:
         (None, {"sources": "messages"}, "needs a chat, and this is a text"),
         (None, {"sources": [(0, 5), (3, 9)]}, r"\(0, 5\) and \(3, 9\) overlap"),
         (["A movie."], {"method": "magic"}, "there is no method 'magic'.*of sources alone"),
-        (["A movie."], {"weights": 3}, "has no weights"),
+        (["A movie."], {"weights": 3}, "weights are those that fit_sources returns.*got 3"),
         (["A movie."], {"treshold": 3}, "neither the method nor generate has an option 'tres"),
     ],
 )

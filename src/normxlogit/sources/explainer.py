@@ -1,19 +1,19 @@
 """An explainer that says which source an answer rests on; `Explainer` adds the rest on top."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from normxlogit.data.option_checks import flag, real_number, whole_number
-from normxlogit.errors import ModelError, OptionError
+from normxlogit.errors import InputError, ModelError, OptionError
 from normxlogit.results.sources import SourceAttribution
 from normxlogit.sources.attribute import attribute_sources, method_options
-from normxlogit.sources.methods import default_method, find_source_method
+from normxlogit.sources.methods import MOST_LEFT_OUT, default_method, find_source_method
 from normxlogit.sources.prepare import prepare
 from normxlogit.sources.prompt import make_prompt
 from normxlogit.sources.run import AnsweredRows, answer_rows
-from normxlogit.sources.weights import WeightsSource, weights_of_model
+from normxlogit.sources.weights import SourceWeights, WeightsSource, weights_of_model
 from normxlogit.tasks.explainer import ModelExplainer
 from normxlogit.tasks.fingerprint import model_fingerprint
 
@@ -56,14 +56,15 @@ class SourceExplainer(ModelExplainer):
             method: "leave_one_out", which asks for the same answer without each source;
                 "attention", by weights of heads; "surrogate", by random sets of sources; or an
                 attribution method of tokens, whose scores are reduced over each source
-                (`reduce="sum"`, "mean" or "max"). By default the first, for more than 32 sources
-                the second.
+                (`reduce="sum"`, "mean" or "max"). By default the first; for more than 32 sources
+                "late_lrp", or with weights "attention", unless there is a threshold.
             weights: what `fit_sources` fitted to this model, or its file: weights for method
                 "attention", and calibrated thresholds.
             spans: parts of the answer to explain in place of its sentences, each a text that
                 occurs in it once or its first character and last + 1.
             threshold: the score from which a source is cited; by default that of the weights, or
-                the method's own, if there is one.
+                the method's own, if there is one. If no method is named it is in nats, and so the
+                method is "leave_one_out".
             batch_size: how many prompts run together at most.
             progress: say on standard error what it costs, and how long it will take.
             **options: those of the method; of the model's `generate`; of the chat template.
@@ -87,12 +88,14 @@ class SourceExplainer(ModelExplainer):
             threshold = real_number("threshold", threshold)
         is_shown = flag("progress", progress)
         prompt = make_prompt(self.tokenizer, question, documents, sources, options)
-        name = default_method(len(prompt.sources)) if method is None else method
-        chosen = find_source_method(name)
         fitted = None
         if weights is not None:
             fitted = weights_of_model(weights, self.model, self.tokenizer, self.name)
-            threshold = fitted.thresholds.get(chosen.name) if threshold is None else threshold
+        if method is None:
+            method = _default(len(prompt.sources), fitted, threshold)
+        chosen = find_source_method(method)
+        if fitted is not None and threshold is None:
+            threshold = fitted.thresholds.get(chosen.name)
         own_options = method_options(chosen, fitted, options)
         case, parts = prepare(generator, prompt, answer, spans, options, most_rows)
         return attribute_sources(
@@ -123,7 +126,8 @@ class SourceExplainer(ModelExplainer):
         Args:
             source: a file with a row for each question (.jsonl, .ndjson, .parquet), or a folder of
                 these. A row has "question" and "documents", or "messages", as in `sources`; and,
-                if it likes, "answer" and "id".
+                if it likes, "answer" and "id". A question needs documents unless `sources` says
+                what else its sources are.
             output: the folder to write to.
             parquet: write a table too, with a row for each span, source and sentence.
             progress: show progress, if standard error is a terminal.
@@ -134,10 +138,10 @@ class SourceExplainer(ModelExplainer):
                 another run, or is in use.
             OptionError: an option does not exist or does not fit.
             ModelError: the model does not generate.
-            MissingExtraError: pyarrow is not installed.
+            MissingExtraError: pyarrow is not installed, or what the method needs.
         """
         self.generator()
-        find_source_method(options.get("method") or default_method(1))
+        _check_options(options)
         weights = options.get("weights")
         if weights is not None:
             weights = weights_of_model(weights, self.model, self.tokenizer, self.name)
@@ -150,6 +154,11 @@ class SourceExplainer(ModelExplainer):
             ) from error
 
         def ask(question: Any, documents: Any, *, answer: Any) -> SourceAttribution:
+            if isinstance(question, str) and documents is None and options.get("sources") is None:
+                raise InputError(
+                    "the row has a question and no documents. Give it some, or take "
+                    "sources='sentences', those of the question."
+                )
             return self.sources(
                 question, documents, answer=answer, **options | {"weights": weights}
             )
@@ -162,3 +171,30 @@ class SourceExplainer(ModelExplainer):
             parquet=flag("parquet", parquet),
             progress=flag("progress", progress),
         )
+
+
+def _default(sources: int, weights: SourceWeights | None, threshold: float | None) -> str:
+    """Return the method for so many sources, if the caller names none."""
+    if threshold is not None:
+        # It is in one unit, whatever the number of sources.
+        return default_method(1)
+    name = default_method(sources)
+    return name if weights is None or name in weights.thresholds else "attention"
+
+
+def _check_options(options: Mapping[str, Any]) -> None:
+    """Raise `OptionError` for options that not all rows of a file can have."""
+    for name in ("question", "documents", "answer"):
+        if name in options:
+            raise OptionError(f"each row has its own {name}. Leave {name}=... out.")
+    method = options.get("method")
+    few = find_source_method(default_method(1) if method is None else method)
+    if method is None:
+        many = find_source_method(default_method(MOST_LEFT_OUT + 1))
+        for name in many.options:
+            if name in options and name not in few.options:
+                raise OptionError(
+                    f"{name} is an option of {many.name} and others, and not of {few.name}, the "
+                    f"method of rows with up to {MOST_LEFT_OUT} sources. Name a method for all "
+                    "rows."
+                )

@@ -19,7 +19,8 @@ from normxlogit.data.progress import Meter
 from normxlogit.data.rows import Bad, Kind, Values
 from normxlogit.data.run_folder import LOCK, RunFolder
 from normxlogit.data.source import Source, open_source
-from normxlogit.errors import InputError, NormXLogitError, OptionError
+from normxlogit.data.utf8 import lone_surrogate
+from normxlogit.errors import InputError, MissingExtraError, NormXLogitError, OptionError
 from normxlogit.extras import require, versions
 from normxlogit.results.sources import SourceAttribution
 
@@ -27,6 +28,10 @@ SCHEMA = "normxlogit/sources-run/1"
 ANSWERS, TABLE = "answers.jsonl", "answers.parquet"
 COLUMNS = ("question", "messages", "documents", "answer", "id")
 """The columns that are read; a row has a question or messages."""
+FIELDS = ("row", "id", "error_kind", "error", "attribution")
+"""What the line of a row has."""
+
+_BRING_BACK = "Bring the file back as it was written, or give another folder."
 
 
 @dataclass(frozen=True)
@@ -91,10 +96,11 @@ class AnswersFolder(RunFolder):
         with (self.path / ANSWERS).open("rb") as file:
             for number, line in enumerate(file):
                 record = parse_json(line, f"line {number + 1} of {self.path / ANSWERS}")
-                if not isinstance(record, dict) or record.get("row") != number:
+                is_whole = isinstance(record, dict) and set(record) == set(FIELDS)
+                if not is_whole or record["row"] != number:
                     raise InputError(
                         f"line {number + 1} of {self.path / ANSWERS} is not that of row {number}. "
-                        "Bring the file back as it was written, or give another folder."
+                        f"{_BRING_BACK}"
                     )
                 yield record
 
@@ -144,7 +150,8 @@ def answer_rows(
     Raises:
         InputError: the source cannot be read or has no questions, or the folder cannot be written
             to, is in use, or holds something else.
-        MissingExtraError: pyarrow is not installed.
+        OptionError: an option does not fit, of whichever row.
+        MissingExtraError: pyarrow is not installed, or what the method needs.
     """
     require("pyarrow")
     opened = open_source(source, subset=None, split=None)
@@ -156,11 +163,18 @@ def answer_rows(
         )
         done = folder.lines
         meter = stack.enter_context(Meter(opened.count(), done, 0, shown=progress))
+        rows = 0
         for number, values in enumerate(_values(opened, names)):
+            rows = number + 1
             if number >= done:
                 folder.append(_line(ask, number, values))
-                meter.show(number + 1, 0)
+                meter.show(rows, 0)
         opened.check_unchanged(by_content=True)
+        if folder.lines != rows:
+            raise InputError(
+                f"{folder.path / ANSWERS} has {folder.lines:,} lines, and the data {rows:,} rows. "
+                f"{_BRING_BACK}"
+            )
         errors, first = 0, None
         for record in folder.records():
             if record["error"] is not None:
@@ -194,39 +208,79 @@ def _line(ask: Callable[..., SourceAttribution], number: int, values: Values | B
     """Return the line of a row: its attribution, or why there is none."""
     row_id, result, bad = None, None, values if isinstance(values, Bad) else None
     if not isinstance(values, Bad):
-        cells = {name: _plain(values.get(name)) for name in COLUMNS}
-        row_id = cells["id"]
-        question = cells["messages"] if cells["question"] is None else cells["question"]
         try:
-            if question is None:
-                raise InputError("the row has neither a question nor messages.")
-            result = ask(question, cells["documents"], answer=cells["answer"])
-        except OptionError:
-            raise
+            row_id = _cell(values, "id")
+            documents, answer = _cell(values, "documents"), _cell(values, "answer")
+            result = ask(_question(values), documents, answer=answer)
+        except _BadCellError as error:
+            bad = error.bad
+        except (OptionError, MissingExtraError):
+            raise  # All rows have these.
         except NormXLogitError as error:
             bad = Bad.of(error)
-    return dump_json(
-        {
-            "row": number,
-            "id": None if row_id is None else str(row_id),
-            "error_kind": None if bad is None else bad.kind.value,
-            "error": None if bad is None else bad.why,
-            "attribution": None if result is None else result.to_dict(),
-        }
+    content = (
+        number,
+        None if row_id is None else str(row_id),
+        None if bad is None else bad.kind.value,
+        None if bad is None else bad.why,
+        None if result is None else result.to_dict(),
     )
+    return dump_json(dict(zip(FIELDS, content, strict=True)))
 
 
-def _plain(value: Any) -> Any:
-    """Return a cell with the texts that Parquet gives as bytes decoded."""
+def _question(values: Values) -> Any:
+    """Return the question of a row, or its messages.
+
+    Raises:
+        InputError: it has neither, both, or messages that are a text.
+    """
+    question, messages = _cell(values, "question"), _cell(values, "messages")
+    if question is None and messages is None:
+        raise InputError("the row has neither a question nor messages.")
+    if question is not None and messages is not None:
+        raise InputError("the row has a question and messages. Leave one of them out.")
+    if isinstance(messages, str):
+        raise InputError(
+            f"messages must be a list, each with role and content, got {messages!r:.80}. A text is "
+            "a question."
+        )
+    return messages if question is None else question
+
+
+class _BadCellError(InputError):
+    """A cell of a row cannot be used."""
+
+    def __init__(self, bad: Bad) -> None:
+        super().__init__(bad.why)
+        self.bad = bad
+
+
+def _cell(values: Values, name: str) -> Any:
+    """Return a cell; None if the row has none.
+
+    Raises:
+        _BadCellError: it could not be read, or a text in it is not UTF-8.
+    """
+    return _decoded(values.get(name), name)
+
+
+def _decoded(value: Any, name: str) -> Any:
+    """Return a value with the texts that Parquet gives as bytes decoded."""
+    if isinstance(value, Bad):
+        raise _BadCellError(value)
     if isinstance(value, bytes):
         try:
             return value.decode("utf-8")
-        except UnicodeDecodeError:
-            return Bad(Kind.UNDECODABLE, "not UTF-8 text").why
+        except UnicodeDecodeError as error:
+            byte = f"byte {error.start} is {value[error.start]:#04x}"
+            why = f"a text of {name} is not UTF-8 ({byte})"
+            raise _BadCellError(Bad(Kind.UNDECODABLE, why)) from error
+    if isinstance(value, str) and lone_surrogate(value):
+        raise _BadCellError(Bad(Kind.UNDECODABLE, f"a text of {name} is not valid UTF-8"))
     if isinstance(value, list):
-        return [_plain(item) for item in value]
+        return [_decoded(item, name) for item in value]
     if isinstance(value, dict):
-        return {name: _plain(item) for name, item in value.items() if item is not None}
+        return {key: _decoded(item, name) for key, item in value.items() if item is not None}
     return value
 
 
@@ -242,6 +296,8 @@ def _write_table(folder: AnswersFolder) -> None:
         "error_kind": text,
         "error": text,
         "answer": text,
+        "method": text,
+        "unit": text,
         "span": whole,
         "span_text": text,
         "span_start": whole,
@@ -267,6 +323,7 @@ def _write_table(folder: AnswersFolder) -> None:
             rows: list[dict[str, Any]] = [about]
             if record["attribution"] is not None:
                 result = SourceAttribution.from_dict(record["attribution"])
-                rows = [{**about, "answer": result.answer, **row} for row in result.records()]
+                about |= {"answer": result.answer, "method": result.provenance.method}
+                rows = [{**about, "unit": result.unit, **row} for row in result.records()]
             writer.write_table(pa.Table.from_pylist(rows, schema=schema))
     write_whole(folder.path / TABLE, sink.getvalue().to_pybytes())

@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
-from os import PathLike
+from os import PathLike, fspath
 from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -84,7 +84,10 @@ class SourceWeights:
         Raises:
             InputError: there is no such file, it holds something else, or it was made by a newer
                 normxlogit.
+            OptionError: `path` is no path.
         """
+        if not isinstance(path, (str, PathLike)) or not fspath(path):
+            raise OptionError(f"weights of sources are read from a file; got {path!r:.80}.")
         path = Path(path)
         try:
             with safe_open(path, framework="np") as file:
