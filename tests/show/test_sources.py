@@ -1,5 +1,6 @@
 """What is said of an answer and its sources, and how a terminal shows it."""
 
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -108,6 +109,82 @@ def result(scores: Any, prior: float = -30.0, **changes: Any) -> SourceAttributi
 )
 def test_the_sentence_that_leads(scores: Any, prior: float, said: str) -> None:
     assert message(result(scores, prior)) == said
+
+
+@pytest.mark.parametrize(
+    ("scores", "prior", "threshold", "said"),
+    [
+        (  # No sentence cites it, and the answer rests on it all the same.
+            [[0.6, 0, 0], [0.6, 0, 0]],
+            -9,
+            0.7,
+            "Rests on document 1 (Peru): without it the answer would be 3.3 times less likely.",
+        ),
+        (
+            [[3, 0, 0], [2.5, 0, 0]],
+            -9,
+            5,
+            "Rests on document 1 (Peru): without it the answer would be 240 times less likely.",
+        ),
+        (
+            [[1, 0, 0], [-5, 0, 0]],
+            -9,
+            0.7,
+            "Only a part of the answer rests on document 1 (Peru): without it the whole would not "
+            "be much less likely.",
+        ),
+        (
+            [[6, 0, 0], [-3, 0, 0.1]],
+            -9,
+            5,
+            "Only a part of the answer rests on document 1 (Peru): without it the whole would be "
+            "20 times less likely.",
+        ),
+        (
+            [[3, 0, 0], [0, 0, 0]],
+            -9,
+            5,
+            "No document stands out: without any one of them the answer would be at most 20 times "
+            "less likely, and without all of them it would be 3,000 times less likely; what "
+            "several say alike counts for none.",
+        ),
+        (
+            [[0.1, -4, 0], [0, 0, 0]],
+            -4,
+            0.7,
+            "No document stands out: without any one of them the answer would not be much less "
+            "likely, and without all of them it would be 20 times less likely; what several say "
+            "alike counts for none.",
+        ),
+        (
+            [[9, 0, 0], [0, 0, 0]],
+            -9,
+            None,
+            "By leave_one_out the answer rests most on document 1 (Peru).",
+        ),
+    ],
+)
+def test_the_sentence_that_leads_speaks_of_the_whole_answer(
+    scores: Any, prior: float, threshold: float | None, said: str
+) -> None:
+    made = result(scores, prior, threshold=threshold)
+    assert message(made) == said
+    if threshold is not None:
+        whole = made.to_html().partition("The whole answer")[2].partition("</caption>")[0]
+        assert ("rests on no source" in whole) == (not said.startswith("Rests"))
+
+
+def test_spans_out_of_order_are_cited_where_they_stand() -> None:
+    made = result([[6, 0, 0], [0, 6, 0]])
+    turned = replace(made, spans=made.spans[::-1], scores=made.scores[::-1])
+    assert turned.cited == "Anna is the mayor. [1] It was built in 1911. [2]"
+    assert turned.cited == made.cited
+    said = turned.to_html().partition('nx-answer"')[2].partition("</div>")[0]
+    assert re.findall(r'data-span="(\d)">([^<]*)<', said) == [
+        ("1", "Anna is the mayor."),
+        ("0", "It was built in 1911."),
+    ]
+    assert "Answer      Anna is the mayor. [1] It was built in 1911. [2]" in str(turned)
 
 
 def test_scores_without_a_unit_have_an_order_only() -> None:

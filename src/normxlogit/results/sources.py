@@ -159,15 +159,30 @@ class SourceAttribution(Displayed):
     @property
     def cited(self) -> str:
         """The answer with [1], [2] after each span that rests on a source; see `citations`."""
-        parts, end = [], 0
-        for span, numbers in zip(self.spans, self.citations, strict=True):
-            last = max(end, span.end)
-            text = self.answer[end:last]
+        citations, parts = self.citations, list[str]()
+        for text, span in self.pieces:
+            parts.append(text)
+            if span is not None:
+                parts += [f" [{n + 1}]" for n in sorted(citations[span])]
+        return "".join(parts)
+
+    @property
+    def pieces(self) -> list[tuple[str, int | None]]:
+        """The answer in pieces, each with the number of its span; None between spans.
+
+        Spans are in the order of the answer, each once; of spans that overlap the later one has
+        what the earlier ones leave. White space at the end of a span is behind it.
+        """
+        pieces, at = list[tuple[str, int | None]](), 0
+        for number in sorted(range(len(self.spans)), key=lambda n: self.spans[n].start):
+            span = self.spans[number]
+            start, end = max(at, span.start), max(at, span.end)
+            text = self.answer[start:end]
             kept = text.rstrip()
-            marks = "".join(f" [{n + 1}]" for n in sorted(numbers))
-            parts.append(f"{kept}{marks}{text[len(kept) :]}")
-            end = last
-        return "".join([*parts, self.answer[end:]])
+            pieces += [(self.answer[at:start], None), (kept, number), (text[len(kept) :], None)]
+            at = end
+        pieces.append((self.answer[at:], None))
+        return [piece for piece in pieces if piece != ("", None)]
 
     def with_threshold(self, threshold: float | None) -> "SourceAttribution":
         """Return the same with another threshold.

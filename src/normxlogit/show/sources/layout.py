@@ -214,11 +214,7 @@ class SourcesLayout:
 
     def has_source(self, view: View) -> bool:
         """Return whether there is a source that a view rests on."""
-        if self._citations is None:
-            return bool(view.scores.max() > 0)
-        return any(
-            self._citations if view.span is None else self._citations[view.span : view.span + 1]
-        )
+        return message.rests_on(self.result, float(view.scores.max()))
 
     def leading(self, view: View, count: int) -> list[int]:
         """Return the sources with the highest scores, and the one that speaks most against it."""

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 
 from normxlogit.results.sources import SourceAttribution
 from normxlogit.show import phrases
-from normxlogit.text.words import Span
 
 NATS = "nats"
 _KNOWN_BEFORE = 0.5
@@ -18,35 +17,67 @@ _KNOWN_BEFORE = 0.5
 _SAME = 0.95
 """The same from which it would have been as likely."""
 
+_ABOUT = math.log(2)
+"""The change in nats, either way, from which on it would not be about as likely."""
+
 _NAME = 40
 
 
 def message(result: SourceAttribution) -> str:
-    """Return the sentence that a picture of an answer leads with."""
-    if result.unit != NATS:
+    """Return the sentence that a picture of an answer leads with; it speaks of the whole answer."""
+    if result.unit != NATS or result.threshold is None:
         return _order(result)
-    cited = {n for span in _citations(result) for n in span}
-    kinds, share = plural(result), _share(result)
-    if not cited:
-        if share >= _KNOWN_BEFORE:
-            return f"Rests on none of the {len(result.sources)} {kinds}: {without_any(share)}."
-        return (
-            f"No {kinds.removesuffix('s')} stands out: without any one of them the answer stays "
-            f"about as likely, and {without_any(share)}; what several say alike counts for none."
-        )
     totals = result.total.tolist()
-    ordered = sorted(cited, key=lambda n: -totals[n])
-    first, support = ordered[0], sum(total for total in totals if total > 0)
-    named = [name(result, number) for number in ordered]
-    fall = times(totals[first])
+    ordered = sorted(range(len(totals)), key=lambda n: -totals[n])
+    named = [name(result, n) for n in ordered if rests_on(result, totals[n])]
+    if not named:
+        return _of_none(result, totals)
+    fall = times(totals[ordered[0]])
     if len(named) == 1:
         return f"Rests on {named[0]}: without it the answer would be {fall}."
-    if 2 * totals[first] >= support:
+    if 2 * totals[ordered[0]] >= sum(total for total in totals if total > 0):
         return f"Rests mostly on {named[0]}: without it the answer would be {fall}."
+    return f"Rests on {_listed(named)}: without {named[0]} the answer would be {fall}."
+
+
+def rests_on(result: SourceAttribution, score: float) -> bool:
+    """Return whether a score says that something rests on a source."""
+    return score > 0 and (result.threshold is None or score >= result.threshold)
+
+
+def _of_none(result: SourceAttribution, totals: Sequence[float]) -> str:
+    """Say that the answer as a whole rests on no source, though a part of it may."""
+    best = result.scores.max(0).tolist()
+    ordered = sorted(range(len(best)), key=lambda n: -best[n])
+    named = [name(result, n) for n in ordered if rests_on(result, best[n])]
+    if named:
+        it = "it" if len(named) == 1 else named[0]
+        fall = _fall(totals[ordered[0]])
+        return (
+            f"Only a part of the answer rests on {_listed(named)}: without {it} the whole {fall}."
+        )
+    kinds, share, most = plural(result), _share(result), max(totals)
+    if share >= _KNOWN_BEFORE:
+        return f"Rests on none of the {len(totals)} {kinds}: {without_any(share)}."
+    fall = "stays about as likely" if max(map(abs, totals)) < _ABOUT else _fall(most, "at most ")
+    return (
+        f"No {kinds.removesuffix('s')} stands out: without any one of them the answer {fall}, and "
+        f"{without_any(share)}; what several say alike counts for none."
+    )
+
+
+def _fall(drop: float, limit: str = "") -> str:
+    """Return what a drop that need not be one does to an answer."""
+    return f"would be {limit}{times(drop)}" if drop >= _ABOUT else "would not be much less likely"
+
+
+def _listed(named: Sequence[str]) -> str:
+    """Return up to three names, and how many there are more."""
+    if len(named) == 1:
+        return named[0]
     more = f" and {len(named) - 3} more" if len(named) > 3 else ""
     joint = ", " if more else " and "
-    listed = f"{', '.join(named[:-1][:2])}{joint}{named[min(2, len(named) - 1)]}{more}"
-    return f"Rests on {listed}: without {named[0]} the answer would be {fall}."
+    return f"{', '.join(named[:-1][:2])}{joint}{named[min(2, len(named) - 1)]}{more}"
 
 
 def without_any(share: float) -> str:
@@ -114,24 +145,6 @@ def summary(result: SourceAttribution) -> str:
         f"model {phrases.without_folders(result.provenance.model)}",
     ]
     return phrases.visible("; ".join(parts))
-
-
-def cited_spans(result: SourceAttribution) -> list[tuple[str, Sequence[int] | None]]:
-    """Return the answer in pieces, each with the sources that it cites; None between the spans."""
-    pieces, end = list[tuple[str, Sequence[int] | None]](), 0
-    order = sorted(
-        zip(result.spans, _citations(result), strict=True), key=lambda pair: pair[0].start
-    )
-    for span, numbers in order:
-        start: Span = (max(end, span.start), max(end, span.end))
-        pieces += [(result.answer[end : start[0]], None), (result.answer[slice(*start)], numbers)]
-        end = start[1]
-    return [*pieces, (result.answer[end:], None)]
-
-
-def _citations(result: SourceAttribution) -> Sequence[Sequence[int]]:
-    """Return what each span cites; nothing where there is no threshold."""
-    return [()] * len(result.spans) if result.threshold is None else result.citations
 
 
 def _order(result: SourceAttribution) -> str:

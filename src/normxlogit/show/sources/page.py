@@ -1,6 +1,6 @@
 """Answers from documents as HTML: point at a sentence, and what it rests on lights up."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -165,7 +165,7 @@ def _body(result: SourceAttribution) -> Body:
     values = {
         "message": message(result),
         "question": result.question.strip(),
-        "answer": list(_answer(layout)),
+        "answer": _answer(layout),
         "readings": [_reading(layout, view) for view in (whole, *layout.views[:-1])],
         "heading": plural(result).capitalize(),
         "sources": [_card(layout, whole, number) for number in range(len(result.sources))],
@@ -194,18 +194,8 @@ def _facts(result: SourceAttribution) -> list[tuple[str, str]]:
     return facts(result.provenance, details)
 
 
-def _answer(layout: SourcesLayout) -> Iterator[AnswerPart]:
-    answer, at = layout.result.answer, 0
-    for number, span in enumerate(layout.result.spans):
-        start, end = max(at, span.start), max(at, span.end)
-        if at < start:
-            yield AnswerPart(answer[at:start])
-        sentence = answer[start:end]
-        kept = sentence.rstrip()
-        yield AnswerPart(kept, number, _cites(layout, number))
-        yield AnswerPart(sentence[len(kept) :])
-        at = end
-    yield AnswerPart(answer[at:])
+def _answer(layout: SourcesLayout) -> list[AnswerPart]:
+    return [AnswerPart(text, span, _cites(layout, span)) for text, span in layout.result.pieces]
 
 
 def _cites(layout: SourcesLayout, span: int | None) -> list[int] | None:

@@ -58,11 +58,14 @@ class SourceReport:
 def _cited(result: SourceAttribution) -> Text:
     """Return the answer with its citations."""
     line = Text(overflow="fold")
-    for piece, numbers in message.cited_spans(result):
-        line.append(phrases.visible(piece), LABEL if numbers is not None else None)
-        if numbers:
-            line.append("".join(f" [{n + 1}]" for n in sorted(numbers)), FOR)
-        elif numbers is not None and result.threshold is not None:
+    citations = None if result.threshold is None else result.citations
+    for piece, span in result.pieces:
+        line.append(phrases.visible(piece), None if span is None else LABEL)
+        if span is None or citations is None:
+            continue
+        if citations[span]:
+            line.append("".join(f" [{n + 1}]" for n in sorted(citations[span])), FOR)
+        else:
             line.append(" [no source]", DIM)
     return line
 
