@@ -1,5 +1,6 @@
 """`normxlogit sources`."""
 
+import inspect
 import json
 from pathlib import Path
 from typing import Any
@@ -7,7 +8,8 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
-from normxlogit import SourceAttribution, cli
+from normxlogit import Explainer, SourceAttribution, cli
+from normxlogit.cli.commands.sources import ARGUMENTS
 from tests.helpers.answers import answerer
 
 
@@ -71,13 +73,17 @@ def test_documents_of_a_file(talker: Path, tmp_path: Path) -> None:
     data = json.loads(result.stdout)
     assert [source["name"] for source in data["sources"]] == ["a", ""]
     assert data["threshold"] is None
+    text = "The plot\u2028is a\x85mess.\x0c"
+    file.write_text(json.dumps({"text": text}, ensure_ascii=False) + "\r\n", "utf-8")
+    result = run(*asked(talker, file, "--format", "json", "--method", "normxlogit"))
+    assert [source["text"] for source in json.loads(result.stdout)["sources"]] == [text]
     file.write_text("{")
     assert "line 1 of" in one_line(run(*asked(talker, file)))
 
 
 def test_a_file_of_questions(talker: Path, tmp_path: Path) -> None:
     file, folder = tmp_path / "questions.jsonl", tmp_path / "answers"
-    rows = [{"question": "Is it?", "documents": ["It is."]}, {"question": "Is it?"}]
+    rows = [{"question": "Is it?", "documents": documents} for documents in (["It is."], ["No."])]
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
     command = (file, "--model", talker, "-o", folder, "--max-new-tokens", 5, "--parquet")
     result = run(*command)
@@ -98,6 +104,7 @@ def test_a_file_of_questions(talker: Path, tmp_path: Path) -> None:
         (("f.jsonl", "-m", "x", "-q", "Is it?"), "--question is for one question", 2),
         (("-m", "x", "-q", "Is it?", "--parquet"), "--parquet goes with a FILE", 2),
         (("-m", "x", "-q", "Is it?", "-d", "nowhere"), "neither a folder of text files", 1),
+        (("-m", "x", "-q", "Is it?"), "--question goes with --documents", 2),
     ],
 )
 def test_wrong_usage(arguments: tuple[str, ...], message: str, code: int) -> None:
@@ -108,3 +115,45 @@ def test_wrong_usage(arguments: tuple[str, ...], message: str, code: int) -> Non
 
 def test_empty_folders(talker: Path, tmp_path: Path) -> None:
     assert "has no file that ends in .txt or .md" in one_line(run(*asked(talker, tmp_path)))
+    (tmp_path / "a.txt").write_text("It is.")
+    (tmp_path / "b.txt").write_text(" \n")
+    assert f"{tmp_path / 'b.txt'} is empty" in one_line(run(*asked(talker, tmp_path)))
+
+
+def test_a_question_of_its_own_sentences(talker: Path) -> None:
+    question = (
+        "-q",
+        "The plot is bad. Is it good?",
+        "--sources",
+        "sentences",
+        "--answer",
+        "It is.",
+    )
+    result = run("-m", talker, *question, "--format", "json")
+    assert [source["kind"] for source in json.loads(result.stdout)["sources"]] == ["sentence"] * 2
+
+
+def test_options_of_a_method_are_no_others(tmp_path: Path) -> None:
+    """Every argument in Python is refused that would stand beside one of the command's."""
+    calls = (Explainer.sources, Explainer.sources_corpus)
+    names = {
+        name
+        for call in calls
+        for name, parameter in inspect.signature(call).parameters.items()
+        if parameter.kind is not parameter.VAR_KEYWORD
+    }
+    assert names - {"spans"} == ARGUMENTS
+    for name in ARGUMENTS:
+        for asked_of in (("-q", "Is it?", "-d", tmp_path), (tmp_path / "rows.jsonl", "-o", "out")):
+            result = run("-m", "x", *asked_of, "--option", f"{name}=1")
+            assert result.exit_code == 2, result.output
+            assert f"and {name} is none" in " ".join(result.stderr.replace("│", " ").split())
+    twice = ("--max-new-tokens", 5, "--option", "max_new_tokens=6")
+    assert run("-m", "x", "-q", "Is it?", "-d", tmp_path, *twice).exit_code == 2
+
+
+def test_what_is_beside_the_messages_of_a_chat(tmp_path: Path) -> None:
+    file = tmp_path / "chat.json"
+    file.write_text(json.dumps({"messages": [{"role": "user"}], "documents": ["It is."]}))
+    said = one_line(run("-m", "x", "--chat", file))
+    assert "Use Explainer.sources(messages, documents=...) in Python." in said

@@ -179,8 +179,12 @@ def _read_prompt(prompt: str | None, chat: Path | None, file: Path | None) -> An
     return read_chat(chat)
 
 
-def read_chat(chat: Path) -> list[Any]:
+def read_chat(chat: Path, call: str = "generate") -> list[Any]:
     """Return the messages of a chat in a file of JSON.
+
+    Args:
+        chat: the file.
+        call: the method of `Explainer` that takes what a command does not.
 
     Raises:
         InputError: it holds something else.
@@ -195,7 +199,7 @@ def read_chat(chat: Path) -> list[Any]:
             if messages.get(name):
                 raise InputError(
                     f"{chat} has {name} beside its messages, which this command does not pass on. "
-                    f"Use Explainer.generate(messages, {name}=...) in Python."
+                    f"Use Explainer.{call}(messages, {name}=...) in Python."
                 )
         messages = messages["messages"]
     if not isinstance(messages, list) or not all(isinstance(m, dict) for m in messages):

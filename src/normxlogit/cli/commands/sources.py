@@ -30,6 +30,25 @@ from normxlogit.errors import InputError
 SUFFIXES = (".txt", ".md")
 """The files of a folder that are documents."""
 
+ARGUMENTS = frozenset(
+    {
+        "self",
+        "question",
+        "documents",
+        "answer",
+        "sources",
+        "method",
+        "weights",
+        "threshold",
+        "batch_size",
+        "progress",
+        "source",
+        "output",
+        "parquet",
+    }
+)
+"""The arguments in Python that are no options of a method; most are options of the command."""
+
 
 class SourceKind(str, Enum):
     """What the sources are."""
@@ -167,10 +186,8 @@ def sources(
             "sources": None if kind is None else kind.value,
             "threshold": threshold,
             "batch_size": batch_size,
-            **parse_options(option or []),
+            **_method_options(option or [], max_new_tokens),
         }
-        if max_new_tokens is not None:
-            options["max_new_tokens"] = max_new_tokens
         check_utf8([question or "", answer or ""])
         if file is not None:
             _check_run(single, named_format, output)
@@ -186,6 +203,11 @@ def sources(
         if output_format is Format.CSV:
             raise typer.BadParameter(
                 "sources are shown as text, json or html. In Python, to_pandas() is a table."
+            )
+        if question is not None and documents is None and kind is None:
+            raise typer.BadParameter(
+                "--question goes with --documents. To have its own sentences as sources: --sources "
+                "sentences."
             )
         check_output(output)
         check_model(named)
@@ -205,13 +227,18 @@ def read_documents(path: Path) -> list[dict[str, Any]]:
         files = sorted(file for file in path.iterdir() if file.suffix.lower() in SUFFIXES)
         if not files:
             raise InputError(f"the folder {path} has no file that ends in {' or '.join(SUFFIXES)}.")
-        return [{"title": file.stem, "text": read_text(file)} for file in files]
+        texts = [(file, read_text(file)) for file in files]
+        for file, text in texts:
+            if not text.strip():
+                raise InputError(f"{file} is empty. Remove it, or write something in it.")
+        return [{"title": file.stem, "text": text} for file, text in texts]
     if path.suffix.lower() not in (".jsonl", ".ndjson"):
         raise InputError(
             f"{path} is neither a folder of text files nor a .jsonl file. Give one of these."
         )
     documents = []
-    for number, line in enumerate(read_text(path).splitlines(), 1):
+    # Other line ends, such as U+2028, may stand in a text of JSON.
+    for number, line in enumerate(read_text(path).split("\n"), 1):
         if not line.strip():
             continue
         try:
@@ -222,10 +249,22 @@ def read_documents(path: Path) -> list[dict[str, Any]]:
     return documents
 
 
+def _method_options(assignments: list[str], max_new_tokens: int | None) -> dict[str, Any]:
+    """Return options of the method, and how many tokens to generate at most."""
+    options = parse_options(assignments)
+    for name in options:
+        if name in ARGUMENTS or (name == "max_new_tokens" and max_new_tokens is not None):
+            raise typer.BadParameter(
+                f"--option is for options of the method, and {name} is none. Leave it out, or see "
+                "--help for the option that sets it."
+            )
+    return options if max_new_tokens is None else {**options, "max_new_tokens": max_new_tokens}
+
+
 def _question(question: str | None, chat: Path | None) -> Any:
     if (question is None) == (chat is None):
         raise typer.BadParameter("give either --question, --chat, or a FILE of questions.")
-    return question if chat is None else read_chat(chat)
+    return question if chat is None else read_chat(chat, "sources")
 
 
 def _check_run(single: dict[str, Any], named_format: Format | None, output: Path | None) -> None:
