@@ -30,8 +30,24 @@ DYNAMIC = {
 }
 
 
-def expected(model: Any, removed: list[TokenSpan], start: int = 0) -> torch.Tensor:
-    kept = [t for i, t in enumerate(PROMPT) if not any(a <= i < b for a, b in removed)]
+# Its scale changes once, at 84 tokens: between the whole prompt and its variants.
+LONG_ROPE = {
+    "rope_parameters": {
+        "rope_type": "longrope",
+        "rope_theta": 10000.0,
+        "short_factor": [1.0] * 4,
+        "long_factor": [6.0] * 4,
+        "original_max_position_embeddings": 84,
+    },
+    "original_max_position_embeddings": 84,
+    "max_position_embeddings": 1000,
+}
+
+
+def expected(
+    model: Any, removed: list[TokenSpan], start: int = 0, prompt: list[int] = PROMPT
+) -> torch.Tensor:
+    kept = [t for i, t in enumerate(prompt) if not any(a <= i < b for a, b in removed)]
     return by_fresh_pass(model, kept or [start], ANSWER)
 
 
@@ -78,6 +94,30 @@ def test_longer_texts_are_tried_again() -> None:
         assert ablation.cached is False
         fresh = torch.stack([expected(model, row) for row in ROWS])
         assert (logprobs - fresh).abs().max() < 1e-4
+
+
+def test_lengths_between_which_nothing_was_tried() -> None:
+    """A trial above the length at which positions change says nothing about texts across it."""
+    model = random_causal("phi3", **LONG_ROPE)
+    long = PROMPT * 3
+    above: list[list[TokenSpan]] = [[(100 + a, 100 + b)] for a, b in PARTS]
+    for prompt, rows, cached in ((long, above, True), (PROMPT, ROWS, False), (long, above, True)):
+        ablation = Ablation(model, prompt, ANSWER, start=0, most_rows=4)
+        logprobs = ablation.logprobs(rows)
+        fresh = torch.stack([expected(model, row, prompt=prompt) for row in rows])
+        assert (logprobs - fresh).abs().max() < 1e-4
+        assert ablation.cached is cached
+
+
+def test_little_before_the_first_part() -> None:
+    """A trial that takes a token from the cache does not see how positions change."""
+    model = random_causal("phi3", **LONG_ROPE)
+    rows: list[list[TokenSpan]] = [[(1, 25)], [(25, 40)], [(40, 62)], [(80, 90)], [(1, 90)]]
+    ablation = Ablation(model, PROMPT, ANSWER, start=0, most_rows=4)
+    logprobs = torch.cat([ablation.logprobs(rows[:4]), ablation.logprobs(rows[4:])])
+    fresh = torch.stack([expected(model, row) for row in rows])
+    assert (logprobs - fresh).abs().max() < 1e-4
+    assert ablation.cached is False
 
 
 def test_memory_that_runs_out(monkeypatch: pytest.MonkeyPatch) -> None:

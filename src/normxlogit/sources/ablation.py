@@ -23,7 +23,7 @@ from normxlogit.model.outputs import logits_of, run_model
 from normxlogit.model.reruns import AT_ONCE, LOGITS_AT_ONCE
 from normxlogit.model.trials.caching import without_cache
 from normxlogit.model.trials.causality import hides_what_follows
-from normxlogit.model.trials.cutting import cache_can_be_cut, note_trial
+from normxlogit.model.trials.cutting import Lengths, cache_can_be_cut, note_trial
 from normxlogit.model.vocabulary import Vocabulary
 
 TokenSpan = tuple[int, int]
@@ -157,11 +157,11 @@ class Ablation:
     def _run_whole(self) -> None:
         """Run the whole prompt, and keep the keys and values of its tokens if they can be had."""
         whole = self._variant(())
-        if cache_can_be_cut(self._model, self._length) is not False:
+        if cache_can_be_cut(self._model, self._lengths(len(self._prompt))) is not False:
             try:
                 cache = DynamicCache()
                 logits = self._logits([whole], 0, cache)
-                self._kept = _keys_and_values(cache, self._length - 1)
+                self._kept = _keys_and_values(cache, len(self._prompt) + len(self._answer) - 1)
             except torch.OutOfMemoryError:
                 raise
             except Exception:  # of any kind: not every model has such a cache
@@ -170,29 +170,33 @@ class Ablation:
             logits = self._logits([whole], 0)
         self._know(whole, logits[0])
 
-    @property
-    def _length(self) -> int:
-        return len(self._prompt) + len(self._answer)
+    def _lengths(self, prompt: int) -> Lengths:
+        """The length of a text whose prompt has so many tokens, and that of the whole text."""
+        return prompt + len(self._answer), len(self._prompt) + len(self._answer)
 
     def _settle_cache(self, variants: Sequence[_Variant]) -> None:
         """Find out whether the cache can be cut, by the variant that would take most of it.
 
         It takes a fresh pass more, and so is not worth while for a variant or two.
         """
-        most = max(variants, key=lambda variant: variant.shared)
-        holds = cache_can_be_cut(self._model, self._length)
-        if self._kept is None or holds:
-            self.cached = self._kept is not None
+        cut = [variant for variant in variants if variant.shared]
+        if self._kept is None or not cut:
+            self.cached = self._kept is not None and self.cached
             return
-        if len(variants) < _FEW or most.shared == 0:
-            for variant in variants:
-                self._know(variant, self._logits([variant], 0)[0])
-            return
-        # Positions whose scale follows the length of the text show in a short one, which is cheap.
-        least = min(variant.shared for variant in variants if variant.shared)
-        short = self._variant([(least, len(self._prompt) - 1)])
-        holds = self._is_same_cut(short) and self._is_same_cut(most)
-        note_trial(self._model, self._length, holds)
+        shortest = min(len(variant.ids) for variant in cut)
+        lengths = self._lengths(shortest)
+        holds = cache_can_be_cut(self._model, lengths)
+        if holds is None:
+            if len(variants) < _FEW:
+                for variant in variants:
+                    self._know(variant, self._logits([variant], 0)[0])
+                return
+            # Positions whose scale follows the length of the text show in a short one: as short as
+            # any variant, and all of it but a token from the cache.
+            short = self._variant([(shortest - 1, len(self._prompt) - 1)])
+            most = max(cut, key=lambda variant: variant.shared)
+            holds = self._is_same_cut(short) and self._is_same_cut(most)
+            note_trial(self._model, lengths, holds)
         self.cached = holds
         if not holds:
             self._kept = None
@@ -240,7 +244,11 @@ class Ablation:
         needed = sum(len(v.ids) - self._shared(v) + len(self._answer) for v in batch)
         run = len(batch) * (max(len(v.ids) for v in batch) - start + len(self._answer))
         # Where a cache cannot be cut, padding may change a text as well, for the same reasons.
-        is_alike = self._kept is not None or len({len(v.ids) for v in batch}) == 1
+        lengths = {len(v.ids) for v in batch}
+        is_alike = len(lengths) == 1 or (
+            self._kept is not None
+            and bool(cache_can_be_cut(self._model, self._lengths(min(lengths))))
+        )
         is_small = len(batch) <= rows and run <= AT_ONCE
         return is_alike and is_small and run - needed <= _MOST_WASTE * needed
 

@@ -2,30 +2,43 @@
 
 It does if keys and values of a token depend on the tokens before it alone, and stay as they are in
 a shorter text. Recurrent states cannot be cut; positions whose scale follows the length of the text
-(dynamic RoPE) change with it, and what a sliding window does shows beyond the window only. So it is
-tried on the text in question, and again beside a longer one.
+(dynamic RoPE) change with it, some at one length only (LongRoPE), and what a sliding window does
+shows beyond the window only. So it is tried between the shortest text in question and the longest,
+and again where lengths are out of the range that was tried.
 """
 
 from weakref import WeakKeyDictionary
 
 from transformers import PreTrainedModel
 
-_LENGTHS: WeakKeyDictionary[PreTrainedModel, tuple[int, int | None]] = WeakKeyDictionary()
-"""Up to which length it holds, in tokens, and from which on it does not, for each model."""
+Lengths = tuple[int, int]
+"""Of the shortest text, in tokens, and of the longest, from whose cache it is cut."""
+
+_HOLDS: WeakKeyDictionary[PreTrainedModel, list[Lengths]] = WeakKeyDictionary()
+"""Between which lengths it holds, for each model; ranges that lie apart."""
+
+_FAILS: WeakKeyDictionary[PreTrainedModel, int] = WeakKeyDictionary()
+"""The least longest text with which it does not."""
 
 
-def cache_can_be_cut(model: PreTrainedModel, length: int) -> bool | None:
-    """Return whether it holds in texts of `length` tokens; None if that is yet to be tried."""
-    right, wrong = _LENGTHS.get(model, (0, None))
-    if length <= right:
+def cache_can_be_cut(model: PreTrainedModel, lengths: Lengths) -> bool | None:
+    """Return whether it holds between two lengths; None if that is yet to be tried."""
+    shortest, longest = lengths
+    if any(first <= shortest and longest <= last for first, last in _HOLDS.get(model, ())):
         return True
-    return False if wrong is not None and length >= wrong else None
+    return False if model in _FAILS and longest >= _FAILS[model] else None
 
 
-def note_trial(model: PreTrainedModel, length: int, holds: bool) -> None:
-    """Remember how a trial on a text of `length` tokens came out."""
-    right, wrong = _LENGTHS.get(model, (0, None))
-    if holds:
-        _LENGTHS[model] = (max(right, length), wrong)
-    else:
-        _LENGTHS[model] = (right, length if wrong is None else min(wrong, length))
+def note_trial(model: PreTrainedModel, lengths: Lengths, holds: bool) -> None:
+    """Remember how a trial between two lengths came out."""
+    shortest, longest = lengths
+    if not holds:
+        _FAILS[model] = min(longest, _FAILS.get(model, longest))
+        return
+    apart = list[Lengths]()
+    for first, last in _HOLDS.get(model, ()):
+        if first <= longest and shortest <= last:
+            shortest, longest = min(shortest, first), max(longest, last)
+        else:
+            apart.append((first, last))
+    _HOLDS[model] = [*apart, (shortest, longest)]
