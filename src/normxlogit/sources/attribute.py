@@ -53,8 +53,8 @@ def attribute_sources(
     """
     counter = PassCounter()
     if progress:
-        print(cost(case, method), file=sys.stderr)
-    with Meter(_most_passes(case, method), 0, 0, shown=progress) as meter:
+        print(cost(case, method, options), file=sys.stderr)
+    with Meter(_most_passes(case, method, options), 0, 0, shown=progress) as meter:
         counter.on_pass = lambda _count: meter.show(counter.passes, counter.tokens)
         with counting(counter):
             scores, of_sentences = _scores(case, method, options, threshold)
@@ -102,27 +102,39 @@ def attribute_sources(
     )
 
 
-def cost(case: Case, method: SourceMethod) -> str:
-    """Return what a method takes, in a line."""
+def cost(case: Case, method: SourceMethod, options: Mapping[str, Any]) -> str:
+    """Return what a method with options takes, in a line."""
     count = len(case.sources)
     sources = f"{count} source{'s' * (count != 1)}"
     if method.passes is None:
         tokens = len(case.answer_ids)
         return f"{method.name} of {sources}: {method.cost}; {tokens} tokens of the answer."
-    line = f"{method.name} of {sources}: {2 + method.passes(count)} forward passes"
-    more = _most_passes(case, method) - 2 - method.passes(count)
+    least = _passes_of_sources(case, method, options)
+    line = f"{method.name} of {sources}: {least} forward passes"
+    more = _most_passes(case, method, options) - least
     if more:
         line += f", and up to {more} for sentences of leading ones"
     return f"{line}."
 
 
-def _most_passes(case: Case, method: SourceMethod) -> int:
-    """Return how many passes it may take, with those for the span's own probabilities."""
+def _passes_of_sources(case: Case, method: SourceMethod, options: Mapping[str, Any]) -> int:
+    """Return how many passes the sources take, with those for the span's own probabilities."""
     if method.passes is None:
         return 2
+    count = len(case.sources)
+    removed = 1 + method.passes(count, **options)
+    # Each set of sources is removed once, that of all of them too.
+    return 1 + (min(removed, 2**count - 1) if method.by_level else removed)
+
+
+def _most_passes(case: Case, method: SourceMethod, options: Mapping[str, Any]) -> int:
+    """Return how many passes it may take, with those for sentences."""
+    passes = _passes_of_sources(case, method, options)
+    if method.passes is None or not method.by_level:
+        return passes
     sentences = sorted(map(len, case.sentences), reverse=True)[:MOST_LEADING]
-    more = sum(n for n in sentences if n > 1) if method.by_level else sum(map(len, case.sentences))
-    return 2 + method.passes(len(case.sources)) + (method.passes(more) if more else 0)
+    more = sum(n for n in sentences if n > 1)
+    return passes + (method.passes(more, **options) if more else 0)
 
 
 def _scores(

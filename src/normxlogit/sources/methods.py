@@ -19,7 +19,7 @@ from normxlogit.sources.attention import attention
 from normxlogit.sources.case import Case
 from normxlogit.sources.leave_one_out import THRESHOLD, leave_one_out
 from normxlogit.sources.one_pass import one_pass
-from normxlogit.sources.surrogate import ABLATIONS, surrogate
+from normxlogit.sources.surrogate import ABLATIONS, surrogate, surrogate_passes
 
 Score = Callable[..., Floats]
 """(case, parts, **options) -> float32 [spans, parts]."""
@@ -40,18 +40,19 @@ class SourceMethod:
         score: takes a `Case`, the first token and last + 1 of each part to score, and the method's
             options; returns float32 [spans, parts].
         cost: its passes of the model, in words.
-        passes: how many forward passes it takes for so many parts; None if that is not known.
+        passes: how many forward passes it takes for so many parts, with options; None if that is
+            not known.
         unit: the unit of its scores; "" if they have none.
         threshold: the score from which a source is cited; None if that cannot be said.
-        by_level: whether it is called for the sources, and again for the sentences of leading
-            ones; else once for the sources and all sentences.
+        by_level: whether it removes sets of parts, and so is called for the sources, and again for
+            the sentences of leading ones; else once for the sources and all sentences.
         options: its options, with their defaults.
     """
 
     name: str
     score: Score
     cost: str
-    passes: Callable[[int], int] | None = None
+    passes: Callable[..., int] | None = None
     unit: str = ""
     threshold: float | None = None
     by_level: bool = True
@@ -70,7 +71,7 @@ def register(
     score: Score,
     *,
     cost: str,
-    passes: Callable[[int], int] | None = None,
+    passes: Callable[..., int] | None = None,
     unit: str = "",
     threshold: float | None = None,
     by_level: bool = True,
@@ -109,7 +110,7 @@ register(
     "surrogate",
     surrogate,
     cost=f"{ABLATIONS} forwards, each without a random half of the sources",
-    passes=lambda _parts: ABLATIONS,
+    passes=surrogate_passes,
     unit="nats",
 )
 
@@ -117,7 +118,7 @@ register(
     "attention",
     attention,
     cost="1 forward, with eager attention",
-    passes=lambda _parts: 1,
+    passes=lambda _parts, **_options: 1,
     by_level=False,
 )
 

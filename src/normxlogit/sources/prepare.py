@@ -14,6 +14,7 @@ from normxlogit.sources.ablation import Ablation, TokenSpan
 from normxlogit.sources.case import Case
 from normxlogit.sources.prompt import SourcePrompt, find_part
 from normxlogit.text.encoded import Encoded
+from normxlogit.text.literal import control_ids
 from normxlogit.text.words import Span, first_visible, owners, sentence_spans
 
 MOST_NEW = 128
@@ -160,7 +161,17 @@ def _check_length(
         if end - start <= room:
             fitting.append(number)
             room -= end - start
-    if not fitting:
+    if room < 0 and length < limit:
+        way_out = (
+            f"Beside the prompt there is room for {limit - length}. Give a shorter answer, or set "
+            "max_new_tokens to that"
+        )
+    elif room < 0:
+        way_out = (
+            f"Without the {what} that would still be {limit - room}. Shorten the rest of the "
+            "prompt, or the answer"
+        )
+    elif not fitting:
         way_out = f"None of the {what} fits. Shorten them"
     elif len(fitting) == 1:
         way_out = f"Of the {what} number {fitting[0]} fits. Leave out the others, or shorten them"
@@ -216,9 +227,14 @@ def _given(generator: Generator, encoded: Encoded, answer: Any) -> Answer:
     if not answer.strip():
         raise InputError("the answer is empty, so there is nothing to explain. Give one, or none.")
     encoder = generator.encoder
+    whole = [(0, len(answer))]
+    alone = encoder.prompt(answer, whole, whole, (), is_rendered=True)
+    spelled = list(alone.windows[0].inputs["input_ids"])
     ids = encoder.continuation(encoded, answer, is_answer=False)
-    alone = encoder.prompt(answer, [(0, len(answer))], (), (), is_rendered=True)
-    if alone.windows[0].inputs["input_ids"] == ids:
+    # What the answer spells of the template is text, as in a document.
+    if control_ids(encoder.tokenizer) & set(ids):
+        ids = spelled
+    if spelled == ids:
         offsets = [
             (start, start if special else end)
             for (start, end), special in zip(

@@ -10,6 +10,8 @@ from transformers import PreTrainedTokenizerBase
 from normxlogit.errors import InputError, OptionError
 from normxlogit.results.sources import Source
 from normxlogit.text.chat import (
+    apply_template,
+    each_marked,
     is_chat,
     messages_of,
     reads_documents,
@@ -24,6 +26,7 @@ from normxlogit.text.documents import (
     locate_documents,
     read_documents,
 )
+from normxlogit.text.literal import control_ids
 from normxlogit.text.message import Message
 from normxlogit.text.validation import check_text
 from normxlogit.text.words import Span, checked_span, sentence_spans
@@ -129,6 +132,7 @@ def _of_chat(
     options: dict[str, Any],
 ) -> SourcePrompt:
     template_options = take_template_options(tokenizer, options)
+    _check_labels(tokenizer, messages, template_options)
     if documents is None:
         text, located = render_chat(tokenizer, messages, template_options)
         return _rendered(text, located)
@@ -152,7 +156,7 @@ def _of_chat(
     content, placed, _ = _placed(documents, question.strip())
     message = {**messages[number], "content": content}
     messages = [*messages[:number], message, *messages[number + 1 :]]
-    text, located = render_chat(tokenizer, messages, template_options)
+    text, located = _render_without(tokenizer, messages, template_options)
     placed = [_moved(document, located[number].start) for document in placed]
     return replace(
         _rendered(text, located),
@@ -161,6 +165,62 @@ def _of_chat(
         sources=_document_sources(documents, placed),
         blocks=tuple(document.block for document in placed),
     )
+
+
+def _render_without(
+    tokenizer: PreTrainedTokenizerBase,
+    messages: Sequence[Mapping[str, Any]],
+    options: Mapping[str, Any],
+) -> tuple[str, list[Message]]:
+    """Render a chat without documents by a template that may read them."""
+    try:
+        return render_chat(tokenizer, messages, options)
+    except InputError:
+        if not reads_documents(tokenizer, options.get("tools")):
+            raise
+        # It goes through documents without a look at whether there are any.
+        return render_chat(tokenizer, messages, {**options, "documents": []})
+
+
+def _check_labels(
+    tokenizer: PreTrainedTokenizerBase,
+    messages: Sequence[Mapping[str, Any]],
+    options: Mapping[str, Any],
+) -> None:
+    """Raise `InputError` if what a message has beside its text spells a token of the template.
+
+    A role, or the call of a tool, is written by the template as its own.
+    """
+    tokens = [str(tokenizer.convert_ids_to_tokens(i)) for i in sorted(control_ids(tokenizer))]
+    for number, message in enumerate(messages, 1):
+        labels = {name: value for name, value in message.items() if name != "content"}
+        for label, marked in each_marked(labels):
+            # A word alone, such as "user", is a name.
+            spelled = next((t for t in tokens if t in label and not t.isalnum()), None)
+            if spelled is None:
+                continue
+            others = [*messages]
+            others[number - 1] = {**message, **marked}
+            if _renders_otherwise(tokenizer, messages, others, options):
+                raise InputError(
+                    f"message {number} spells {spelled!r}, a token of the chat template, beside "
+                    f"its text: {label!r:.80}. Leave it out there."
+                )
+
+
+def _renders_otherwise(
+    tokenizer: PreTrainedTokenizerBase,
+    messages: Sequence[Mapping[str, Any]],
+    others: Sequence[Mapping[str, Any]],
+    options: Mapping[str, Any],
+) -> bool:
+    """Return whether the chat template writes something else of other messages, or refuses them."""
+    options = with_ending(messages, options)
+    text = apply_template(tokenizer, messages, options)
+    try:
+        return apply_template(tokenizer, others, options) != text
+    except InputError:
+        return True
 
 
 def _rendered(text: str, located: Sequence[Message]) -> SourcePrompt:
@@ -306,8 +366,7 @@ def _by_parts(prompt: SourcePrompt, parts: Any) -> SourcePrompt:
                 f"the sources ({start}, {end}) and ({later}, {last}) overlap, so neither could be "
                 "left out whole. Give parts that do not."
             )
-    named = _of_spans(prompt, "span", [""] * len(spans), spans)
-    return replace(named, literal=(*prompt.literal, *spans))
+    return _of_spans(prompt, "span", [""] * len(spans), spans)
 
 
 def _of_spans(

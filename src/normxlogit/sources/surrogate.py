@@ -48,6 +48,13 @@ def surrogate(
     return fit_surrogate(kept, case.logprobs(removed), [len(numbers) for numbers in case.spans])
 
 
+def surrogate_passes(parts: int, ablations: int = ABLATIONS, **_options: Any) -> int:
+    """Return how many forward passes it takes at most: one for each set of parts to remove."""
+    drawn: int = whole_number("ablations", ablations, least=2)
+    sets: int = 2**parts - 1
+    return min(drawn, sets)
+
+
 def draw_kept(ablations: int, parts: int, seed: int) -> NDArray[np.bool_]:
     """Draw which parts each ablation keeps, bool [ablations, parts]."""
     return np.random.default_rng(seed).random((ablations, parts)) < _SHARE

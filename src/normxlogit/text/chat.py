@@ -1,6 +1,6 @@
 """Chats rendered by a tokenizer's template, with the place of each message in the prompt."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, is_dataclass
 from enum import Enum
 from functools import lru_cache
@@ -220,6 +220,23 @@ def _with_mark(message: Mapping[str, Any], place: int) -> dict[str, Any]:
     parts = list(content)
     parts[place] = {**parts[place], "text": MARK}
     return {**message, "content": parts}
+
+
+def each_marked(value: Any) -> Iterator[tuple[str, Any]]:
+    """Yield each text in plain data, with the data that has the mark in its place.
+
+    What is blank, and numbers, are left out: they spell nothing.
+    """
+    if isinstance(value, Mapping):
+        for key, part in value.items():
+            for text, marked in each_marked(part):
+                yield text, {**value, key: marked}
+    elif isinstance(value, (list, tuple)):
+        for number, part in enumerate(value):
+            for text, marked in each_marked(part):
+                yield text, [*value[:number], marked, *value[number + 1 :]]
+    elif value is not None and not isinstance(value, (bool, int, float)) and str(value).strip():
+        yield str(value), MARK
 
 
 def apply_template(

@@ -10,7 +10,7 @@ from transformers import PreTrainedTokenizerBase
 
 from normxlogit.data.tables import check_table
 from normxlogit.errors import InputError
-from normxlogit.text.chat import MARK, apply_template
+from normxlogit.text.chat import MARK, apply_template, each_marked
 from normxlogit.text.validation import check_text
 from normxlogit.text.words import Span
 
@@ -89,7 +89,7 @@ class Placed:
     Attributes:
         start, end: the first character and last + 1 of its text, without white space around it.
         block: the same of all that goes when the document goes.
-        fields: the same of each of its parts: the text, and the name if it is there.
+        fields: the same of each of its parts: the text, and the name and others if they are there.
     """
 
     start: int
@@ -115,7 +115,8 @@ def locate_documents(
     """Locate each document in a chat that its template rendered.
 
     As for messages (`text.chat`), the chat is rendered once more with a mark in the place of each
-    field, and what stands before and after the mark must stand around the field too.
+    text of a field, and what stands before and after the mark must stand around that text too. A
+    text for which nothing changes is not in the prompt.
 
     Args:
         tokenizer: has the template.
@@ -124,30 +125,45 @@ def locate_documents(
         options: of the template, with the documents.
 
     Returns:
-        None if a document is not there as it is, such as where a template writes it as JSON.
+        None if a text is not there as it is, such as where a template writes it as JSON, or twice;
+        or if documents are not there one after another in their order.
     """
     documents, placed = options["documents"], list[Placed]()
     for number, document in enumerate(documents):
-        spans: dict[str, Span] = {}
+        spans, of_text = list[Span](), None
         for name, value in document.items():
-            if not isinstance(value, str) or not value.strip():
-                continue
-            marked = [*documents]
-            marked[number] = {**document, name: MARK}
-            rendered = apply_template(tokenizer, messages, {**options, "documents": marked})
-            if rendered.count(MARK) != 1:
-                continue
-            before, _, after = rendered.partition(MARK)
-            start, end = len(before), len(text) - len(after)
-            part = text[start : max(start, end)]
-            if text != before + part + after or part.strip() != value.strip():
-                continue
-            start += len(part) - len(part.lstrip())
-            spans[name] = (start, start + len(part.strip()))
-        if "text" not in spans:
+            for part, marked in each_marked(value):
+                others = [*documents]
+                others[number] = {**document, name: marked}
+                try:
+                    rendered = apply_template(tokenizer, messages, {**options, "documents": others})
+                except InputError:  # it does more with the field than to write it
+                    return None
+                if rendered == text:
+                    continue
+                span = _place_of_mark(rendered, text, part)
+                if span is None:
+                    return None
+                spans.append(span)
+                if name == "text":
+                    of_text = span
+        if of_text is None:
             return None
-        block = min(s for s, _ in spans.values()), max(e for _, e in spans.values())
-        placed.append(Placed(*spans["text"], block, tuple(spans.values())))
-    blocks = sorted(document.block for document in placed)
-    overlap = any(end > start for (_, end), (start, _) in pairwise(blocks))
-    return None if overlap else placed
+        block = min(s for s, _ in spans), max(e for _, e in spans)
+        placed.append(Placed(*of_text, block, tuple(spans)))
+    blocks = [document.block for document in placed]
+    in_order = all(end <= start for (_, end), (start, _) in pairwise(blocks))
+    return placed if in_order else None
+
+
+def _place_of_mark(rendered: str, text: str, part: str) -> Span | None:
+    """Return where in a text a part stands that the mark stands for; None if it is not there."""
+    if rendered.count(MARK) != 1:
+        return None
+    before, _, after = rendered.partition(MARK)
+    start, end = len(before), len(text) - len(after)
+    found = text[start : max(start, end)]
+    if text != before + found + after or found.strip() != part.strip():
+        return None
+    start += len(found) - len(found.lstrip())
+    return start, start + len(found.strip())

@@ -79,7 +79,7 @@ def _spelling(
     if end - start < 2:
         raise InputError(
             f"the tokenizer reads {text[start:end]!r} as a token of its template, whatever stands "
-            "around it. Leave that character out of the documents and messages."
+            "around it. Leave that character out of documents, messages and answers."
         )
     pieces = list[tuple[int, str, Span]]()
     for first, last in ((start, start + 1), (start + 1, end)):
