@@ -47,6 +47,15 @@ def test_graph_equals_explain_over_batches_lengths_and_padding(
             assert_same(actual, one)
 
 
+def test_all_products_of_blocks_become_int8(tmp_path: Path) -> None:
+    """Those with a bias too, of which GPT-2 has four in a block."""
+    words = tokenizer()
+    explainer = Explainer(classifier(words, "gpt2", num_hidden_layers=1), words)
+    export(explainer, tmp_path / "graph", int8=True)
+    nodes = onnx.load(tmp_path / "graph" / "model.onnx").graph.node
+    assert [node.op_type for node in nodes].count("MatMulInteger") == 4
+
+
 def test_ratings(tmp_path: Path) -> None:
     words = tokenizer()
     explainer = Explainer(classifier(words, "distilbert", 1, num_hidden_layers=1), words)

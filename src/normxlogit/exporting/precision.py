@@ -55,19 +55,30 @@ def to_int8(path: Path, nodes: list[str]) -> None:
         path: the graph.
         nodes: those to change. The head is not among them: it is small, and a token's readout is
             what rounding would reach first.
+
+    Raises:
+        ModelError: none of them became int8.
     """
+    onnx = require("onnx", "onnx")
     require("onnxruntime", "onnx")
     quantization = require("onnxruntime.quantization", "onnx")
     quantization.quantize_dynamic(
         path,
         path,
         op_types_to_quantize=["MatMul"],
-        nodes_to_quantize=nodes,
+        # A product with a bias (GPT-2) is first split into the two, under another name.
+        nodes_to_quantize=[*nodes, *(f"{node}_MatMul" for node in nodes)],
         per_channel=True,
         # Of processors without VNNI, which add pairs of products in 16 bits, these could overflow.
         reduce_range=True,
         weight_type=quantization.QuantType.QInt8,
     )
+    graph = onnx.load(path, load_external_data=False).graph
+    if not any(node.op_type == "MatMulInteger" for node in graph.node):
+        raise ModelError(
+            "no matrix product of this model's blocks could be turned into int8. Export it in "
+            "float32 or float16."
+        )
 
 
 def to_float16(path: Path) -> None:

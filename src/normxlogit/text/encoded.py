@@ -263,6 +263,7 @@ def window_positions(whole: Any, windows: Sequence[Any], overlap: int) -> list[N
         indices[sequence].append(index)
     last = max(s for s in whole.sequence_ids if s is not None)
     step = sum(sequence == last for sequence in windows[0].sequence_ids) - overlap
+    ids = whole.ids  # a copy each time that it is asked for
     positions = []
     for number, window in enumerate(windows):
         following = {None: 0, 0: 0, 1: 0}
@@ -271,6 +272,6 @@ def window_positions(whole: Any, windows: Sequence[Any], overlap: int) -> list[N
         for sequence in window.sequence_ids:
             inside.append(indices[sequence][following[sequence]])
             following[sequence] += 1
-        assert [whole.ids[i] for i in inside] == window.ids
+        assert [ids[i] for i in inside] == window.ids
         positions.append(np.array(inside))
     return positions
