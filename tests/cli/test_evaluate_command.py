@@ -396,7 +396,7 @@ def test_what_the_command_says_in_the_end(model: Path, data: Path, tmp_path: Pat
     for name, by_metric in figures.items():
         for figure in by_metric.values():
             shown = f"{figure['value']:.3f} [{figure['low']:.3f}, {figure['high']:.3f}]"
-            assert shown in by_name[name]
+            assert shown.replace("-", "−") in by_name[name]
     assert printed[3].startswith("progressive_inference left out: ")
     assert "causal" in printed[3]
     assert printed[4].startswith("3 of 5 rows (1 label, 1 too_long). Intervals are 95 %")

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from normxlogit.errors import ModelError, first_line
 from normxlogit.exporting.module import Explanation, WithExplanations
 from normxlogit.extras import require
+from normxlogit.model.inference import without_autocast
 
 LARGEST = 1 << 30
 """From this size of the weights on, in bytes, they lie in a file of their own: a graph in one file
@@ -53,7 +54,7 @@ def write_graph(module: WithExplanations, inputs: Mapping[str, Tensor], path: Pa
     require("onnxscript", "onnx")
     weights = sum(p.numel() * p.element_size() for p in module.parameters())
     try:
-        with _silent(), torch.no_grad():
+        with _silent(), without_autocast(), torch.no_grad():
             torch.onnx.export(
                 _InOrder(module, list(inputs)).eval(),
                 tuple(inputs.values()),
