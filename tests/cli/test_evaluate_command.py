@@ -395,7 +395,8 @@ def test_what_the_command_says_in_the_end(model: Path, data: Path, tmp_path: Pat
     assert set(order) == {"norm", "random"}
     for name, by_metric in figures.items():
         for figure in by_metric.values():
-            shown = f"{figure['value']:.3f} [{figure['low']:.3f}, {figure['high']:.3f}]"
+            value, low, high = (round(figure[key], 3) + 0.0 for key in ("value", "low", "high"))
+            shown = f"{value:.3f} [{low:.3f}, {high:.3f}]"
             assert shown.replace("-", "−") in by_name[name]
     assert printed[3].startswith("progressive_inference left out: ")
     assert "causal" in printed[3]

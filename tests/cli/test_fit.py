@@ -74,8 +74,8 @@ def test_it_says_what_it_costs_and_how_good_the_head_is(fitted: Result, head: Pa
     for name, line in shown.items():
         for metric in ("comprehensiveness", "sufficiency"):
             figure = held_out["methods"][name][metric]
-            expected = f"{figure['value']:6.3f} [{figure['low']:6.3f}, {figure['high']:6.3f}]"
-            assert expected.replace("-", "−") in line
+            value, low, high = (round(figure[key], 3) + 0.0 for key in ("value", "low", "high"))
+            assert f"{value:6.3f} [{low:6.3f}, {high:6.3f}]".replace("-", "−") in line
     assert held_out["verdict"] in lines
     assert "of the variance." in fitted.stdout
     assert f"--head {head} 'A text.'" in lines[-1]
