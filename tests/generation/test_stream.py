@@ -27,7 +27,7 @@ from tests.helpers.zoo import tiny_config
 
 PROMPT = "A great movie with poor performers."
 OTHER = "The plot"
-LIMIT = 30.0
+LIMIT = 120.0
 """How many seconds anything may take here."""
 
 
