@@ -172,6 +172,10 @@ Output = Annotated[
         help="Write to this file, completely or not at all; its name implies the format.",
     ),
 ]
+LanguageModel = Annotated[
+    str,
+    typer.Option("--model", "-m", help="A language model on the Hugging Face Hub, or a folder."),
+]
 OutputFormat = Annotated[
     Format | None,
     typer.Option(

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from normxlogit.data.option_checks import as_integer
-from normxlogit.data.option_values import parse_option
+from normxlogit.data.option_values import parse_method
 from normxlogit.errors import OptionError
 from normxlogit.methods import find_declaration
 from normxlogit.results.reductions import check_reduction
@@ -87,16 +87,7 @@ def _checked(spec: MethodSpec) -> MethodSpec:
 
 
 def _from_text(text: str) -> MethodSpec:
-    method, *parts = text.split(":")
-    options = {}
-    for part in parts:
-        name, equals, value = part.partition("=")
-        if not equals:
-            raise OptionError(
-                f"{text!r} is no method with options; write NAME:OPTION=VALUE, such as "
-                "integrated_gradients:n_steps=100."
-            )
-        options[name] = parse_option(value)
+    method, options = parse_method(text)
     fields = {name: options.pop(name) for name in _FIELDS if name in options}
     return MethodSpec(text, method, **fields, options=options)
 

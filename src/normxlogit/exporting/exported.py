@@ -27,7 +27,7 @@ from normxlogit.model.targets import Target as Label
 from normxlogit.results.base import Floats, Provenance
 from normxlogit.results.prediction import Prediction, Target
 from normxlogit.results.text import Attribution, Failure
-from normxlogit.results.windows import WindowScores, check_total, joined
+from normxlogit.results.windows import WindowScores, check_total, joined, text_fields
 from normxlogit.text.encoded import Encoded, Window
 from normxlogit.text.lengths import TOKENS, by_length
 from normxlogit.text.validation import are_words, check_long, check_several
@@ -203,11 +203,13 @@ class ExportedModel:
         ):
             rows = [(texts[parts[number][0]], parts[number][1]) for number in batch]
             outputs |= zip(batch, self._run(rows), strict=True)
+        of_text: dict[int, list[dict[str, NDArray[np.float32]]]] = {key: [] for key in texts}
+        for number, (key, _) in enumerate(parts):
+            of_text[key].append(outputs[number])
         results: dict[int, Attribution | NormXLogitError] = {}
         for key, text in texts.items():
-            windows = [outputs[number] for number, part in enumerate(parts) if part[0] == key]
             try:
-                results[key] = question.answer(text, windows, self._made_by)
+                results[key] = question.answer(text, of_text[key], self._made_by)
             except NormXLogitError as error:
                 results[key] = without_traceback(error)
         return results
@@ -289,13 +291,7 @@ class _Question:
         scores = on_axes(window.scores)
         assert scores is not None
         return Attribution(
-            texts=text.texts,
-            tokens=text.tokens,
-            special=text.special,
-            offsets=text.offsets,
-            segments=text.segments,
-            word_numbers=text.words,
-            messages=text.messages,
+            **text_fields(text),
             scores=scores,
             logits=on_axes(window.values),
             norms=window.norms,

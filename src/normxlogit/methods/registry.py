@@ -156,7 +156,7 @@ def register(
             source=source,
             cost=cost,
             serves=serves,
-            options=_options(score),
+            options=function_options(score, inputs=1),  # the context
             reads=reads,
             of_output=of_output,
             has_layers=has_layers,
@@ -190,10 +190,9 @@ def find_declaration(name: str) -> Declaration:
     return METHODS.declaration(name)
 
 
-def _options(score: Score) -> dict[str, Any]:
-    """Return the keyword arguments of a function, with their defaults."""
-    # The first parameter is the context.
-    parameters = list(inspect.signature(score).parameters.values())[1:]
+def function_options(score: Callable[..., Any], inputs: int) -> dict[str, Any]:
+    """Return the arguments of a function after its `inputs`, with their defaults."""
+    parameters = list(inspect.signature(score).parameters.values())[inputs:]
     return {parameter.name: parameter.default for parameter in parameters}
 
 

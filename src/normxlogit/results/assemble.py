@@ -15,7 +15,7 @@ from normxlogit.query import ScoredBatch
 from normxlogit.results.base import Floats, Provenance
 from normxlogit.results.prediction import Prediction, Target
 from normxlogit.results.text import Attribution
-from normxlogit.results.windows import WindowScores, check_total, joined
+from normxlogit.results.windows import WindowScores, check_total, joined, text_fields
 from normxlogit.text.encoded import Encoded
 from normxlogit.text.encoder import Encoder
 
@@ -135,13 +135,7 @@ def attribution(
 ) -> Attribution:
     """The attribution of a text, from the scores of its windows; see `result_fields`."""
     return Attribution(
-        texts=text.texts,
-        tokens=text.tokens,
-        special=text.special,
-        offsets=text.offsets,
-        segments=text.segments,
-        word_numbers=text.words,
-        messages=text.messages,
+        **text_fields(text),
         **result_fields(scored, joined(text, windows), prediction, targets, provenance),
     )
 

@@ -9,15 +9,13 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from normxlogit.data.display import DISPLAYS, Displayed, ResultDisplay
-from normxlogit.data.files import write_whole
 from normxlogit.data.option_checks import as_integer, whole_number
-from normxlogit.data.plain import Plain, dump_json, parse_json
+from normxlogit.data.plain import Plain
 from normxlogit.errors import InputError, OptionError
 from normxlogit.model.targets import fitting
-from normxlogit.results.interchange.figures import write_figure
 from normxlogit.results.interchange.tables import Tabular
 from normxlogit.results.prediction import Prediction, Target, read_prediction, read_targets
+from normxlogit.results.saved import Saved
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -69,7 +67,7 @@ class Provenance:
 
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
-class Result(Displayed, Tabular):
+class Result(Saved, Tabular):
     """An explanation of any kind of input.
 
     Attributes:
@@ -91,6 +89,7 @@ class Result(Displayed, Tabular):
 
     kind: ClassVar[str]
     display_name = "result"
+    noun = "an attribution"
     _own_fields: ClassVar[tuple[str, ...]]
     """The names of the fields that this kind adds to the data."""
 
@@ -250,30 +249,6 @@ class Result(Displayed, Tabular):
         result: AnyResult = result_class(**_read_common(document, result_class))
         return result
 
-    def save(self, path: str | Path) -> None:
-        """Write the result as JSON; the file appears whole or not at all.
-
-        Raises:
-            InputError: the file cannot be written, or a number is infinite, which JSON has not.
-        """
-        write_whole(path, dump_json(self.to_dict()) + "\n")
-
-    @classmethod
-    def load(cls: type[AnyResult], path: str | Path) -> AnyResult:
-        """Read a result that `save` wrote; see `from_dict`.
-
-        Raises:
-            InputError: the file cannot be read, or `from_dict` refuses what is in it.
-        """
-        try:
-            content = Path(path).read_bytes()
-        except (OSError, ValueError) as error:
-            raise InputError(f"cannot read an attribution from {path}: {error}.") from error
-        data = parse_json(content, path)
-        if not isinstance(data, dict):
-            raise InputError(f"{path} holds JSON that is not an attribution.")
-        return cls.from_dict(data)
-
     def plot(self, path: str | Path | None = None, *, top: int | None = None) -> "Figure":
         """Return the scores as a matplotlib figure (extra `plot`): signed bars over a text, a heat
         map of generated text, the image under its scores, or a track over time.
@@ -288,14 +263,7 @@ class Result(Displayed, Tabular):
             MissingExtraError: matplotlib is not installed.
         """
         options = {} if top is None else {"top": whole_number("top", top)}
-        figure = self._display().figure(self, **options)
-        if path is not None:
-            write_figure(figure, Path(path))
-        return figure
-
-    def _display(self) -> ResultDisplay:
-        display: ResultDisplay = DISPLAYS[self.display_name]()
-        return display
+        return self._draw(path, **options)
 
     def _own_to_dict(self) -> dict[str, Any]:
         """Return the attributes that this kind adds, as plain data."""

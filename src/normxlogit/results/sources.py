@@ -8,14 +8,12 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from normxlogit.data.display import DISPLAYS, Displayed, ResultDisplay
-from normxlogit.data.files import write_whole
 from normxlogit.data.option_checks import real_number, whole_number
-from normxlogit.data.plain import Plain, dump_json, parse_json
+from normxlogit.data.plain import Plain
 from normxlogit.errors import InputError, OptionError
 from normxlogit.extras import require
 from normxlogit.results.base import Floats, Provenance, read_provenance
-from normxlogit.results.interchange.figures import write_figure
+from normxlogit.results.saved import Saved
 from normxlogit.text.words import Span
 
 if TYPE_CHECKING:
@@ -78,7 +76,7 @@ class AnswerSpan:
 
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
-class SourceAttribution(Displayed):
+class SourceAttribution(Saved):
     """How much each sentence of an answer rests on each source, and on each sentence of a source.
 
     Attributes:
@@ -101,6 +99,7 @@ class SourceAttribution(Displayed):
     """
 
     display_name: ClassVar[str] = "result"
+    noun: ClassVar[str] = "an attribution to sources"
 
     question: str
     prompt: str
@@ -322,30 +321,6 @@ class SourceAttribution(Displayed):
         document.has_only([*(f.name for f in fields(cls)), "schema", "citations"])
         return _read(document)
 
-    def save(self, path: str | Path) -> None:
-        """Write the result as JSON; the file appears whole or not at all.
-
-        Raises:
-            InputError: the file cannot be written.
-        """
-        write_whole(path, dump_json(self.to_dict()) + "\n")
-
-    @classmethod
-    def load(cls, path: str | Path) -> "SourceAttribution":
-        """Read a result that `save` wrote; see `from_dict`.
-
-        Raises:
-            InputError: the file cannot be read, or `from_dict` refuses what is in it.
-        """
-        try:
-            content = Path(path).read_bytes()
-        except (OSError, ValueError) as error:
-            raise InputError(f"cannot read an attribution from {path}: {error}.") from error
-        data = parse_json(content, path)
-        if not isinstance(data, dict):
-            raise InputError(f"{path} holds JSON that is not an attribution to sources.")
-        return cls.from_dict(data)
-
     def plot(self, path: str | Path | None = None) -> "Figure":
         """Return the spans by sources as a matplotlib figure (extra `plot`): a heat map.
 
@@ -356,14 +331,7 @@ class SourceAttribution(Displayed):
             InputError: the file cannot be written, or there is no such format.
             MissingExtraError: matplotlib is not installed.
         """
-        figure = self._display().figure(self)
-        if path is not None:
-            write_figure(figure, Path(path))
-        return figure
-
-    def _display(self) -> ResultDisplay:
-        display: ResultDisplay = DISPLAYS[self.display_name]()
-        return display
+        return self._draw(path)
 
     def __repr__(self) -> str:
         return f"<SourceAttribution of {self.answer!r:.60} to {len(self.sources)} sources>"

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -27,6 +28,19 @@ class WindowScores:
     norms: Floats | None
     base: Sequence[float] | None
     notes: Mapping[str, Sequence[float]]
+
+
+def text_fields(text: Encoded) -> dict[str, Any]:
+    """The attributes of an `Attribution` that are those of its text, by name."""
+    return {
+        "texts": text.texts,
+        "tokens": text.tokens,
+        "special": text.special,
+        "offsets": text.offsets,
+        "segments": text.segments,
+        "word_numbers": text.words,
+        "messages": text.messages,
+    }
 
 
 def joined(text: Encoded, windows: Sequence[WindowScores]) -> WindowScores:

@@ -5,7 +5,6 @@ of the answer. Its keyword arguments are its options. Any attribution method of 
 by its scores summed up over a part; see `one_pass`.
 """
 
-import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -13,6 +12,7 @@ from typing import Any
 
 from normxlogit.errors import OptionError
 from normxlogit.methods import find_declaration
+from normxlogit.methods.registry import function_options
 from normxlogit.results.base import Floats
 from normxlogit.sources.ablation import TokenSpan
 from normxlogit.sources.attention import attention
@@ -83,8 +83,6 @@ def register(
     """
     if name in SOURCE_METHODS:
         raise OptionError(f"a method named {name!r} is registered already.")
-    # The first two parameters are the case and the parts.
-    parameters = list(inspect.signature(score).parameters.values())[2:]
     SOURCE_METHODS[name] = SourceMethod(
         name=name,
         score=score,
@@ -93,7 +91,7 @@ def register(
         unit=unit,
         threshold=threshold,
         by_level=by_level,
-        options={parameter.name: parameter.default for parameter in parameters},
+        options=function_options(score, inputs=2),  # the case and the parts
     )
 
 

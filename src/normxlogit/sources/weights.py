@@ -10,19 +10,25 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 from transformers import PreTrainedModel
 
 from normxlogit.data.files import write_whole
-from normxlogit.data.plain import Plain, dump_json, parse_json
+from normxlogit.data.plain import Plain, dump_json
+from normxlogit.data.tensor_file import TensorFile
 from normxlogit.errors import InputError, OptionError
 from normxlogit.results.base import Floats
 from normxlogit.tasks.digest import digest
 
 SCHEMA = 1
-_KIND = "normxlogit.source_weights"
-_REMEDY = "Fit them again with `normxlogit fit-sources`."
+FILE = TensorFile(
+    "normxlogit.source_weights",
+    SCHEMA,
+    refusal="holds no weights of sources",
+    foreign=", but not weights of sources",
+    complaint="these are no whole weights of sources",
+    remedy="Fit them again with `normxlogit fit-sources`.",
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,7 +79,7 @@ class SourceWeights:
         record = {name: value for name, value in asdict(self).items() if name != "heads"}
         content = save(
             {"heads": np.ascontiguousarray(self.heads, np.float32)},
-            metadata={_KIND: dump_json(record | {"schema": SCHEMA})},
+            metadata={FILE.key: dump_json(record | {"schema": SCHEMA})},
         )
         write_whole(Path(path), content)
 
@@ -88,30 +94,7 @@ class SourceWeights:
         """
         if not isinstance(path, (str, PathLike)) or not fspath(path):
             raise OptionError(f"weights of sources are read from a file; got {path!r:.80}.")
-        path = Path(path)
-        try:
-            with safe_open(path, framework="np") as file:
-                metadata = file.metadata() or {}
-                tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-        except FileNotFoundError:
-            raise InputError(f"there is no file {path}. {_REMEDY}") from None
-        except UnicodeEncodeError as error:
-            raise InputError(f"there can be no file {str(path)!r:.80}: {error}.") from error
-        except (OSError, ValueError, TypeError, SafetensorError) as error:
-            raise InputError(f"{path} holds no weights of sources: {error}. {_REMEDY}") from error
-        if _KIND not in metadata:
-            raise InputError(f"{path} is a file of tensors, but not weights of sources. {_REMEDY}")
-        data = Plain(
-            parse_json(metadata[_KIND].encode(), path),
-            f"{path}: these are no whole weights of sources",
-            _REMEDY,
-        )
-        schema = data.get("schema").integer(1)
-        if schema > SCHEMA:
-            raise InputError(
-                f"{path} was made by a newer normxlogit (schema {schema}; this one reads up to "
-                f"{SCHEMA}). Upgrade normxlogit."
-            )
+        data, tensors = FILE.read(path, "np")
         heads = tensors.get("heads")
         is_whole = (
             heads is not None
@@ -121,7 +104,9 @@ class SourceWeights:
             and bool(np.isfinite(heads).all())
         )
         if not is_whole or heads is None:
-            raise InputError(f"{data.complaint}: heads is missing or not as it must be. {_REMEDY}")
+            raise InputError(
+                f"{data.complaint}: heads is missing or not as it must be. {FILE.remedy}"
+            )
         return cls(
             heads=heads,
             thresholds=data.get("thresholds").entries(Plain.number),

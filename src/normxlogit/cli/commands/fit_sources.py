@@ -16,6 +16,7 @@ from normxlogit.cli.options import (
     Device,
     Dtype,
     GgufFile,
+    LanguageModel,
     Revision,
     TrustRemoteCode,
 )
@@ -32,12 +33,7 @@ def fit_sources(
             "--output", "-o", metavar="FILE", help="The file to write, such as smollm.sources."
         ),
     ],
-    model: Annotated[
-        str,
-        typer.Option(
-            "--model", "-m", help="A language model on the Hugging Face Hub, or a folder."
-        ),
-    ],
+    model: LanguageModel,
     source: Annotated[
         Path | None,
         typer.Argument(

@@ -25,6 +25,7 @@ from normxlogit.cli.options import (
     Dtype,
     Format,
     GgufFile,
+    LanguageModel,
     Method,
     Output,
     OutputFormat,
@@ -50,12 +51,7 @@ def generate(
             metavar="PROMPT", help="What to continue. Without it, or as '-', standard input."
         ),
     ] = None,
-    model: Annotated[
-        str,
-        typer.Option(
-            "--model", "-m", help="A language model on the Hugging Face Hub, or a folder."
-        ),
-    ] = "",
+    model: LanguageModel = "",
     chat: Annotated[
         Path | None,
         typer.Option(

@@ -20,6 +20,7 @@ from normxlogit.cli.options import (
     Dtype,
     Format,
     GgufFile,
+    LanguageModel,
     Revision,
     TrustRemoteCode,
     find_format,
@@ -67,12 +68,7 @@ def sources(
             "documents, or messages; and, if there are, answer and id. Without it, --question.",
         ),
     ] = None,
-    model: Annotated[
-        str,
-        typer.Option(
-            "--model", "-m", help="A language model on the Hugging Face Hub, or a folder."
-        ),
-    ] = "",
+    model: LanguageModel = "",
     question: Annotated[
         str | None, typer.Option("--question", "-q", metavar="TEXT", help="What to answer.")
     ] = None,

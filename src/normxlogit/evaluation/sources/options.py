@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from normxlogit.data.option_checks import check_type, whole_number
-from normxlogit.data.option_values import parse_option
+from normxlogit.data.option_values import parse_method
 from normxlogit.errors import OptionError
 
 BENCHMARK = "sources"
@@ -69,19 +69,9 @@ def _parse_methods(methods: object) -> dict[str, tuple[str, Mapping[str, Any]]]:
     parsed: dict[str, tuple[str, Mapping[str, Any]]] = {}
     for spec in methods:
         check_type("methods", spec, str)
-        name, *assignments = spec.split(":")
-        options = {}
-        for assignment in assignments:
-            option, equals, value = assignment.partition("=")
-            if not equals:
-                raise OptionError(
-                    f"{spec!r:.80} must be a method, or NAME:OPTION=VALUE; {assignment!r:.80} has "
-                    "no =."
-                )
-            options[option] = parse_option(value)
         if spec in parsed:
             raise OptionError(f"method {spec!r:.80} is given twice. Leave one out.")
-        parsed[spec] = (name, options)
+        parsed[spec] = parse_method(spec)
     if not parsed:
         raise OptionError("methods must name one method or more.")
     return parsed

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
 from normxlogit.data.files import write_whole
-from normxlogit.data.plain import Plain, dump_json, parse_json
+from normxlogit.data.plain import Plain, dump_json
+from normxlogit.data.tensor_file import TensorFile
 from normxlogit.errors import InputError
 from normxlogit.methods.attribution_head.games import READOUTS, game_count
 from normxlogit.methods.attribution_head.network import HeadNetwork
@@ -23,9 +23,14 @@ from normxlogit.model.readings import Reading
 from normxlogit.model.targets import Problem
 
 SCHEMA = 1
-_KIND = "normxlogit.attribution_head"
-_COMPLAINT = "this is no whole attribution head"
-_REMEDY = "Fit it again with `normxlogit fit`."
+FILE = TensorFile(
+    "normxlogit.attribution_head",
+    SCHEMA,
+    refusal="is no attribution head",
+    foreign=" but no attribution head",
+    complaint="this is no whole attribution head",
+    remedy="Fit it again with `normxlogit fit`.",
+)
 HIDINGS = ("mask", "remove", "eos")
 """How words were hidden: behind the mask token, by the attention mask, or behind that which ends a
 text."""
@@ -211,7 +216,7 @@ class AttributionHead:
         record = asdict(self.record) | {"schema": SCHEMA, "limit": self.usual.limit}
         content = save(
             {key: value.contiguous() for key, value in tensors.items()},
-            metadata={_KIND: dump_json(record | {"problem": self.record.problem.value})},
+            metadata={FILE.key: dump_json(record | {"problem": self.record.problem.value})},
         )
         write_whole(Path(path), content)
 
@@ -223,27 +228,7 @@ class AttributionHead:
             InputError: there is no such file, it is no attribution head, or it was made by a newer
                 normxlogit.
         """
-        path = Path(path)
-        try:
-            with safe_open(path, framework="pt") as file:
-                metadata = file.metadata() or {}
-                tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-        except FileNotFoundError:
-            raise InputError(f"there is no file {path}.") from None
-        except UnicodeEncodeError as error:
-            raise InputError(f"there can be no file {str(path)!r:.80}: {error}.") from error
-        except (OSError, ValueError, SafetensorError) as error:
-            raise InputError(f"{path} is no attribution head: {error}. {_REMEDY}") from error
-        if _KIND not in metadata:
-            raise InputError(f"{path} is a file of tensors but no attribution head. {_REMEDY}")
-        data = Plain(parse_json(metadata[_KIND].encode(), path), f"{path}: {_COMPLAINT}", _REMEDY)
-        schema = data.get("schema").integer(1)
-        if schema > SCHEMA:
-            raise InputError(
-                f"{path} was made by a newer normxlogit (schema {schema}; this one reads up to "
-                f"{SCHEMA}). Upgrade normxlogit."
-            )
-        return _read(data, tensors)
+        return _read(*FILE.read(path, "pt"))
 
 
 def _read(data: Plain, tensors: dict[str, Tensor]) -> AttributionHead:
@@ -311,4 +296,4 @@ def _read(data: Plain, tensors: dict[str, Tensor]) -> AttributionHead:
 
 def _require(data: Plain, right: bool, wrong: str) -> None:
     if not right:
-        raise InputError(f"{data.complaint}: {wrong}. {_REMEDY}")
+        raise InputError(f"{data.complaint}: {wrong}. {FILE.remedy}")
