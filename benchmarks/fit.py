@@ -4,8 +4,9 @@
 
 The bare passes are of the same model, in the same dtype, on as many texts of the same lengths,
 sorted and in batches of as many tokens. They run within the fit, each part after the fit's own, so
-that a machine whose speed drifts slows both alike; their time is taken off the fit's. It needs the
-fine-tuned MiniLM and SST-2 in the folder that NORMXLOGIT_SHARED names.
+that a machine whose speed drifts slows both alike; their time is taken off the fit's. To explain
+a held-out text counts as one pass, by late_lrp as three: a pass and a backward pass, which costs as
+much as two. It needs the fine-tuned MiniLM and SST-2 in the folder that NORMXLOGIT_SHARED names.
 """
 
 import argparse
@@ -23,6 +24,7 @@ import transformers
 import normxlogit as nxl
 from benchmarks.corpus import MODEL, labelled
 from normxlogit.evaluation.perturb.predictions import MAX_BATCH_TOKENS, PredictionCache
+from normxlogit.fitting import held_out
 from normxlogit.fitting.model_passes import StateReader
 
 TEXTS, MASKS = 2000, 16
@@ -65,7 +67,7 @@ def batches(lengths: Sequence[int]) -> Iterator[Sequence[int]]:
 def measure(texts: int, masks: int) -> tuple[float, BarePasses]:
     """The seconds of a fit, and its passes without the rest."""
     bare = BarePasses()
-    predict, read = PredictionCache._run, StateReader._states
+    predict, read, explain = PredictionCache._run, StateReader._states, held_out._unit_scores
 
     def predict_twice(cache: Any, variants: Any) -> Any:
         outputs = predict(cache, variants)
@@ -77,11 +79,18 @@ def measure(texts: int, masks: int) -> tuple[float, BarePasses]:
         bare.run(reader._model, [len(window) for window in windows])
         return states
 
+    def explain_twice(explainer: Any, samples: Any, method: str, *rest: Any) -> Any:
+        scores = explain(explainer, samples, method, *rest)
+        lengths = [len(sample.units) for sample in samples]
+        bare.run(explainer.model, lengths * (3 if method == "late_lrp" else 1))
+        return scores
+
     explainer = nxl.Explainer.from_pretrained(str(MODEL), dtype="float32", device="cpu")
     sentences = [text for text, _ in labelled("train")]
     with (
         patch.object(PredictionCache, "_run", predict_twice),
         patch.object(StateReader, "_states", read_twice),
+        patch.object(held_out, "_unit_scores", explain_twice),
         warnings.catch_warnings(),
     ):
         warnings.simplefilter("ignore")  # of a head fitted to few texts
@@ -109,7 +118,9 @@ Python {platform.python_version()}, {torch.get_num_threads()} threads of \
 An [attribution head](attribution-head.md) fitted to a MiniLM on {options.texts:,} sentences of \
 SST-2 with {options.masks} masks each took {seconds:.0f} seconds, \
 {seconds / bare.seconds:.2f} times the {bare.seconds:.0f} seconds of its {bare.count:,} bare \
-forward passes. Those that try the head on held-out texts are among them; training is not.
+forward passes. Those that try the head on held-out texts are among them, and so are those that \
+explain these texts, by `late_lrp` as three each (its backward pass costs as much as two); \
+training is not.
 """
     print(page)
     if options.output:

@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -36,6 +37,13 @@ class Example:
     words: NDArray[np.int64]
     whole: Tensor
     outcomes: Outcomes
+
+    @cached_property
+    def shown(self) -> Tensor:
+        """Which tokens are shown in each set, bool [sets, tokens]."""
+        of_no_word = np.zeros((len(self.outcomes.shown), 1), bool)  # where -1 points
+        of_words = np.concatenate([self.outcomes.shown, of_no_word], 1)
+        return torch.from_numpy(of_words[:, self.words])
 
 
 @dataclass(frozen=True)
@@ -142,8 +150,7 @@ class Batch:
             length, count = len(example.words), len(example.outcomes.shown)
             in_text[row, :length] = True
             words[row, :length] = torch.from_numpy(example.words)
-            by_word = np.concatenate([example.outcomes.shown, np.zeros((count, 1), bool)], 1)
-            shown[row, :count, :length] = torch.from_numpy(by_word[:, example.words])
+            shown[row, :count, :length] = example.shown
             weights[row, :count] = torch.from_numpy(example.outcomes.weights)
             logits[row, :count] = torch.from_numpy(example.outcomes.logits)
         whole = torch.stack([e.whole for e in examples])

@@ -38,7 +38,7 @@ class HeadNetwork(nn.Module):
 
     def forward(self, states: Tensor) -> Tensor:
         """[..., features] of any floating-point dtype -> float32 [..., games]."""
-        standard = (states.float() - self.mean) / self.deviation
+        standard = (states.float() - self.mean).div_(self.deviation)
         outputs: Tensor = self.outer(self.dropout(gelu(self.inner(standard))))
         return outputs
 
