@@ -1,5 +1,6 @@
 """Weights of sources: fitted, kept in a file, used, and refused where they do not belong."""
 
+import copy
 import re
 from pathlib import Path
 from typing import Any
@@ -102,6 +103,17 @@ def test_weights_of_another_model_are_refused_by_both_names(
         other.sources("Is it?", ["a", "b"], method="attention", weights=tmp_path / "tiny.sources")
     with pytest.raises(OptionError, match="got 3"):
         other.sources("Is it?", ["a", "b"], method="attention", weights=3)  # type: ignore[arg-type]
+
+
+def test_weights_are_refused_once_the_model_has_been_trained_on(weights: SourceWeights) -> None:
+    shared = answering_explainer()
+    explainer = Explainer(copy.deepcopy(shared.model), shared.tokenizer)
+    asked: dict[str, Any] = {"method": "attention", "weights": weights}
+    explainer.sources("Is it?", ["a", "b"], **asked)
+    with torch.no_grad():
+        explainer.model.lm_head.weight.mul_(2)
+    with pytest.raises(InputError, match="have changed since"):
+        explainer.sources("Is it?", ["a", "b"], **asked)
 
 
 def test_files_that_are_refused(weights: SourceWeights, tmp_path: Path) -> None:

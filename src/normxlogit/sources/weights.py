@@ -122,8 +122,9 @@ WeightsSource = SourceWeights | str | PathLike[str]
 """Weights, or their file."""
 
 
-_CHECKED: "WeakKeyDictionary[PreTrainedModel, set[str]]" = WeakKeyDictionary()
-"""The weights that were found to be a model's, by identity: a digest takes as long as a pass."""
+_CHECKED: "WeakKeyDictionary[PreTrainedModel, set[tuple[str, int]]]" = WeakKeyDictionary()
+"""The weights that were found to be a model's, by identity and by the model's `_state`: a digest
+takes as long as a pass."""
 
 
 def weights_of_model(
@@ -141,7 +142,8 @@ def weights_of_model(
         )
     weights = source if isinstance(source, SourceWeights) else SourceWeights.load(source)
     checked = _CHECKED.setdefault(model, set())
-    if weights.identity in checked:
+    key = weights.identity, _state(model)
+    if key in checked:
         return weights
     if weights.model.get("weights") != digest(model, tokenizer, of_any_dtype=True):
         raise InputError(
@@ -149,5 +151,12 @@ def weights_of_model(
             f"model is {name:.80}, or its weights or its tokenizer have changed since. Give those "
             "of this model, or fit them with `normxlogit fit-sources`."
         )
-    checked.add(weights.identity)
+    checked.add(key)
     return weights
+
+
+def _state(model: PreTrainedModel) -> int:
+    """A number that changes when a parameter is replaced, or written to by an optimizer."""
+    return hash(
+        tuple((p.data_ptr(), 0 if p.is_inference() else p._version) for p in model.parameters())
+    )
