@@ -16,7 +16,7 @@ from normxlogit.methods.attribution_head.network import HeadNetwork, shared_out
 from normxlogit.model.inference import inference, without_autocast
 from normxlogit.model.targets import Problem
 
-EPOCHS = 10
+EPOCHS = 5
 BATCH = 32
 RATE = 1e-3
 DECAY = 1e-2
