@@ -25,7 +25,7 @@ worker.onmessage = ({ data: { text, explanation, failure } }) => {
   if (text === box.value) show(explanation, failure);
   else ask();
 };
-worker.onerror = () => say("The model could not be loaded. Reload the page, in a browser of the last two years.");
+worker.onerror = () => say("The model could not be loaded. Reload the page, in a browser from 2024 or later.");
 
 function ask() {
   clearTimeout(timer);
