@@ -1,25 +1,27 @@
-"""What explaining texts costs in each runtime beside merely classifying them, in texts a second.
+"""What explaining a corpus costs in each runtime beside merely classifying it, in texts a second.
 
     OMP_WAIT_POLICY=passive python -m benchmarks.runtimes [--output docs/cost-runtimes.md]
 
-A MiniLM and the sentences of SST-2, from the folder that NORMXLOGIT_SHARED names. The model is
-exported anew, in float32 and in int8; every way takes a turn on each part of the texts, so that a
-machine whose speed drifts slows all of them alike. It needs the extras onnx and openvino.
+A MiniLM and the sentences of SST-2, from the folder that NORMXLOGIT_SHARED names. The texts are
+taken in parts, and every way runs on a part before the next is taken, so that a machine whose speed
+drifts slows all of them alike; no part is begun after `--seconds`. It needs the extras corpus, onnx
+and openvino.
 """
 
 import argparse
+import os
 import platform
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
 import onnxruntime
-import openvino
 import torch
 import transformers
 from onnx.utils import extract_model
@@ -27,22 +29,73 @@ from tokenizers import Tokenizer
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, pipeline
 
 import normxlogit as nxl
-from benchmarks.corpus import BATCH, MODEL, PARTS, fits, forwards, in_pipeline, labelled, texts
+from benchmarks.corpus import (
+    BATCH,
+    MODEL,
+    PARTS,
+    fits,
+    forwards,
+    in_pipeline,
+    labelled,
+    texts,
+    write,
+)
+from normxlogit.corpus.explain import Question
+from normxlogit.corpus.job import make_job
+from normxlogit.corpus.run import write_shards
+from normxlogit.corpus.runtimes import Runner, Runtime, Torch
+from normxlogit.data.rows import Columns
 from normxlogit.exporting.agreement import answers_of, drift
+from normxlogit.exporting.cache import cached_export
 from normxlogit.exporting.manifest import GRAPH, TOKENIZER, Drift
+from normxlogit.exporting.runtime import GraphRuntime
 from normxlogit.exporting.sessions import Session, open_session
+from normxlogit.query import Query
 
-COUNT = 6_000
-TRIED = 500
+COUNT, SECONDS = 6_000, 240
+TRIED = 300
 """How many sentences of SST-2's test set the drift is measured on."""
+GRAPHS = (
+    ("onnx", "float32"),
+    ("openvino", "float32"),
+    ("openvino", "bfloat16"),
+    ("onnx", "int8"),
+)
 
 Way = Callable[[Sequence[str]], Any]
 
 
-def explained(model: Any, given: Sequence[str]) -> None:
-    """Explain texts by NormXLogit, sorted by length as `explain` does it."""
-    results = model.explain(list(given), method="normxlogit", batch_size=BATCH)
-    assert not any(isinstance(result, nxl.Failure) for result in results)
+class Opened:
+    """A runtime that is opened once: the start is measured apart from the rows."""
+
+    def __init__(self, runtime: GraphRuntime, query: Query) -> None:
+        start = time.perf_counter()
+        self.settings, self.check = runtime.settings, runtime.check
+        self._runner = runtime.open(query)
+        self.seconds = time.perf_counter() - start
+
+    def open(self, _query: Query) -> Runner:
+        """What was opened before."""
+        return self._runner
+
+
+def explained(explainer: nxl.Explainer, runtime: Runtime, given: Sequence[str]) -> None:
+    """`Explainer.corpus`, from a Parquet file into shards."""
+    with tempfile.TemporaryDirectory() as folder:
+        source = Path(folder) / "texts.parquet"
+        write(source, given)
+        job = make_job(Columns("text"), Question(), hashed=False, float16=False, strict=False)
+        summary = write_shards(
+            explainer,
+            source,
+            Path(folder) / "out",
+            job,
+            subset=None,
+            split=None,
+            progress=False,
+            runtime=runtime,
+        )
+        assert (summary.rows, summary.errors) == (len(given), {})
 
 
 def classified(session: Session, tokenizer: Tokenizer, given: Sequence[str]) -> None:
@@ -63,103 +116,110 @@ def classified(session: Session, tokenizer: Tokenizer, given: Sequence[str]) -> 
         for row, encoding in enumerate(batch):
             ids[row, : len(encoding)], mask[row, : len(encoding)] = encoding.ids, 1
         inputs = {"input_ids": ids, "attention_mask": mask, "token_type_ids": np.zeros_like(ids)}
-        session.run(inputs)["logits"].argmax(-1).tolist()
+        session.run(inputs, ["logits"])["logits"].argmax(-1).tolist()
         start = end
 
 
-def without_explanations(folder: Path) -> Path:
+def without_explanations(graph: Path, bare: Path) -> Path:
     """A graph cut down to its logits."""
-    graph = folder / GRAPH
     named = [value.name for value in onnx.load(graph, load_external_data=False).graph.input]
-    bare = folder / "bare.onnx"
     extract_model(graph, bare, named, ["logits"])
     return bare
 
 
-def ways(place: Path) -> tuple[dict[str, Way], dict[str, Drift]]:
-    """What is timed, by name, and how far each is from the model in float32."""
+def ways(place: Path) -> tuple[dict[str, Way], dict[str, Drift], dict[str, float]]:
+    """What is timed, by name; how far graphs are from the model; how long they take to open."""
     tokenizer = AutoTokenizer.from_pretrained(MODEL)
     model = AutoModelForSequenceClassification.from_pretrained(MODEL, dtype=torch.float32).eval()
     classify = pipeline("text-classification", model=model, tokenizer=tokenizer, device="cpu")
     explainer = nxl.Explainer(model, tokenizer)
     found: dict[str, Way] = {
         "pipeline, torch float32": partial(in_pipeline, classify),
-        "classified, torch float32": partial(forwards, model, tokenizer),
-        "explained, torch float32": partial(explained, explainer),
+        "loop, torch float32": partial(forwards, model, tokenizer),
+        "corpus, torch float32": partial(explained, explainer, Torch(explainer)),
     }
     tried = [text for text, _ in labelled("test")][:TRIED]
     expected = answers_of(explainer, tried, "normxlogit", BATCH)
     drifts: dict[str, Drift] = {}
-    for precision in ("float32", "int8"):
-        folder = place / precision
-        nxl.export(explainer, folder, int8=precision == "int8")
-        bare, file = without_explanations(folder), Tokenizer.from_file(str(folder / TOKENIZER))
+    starts: dict[str, float] = {}
+    for runtime, precision in GRAPHS:
+        name, in_bfloat16 = f"{runtime} {precision}", precision == "bfloat16"
+        folder = cached_export(explainer, int8=precision == "int8")
+        bare = without_explanations(folder / GRAPH, place / f"{folder.name}.onnx")
+        file = Tokenizer.from_file(str(folder / TOKENIZER))
         file.no_padding()
         file.no_truncation()
-        for runtime in ("onnx", "openvino"):
-            for bfloat16 in (
-                (False, True) if (runtime, precision) == ("openvino", "float32") else (False,)
-            ):
-                name = f"{runtime} {'bfloat16' if bfloat16 else precision}"
-                exported = nxl.load_exported(folder, runtime, bfloat16=bfloat16)
-                session = open_session(runtime, bare, ["logits"], bfloat16=bfloat16)
-                found[f"classified, {name}"] = partial(classified, session, file)
-                found[f"explained, {name}"] = partial(explained, exported)
-                drifts[name] = drift(answers_of(exported, tried, "normxlogit", BATCH), expected)
-    return found, drifts
+        session = open_session(runtime, bare, ["logits"], bfloat16=in_bfloat16)
+        opened = Opened(GraphRuntime(explainer, runtime, precision), Query())
+        found[f"loop, {name}"] = partial(classified, session, file)
+        found[f"corpus, {name}"] = partial(explained, explainer, opened)
+        exported = nxl.load_exported(folder, runtime, bfloat16=in_bfloat16)
+        drifts[name] = drift(answers_of(exported, tried, "normxlogit", BATCH), expected)
+        starts[name] = opened.seconds
+    return found, drifts, starts
 
 
-def seconds(found: dict[str, Way], given: Sequence[str]) -> dict[str, float]:
-    """The seconds that each way takes for texts, in parts, the ways in turn."""
+def seconds(
+    found: dict[str, Way], given: Sequence[str], most: float
+) -> tuple[dict[str, float], int]:
+    """The seconds that each way takes for texts, in parts, the ways in turn; and for how many."""
     for way in found.values():
-        way(given[: 4 * BATCH])
-    took = dict.fromkeys(found, 0.0)
+        way(given[: 2 * BATCH])
+    took, done, begun = dict.fromkeys(found, 0.0), 0, time.perf_counter()
     for part in np.array_split(np.arange(len(given)), PARTS):
+        if done and time.perf_counter() - begun > most:
+            break
         own = [given[n] for n in part]
         for name, way in found.items():
             start = time.perf_counter()
             way(own)
             took[name] += time.perf_counter() - start
-    return took
+        done += len(own)
+    return took, done
 
 
-def rows(took: dict[str, float], count: int) -> Iterator[str]:
+def rows(took: dict[str, float], count: int, starts: dict[str, float]) -> Iterator[str]:
     """A row of the table for each way."""
-    pipe = took["pipeline, torch float32"]
+    base = took["pipeline, torch float32"]
     for name, own in took.items():
-        bare = took.get(name.replace("explained", "classified"))
-        beside = f"{bare / own:.2f}" if bare is not None and "explained" in name else ""
-        yield f"| {name} | {count / own:.0f} | {pipe / own:.2f} | {beside} |"
+        way, _, runtime = name.partition(", ")
+        beside = f"{took[f'loop, {runtime}'] / own:.2f}" if way == "corpus" else ""
+        start = f"{starts[runtime]:.1f}" if way == "corpus" and runtime in starts else ""
+        yield f"| {name} | {count / own:.0f} | {base / own:.2f} | {beside} | {start} |"
 
 
 def main() -> None:
     """Measure, print and, if asked, write."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--count", type=int, default=COUNT)
+    parser.add_argument("--seconds", type=float, default=SECONDS)
     parser.add_argument("--output", type=Path)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as place:
-        found, drifts = ways(Path(place))
-        took = seconds(found, list(texts(options.count)))
+        os.environ["XDG_CACHE_HOME"] = place
+        found, drifts, starts = ways(Path(place))
+        took, count = seconds(found, list(texts(options.count)), options.seconds)
     lines = [
-        "# What an exported model costs",
+        "# What a corpus costs in other runtimes",
         "",
         "Written by `OMP_WAIT_POLICY=passive python -m benchmarks.runtimes --output "
         f"docs/cost-runtimes.md` with normxlogit {nxl.__version__}, torch {torch.__version__}, "
         f"transformers {transformers.__version__}, onnxruntime {onnxruntime.__version__}, "
-        f"openvino {openvino.__version__}, Python {platform.python_version()}, "
+        f"openvino {version('openvino')}, Python {platform.python_version()}, "
         f"{torch.get_num_threads()} threads of {platform.processor() or platform.machine()} "
         f"({'with' if torch.cpu._is_avx512_bf16_supported() else 'without'} AVX512-BF16).",
         "",
-        f"A MiniLM fine-tuned on SST-2, and {options.count:,} of its sentences. *Pipeline* is "
-        '`transformers.pipeline("text-classification", batch_size=32)`, which classifies; '
-        "*classified* a loop by hand in that runtime, sorted by length, whose graph has no "
-        "explanations; *explained* `explain` by NormXLogit, of an `Explainer` or of an exported "
-        f"model. Ways take turns on {PARTS} parts of the texts.",
+        f"A MiniLM fine-tuned on SST-2, and {count:,} of its sentences. *Pipeline* is "
+        '`transformers.pipeline("text-classification", batch_size=32)`, which classifies; *loop* a '
+        "loop by hand in that runtime over batches sorted by length, whose graph has no "
+        "explanations; *corpus* explains the texts of a Parquet file into shards by NormXLogit. "
+        f"Ways take turns on {PARTS} parts of the texts. The start is not in the texts a second: a "
+        "graph that was exported before is loaded and held against the model.",
         "",
-        "| way | texts a second | times the pipeline | times the loop of its runtime |",
-        "|---|---|---|---|",
-        *rows(took, options.count),
+        "| way | texts a second | times the pipeline | times the loop of its runtime | seconds to "
+        "start |",
+        "|---|---|---|---|---|",
+        *rows(took, count, starts),
         "",
         "## Drift",
         "",

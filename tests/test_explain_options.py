@@ -34,8 +34,9 @@ OTHER_ANNOTATIONS: dict[str, tuple[Callable[..., Any], Annotations]] = {
     "Explainer.corpus": (Explainer.corpus, {"layer": int | None}),
     # Where inputs are tensors, each row may have its own contrast.
     "attribute": (attribute, {"contrast": str | int | None | Tensor}),
-    # Only who is asked knows whether there is an attribution head to choose the method by.
-    "Query": (Query, {"contrast": str | int | None | Tensor, "method": str}),
+    # Only who is asked knows whether there is an attribution head to choose the method by. A
+    # request is read without torch, whose types it names only.
+    "Query": (Query, {"contrast": "Target | Tensor | None", "layer": "Layer", "method": str}),
 }
 """Where the options are repeated, and which of them take other values there than in `explain`."""
 

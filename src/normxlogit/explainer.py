@@ -78,6 +78,8 @@ class Explainer(SourceExplainer):
         engine: str = "local",
         workers: int | None = None,
         gpus_per_worker: float = 0,
+        runtime: str = "torch",
+        precision: str | None = None,
         **options: Any,
     ) -> "Summary | Iterator[Explained]":
         """Explain every row of a corpus, into Parquet files or one after the other.
@@ -102,21 +104,22 @@ class Explainer(SourceExplainer):
             engine: "local", this process, or "ray", the workers of a Ray cluster.
             workers: how many workers; as many as fit by default.
             gpus_per_worker: the share of a GPU that each worker has.
+            runtime: "torch", "onnx" or "openvino"; the model is exported for these two once.
+            precision: of "onnx" "float32" or "int8", of "openvino" "float32" or "bfloat16".
             contrast, method, layer, readout, threshold, batch_size, long, **options: as in
                 `explain`, but for one layer.
 
         Returns:
-            With `output` a `Summary` of what was written. Else an iterator of `Explained`: a row,
-            and its attribution or why there is none.
+            A `Summary` of what was written; without `output` an iterator of `Explained`.
 
         Raises:
             InputError: the source cannot be read, or the folder cannot be written to, belongs to
                 another run, or is in use; while iterating, a file cannot be read further; if
                 `strict`, a row cannot be explained.
             OptionError: an option does not exist or does not fit.
-            ModelError: the model does not read texts, or cannot be sent to workers.
+            ModelError: the model does not read texts, or cannot be sent to workers or exported.
             UnsupportedHeadError: scores of this model could not be vouched for.
-            MissingExtraError: pyarrow, datasets or Ray is not installed.
+            MissingExtraError: pyarrow, datasets, Ray or a runtime is not installed.
             NormXLogitError: Ray cannot go on.
         """
         from normxlogit.corpus.explain import Question
@@ -124,8 +127,10 @@ class Explainer(SourceExplainer):
         from normxlogit.corpus.run import explain_each, find_workers, write_shards
         from normxlogit.data.option_checks import flag
         from normxlogit.data.rows import Columns
+        from normxlogit.exporting.runtime import find_runtime
 
         name, options = self._method(method, options)
+        graph = find_runtime(self, runtime, precision, engine)
         job = make_job(
             Columns(text, pair, id, label),
             Question(target, contrast, name, layer, readout, threshold, options, long, batch_size),
@@ -137,7 +142,7 @@ class Explainer(SourceExplainer):
         if output is None:
             if ray_workers is not None:
                 raise OptionError('engine="ray" writes files. Name an output folder.')
-            return explain_each(self, source, job, subset=subset, split=split)
+            return explain_each(self, source, job, subset=subset, split=split, runtime=graph)
         if not isinstance(source, (str, Path)):
             raise OptionError(
                 "rows that are not in a file or data set cannot be found again when a run goes on. "
@@ -152,6 +157,7 @@ class Explainer(SourceExplainer):
             split=split,
             progress=flag("progress", progress),
             workers=ray_workers,
+            runtime=graph,
         )
 
     def fit(

@@ -1,7 +1,7 @@
 """What is asked of a model, and the scores that answer it."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -9,11 +9,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from normxlogit.data.option_checks import as_integer, real_number
+from normxlogit.data.option_checks import as_integer
 from normxlogit.errors import InputError, OptionError, UnsupportedHeadError
-from normxlogit.methods import Method, find_declaration, find_method
+from normxlogit.methods import Method, find_method
 from normxlogit.methods.catalogue import default_method
 from normxlogit.methods.context import MethodContext
+from normxlogit.methods.request import Request
 from normxlogit.model.clone import unwrap
 from normxlogit.model.forward import ForwardPass, Layer
 from normxlogit.model.inference import inference
@@ -25,6 +26,7 @@ from normxlogit.model.targets import (
     TargetIds,
     Targets,
     is_several,
+    same_as_contrast,
     target_id,
     target_ids,
 )
@@ -92,35 +94,8 @@ class TensorAttribution:
 
 
 @dataclass(frozen=True)
-class Query:
-    """What is asked of a forward pass; the fields are arguments of `attribute`.
-
-    Arrays become lists, and numpy's numbers Python's.
-
-    Raises:
-        OptionError: there is no such method, option of it, or layer; or the threshold is no
-            probability.
-    """
-
-    target: Targets = None
-    contrast: Target | Tensor | None = None
-    method: str = "normxlogit"
-    layer: Layer = None
-    readout: str | None = None
-    threshold: float = 0.5
-    options: Mapping[str, Any] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        find_declaration(self.method).check(self.options, self.layer)
-        plain = {
-            "target": _without_numpy(self.target),
-            "contrast": _without_numpy(self.contrast),
-            "layer": _layer(self.layer),
-            "options": {name: _without_numpy(option) for name, option in self.options.items()},
-            "threshold": real_number("threshold", self.threshold, least=0, most=1),
-        }
-        for name, value in plain.items():
-            object.__setattr__(self, name, value)  # the way to set a field of a frozen class
+class Query(Request):
+    """A request that is put to forward passes."""
 
     @property
     def readings(self) -> Mapping[int, Reading]:
@@ -218,13 +193,9 @@ class Query:
         foils = target_ids(
             self.contrast, forward.prediction, forward.labels, forward.problem, self.threshold
         )
-        if (foils == targets.ids).any():
-            label = forward.labels[int(targets.ids[foils == targets.ids][0])]
-            predicted = self.target is None
-            raise (InputError if predicted else OptionError)(
-                f"{'the prediction' if predicted else 'the target'} and the contrast are both "
-                f"{label!r}, which leaves nothing to explain. Name another target or contrast."
-            )
+        same = targets.ids[foils == targets.ids]
+        if same.numel():
+            raise same_as_contrast(forward.labels[int(same[0])], self.target)
         return foils
 
 
@@ -401,24 +372,6 @@ def method_name(method: str | None, options: Mapping[str, Any]) -> str:
     if method is not None:
         return method
     return default_method(has_head=options.get("head") is not None)
-
-
-def _without_numpy(value: Any) -> Any:
-    """Return a value without numpy's types: numbers and texts as Python's, arrays as lists."""
-    if isinstance(value, (np.ndarray, np.generic)):
-        return value.tolist()
-    if type(value) in (list, tuple):
-        return type(value)(map(_without_numpy, value))
-    return value
-
-
-def _layer(layer: Any) -> Layer:
-    if layer is None or (isinstance(layer, str) and layer == "all"):
-        return layer  # type: ignore[return-value]
-    number = as_integer(layer)
-    if number is None or number < 1:
-        raise OptionError(f"layer must be a number from 1, 'all' or None, got {layer!r:.80}.")
-    return number
 
 
 def _positions(position: Any, inputs: Mapping[str, Any]) -> Tensor:

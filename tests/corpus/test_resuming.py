@@ -226,19 +226,31 @@ def test_without_pyarrow(
     assert len(list(explainer.corpus(source))) == 2
 
 
-def test_killed_at_twenty_moments(model: Path, explainer: Explainer, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("runtime", "times"), [("torch", 20), ("onnx", 4)])
+def test_killed_at_any_moment(
+    runtime: str,
+    times: int,
+    model: Path,
+    explainer: Explainer,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "caches"))
+    if runtime != "torch":
+        list(explainer.corpus(TEXTS, runtime=runtime))  # exported once, and not in every run
     source = tmp_path / "reviews.parquet"
     texts = [f"{TEXTS[n % 7]} {n}" if n % 11 else None for n in range(2000)]
     pd.DataFrame({"text": texts}).to_parquet(source, row_group_size=50)
 
     def after(folder: str, times: int, seed: int) -> int:
         """How many shards there are after so many kills; without any, at the end."""
-        arguments = corpus_command(model, source, tmp_path / folder, "--batch-size", "8")
+        options = ("--batch-size", "8", "--runtime", runtime)
+        arguments = corpus_command(model, source, tmp_path / folder, *options)
         found = tmp_path / folder / "shard-*.parquet"
         return run_killed(arguments, found, times=times, seed=seed, patch=SLOW_WRITING)
 
     out, whole = tmp_path / "out", tmp_path / "whole"
-    assert 20 <= after("out", 20, 1) < 125
+    assert times <= after("out", times, 1) < 125
     assert read_manifest(out)["state"] == "unfinished"
     assert after("out", 0, 2) == after("whole", 0, 3) == 125
     assert read_shards(out) == read_shards(whole)

@@ -10,9 +10,11 @@ import onnx
 import pytest
 
 from normxlogit import Explainer, ModelError, UnsupportedHeadError, export
+from normxlogit.exporting import graph
 from normxlogit.exporting.exported import load_exported
+from normxlogit.exporting.manifest import MANIFEST
 from tests.helpers.builders import classifier, tokenizer
-from tests.helpers.exports import TEXTS, assert_same
+from tests.helpers.exports import TEXTS, assert_same, signed
 from tests.helpers.models import causal_lm, token_classifier
 from tests.helpers.paths import SHARED
 
@@ -47,13 +49,23 @@ def test_graph_equals_explain_over_batches_lengths_and_padding(
             assert_same(actual, one)
 
 
-def test_all_products_of_blocks_become_int8(tmp_path: Path) -> None:
+def test_all_products_of_blocks_become_int8(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Those with a bias too, of which GPT-2 has four in a block."""
     words = tokenizer()
     explainer = Explainer(classifier(words, "gpt2", num_hidden_layers=1), words)
-    export(explainer, tmp_path / "graph", int8=True)
+    monkeypatch.setattr(graph, "LARGEST", 1)  # weights lie in a file of their own
+    manifest = export(explainer, tmp_path / "graph", int8=True)
     nodes = onnx.load(tmp_path / "graph" / "model.onnx").graph.node
     assert [node.op_type for node in nodes].count("MatMulInteger") == 4
+    # That of the weights in float32 is gone.
+    assert not list((tmp_path / "graph").glob("*.data"))
+    assert set(manifest.files) == {p.name for p in (tmp_path / "graph").iterdir()} - {MANIFEST}
+    exported = load_exported(tmp_path / "graph")
+    together: Any = exported.explain([*TEXTS, *("bad " * n for n in range(1, 20))], target="all")
+    for text, answer in zip(TEXTS, together, strict=False):
+        assert_same(answer, exported.explain(text, target="all"), 1e-5)
 
 
 def test_ratings(tmp_path: Path) -> None:
@@ -68,7 +80,8 @@ def test_several_labels_at_once(folder: Path, with_head: Explainer, tmp_path: Pa
     """The graph is that of a model of one label; only what its outputs mean differs."""
     path = shutil.copytree(folder, tmp_path / "copy") / "manifest.json"
     manifest = json.loads(path.read_text("utf-8"))
-    path.write_text(json.dumps(manifest | {"problem": "multi_label_classification"}), "utf-8")
+    manifest["problem"] = manifest["model"]["problem"] = "multi_label_classification"
+    path.write_text(signed(manifest), "utf-8")
     model = copy.deepcopy(with_head.model)
     model.config.problem_type = "multi_label_classification"
     explainer, exported = Explainer(model, with_head.tokenizer), load_exported(tmp_path / "copy")

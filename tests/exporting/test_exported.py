@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,8 @@ from normxlogit import (
     load_exported,
 )
 from normxlogit.exporting import sessions
-from tests.helpers.exports import TEXTS, assert_same
+from normxlogit.exporting.manifest import Manifest
+from tests.helpers.exports import TEXTS, assert_same, signed
 from tests.helpers.heads import reviews
 
 LONG = " ".join(reviews(30))
@@ -90,6 +92,10 @@ def test_a_list_has_failures_in_the_place_of_what_is_wrong(exported: ExportedMod
         ({"layer": 1}, "an exported model has no 'layer'"),
         ({"long": "cut"}, "long must be one of"),
         ({"batch_size": 0}, "batch_size"),
+        ({"batch_size": 1 << 21}, "batch_size must be a whole number from 1 to"),
+        ({"threshold": 2}, "threshold must be a number from 0 to 1"),
+        ({"threshold": "high"}, "threshold must be a number"),
+        ({"contrast": "all"}, "no label 'all'"),
     ],
 )
 def test_options_that_do_not_fit(
@@ -104,7 +110,8 @@ def test_options_that_do_not_fit(
 def test_neither_torch_nor_transformers_is_imported(
     runtime: str, folder: Path, with_head: Explainer
 ) -> None:
-    pytest.importorskip({"onnx": "onnxruntime", "openvino": "openvino"}[runtime])
+    if find_spec({"onnx": "onnxruntime", "openvino": "openvino"}[runtime]) is None:
+        pytest.skip("the runtime is not installed")
     text = "a great movie with bad plot"
     script = f"""
 import sys
@@ -122,6 +129,7 @@ model = nxl.load_exported({str(folder)!r}, {runtime!r})
 result = model.explain({text!r})
 assert str(result) and result._repr_html_()
 print(json.dumps(result.to_dict()))
+assert not any(name.partition(".")[0] == "openvino_telemetry" for name in sys.modules)
 """
     run = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=False
@@ -131,7 +139,7 @@ print(json.dumps(result.to_dict()))
     assert_same(actual, with_head.explain(text))
 
 
-@pytest.mark.parametrize("name", ["model.onnx", "tokenizer.json"])
+@pytest.mark.parametrize("name", ["model.onnx", "tokenizer.json", "README.md"])
 def test_a_file_that_was_changed_is_refused(name: str, folder: Path, tmp_path: Path) -> None:
     copy = shutil.copytree(folder, tmp_path / "copy")
     content = bytearray((copy / name).read_bytes())
@@ -154,6 +162,12 @@ def test_a_file_that_was_changed_is_refused(name: str, folder: Path, tmp_path: P
         ({"files": {"model.onnx": "", "tokenizer.json": "", "../x": ""}}, "no whole export"),
         ({"labels": 3}, "no whole export"),
         ({"text": {}}, "no whole export"),
+        ({"outputs": ["logits"]}, "outputs must be the list logits, scores"),
+        ({"methods": {}}, "methods must be an object of normxlogit"),
+        ({"labels": ["LABEL_2", "LABEL_1", "LABEL_0"]}, "labels must be the model's labels"),
+        ({"problem": "regression"}, "problem must be the model's problem"),
+        ({"model": {"name": "mine"}}, "architecture is missing in model"),
+        ({"depth": 9}, "is not as it was written"),
     ],
 )
 def test_a_manifest_that_is_not_whole(
@@ -181,6 +195,62 @@ def test_there_must_be_an_export_and_a_runtime(
     monkeypatch.setitem(sys.modules, "openvino", None)
     with pytest.raises(MissingExtraError, match=r'pip install "normxlogit\[openvino\]"'):
         load_exported(folder, "openvino")
+
+
+def test_a_manifest_part_by_part(folder: Path, tmp_path: Path) -> None:
+    """Wherever a value is of another kind, the manifest is refused and nothing else is raised."""
+    manifest = json.loads((folder / "manifest.json").read_text("utf-8"))
+
+    def places(value: Any, path: tuple[Any, ...] = ()) -> Any:
+        if isinstance(value, dict):
+            for name, part in value.items():
+                yield from places(part, (*path, name))
+        elif path:
+            yield path
+
+    others: list[Any] = [None, -1, [], {"x": 1}, "x", 0.5]
+    for path in places(manifest):
+        for other in others:
+            changed = json.loads(json.dumps(manifest))
+            place = changed
+            for name in path[:-1]:
+                place = place[name]
+            if place[path[-1]] == other:
+                continue
+            place[path[-1]] = other
+            (tmp_path / "manifest.json").write_text(json.dumps(changed), "utf-8")
+            with pytest.raises(InputError) as error:
+                Manifest.read(tmp_path)
+            assert "\n" not in str(error.value)
+
+
+def test_numbers_of_numpy_are_numbers(exported: ExportedModel) -> None:
+    targets: list[Any] = [np.int64(1), np.array([0, 2]), np.str_("label_1")]
+    half: Any = np.float32(0.5)
+    for target in targets:
+        plain: Any = target.tolist()
+        assert_same(
+            exported.explain("bad", target=target, threshold=half),
+            exported.explain("bad", target=plain),
+        )
+
+
+def test_bfloat16_of_a_runtime_is_named_beside_the_graphs_precision(
+    folder: Path, tmp_path: Path
+) -> None:
+    if find_spec("openvino") is None:
+        pytest.skip("OpenVINO is not installed")
+    copy = shutil.copytree(folder, tmp_path / "copy")
+    manifest = json.loads((copy / "manifest.json").read_text("utf-8"))
+    for stored, named in (("float32", "bfloat16"), ("float16", "float16 and bfloat16")):
+        (copy / "manifest.json").write_text(signed(manifest | {"precision": stored}), "utf-8")
+        exported = load_exported(copy, "openvino", bfloat16=True)
+        answer: Any = exported.explain("bad")
+        assert exported.precision == answer.provenance.dtype == named
+        assert named in repr(exported)
+    (copy / "manifest.json").write_text(signed(manifest | {"precision": "int8"}), "utf-8")
+    with pytest.raises(OptionError, match="Take runtime='onnx'"):
+        load_exported(copy, "openvino")
 
 
 def test_a_graph_that_a_runtime_cannot_load(tmp_path: Path) -> None:

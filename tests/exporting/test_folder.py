@@ -3,6 +3,8 @@
 import copy
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ from typer.testing import CliRunner
 
 from normxlogit import (
     Explainer,
+    Failure,
     InputError,
     MissingExtraError,
     ModelError,
@@ -67,7 +70,12 @@ def test_smaller_graphs_say_how_far_they_are_from_the_model(
     exported = load_exported(tmp_path / "small")
     assert exported.manifest.drift == manifest.drift
     figures = manifest.drift["normxlogit"]
-    assert figures.texts > len(texts)
+    assert figures.texts > 80
+    assert figures.failures == 0
+    # What was given is shown apart.
+    assert manifest.given_drift["normxlogit"].texts == len(texts)
+    card = (tmp_path / "small" / "README.md").read_text("utf-8")
+    assert f"| normxlogit, texts given | {len(texts)} |" in card
     assert 1e-5 < figures.largest_difference < 0.1
     assert figures.rank_correlation is not None
     assert figures.rank_correlation > 0.9
@@ -105,6 +113,9 @@ def test_drift_counts() -> None:
     ]
     assert figures.strongest_changed == sum(strongest)
     assert figures.largest_difference > 0.1
+    failed = [Failure("x", ModelError("no")), *ours[1:]]
+    assert (drift(failed, theirs).failures, drift(failed, theirs).texts) == (1, 29)
+    assert drift(failed, [failed[0], *theirs[1:]]).failures == 0
 
 
 def run(*arguments: object) -> Any:
@@ -126,8 +137,13 @@ def test_the_command(model: Path, tmp_path: Path) -> None:
     assert actual.target.label == expected.target.label
 
 
-def test_the_command_refuses_in_one_line(model: Path, tmp_path: Path) -> None:
+def test_the_command_refuses_in_one_line(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "full").mkdir()
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    (tmp_path / "link").symlink_to("here")
     (tmp_path / "full" / "mine.txt").write_text("mine")
     for arguments, message in (
         (("--output", tmp_path / "full"), "holds something else (mine.txt)"),
@@ -136,12 +152,14 @@ def test_the_command_refuses_in_one_line(model: Path, tmp_path: Path) -> None:
         (("--output", tmp_path / "g", "--int8", "--float16"), "Leave one of both out"),
         (("--output", "s3://bucket/graph"), "on this machine"),
         (("--output", tmp_path / "g", "--head", tmp_path / "no.head"), "there is no file"),
+        (("--output", "."), "it is the folder that this runs in"),
+        (("--output", tmp_path / "link"), "it is a link"),
     ):
         result = run("--model", model, *arguments)
         assert result.exit_code == 1, result.output
         assert message in result.stderr
         assert result.stderr.count("\n") == 1
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["full"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["full", "here", "link"]
 
 
 def test_python_refuses_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -154,7 +172,31 @@ def test_python_refuses_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="it is not a folder"):
         export(explainer, tmp_path / "file")
+    with pytest.raises(InputError, match="expected a list or an iterator of texts"):
+        export(explainer, tmp_path / "graph", texts="A great movie.")
+    with pytest.raises(InputError, match=r"texts\[1\] cannot be read: .* blank"):
+        export(explainer, tmp_path / "graph", texts=["bad", " "])
     monkeypatch.setattr("normxlogit.extras.find_spec", lambda _: None)
     with pytest.raises(MissingExtraError, match=r"normxlogit\[onnx\]"):
         export(explainer, tmp_path / "graph")
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_sigterm_leaves_nothing(model: Path, tmp_path: Path) -> None:
+    script = f"""
+import os, signal
+from normxlogit import cli
+from normxlogit.exporting import writing
+
+def write(*_):
+    os.kill(os.getpid(), signal.SIGTERM)
+    raise AssertionError("not ended")
+
+writing.write_graph = write
+import sys
+sys.argv = ["normxlogit", "export", "--model", {str(model)!r}, "--output", {str(tmp_path / "g")!r}]
+cli.main()
+"""
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, check=False)
+    assert run.returncode == 143, run.stderr
+    assert list(tmp_path.iterdir()) == []

@@ -1,5 +1,7 @@
 """What an exported model must say: the same as `explain`, number by number."""
 
+import hashlib
+import json
 from typing import Any
 
 import numpy as np
@@ -44,3 +46,10 @@ def assert_same(actual: Any, expected: Any, relative: float = 1e-4) -> None:
     assert actual.notes.keys() == expected.notes.keys()
     for name, note in expected.notes.items():
         np.testing.assert_allclose(actual.notes[name], note, rtol=relative)
+
+
+def signed(manifest: dict[str, Any]) -> str:
+    """The JSON of a manifest with the SHA-256 of what it holds."""
+    fields = {name: value for name, value in manifest.items() if name != "sha256"}
+    digest = hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
+    return json.dumps(fields | {"sha256": digest})

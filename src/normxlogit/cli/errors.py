@@ -3,7 +3,9 @@
 import contextlib
 import logging
 import os
+import signal
 import sys
+import threading
 import warnings
 from collections.abc import Iterator
 from importlib import import_module
@@ -20,10 +22,12 @@ from normxlogit.errors import NormXLogitError
 def reporting(debug: bool) -> Iterator[None]:
     """Turn every error into one line and an exit code; with `debug`, let unexpected ones through.
 
-    Exit codes: 1 for errors and broken pipes, 2 for wrong usage (by typer), 130 for an interrupt.
+    Exit codes: 1 for errors and broken pipes, 2 for wrong usage (by typer), 130 for an interrupt,
+    143 for SIGTERM.
     """
     try:
-        yield
+        with _ended_by_sigterm():
+            yield
     except KeyboardInterrupt:
         raise typer.Exit(130) from None
     except BrokenPipeError:
@@ -40,6 +44,23 @@ def reporting(debug: bool) -> Iterator[None]:
         else:
             complain(f"{type(error).__name__}: {error} (--debug shows where)")
         raise typer.Exit(1) from None
+
+
+@contextlib.contextmanager
+def _ended_by_sigterm() -> Iterator[None]:
+    """Let SIGTERM end a command like an error, so that what is half written is taken away."""
+
+    def stop(*_: object) -> None:
+        raise SystemExit(128 + signal.SIGTERM)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 @contextlib.contextmanager

@@ -24,8 +24,9 @@ from normxlogit.model.targets import Target
 from normxlogit.query import Query
 from normxlogit.results.text import Attribution
 from normxlogit.tasks import InputOptions, Task, TaskExplainer
-from normxlogit.tasks.batches import MOST_TOGETHER, chunks
+from normxlogit.tasks.batches import chunks
 from normxlogit.tasks.explainer import ModelExplainer
+from normxlogit.text.lengths import MOST_TOGETHER
 from normxlogit.text.validation import check_long
 
 AHEAD = 32
@@ -94,7 +95,7 @@ def check_question(explainer: ModelExplainer, question: Question, *, pairs: bool
 
 def explain_rows(
     task_explainer: TaskExplainer,
-    device: torch.device,
+    device: torch.device | None,
     rows: Iterator[Row],
     question: Question,
     cut: int | None = None,
@@ -105,7 +106,7 @@ def explain_rows(
 
     Args:
         task_explainer: encodes and explains texts.
-        device: the model's device.
+        device: torch's device for the model; None if something else runs it.
         rows: the rows.
         question: what is asked of each.
         cut: yield no list that crosses a multiple of this many rows.

@@ -61,6 +61,11 @@ class Folder(RunFolder):
         self.progress.add(shard)
         self.save()
 
+    def name_runtime(self, record: Mapping[str, Any]) -> None:
+        """Note the version of the runtime that writes, and how exact it is."""
+        self.settings["runtime"] = dict(record)
+        self.save()
+
     def finish(self, broken: Mapping[str, str]) -> None:
         """Mark the run as finished, with the files that could not be read."""
         self.progress.broken = dict(broken)
@@ -109,6 +114,9 @@ class Folder(RunFolder):
         for name in ("architecture", "dtype", "sha256"):
             manifest.get("model").get(name).text()
         manifest.get("versions").get("normxlogit").text()
+        if "runtime" in record:
+            for name in ("name", "precision"):
+                manifest.get("runtime").get(name).text()
         data = manifest.get("data")
         if "files" in data.entries(Plain.anything):
             for file in data.get("files").items():
@@ -137,6 +145,9 @@ def _differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]
         old, new = (manifest["model"][name] for manifest in (before, now))
         if old != new:
             changes.append(f"the model's {name} was {old} and is {new}")
+    old, new = map(_runtime, (before, now))
+    if old != new:
+        changes.append(f"the runtime was {old} and is {new}")
     if before["model"]["sha256"] != now["model"]["sha256"]:
         models = (before["model"], now["model"])
         old, new = (f"{model['name']} ({model['sha256'][:12]})" for model in models)
@@ -147,6 +158,13 @@ def _differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]
     if before["data"] != now["data"]:
         changes += _data_differences(before["data"], now["data"])
     return changes
+
+
+def _runtime(manifest: Mapping[str, Any]) -> str:
+    """Say what ran the model; of torch the model's dtype says how."""
+    runtime = manifest.get("runtime", {"name": "torch"})  # the only one of earlier versions
+    name: str = runtime["name"]
+    return name if name == "torch" else f"{name} in {runtime['precision']}"
 
 
 def _data_differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:

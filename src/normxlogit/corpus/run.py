@@ -10,6 +10,7 @@ from normxlogit.corpus.explain import check_question, explain_rows
 from normxlogit.corpus.explained import Explained
 from normxlogit.corpus.job import Job, check_explained, fill, missing_rows
 from normxlogit.corpus.options import check_engine
+from normxlogit.corpus.runtimes import Runner, Runtime, Torch
 from normxlogit.data.location import address, locate, redacted
 from normxlogit.data.progress import Meter
 from normxlogit.data.source import Source, open_source, read_rows
@@ -93,6 +94,7 @@ def explain_each(
     *,
     subset: str | None,
     split: str | None,
+    runtime: Runtime | None = None,
 ) -> Iterator[Explained]:
     """Explain the rows of a source, in order and in bounded memory; no file is written.
 
@@ -100,15 +102,16 @@ def explain_each(
     """
     if job.hashed or job.float16:
         raise OptionError("hash and float16 are about files. Name an output folder.")
+    runtime = runtime or Torch(explainer)
+    runtime.check(job.question)
     check_question(explainer, job.question, pairs=job.columns.pair is not None)
     rows, _ = read_rows(source, job.columns, subset=subset, split=split, strict=job.strict)
+    runner = runtime.open(job.question)
 
     # A generator of its own, so that errors in the arguments are raised by the call, and not when
     # the first row is asked for.
     def results() -> Iterator[Explained]:
-        for window in explain_rows(
-            explainer.task_explainer, explainer.model.device, rows, job.question
-        ):
+        for window in explain_rows(runner.texts, runner.device, rows, job.question):
             for explained in window:
                 if job.strict:
                     check_explained(explained)
@@ -127,8 +130,9 @@ def write_shards(
     split: str | None,
     progress: bool,
     workers: "RayWorkers | None" = None,
+    runtime: Runtime | None = None,
 ) -> Summary:
-    """Explain the rows of a source into shards, in this process or by `workers`.
+    """Explain the rows of a source into shards, in this process by a runtime, or by `workers`.
 
     Raises as `Explainer.corpus`.
     """
@@ -140,6 +144,8 @@ def write_shards(
     from normxlogit.extras import versions
     from normxlogit.tasks.fingerprint import model_fingerprint
 
+    runtime = runtime or Torch(explainer)
+    runtime.check(job.question)
     check_question(explainer, job.question, pairs=job.columns.pair is not None)
     place = locate(output)
     opened = open_source(source, subset=subset, split=split)
@@ -147,6 +153,7 @@ def write_shards(
     settings = {
         "options": job.options(),
         "model": model_fingerprint(explainer),
+        "runtime": runtime.settings,
         "data": opened.fingerprint,
     }
     about = {"ignored": opened.ignored, "versions": versions()}
@@ -158,7 +165,7 @@ def write_shards(
             opened.broken.update(done.broken)
             with Meter(opened.count(), done.rows, done.tokens, shown=progress) as meter:
                 if workers is None:
-                    _write_here(explainer, opened, folder, job, meter)
+                    _write_here(runtime.open(job.question), opened, folder, job, meter)
                 else:
                     workers.write(explainer, opened, folder, job, meter)
         return Summary(
@@ -175,7 +182,7 @@ def write_shards(
 
 
 def _write_here(
-    explainer: ModelExplainer,
+    runner: Runner,
     source: Source,
     folder: "Folder",
     job: Job,
@@ -185,12 +192,11 @@ def _write_here(
     from normxlogit.corpus import shards
     from normxlogit.corpus.progress import Progress, note
 
+    folder.name_runtime(runner.record)
     done = folder.progress
     for missing in folder.missing:
         rows = missing_rows(source, job, missing, shards.ROWS)
-        windows = explain_rows(
-            explainer.task_explainer, explainer.model.device, rows, job.question, shards.ROWS
-        )
+        windows = explain_rows(runner.texts, runner.device, rows, job.question, shards.ROWS)
         number, after = missing.first, missing.start
         with contextlib.closing(windows):
             window = next(windows, None)

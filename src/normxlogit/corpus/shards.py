@@ -6,6 +6,7 @@ import io
 import json
 import re
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from typing import IO, Any
 
 import numpy as np
@@ -187,10 +188,11 @@ class Writer:
         """Append rows, and return them; rows whose scores do not fit the dtype become errors."""
         window = [self._check_range(explained) for explained in window]
         records = [record for explained in window for record in self._records(explained)]
-        columns = {
-            field.name: [record.get(field.name) for record in records] for field in self._schema
-        }
-        self.append(pa.table(columns, self._schema))
+        columns = [
+            _column([record.get(field.name) for record in records], field.type)
+            for field in self._schema
+        ]
+        self.append(pa.Table.from_arrays(columns, schema=self._schema))
         return window
 
     def append(self, records: Any) -> None:
@@ -257,17 +259,43 @@ class Writer:
             raise InputError(f"cannot write {self.path}: {reason}.") from error
 
 
+def _column(values: Sequence[Any], kind: Any) -> Any:
+    """Return values as an Arrow array; None for null.
+
+    Lists are laid end to end first: Arrow takes an array far faster than values one by one.
+    """
+    if not pa.types.is_list(kind):
+        return pa.array(values, kind)
+    lists = [value for value in values if value is not None]
+    lengths = [0 if value is None else len(value) for value in values]
+    if pa.types.is_string(kind.value_type):
+        items = pa.array(list(chain.from_iterable(lists)), kind.value_type)
+    elif pa.types.is_struct(kind.value_type):
+        spans = np.concatenate([np.zeros((0, 2), np.int32), *lists])
+        items = pa.StructArray.from_arrays(
+            list(map(pa.array, spans.T)), fields=list(kind.value_type)
+        )
+    else:
+        dtype = kind.value_type.to_pandas_dtype()
+        items = pa.array(np.concatenate([np.zeros(0, dtype), *lists]).astype(dtype))
+    return pa.ListArray.from_arrays(
+        pa.array(np.cumsum([0, *lengths], dtype=np.int32)),
+        items,
+        type=kind,
+        mask=pa.array([value is None for value in values]),
+    )
+
+
 def _target_records(attribution: Attribution, dtype: Any) -> Iterator[dict[str, Any]]:
     """Yield the columns that an attribution fills, for each of its targets."""
     by_word = attribution.words()
     is_word = ~by_word.special
     top = attribution.prediction.top
-    spans = attribution.offsets.tolist()
     shared = {
         "prediction": top.label,
         "prediction_value": top.value,
         "tokens": attribution.tokens,
-        "offsets": [{"start": start, "end": end} for start, end in spans],
+        "offsets": attribution.offsets,
         "segments": attribution.segments,
         "special": attribution.special,
         "unlike": is_unlike(attribution.notes),

@@ -12,14 +12,16 @@ COUNT = 2
 
 
 @contextmanager
-def worker_threads(device: torch.device) -> Iterator[ThreadPoolExecutor]:
+def worker_threads(device: torch.device | None) -> Iterator[ThreadPoolExecutor]:
     """Start threads for a model on `device`, which end with the context.
+
+    None stands for a model that something else than torch runs, which divides the processor itself.
 
     On a processor they divide torch's threads among themselves: operations on short texts are too
     small to be spread over many. If torch has one thread, there is one.
     """
     torch_threads = torch.get_num_threads()
-    on_cpu = device.type == "cpu"
+    on_cpu = device is not None and device.type == "cpu"
     count = min(COUNT, torch_threads) if on_cpu else COUNT
     ready = threading.Barrier(count + 1)
 

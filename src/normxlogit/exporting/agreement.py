@@ -16,6 +16,9 @@ from normxlogit.tasks.explainer import ModelExplainer
 TOLERANCE = 1e-4
 """How far a graph in float32 may be from the model, as a share of the largest number of a text."""
 
+TOGETHER = 7
+"""How many texts of different lengths run together when a graph is tried."""
+
 Answers = list[Attribution | Failure]
 
 
@@ -61,10 +64,10 @@ def largest_difference(actual: Answers, expected: Answers) -> float:
 
 
 def drift(actual: Answers, expected: Answers) -> Drift:
-    """Measure how a graph differs from the model over the texts that both explain.
+    """Measure how a graph differs from the model, over texts of which both explain at least one.
 
     Raises:
-        ModelError: there is no such text.
+        ModelError: there is none.
     """
     both = [
         (ours, theirs)
@@ -74,6 +77,10 @@ def drift(actual: Answers, expected: Answers) -> Drift:
     if not both:
         reasons = [answer.error for answer in actual if isinstance(answer, Failure)]
         raise ModelError(f"the graph explains none of the texts that it was tried on: {reasons[0]}")
+    pairs = zip(actual, expected, strict=True)
+    failures = sum(
+        isinstance(ours, Failure) != isinstance(theirs, Failure) for ours, theirs in pairs
+    )
     changed, strongest, correlations = 0, 0, []
     for ours, theirs in both:
         changed += _predicted(ours) != _predicted(theirs)
@@ -90,6 +97,7 @@ def drift(actual: Answers, expected: Answers) -> Drift:
     difference = largest_difference(*map(list, zip(*both, strict=True)))
     return Drift(
         texts=len(both),
+        failures=failures,
         largest_difference=difference,
         predictions_changed=changed,
         strongest_changed=strongest,

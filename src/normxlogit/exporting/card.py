@@ -25,6 +25,15 @@ _OUTPUTS = {
     ),
 }
 
+_MEASURED = {
+    "float16": (
+        "Measured by ONNX Runtime on a processor, which computes some of a float16 graph in "
+        "float32: on a GPU or in a browser it may differ more.",
+        "",
+    )
+}
+"""What has to be said of the figures in a precision."""
+
 
 def card(manifest: Manifest) -> str:
     """Return the card as Markdown."""
@@ -84,14 +93,17 @@ def card(manifest: Manifest) -> str:
         "",
         "## How it differs from the model",
         "",
-        "| scores by | texts | largest difference | other prediction | other strongest token | "
-        "rank correlation, mean | lowest |",
-        "|---|---:|---:|---:|---:|---:|---:|",
+        "| scores by | texts | not explained | largest difference | other prediction | other "
+        "strongest token | rank correlation, mean | lowest |",
+        "|---|---:|---:|---:|---:|---:|---:|---:|",
         *(_row(method, drift) for method, drift in manifest.drift.items()),
+        *(_row(f"{method}, texts given", d) for method, d in manifest.given_drift.items()),
         "",
         "The largest difference is a share of the largest number of a text; the rank correlation "
-        "is Spearman's, of the scores of a text's tokens for the predicted label.",
+        "is Spearman's, of the scores of a text's tokens for the predicted label. Not explained "
+        "are texts that only one of graph and model explains.",
         "",
+        *_MEASURED.get(manifest.precision, ()),
         f"Made by {', '.join(f'{name} {version}' for name, version in manifest.versions.items())}. "
         f"`{MANIFEST}` holds all of this for programs.",
         "",
@@ -103,6 +115,6 @@ def _row(method: str, drift: Drift) -> str:
     ranks = [drift.rank_correlation, drift.lowest_rank_correlation]
     shown = " | ".join("–" if rank is None else f"{rank:.4f}" for rank in ranks)
     return (
-        f"| {method} | {drift.texts} | {drift.largest_difference:.1e} | "
+        f"| {method} | {drift.texts} | {drift.failures} | {drift.largest_difference:.1e} | "
         f"{drift.predictions_changed} | {drift.strongest_changed} | {shown} |"
     )

@@ -1,7 +1,8 @@
 """What lies beside an exported graph: what it is, how it was made, and how to read its outputs."""
 
 import hashlib
-from collections.abc import Mapping
+import json
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,12 @@ NEEDED = ("onnx", "onnxscript", "onnxruntime")
 """The packages that make a graph and try it."""
 WORDS = "words"
 """The graph's input of the numbers of words, if it has an attribution head."""
+FIELDS = {"input_ids": "ids", "attention_mask": "attention_mask", "token_type_ids": "type_ids"}
+"""The inputs of models that a tokenizer's file gives, and what it calls them."""
+OUTPUTS = ("logits", "scores", "readouts", "norms")
+HEAD_OUTPUTS = ("head_scores", "head_base", "head_distance")
+"""What graphs return, and what those with an attribution head return too."""
+METHODS = ("normxlogit", "attribution_head")
 
 
 @dataclass(frozen=True)
@@ -51,7 +58,8 @@ class Drift:
     """How the graph differs from the model, over the texts that it was tried on.
 
     Attributes:
-        texts: how many texts that were.
+        texts: how many texts both explain.
+        failures: texts that only one of both explains.
         largest_difference: of scores and outputs, as a share of the largest of the text.
         predictions_changed: texts with another prediction.
         strongest_changed: texts whose prediction rests most on another token.
@@ -61,6 +69,7 @@ class Drift:
     """
 
     texts: int
+    failures: int
     largest_difference: float
     predictions_changed: int
     strongest_changed: int
@@ -84,9 +93,10 @@ class Manifest:
         base_values: what the scores of an attribution head add up from for each label, by the
             number of tokens ("lengths" and "values"); None without a head.
         text: how texts become inputs.
-        drift: how the graph differs from the model, by method.
+        drift: how the graph differs from the model, by method, over texts of this package.
+        given_drift: the same over the texts that were given for that; empty without.
         versions: of the packages that made it.
-        files: the SHA-256 of each file that is read.
+        files: the SHA-256 of each other file in the folder.
     """
 
     precision: str
@@ -100,13 +110,19 @@ class Manifest:
     base_values: Mapping[str, Any] | None
     text: TextRules
     drift: Mapping[str, Drift]
+    given_drift: Mapping[str, Drift]
     versions: Mapping[str, str]
     files: Mapping[str, str]
 
     def json(self) -> str:
         """Return it as JSON."""
-        fields = asdict(self) | {"problem": self.problem.value}
-        return dump_json({"kind": _KIND, "schema": SCHEMA, **fields}) + "\n"
+        fields = {
+            "kind": _KIND,
+            "schema": SCHEMA,
+            **asdict(self),
+            "problem": self.problem.value,
+        }
+        return dump_json({**fields, "sha256": _digest(fields)}) + "\n"
 
     @classmethod
     def read(cls, folder: Path) -> "Manifest":
@@ -133,10 +149,9 @@ class Manifest:
                 f"{SCHEMA}). Upgrade normxlogit."
             )
         manifest = _read(data)
-        for name in (GRAPH, TOKENIZER):
-            data.get("files").require(name in manifest.files, f"an object with {name}")
-        are_names = all(Path(name).name == name for name in manifest.files)
-        data.get("files").require(are_names, "an object whose names are those of files beside it")
+        _check(data, manifest)
+        if data.get("sha256").text() != _digest(data.value):
+            raise InputError(f"{path} is not as it was written: its SHA-256 is another. {_REMEDY}")
         for name, expected in manifest.files.items():
             _check_file(folder / name, expected)
         return manifest
@@ -162,6 +177,12 @@ def sha256_of(path: Path) -> str:
     return sha.hexdigest()
 
 
+def _digest(fields: Mapping[str, Any]) -> str:
+    """The SHA-256 of the fields of a manifest, but for that which holds it."""
+    read_back = {name: value for name, value in fields.items() if name != "sha256"}
+    return hashlib.sha256(json.dumps(read_back, sort_keys=True).encode()).hexdigest()
+
+
 def _check_file(path: Path, expected: str) -> None:
     try:
         actual = sha256_of(path)
@@ -181,11 +202,11 @@ def _read(data: Plain) -> Manifest:
         precision=data.get("precision").choice(PRECISIONS),
         opset=data.get("opset").integer(1),
         outputs=tuple(name.text() for name in data.get("outputs").items(1)),
-        model=data.get("model").entries(Plain.anything),
+        model=_read_model(data.get("model")),
         problem=Problem(data.get("problem").choice([problem.value for problem in Problem])),
         labels=tuple(label.text() for label in data.get("labels").items(1)),
         depth=data.get("depth").integer(1),
-        methods=data.get("methods").entries(lambda method: method.entries(Plain.anything)),
+        methods=data.get("methods").entries(_read_method),
         base_values=base.optional(lambda values: values.entries(Plain.anything)),
         text=TextRules(
             inputs=tuple(name.text() for name in text.get("inputs").items(1)),
@@ -196,14 +217,62 @@ def _read(data: Plain) -> Manifest:
             vocabulary_size=text.get("vocabulary_size").integer(1),
         ),
         drift=data.get("drift").entries(_read_drift),
+        given_drift=data.get("given_drift").entries(_read_drift),
         versions=data.get("versions").entries(Plain.text),
         files=data.get("files").entries(Plain.text),
     )
 
 
+def _read_model(data: Plain) -> dict[str, Any]:
+    for name in ("name", "architecture", "sha256"):
+        data.get(name).text()
+    return data.entries(Plain.anything)
+
+
+def _read_method(data: Plain) -> dict[str, Any]:
+    """Read what results say of how scores were made, but for what the runtime knows."""
+    fields: dict[str, Callable[[Plain], Any]] = {
+        **dict.fromkeys(("model", "architecture", "method"), Plain.text),
+        **dict.fromkeys(
+            ("revision", "readout", "unsigned"), lambda value: value.optional(Plain.text)
+        ),
+        **dict.fromkeys(("of_output", "reads_layers"), Plain.flag),
+        "options": lambda options: options.entries(Plain.anything),
+    }
+    data.has_only(list(fields))
+    return {name: read(data.get(name)) for name, read in fields.items()}
+
+
+def _check(data: Plain, manifest: Manifest) -> None:
+    """Refuse a manifest whose parts do not fit together."""
+    has_head = "attribution_head" in manifest.methods
+    outputs, methods = data.get("outputs"), data.get("methods")
+    methods.require(
+        set(manifest.methods) == set(METHODS if has_head else METHODS[:1])
+        and all(method["method"] == name for name, method in manifest.methods.items()),
+        f"an object of {METHODS[0]}, with a head also of {METHODS[1]}",
+    )
+    expected = (*OUTPUTS, *(HEAD_OUTPUTS if has_head else ()))
+    outputs.require(manifest.outputs == expected, f"the list {', '.join(expected)}")
+    for name, value in (("labels", list(manifest.labels)), ("problem", manifest.problem.value)):
+        data.get(name).require(data.get("model").get(name).value == value, f"the model's {name}")
+    text, rules = data.get("text"), manifest.text
+    text.get("inputs").require(
+        "input_ids" in rules.inputs and set(rules.inputs) <= set(FIELDS), "inputs of a tokenizer"
+    )
+    text.get("padding").require(set(rules.padding) == set(rules.inputs), "a number for each input")
+    text.get("padding").get("input_ids").integer(0, rules.vocabulary_size - 1)
+    files = data.get("files")
+    for name in (GRAPH, TOKENIZER):
+        files.require(name in manifest.files, f"an object with {name}")
+    are_names = all(Path(name).name == name for name in manifest.files)
+    files.require(are_names, "an object whose names are those of files beside it")
+
+
 def _read_drift(data: Plain) -> Drift:
     return Drift(
         texts=data.get("texts").integer(1),
+        failures=data.get("failures").integer(),
         largest_difference=data.get("largest_difference").number(0.0),
         predictions_changed=data.get("predictions_changed").integer(),
         strongest_changed=data.get("strongest_changed").integer(),

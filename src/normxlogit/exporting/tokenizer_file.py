@@ -11,12 +11,9 @@ from numpy.typing import NDArray
 from tokenizers import Encoding, Tokenizer
 
 from normxlogit.errors import InputError
-from normxlogit.exporting.manifest import TextRules
+from normxlogit.exporting.manifest import FIELDS, TextRules
 from normxlogit.text.encoded import Window
 from normxlogit.text.reader import Reader
-
-FIELDS = {"input_ids": "ids", "attention_mask": "attention_mask", "token_type_ids": "type_ids"}
-"""The inputs of models that a tokenizer's file gives, and what it calls them."""
 
 
 @dataclass(frozen=True)

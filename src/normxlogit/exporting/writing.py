@@ -13,6 +13,7 @@ from normxlogit.data.option_checks import check_type
 from normxlogit.data.pending_folder import check_free, pending_folder
 from normxlogit.errors import InputError, ModelError
 from normxlogit.exporting.agreement import (
+    TOGETHER,
     TOLERANCE,
     Answers,
     agrees,
@@ -25,11 +26,12 @@ from normxlogit.exporting.exported import ExportedModel
 from normxlogit.exporting.graph import outputs_of, write_graph
 from normxlogit.exporting.manifest import (
     CARD,
+    FIELDS,
     GRAPH,
     MANIFEST,
     NEEDED,
-    TOKENIZER,
     WORDS,
+    Drift,
     Manifest,
     TextRules,
     find_precision,
@@ -37,8 +39,7 @@ from normxlogit.exporting.manifest import (
 )
 from normxlogit.exporting.module import WithExplanations
 from normxlogit.exporting.precision import block_nodes, strip, to_float16, to_int8
-from normxlogit.exporting.tokenizer_file import FIELDS
-from normxlogit.exporting.trial_texts import PAIRS, TEXTS
+from normxlogit.exporting.trial_texts import PAIRS, TEXTS, VARIED
 from normxlogit.extras import check_installed, versions
 from normxlogit.methods.attribution_head import AttributionHead
 from normxlogit.methods.attribution_head.games import game_values
@@ -47,9 +48,7 @@ from normxlogit.tasks import Task
 from normxlogit.tasks.explainer import ModelExplainer
 from normxlogit.tasks.fingerprint import model_fingerprint
 from normxlogit.text.encoder import Encoder
-
-_TOGETHER = 7
-"""How many texts of different lengths run together when padding is tried."""
+from normxlogit.text.validation import check_several
 
 
 def export(
@@ -58,7 +57,7 @@ def export(
     *,
     int8: bool = False,
     float16: bool = False,
-    texts: Sequence[str] | None = None,
+    texts: Sequence[Any] | None = None,
 ) -> Manifest:
     """Write a classifier or regression of texts as an ONNX graph that explains itself.
 
@@ -72,14 +71,15 @@ def export(
         folder: where to write; it must be empty or not exist.
         int8: turn the weights of the blocks into int8, a quarter of the size.
         float16: turn all numbers into float16, half of the size.
-        texts: what the graph is tried on, beside some texts of this package: in int8 and float16
-            give texts like those to be explained.
+        texts: texts, or pairs of two, like those to be explained, on which to measure how far the
+            graph is from the model, beside texts of this package.
 
     Returns:
         The manifest, as it lies in the folder. `load_exported(folder)` explains texts by it.
 
     Raises:
-        InputError: the folder cannot be written to or holds something.
+        InputError: the folder cannot be written to or holds something; or one of the texts cannot
+            be read.
         ModelError: the model does not classify or rate texts, is not in float32, or cannot be
             expressed as a graph; or the graph does not say what the model says.
         UnsupportedHeadError: scores of this model could not be vouched for.
@@ -91,8 +91,8 @@ def export(
     precision = find_precision(int8=int8, float16=float16)
     check_free(folder)
     check_installed(NEEDED, "onnx")
-    encoder = _check_model(explainer)
-    items = _items(texts, explainer)
+    encoder = check_exportable(explainer)
+    given, items = _given(texts, encoder), trial_items(explainer)
     module, inputs = _module(explainer, encoder, items)
     fingerprint, expected = model_fingerprint(explainer), _expected(explainer, items)
     with pending_folder(folder) as place:
@@ -113,18 +113,26 @@ def export(
             base_values=None if explainer.head is None else _base_values(explainer.head, module),
             text=_text_rules(encoder, list(inputs)),
             drift={},
+            given_drift={},
             versions=versions(*NEEDED),
             files={},
         )
         manifest = _tried(explainer, manifest, place, items, expected)
         if precision != "float32":
             to_int8(graph, nodes) if precision == "int8" else to_float16(graph)
-            manifest = _measured(replace(manifest, precision=precision), place, items, expected)
+            manifest = replace(manifest, precision=precision)
+            items = trial_items(explainer, VARIED)
+        exported = _loaded(place, manifest)
+        manifest = replace(
+            manifest,
+            drift=_drifts(exported, explainer, items),
+            given_drift=_drifts(exported, explainer, given) if given else {},
+        )
         write_whole(place / CARD, card(manifest))
-    return manifest
+        return _write_manifest(place, manifest)
 
 
-def _check_model(explainer: ModelExplainer) -> Encoder:
+def check_exportable(explainer: ModelExplainer) -> Encoder:
     """Return the encoder of a model that may be exported, else raise `ModelError`."""
     name = type(explainer.model).__name__
     if explainer.task is not Task.TEXT:
@@ -146,10 +154,28 @@ def _check_model(explainer: ModelExplainer) -> Encoder:
     return explainer.encoder()
 
 
-def _items(texts: Sequence[str] | None, explainer: ModelExplainer) -> list[Any]:
+def _given(texts: Sequence[Any] | None, encoder: Encoder) -> list[Any]:
+    """The texts that the user gave to measure on.
+
+    Raises:
+        InputError: it is one text, or one of them cannot be read.
+    """
+    if texts is None:
+        return []
+    check_several(texts)
+    items = list(texts)
+    for number, item in enumerate(items):
+        try:
+            encoder.encode(item, long="truncate")
+        except InputError as error:
+            raise InputError(f"texts[{number}] cannot be read: {error} Leave it out.") from error
+    return items
+
+
+def trial_items(explainer: ModelExplainer, more: Sequence[str] = ()) -> list[Any]:
     """The texts and pairs to try a graph on, without those that the model has no tokens for."""
     encoder, items = explainer.encoder(), []
-    for item in (*(texts or ()), *TEXTS, *PAIRS):
+    for item in (*TEXTS, *PAIRS, *more):
         try:
             encoder.encode(item, long="truncate")
         except InputError:
@@ -225,7 +251,7 @@ def _tried(
     Raises:
         ModelError: it says something else.
     """
-    exported = _written(place, manifest)
+    exported = _loaded(place, manifest)
     for method, answers in expected.items():
         difference = largest_difference(answers_of(exported, items, method, 1), answers)
         if not difference <= TOLERANCE:
@@ -237,33 +263,29 @@ def _tried(
     own = encoder.padding_side
     for side in (own, "left" if own == "right" else "right") if encoder.pads else ():
         padded = replace(manifest, text=replace(manifest.text, side=side))
-        exported = _written(place, padded)
+        exported = _loaded(place, padded)
         if all(
-            agrees(answers_of(exported, items, method, _TOGETHER), answers)
+            agrees(answers_of(exported, items, method, TOGETHER), answers)
             for method, answers in expected.items()
         ):
-            return _measured(padded, place, items, expected)
-    return _measured(manifest, place, items, expected)
-
-
-def _measured(
-    manifest: Manifest, place: Path, items: Sequence[Any], expected: Mapping[str, Answers]
-) -> Manifest:
-    """Write the manifest with how the graph differs from the model."""
-    exported = _written(place, manifest)
-    drifts = {
-        method: drift(answers_of(exported, items, method, _TOGETHER), answers)
-        for method, answers in expected.items()
-    }
-    manifest = replace(manifest, drift=drifts)
-    _written(place, manifest)
+            return padded
     return manifest
+
+
+def _drifts(
+    exported: ExportedModel, explainer: ModelExplainer, items: Sequence[Any]
+) -> dict[str, Drift]:
+    """How a graph differs from the model over texts, by method."""
+    return {
+        method: drift(answers_of(exported, items, method, TOGETHER), answers)
+        for method, answers in _expected(explainer, items).items()
+    }
 
 
 def _expected(explainer: ModelExplainer, items: Sequence[Any]) -> dict[str, Answers]:
     """What the model says of the texts, by method."""
     methods = ["normxlogit", *(["attribution_head"] if explainer.head is not None else [])]
-    return {method: answers_of(explainer, items, method, _TOGETHER) for method in methods}
+    return {method: answers_of(explainer, items, method, TOGETHER) for method in methods}
 
 
 def _methods(expected: Mapping[str, Answers]) -> dict[str, Any]:
@@ -282,9 +304,15 @@ def _methods(expected: Mapping[str, Answers]) -> dict[str, Any]:
     return described
 
 
-def _written(place: Path, manifest: Manifest) -> ExportedModel:
+def _write_manifest(place: Path, manifest: Manifest) -> Manifest:
+    """Write the manifest of a folder, with the SHA-256 of all else in it."""
+    paths = sorted(path for path in place.iterdir() if path.is_file() and path.name != MANIFEST)
+    manifest = replace(manifest, files={path.name: sha256_of(path) for path in paths})
+    write_whole(place / MANIFEST, manifest.json())
+    return manifest
+
+
+def _loaded(place: Path, manifest: Manifest) -> ExportedModel:
     """Write the manifest of a folder, and load what it then holds."""
-    read = [GRAPH, TOKENIZER, *(path.name for path in place.glob(f"{GRAPH}.*"))]
-    files = {name: sha256_of(place / name) for name in read}
-    write_whole(place / MANIFEST, replace(manifest, files=files).json())
+    _write_manifest(place, manifest)
     return ExportedModel(place)

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 from normxlogit.errors import OptionError
-from normxlogit.model.targets import Problem
+from normxlogit.model.targets import Problem, check_has_labels
 
 Outputs = Callable[[Tensor, Tensor], Tensor]
 """Takes HoT of tokens [..., outputs] and targets' ids [..., targets]; returns [..., targets]."""
@@ -129,10 +129,8 @@ def find_readout(
         OptionError: it does not exist, or not for this problem, or not with a contrast.
     """
     readouts = READOUTS[problem]
-    if contrasts and problem is Problem.REGRESSION:
-        raise OptionError(
-            "contrast compares two labels, and this model's output is a value, not a label."
-        )
+    if contrasts:
+        check_has_labels(problem)
     if only is not None:
         readouts = {key: readouts[key] for key in only}
     elif of_output:

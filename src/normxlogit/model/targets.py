@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from normxlogit.errors import ModelError, OptionError
+from normxlogit.errors import InputError, ModelError, NormXLogitError, OptionError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -210,7 +210,7 @@ def target_ids(
     """
     import torch  # results know problems and labels, and are read without it
 
-    batch, outputs = logits.shape
+    batch = len(logits)
     if isinstance(target, torch.Tensor):
         if target.shape != (batch,) or target.is_floating_point():
             raise OptionError(
@@ -229,20 +229,58 @@ def target_ids(
         return order.masked_fill(~above, -1)[:, : int(above.sum(-1).max())]
     if target is None and problem is Problem.SPAN:
         return torch.full((batch, 1), labels.index("span"), device=logits.device)
-    if target is None and problem is not Problem.REGRESSION:
+    chosen = named_ids(target, labels, problem)
+    if chosen is None:
         return logits.argmax(-1, keepdim=True)
-    if isinstance(target, str) and target == "all" and problem is Problem.TOKEN:
-        raise OptionError("target 'all' would be the whole vocabulary. Name the tokens.")
-    if target is None or (isinstance(target, str) and target == "all"):
-        chosen = list(range(outputs))
-    else:
-        several: Sequence[Target] = [target]  # type: ignore[list-item]
-        if isinstance(target, Sequence) and not isinstance(target, str):
-            several = target
-        chosen = [target_id(t, labels) for t in several]
-    if not chosen:
-        raise OptionError("target is an empty list: name at least one label.")
     return torch.tensor(chosen, device=logits.device).expand(batch, -1)
+
+
+def named_ids(target: Targets, labels: Sequence[str], problem: Problem) -> list[int] | None:
+    """Return the outputs that a target names, the same for every text; None for the prediction.
+
+    Args:
+        target: see `Targets`, but for a tensor. Of a regression None stands for all values.
+        labels: the names of the outputs.
+        problem: what these mean.
+
+    Raises:
+        OptionError: a target does not exist, or none is named.
+    """
+    if target is None and problem is not Problem.REGRESSION:
+        return None
+    is_all = isinstance(target, str) and target == "all"
+    if is_all and problem is Problem.TOKEN:
+        raise OptionError("target 'all' would be the whole vocabulary. Name the tokens.")
+    if target is None or is_all:
+        return list(range(len(labels)))
+    several: Sequence[Target] = [target]  # type: ignore[list-item]
+    if isinstance(target, Sequence) and not isinstance(target, str):
+        several = target
+    if not several:
+        raise OptionError("target is an empty list: name at least one label.")
+    return [target_id(one, labels) for one in several]
+
+
+def check_has_labels(problem: Problem) -> None:
+    """Raise `OptionError` for a contrast of values, which are no labels to compare."""
+    if problem is Problem.REGRESSION:
+        raise OptionError(
+            "contrast compares two labels, and this model's output is a value, not a label."
+        )
+
+
+def same_as_contrast(label: str, target: object) -> NormXLogitError:
+    """Return the error for a contrast with the output that is explained.
+
+    Args:
+        label: the name of that output.
+        target: the target as it was given; None for the prediction, where it is this text's error.
+    """
+    predicted = target is None
+    return (InputError if predicted else OptionError)(
+        f"{'the prediction' if predicted else 'the target'} and the contrast are both {label!r}, "
+        "which leaves nothing to explain. Name another target or contrast."
+    )
 
 
 def is_several(target: Targets, problem: Problem, outputs: int) -> bool:

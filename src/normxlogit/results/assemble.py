@@ -13,7 +13,7 @@ from normxlogit.extras import versions
 from normxlogit.model.targets import Problem, TokenIds
 from normxlogit.query import ScoredBatch
 from normxlogit.results.base import Floats, Provenance
-from normxlogit.results.prediction import Prediction, Target
+from normxlogit.results.prediction import Prediction, Target, named_prediction
 from normxlogit.results.text import Attribution
 from normxlogit.results.windows import WindowScores, check_total, joined, text_fields
 from normxlogit.text.encoded import Encoded
@@ -65,21 +65,13 @@ def prediction_of(
     logits: Tensor, problem: Problem, labels: Sequence[str], threshold: float
 ) -> Prediction:
     """The model's own output for a text, [classes], by name."""
-    probabilities = problem.probabilities(logits)
-    is_regression = problem is Problem.REGRESSION
-    outputs = tuple(
-        Target(label, number, logit, None if is_regression else probability)
-        for number, (label, logit, probability) in enumerate(
-            zip(labels, logits.tolist(), probabilities.tolist(), strict=True)
-        )
+    return named_prediction(
+        logits.cpu().double().numpy(),  # numpy has no bfloat16
+        problem.probabilities(logits).cpu().numpy(),
+        problem.value,
+        labels,
+        threshold,
     )
-    if problem is Problem.MULTI_LABEL:
-        predicted = (probabilities > threshold).nonzero().flatten().tolist()
-    elif is_regression:
-        predicted = list(range(len(outputs)))
-    else:
-        predicted = [int(logits.argmax())]
-    return Prediction(problem.value, tuple(outputs[number] for number in predicted), outputs)
 
 
 def result_fields(

@@ -90,6 +90,38 @@ class Prediction:
         return ", ".join(map(str, self.predicted)) or "no label"
 
 
+def named_prediction(
+    logits: NDArray[np.floating],
+    probabilities: NDArray[np.float32],
+    problem: str,
+    labels: Sequence[str],
+    threshold: float,
+) -> Prediction:
+    """Return a model's own output for an input, by name.
+
+    Args:
+        logits: the outputs, [outputs].
+        probabilities: of these, float32 [outputs]; of a regression they count for nothing.
+        problem: what the outputs mean, one of `PROBLEMS`.
+        labels: their names.
+        threshold: the probability above which one of several labels counts as predicted.
+    """
+    is_regression = problem == "regression"
+    outputs = tuple(
+        Target(label, number, logit, None if is_regression else probability)
+        for number, (label, logit, probability) in enumerate(
+            zip(labels, logits.tolist(), probabilities.tolist(), strict=True)
+        )
+    )
+    if problem == "multi_label_classification":
+        predicted = np.flatnonzero(probabilities > np.float32(threshold)).tolist()
+    elif is_regression:
+        predicted = list(range(len(outputs)))
+    else:
+        predicted = [int(logits.argmax())]
+    return Prediction(problem, tuple(outputs[number] for number in predicted), outputs)
+
+
 def read_targets(items: Sequence[Plain], count: int) -> tuple[Target, ...]:
     """Read what `asdict` made of outputs for an input of `count` positions.
 

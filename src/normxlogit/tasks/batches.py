@@ -27,9 +27,6 @@ from normxlogit.text.lengths import TOKENS, by_length
 Explained = Attribution | NormXLogitError
 Answer = TypeVar("Answer")
 
-MOST_TOGETHER = 1 << 20
-"""The most texts that may be asked for in one batch: more than any memory holds."""
-
 PADDED = 0.25
 """By which share texts of a batch may be longer than its shortest, for methods that run the model
 again and again: each run would read the padding again."""

@@ -11,11 +11,17 @@ _SAMPLED = 1024
 _INCIDENTAL = ("_name_or_path", "transformers_version", "dtype", "torch_dtype")
 
 
-def digest(model: PreTrainedModel, tokenizer: Any, *, of_any_dtype: bool = False) -> str:
+def digest(
+    model: PreTrainedModel,
+    tokenizer: Any,
+    *,
+    of_any_dtype: bool = False,
+    sampled: int | None = _SAMPLED,
+) -> str:
     """Return the SHA-256 of a model's configuration, weights and tokenizer.
 
-    Of every weight its name, dtype, shape and up to 1024 evenly spaced values. The values of
-    offloaded and quantised weights are left out.
+    Of every weight its name, dtype, shape and evenly spaced values. The values of offloaded and
+    quantised weights are left out.
 
     Args:
         model: the model.
@@ -23,6 +29,7 @@ def digest(model: PreTrainedModel, tokenizer: Any, *, of_any_dtype: bool = False
         of_any_dtype: give the same for the model loaded in another dtype, on another machine or by
             another transformers: values count as they are in bfloat16, and the settings that all
             configurations have where they are not the default, for versions differ in these.
+        sampled: how many values of a weight count; None for all of them.
     """
     sha = hashlib.sha256()
     config = model.config.to_diff_dict() if of_any_dtype else model.config.to_dict()
@@ -32,24 +39,25 @@ def digest(model: PreTrainedModel, tokenizer: Any, *, of_any_dtype: bool = False
         if isinstance(tensor, torch.Tensor):
             dtype = "any" if of_any_dtype and tensor.is_floating_point() else tensor.dtype
             sha.update(f"{key} {dtype} {tuple(tensor.shape)}".encode())
-            sha.update(_sample(tensor, torch.bfloat16 if of_any_dtype else None))
+            sha.update(_sample(tensor, torch.bfloat16 if of_any_dtype else None, sampled))
     sha.update(_tokenizer(tokenizer))
     return sha.hexdigest()
 
 
-def _sample(tensor: torch.Tensor, rounded: torch.dtype | None) -> bytes:
+def _sample(tensor: torch.Tensor, rounded: torch.dtype | None, sampled: int | None) -> Any:
     is_plain = type(tensor.detach()) in (torch.Tensor, torch.nn.Parameter)
     if tensor.is_meta or tensor.numel() == 0 or not is_plain:
         return b""
-    flat = tensor.detach().reshape(-1)
-    # Whole numbers: machines round the steps of a linspace differently.
-    count = min(_SAMPLED, len(flat))
-    indices = torch.arange(count) * (len(flat) - 1) // max(count - 1, 1)
-    values = flat[indices.to(flat.device)]
+    values = tensor.detach().reshape(-1)
+    if sampled is not None:
+        # Whole numbers: machines round the steps of a linspace differently.
+        count = min(sampled, len(values))
+        indices = torch.arange(count) * (len(values) - 1) // max(count - 1, 1)
+        values = values[indices.to(values.device)]
     if values.is_floating_point():
         values = values if rounded is None else values.to(rounded)
         values = values.float()  # numpy has no bfloat16
-    return values.cpu().contiguous().numpy().tobytes()
+    return values.cpu().contiguous().numpy()
 
 
 def _tokenizer(tokenizer: Any) -> bytes:

@@ -30,13 +30,14 @@ from normxlogit.results.base import Result
 from normxlogit.results.generation import GenerationAttribution
 from normxlogit.results.text import Attribution, Failure
 from normxlogit.tasks import InputOptions
-from normxlogit.tasks.batches import MOST_TOGETHER, read_ahead
+from normxlogit.tasks.batches import read_ahead
 from normxlogit.tasks.generate import Generated, generate, generation_query, template_options
 from normxlogit.tasks.head_of_model import HeadSource, head_of_model
 from normxlogit.tasks.holders import unpacked
 from normxlogit.tasks.items import items_of, values_of
 from normxlogit.tasks.registry import task_explainer_of, task_of
 from normxlogit.text.encoder import Encoder
+from normxlogit.text.lengths import MOST_TOGETHER
 from normxlogit.text.message import Chat
 from normxlogit.text.validation import are_words, check_long, check_several
 

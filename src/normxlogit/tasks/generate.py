@@ -12,10 +12,10 @@ from normxlogit.query import Query
 from normxlogit.results.generation import GenerationAttribution
 from normxlogit.results.text import Failure
 from normxlogit.tasks import InputOptions, TaskExplainer
-from normxlogit.tasks.batches import MOST_TOGETHER
 from normxlogit.tasks.splitting import explain_or_split
 from normxlogit.text.chat import is_chat, take_template_options
 from normxlogit.text.encoded import Encoded
+from normxlogit.text.lengths import MOST_TOGETHER
 
 Generated = GenerationAttribution | list[GenerationAttribution] | Failure
 """What becomes of a prompt: its sequence, or its sequences if several were asked for."""

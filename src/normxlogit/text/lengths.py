@@ -2,6 +2,9 @@
 
 from collections.abc import Callable, Iterator, Sequence
 
+MOST_TOGETHER = 1 << 20
+"""The most texts that may be asked for in one batch: more than any memory holds."""
+
 TOKENS = 128
 """How many tokens a batch may hold, padding included, for each text of `batch_size`: batches of
 longer texts are smaller."""

@@ -35,8 +35,17 @@ from normxlogit.cli.options import (
 )
 from normxlogit.data.location import locate, redacted
 from normxlogit.data.rows import Columns
+from normxlogit.errors import OptionError
 from normxlogit.extras import check_installed, require
 from normxlogit.model.loading.names import DTYPES
+
+
+class Runtime(str, Enum):
+    """What runs the model."""
+
+    TORCH = "torch"
+    ONNX = "onnx"
+    OPENVINO = "openvino"
 
 
 class Engine(str, Enum):
@@ -149,14 +158,23 @@ def corpus(
             min=0, metavar="X", help="With --engine ray, the share of a GPU for each, such as 0.5."
         ),
     ] = 0,
+    runtime: Annotated[
+        Runtime,
+        typer.Option(
+            help="What runs the model: torch, or faster on a processor ONNX Runtime (onnx) or "
+            "OpenVINO (openvino), for which it is exported the first time. They serve classifiers "
+            "and regressions, with the default readout at the last layer."
+        ),
+    ] = Runtime.TORCH,
     revision: Revision = None,
     device: Device = "auto",
     dtype: Annotated[
         str,
         typer.Option(
-            autocompletion=complete_from(DTYPES),
+            autocompletion=complete_from((*DTYPES, "int8")),
             help="Of the weights: float32, bfloat16, float16, or auto: bfloat16 on a processor "
-            "that computes in it (AVX512-BF16, AMX), else as they are stored.",
+            "that computes in it (AVX512-BF16, AMX), else as they are stored. With --runtime onnx "
+            "float32 (auto) or int8, with openvino float32 or bfloat16.",
         ),
     ] = "auto",
     gguf_file: GgufFile = None,
@@ -170,15 +188,31 @@ def corpus(
     use_utf8()
     with reporting(debug):
         from normxlogit.corpus.options import check_engine, check_target
+        from normxlogit.exporting.runtime_options import check_request, check_runtime
 
         options = parse_options(option or [])
         check_target(one_or_several(target))
         check_engine(engine.value, workers, gpus_per_worker)
         check_utf8([source, text, pair or "", row_id or "", label or "", *(target or [])])
+        is_torch = runtime is Runtime.TORCH
+        precision = None if is_torch or dtype == "auto" else dtype
+        if not is_torch:
+            # The graph is made of the model in float32, on the processor.
+            device, dtype = check_processor(device), "float32"
         named = ModelOptions(model, revision, device, dtype, gguf_file, trust_remote_code, head)
         check_model(named)
         check_method(method, options, layer, head)
         check_readout(readout)
+        check_runtime(runtime.value, precision, engine.value)
+        if not is_torch:
+            check_request(
+                runtime.value,
+                method=method,
+                options=options,
+                layer=layer,
+                readout=readout,
+                has_head=head is not None,
+            )
         require("pyarrow")
         if engine is Engine.RAY:
             check_installed(["ray"], "ray")
@@ -193,6 +227,8 @@ def corpus(
                 device = "cpu"
             if dtype == "auto" and not gpus_per_worker:
                 dtype = fast_dtype(device, gguf_file)
+            if runtime is Runtime.OPENVINO and precision is None:
+                precision = fast_dtype(device, None).replace("auto", "float32")
             explainer = load(replace(named, device=device, dtype=dtype))
             summary = explainer.corpus(
                 source,
@@ -218,6 +254,8 @@ def corpus(
                 engine=engine.value,
                 workers=workers,
                 gpus_per_worker=gpus_per_worker,
+                runtime=runtime.value,
+                precision=precision,
                 **options,
             )
         for reason in summary.broken.values():
@@ -226,6 +264,20 @@ def corpus(
         terminal.say(f"To see what is in it: normxlogit summary {quote(redacted(output))}")
         if summary.broken:
             raise typer.Exit(1)
+
+
+def check_processor(device: str) -> str:
+    """Return the device of a runtime other than torch.
+
+    Raises:
+        OptionError: another one was named.
+    """
+    if device not in ("auto", "cpu"):
+        raise OptionError(
+            f"only torch runs on {device!r:.80}; the other runtimes run on the processor. Leave "
+            "out --device, or --runtime."
+        )
+    return "cpu"
 
 
 def fast_dtype(device: str, gguf_file: str | None) -> str:

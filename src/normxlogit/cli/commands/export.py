@@ -82,16 +82,22 @@ def export(
 def _print_drift(manifest: "Manifest") -> None:
     """Print how far the graph is from the model."""
     headers = ("scores by", "largest difference", "other prediction", "other strongest token")
+    figures = {
+        **manifest.drift,
+        **{f"{method}, your texts": drift for method, drift in manifest.given_drift.items()},
+    }
     rows = []
-    for method, drift in manifest.drift.items():
+    for name, drift in figures.items():
         counts = (drift.predictions_changed, drift.strongest_changed)
         ranks = (drift.rank_correlation, drift.lowest_rank_correlation)
         rows.append(
             [
-                method,
+                name,
                 f"{drift.largest_difference:.1e}",
                 *(f"{count} of {drift.texts}" for count in counts),
                 *("–" if rank is None else f"{rank:.3f}" for rank in ranks),
             ]
         )
     print_figures([*headers, "rank correlation", "lowest"], rows)
+    if failures := sum(drift.failures for drift in figures.values()):
+        terminal.say(f"Texts that only one of graph and model explains: {failures}")
