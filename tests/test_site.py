@@ -1,12 +1,15 @@
 """The documentation site, built as CONTRIBUTING says: whole, and of nothing but itself."""
 
+import inspect
 import json
 import re
 import subprocess
 import sys
-from functools import cache
+from collections.abc import Iterator
+from functools import cache, cached_property
 from html.parser import HTMLParser
 from pathlib import Path
+from types import FunctionType
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
@@ -111,14 +114,29 @@ def test_no_link_is_broken(site: Path) -> None:
     assert [entry for entry in broken if not entry[1].endswith("#__top")] == []
 
 
+CALLED = (FunctionType, classmethod, staticmethod, property, cached_property)
+
+
+def public_names() -> Iterator[str]:
+    """The public names of the package, and those of what its classes do, inherited or not."""
+    for name in normxlogit.__all__:
+        yield name
+        value = getattr(normxlogit, name)
+        for attribute in dir(value) if isinstance(value, type) else ():
+            if attribute[0] != "_" and isinstance(inspect.getattr_static(value, attribute), CALLED):
+                yield f"{name}.{attribute}"
+
+
 @pytest.mark.site
 def test_every_public_name_is_described(site: Path) -> None:
-    anchors = {a for path in (site / "reference").rglob("*.html") for a in read(path).anchors}
-    explainer = normxlogit.Explainer
-    methods = [f"Explainer.{name}" for name in dir(explainer) if not name.startswith("_")]
-    assert {"Explainer.explain", "Explainer.corpus"} <= set(methods)
-    names = [*normxlogit.__all__, *methods]
+    reference = list((site / "reference").rglob("*.html"))
+    anchors = {anchor for path in reference for anchor in read(path).anchors}
+    names = list(public_names())
+    assert {"Explainer.explain", "Attribution.words", "Result.target", "attribute"} <= set(names)
     assert [name for name in names if f"normxlogit.{name}" not in anchors] == []
+    # Arguments that share an explanation have an entry each, and their types.
+    text = "".join(path.read_text("utf-8") for path in reference)
+    assert re.findall(r"<code>\**\w+,", text) == []
 
 
 @pytest.mark.site
