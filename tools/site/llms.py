@@ -53,4 +53,5 @@ def _first_sentence(markdown: str) -> str:
     paragraphs = (part.strip() for part in text.split("\n\n"))
     paragraph = next((part for part in paragraphs if part and part[0] not in "#<!|*-:["), "")
     plain = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", paragraph).replace("\n", " ")
-    return re.split(r"(?<=[.:?]) ", plain)[0].rstrip(":.") + "."
+    sentence = re.split(r"(?<=[.:?]) ", plain)[0]
+    return sentence if sentence.endswith("?") else sentence.rstrip(":.") + "."
