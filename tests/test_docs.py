@@ -1,6 +1,7 @@
 """The examples of the documentation run as they stand, and its links lead somewhere."""
 
 import copy
+import importlib.util
 import re
 import shlex
 import socket
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from transformers import LlamaForCausalLM, PreTrainedTokenizerBase
+from typer.main import get_command
 from typer.testing import CliRunner
 
 from normxlogit import Explainer, cli
@@ -19,8 +21,10 @@ from tests.helpers.documents import code_blocks
 from tests.helpers.paths import ROOT
 from tests.helpers.zoo import tiny_config
 
-NEEDS = {"docs/tools.md": "shap", "docs/mlflow.md": "mlflow"}
+NEEDS = {"docs/coming-from.md": "shap", "docs/tools.md": "shap", "docs/mlflow.md": "mlflow"}
 """Packages of others that pages are about, whose warnings are not ours."""
+
+AT_ROOT = ("CONTRIBUTING.md", "README.md", "RELEASING.md", "SECURITY.md")
 
 PAGES = sorted(page.relative_to(ROOT).as_posix() for page in (ROOT / "docs").rglob("*.md"))
 
@@ -107,7 +111,24 @@ def test_the_examples_of_a_page(page: str, tmp_path: Path, monkeypatch: pytest.M
         assert kept >= {"0.html", "1.json", "0.png", "tokens.csv", "report.html", "scores.parquet"}
 
 
-@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", *PAGES])
+@pytest.mark.parametrize("page", [*AT_ROOT, *PAGES])
+def test_the_commands_of_a_page_are_understood(page: str) -> None:
+    """Their subcommands, arguments and options are there; what they do is tested elsewhere."""
+    commands: Any = get_command(cli.app)
+    for block in code_blocks(page, "sh"):
+        for module in re.findall(r"\bpython -m ([\w.]+)", block):
+            assert importlib.util.find_spec(module), module
+        for command in re.split(r"\n|&&|\|", block.replace("\\\n", " ")):
+            if not command.strip().startswith("normxlogit "):
+                continue
+            _, name, *arguments = shlex.split(command.partition("<")[0], comments=True)
+            if name.startswith("-"):
+                assert any(name in parameter.opts for parameter in commands.params), command
+            elif "--help" not in arguments:
+                commands.commands[name].make_context(name, arguments)
+
+
+@pytest.mark.parametrize("page", [*AT_ROOT, *PAGES])
 def test_links_lead_somewhere(page: str) -> None:
     path = ROOT / page
     for link, anchor in re.findall(r"\]\(([^)#\s]*)(?:#([^)\s]+))?", path.read_text("utf-8")):

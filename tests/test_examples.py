@@ -1,10 +1,8 @@
 """Notebooks, sample files and figures: what examples of the README and examples/ rest on."""
 
-import ast
 import csv
 import importlib
 import json
-import re
 import shlex
 import shutil
 import struct
@@ -19,6 +17,7 @@ from tests.helpers.documents import code_blocks
 from tests.helpers.paths import ROOT
 from tools import screenshot
 from tools.check_messages import check, read
+from tools.notebooks.cells import run_cell
 
 notebooks = importlib.import_module("tools.notebooks.__main__")
 NAMES = [source.stem for source in notebooks.SOURCES]
@@ -41,17 +40,6 @@ def test_notebooks_are_those_that_the_script_makes() -> None:
         assert kinds.count("code") >= 4
 
 
-def run_cell(lines: list[str], names: dict[str, Any]) -> Any:
-    """Run a cell of code, but not its installations, and return what the notebook would show."""
-    body = ast.parse("".join(re.sub(r"^%pip .*", "", line) for line in lines)).body
-    last = body[-1] if body else None
-    if not isinstance(last, ast.Expr):
-        exec(compile(ast.Module(body, []), "cell", "exec"), names)
-        return None
-    exec(compile(ast.Module(body[:-1], []), "cell", "exec"), names)
-    return eval(compile(ast.Expression(last.value), "cell", "eval"), names)
-
-
 @pytest.mark.parametrize(
     "name",
     [pytest.param(n, marks=pytest.mark.models if n == "generation" else ()) for n in NAMES],
@@ -65,7 +53,9 @@ def test_the_cells_of_a_notebook_run(
     monkeypatch.chdir(examples)
     names: dict[str, Any] = {}
     cells = json.loads((examples / f"{name}.ipynb").read_text("utf-8"))["cells"]
-    shown = [run_cell(cell["source"], names) for cell in cells if cell["cell_type"] == "code"]
+    shown = [
+        run_cell("".join(cell["source"]), names) for cell in cells if cell["cell_type"] == "code"
+    ]
     assert any(hasattr(value, "_repr_html_") and value._repr_html_() for value in shown)
     assert "nan" not in capsys.readouterr().out.split()
 

@@ -11,9 +11,9 @@ from pathlib import Path
 from normxlogit import Explainer
 from tests.helpers.pages import find_browser
 from tests.helpers.paths import ROOT
+from tools.samples import COMPLAINT
 
 PICTURE = ROOT / "docs/figures/page.png"
-TEXT = "My claim was rejected; the staff were wonderful but the food was terrible."
 SIZE = (860, 552)
 """Width and height in pixels: the page down to its last bar."""
 
@@ -43,7 +43,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=PICTURE)
     output: Path = parser.parse_args().output.resolve()
     explainer = Explainer.from_pretrained("demo", device="cpu", head="demo")
-    draw(explainer.explain(TEXT).to_html(), output)
+    draw(explainer.explain(COMPLAINT).to_html(), output)
 
 
 if __name__ == "__main__":
