@@ -11,6 +11,11 @@ COUNT = 2
 """While one thread assembles results, the other keeps the processor or the GPU busy."""
 
 
+def thread_count(device: torch.device) -> int:
+    """Return how many threads `worker_threads` starts for a model on `device`."""
+    return min(COUNT, torch.get_num_threads()) if device.type == "cpu" else COUNT
+
+
 @contextmanager
 def worker_threads(device: torch.device) -> Iterator[ThreadPoolExecutor]:
     """Start threads for a model on `device`, which end with the context.
@@ -20,7 +25,7 @@ def worker_threads(device: torch.device) -> Iterator[ThreadPoolExecutor]:
     """
     torch_threads = torch.get_num_threads()
     on_cpu = device.type == "cpu"
-    count = min(COUNT, torch_threads) if on_cpu else COUNT
+    count = thread_count(device)
     ready = threading.Barrier(count + 1)
 
     def start() -> None:
