@@ -1,5 +1,6 @@
 """Who may ask: by key, by page, by the name that the server is called."""
 
+import html
 import json
 
 import pytest
@@ -80,6 +81,23 @@ def test_answers_run_and_load_nothing(demo: Explainer) -> None:
         assert json.loads(answer.text)["texts"] == [script]
         for path in ("/../../etc/passwd", "/v1/..%2f..%2fetc/passwd", "/static/../x", "/%00"):
             assert client.get(path).status_code == 404
+
+
+def test_the_page_about_the_api_needs_nothing_else(demo: Explainer) -> None:
+    with open_client(demo, Access()) as client:
+        page = client.get("/docs")
+        paths = client.get("/openapi.json").json()["paths"]
+    assert page.headers["content-security-policy"] == "frame-ancestors 'none'"
+    assert "default-src 'none'" in html.unescape(page.text)
+    assert "http://" not in page.text
+    assert "https://" not in page.text
+    assert "<script" not in page.text
+    for path in ("/v1/explain", "/v1/compare", "/v1/verify", "/v1/generate", "/v1/sources"):
+        fields = paths[path]["post"]["requestBody"]["content"]["application/json"]["schema"]
+        assert f"POST {path}<" in page.text
+        assert fields
+    for field in ("threshold", "max_new_tokens", "documents", "methods"):
+        assert f"<code>{field}</code>" in page.text
 
 
 def test_what_is_no_json_or_too_large(demo: Explainer) -> None:

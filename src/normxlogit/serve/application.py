@@ -9,6 +9,7 @@ from contextlib import ExitStack, asynccontextmanager
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
+from fastapi.responses import HTMLResponse
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 
@@ -20,6 +21,7 @@ from normxlogit.serve.gate import Access, Gate, Traffic
 from normxlogit.serve.limits import Limits, status_of
 from normxlogit.serve.metrics import Metrics
 from normxlogit.serve.models import Models
+from normxlogit.serve.reference import reference_page
 
 
 def create_app(
@@ -51,12 +53,21 @@ def create_app(
         version=VERSION,
         description="Which input tokens a model's prediction rests on.",
         lifespan=lifespan,
+        docs_url=None,  # loads scripts from elsewhere; ours is below
+        redoc_url=None,
     )
     app.include_router(make_router(models, limits, metrics))
     app.add_exception_handler(NormXLogitError, _tell)
     app.add_exception_handler(RequestValidationError, _tell_invalid)
     app.add_exception_handler(HTTPException, _tell_http)
     metrics.name_paths(app.openapi()["paths"])
+    page = reference_page(app.openapi())
+
+    @app.get("/docs", include_in_schema=False)
+    async def docs() -> Response:
+        # The page has a policy of its own for everything else.
+        return HTMLResponse(page, headers={"Content-Security-Policy": "frame-ancestors 'none'"})
+
     app.add_middleware(
         Gate, access=access, limits=limits, traffic=traffic or Traffic(), metrics=metrics
     )

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from normxlogit.serve.limits import BusyError
+from normxlogit.serve.limits import BusyError, UnavailableError
 from normxlogit.tasks.batches import PADDED
 
 SHORT = 8
@@ -135,7 +135,10 @@ class Lane:
 
     def _finish(self, jobs: Sequence[Job], done: "asyncio.Future[list[Any]]") -> None:
         self._idle += 1
-        outcomes = [done.exception()] * len(jobs) if done.exception() else done.result()
+        if done.cancelled():
+            outcomes: list[Any] = [UnavailableError("the server stops. Ask another.")] * len(jobs)
+        else:
+            outcomes = done.result()
         for job, outcome in zip(jobs, outcomes, strict=True):
             if job.answers.done():
                 continue  # cancelled meanwhile

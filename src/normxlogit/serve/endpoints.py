@@ -32,19 +32,19 @@ def make_router(models: Models, limits: Limits, metrics: Metrics) -> APIRouter:
     router = APIRouter(default_response_class=Response)
 
     @router.post("/v1/explain", tags=["texts"])
-    async def explain(asked: ExplainRequest, request: Request) -> Response:
+    async def explain(body: ExplainRequest, request: Request) -> Response:
         """Explain a text, or a list of texts, by one method.
 
-        The answer is what `to_dict` of the attribution gives; to a list, a list of these, with a
-        failure in the place of each text that cannot be explained.
+        The answer to a text is an attribution as JSON; to a list, a list of these, with a failure
+        in the place of each text that cannot be explained.
         """
-        model = models.find(asked.model)
+        model = models.find(body.model)
         model.check_serves("explain")
-        items, is_list = asked.items(limits)
+        items, is_list = body.items(limits)
         explained = model.together(
-            _explaining(model.explainer, asked),
+            _explaining(model.explainer, body),
             items,
-            key=asked.key(),
+            key=body.key(),
             length=max(map(length_of, items)),
         )
         results = await _in_time(request, explained, limits)
@@ -56,49 +56,49 @@ def make_router(models: Models, limits: Limits, metrics: Metrics) -> APIRouter:
         return json_response(result)
 
     @router.post("/v1/compare", tags=["texts"])
-    async def compare(asked: CompareRequest, request: Request) -> Response:
+    async def compare(body: CompareRequest, request: Request) -> Response:
         """Explain a text by several methods, side by side."""
-        model = models.find(asked.model)
+        model = models.find(body.model)
         model.check_serves("compare")
-        asked.check()
-        item, shared = asked.item(limits), asked.shared()
+        body.check()
+        item, shared = body.item(limits), body.shared()
 
         def compared() -> bytes:
-            return to_json(model.explainer.compare(item, asked.methods, **shared).to_dict())
+            return to_json(model.explainer.compare(item, body.methods, **shared).to_dict())
 
         return await _alone(request, model.alone("compare", compared), limits)
 
     @router.post("/v1/verify", tags=["texts"])
-    async def verify(asked: ExplainRequest, request: Request) -> Response:
+    async def verify(body: ExplainRequest, request: Request) -> Response:
         """Explain a text, and hide words of it to see how far the scores hold."""
-        model = models.find(asked.model)
+        model = models.find(body.model)
         model.check_serves("verify")
         explainer = model.explainer
-        item, arguments = asked.item(limits), asked.arguments(has_head=explainer.head is not None)
+        item, arguments = body.item(limits), body.arguments(has_head=explainer.head is not None)
 
         def verified() -> bytes:
             (result,) = explainer.explain([item], **arguments)
             if isinstance(result, Failure):
                 raise result.error
-            return to_json(explainer.verify(_of_unit(result, asked)).to_dict())
+            return to_json(explainer.verify(_of_unit(result, body)).to_dict())
 
         return await _alone(request, model.alone("verify", verified), limits)
 
     @router.post("/v1/generate", tags=["language models"])
-    async def generate(asked: GenerateRequest, request: Request) -> Response:
+    async def generate(body: GenerateRequest, request: Request) -> Response:
         """Generate text, and explain every new token.
 
-        Events (text/event-stream): `token` with the token, its probability and the answer so far;
-        then `result`, what `to_dict` of the whole gives; or `error`. With `stream` false, the
-        answer is the result.
+        The answer is a stream of events: "token", with the token, its probability and the answer
+        so far; and at last "result", the attribution of the whole as JSON, or "error". Without a
+        stream it is the result alone.
         """
-        model = models.find(asked.model)
+        model = models.find(body.model)
         model.check_serves("generate")
-        prompt, arguments = asked.question(limits), asked.arguments(limits)
+        prompt, arguments = body.question(limits), body.arguments(limits)
         until = time.monotonic() + limits.seconds
         writer = Writer(model, prompt, arguments)
         try:
-            if not asked.stream:
+            if not body.stream:
                 return json_response(await _in_time(request, writer.result(), limits))
             # Errors that come before the first token still have a status of their own.
             events = writer.events()
@@ -111,11 +111,11 @@ def make_router(models: Models, limits: Limits, metrics: Metrics) -> APIRouter:
         )
 
     @router.post("/v1/sources", tags=["language models"])
-    async def sources(asked: SourcesRequest, request: Request) -> Response:
+    async def sources(body: SourcesRequest, request: Request) -> Response:
         """Answer a question from sources, and say which of them the answer rests on."""
-        model = models.find(asked.model)
+        model = models.find(body.model)
         model.check_serves("sources")
-        question, arguments = asked.asked(limits), asked.arguments(limits)
+        question, arguments = body.question_or_chat(limits), body.arguments(limits)
 
         def answered() -> bytes:
             return to_json(model.explainer.sources(question, **arguments).to_dict())
@@ -146,25 +146,25 @@ def make_router(models: Models, limits: Limits, metrics: Metrics) -> APIRouter:
 
 
 def _explaining(
-    explainer: Explainer, asked: ExplainRequest
+    explainer: Explainer, body: ExplainRequest
 ) -> Callable[[Sequence[Any]], list[bytes | Failure]]:
-    """Return what explains texts as is asked: for each its result as JSON, or its failure."""
-    arguments = asked.arguments(has_head=explainer.head is not None)
+    """Return what explains texts as a request says: for each its result as JSON, or its failure."""
+    arguments = body.arguments(has_head=explainer.head is not None)
 
     def explain(items: Sequence[Any]) -> list[bytes | Failure]:
         return [
-            result if isinstance(result, Failure) else to_json(_of_unit(result, asked).to_dict())
+            result if isinstance(result, Failure) else to_json(_of_unit(result, body).to_dict())
             for result in explainer.explain(list(items), **arguments)
         ]
 
     return explain
 
 
-def _of_unit(result: Result, asked: ExplainRequest) -> Result:
-    """Return scores of what was asked for: tokens, words or sentences."""
-    if asked.unit == "token" or not isinstance(result, Attribution):
+def _of_unit(result: Result, body: ExplainRequest) -> Result:
+    """Return scores of what a request names: tokens, words or sentences."""
+    if body.unit == "token" or not isinstance(result, Attribution):
         return result
-    return result.words(asked.reduce) if asked.unit == "word" else result.sentences(asked.reduce)
+    return result.words(body.reduce) if body.unit == "word" else result.sentences(body.reduce)
 
 
 def _or_failure(result: bytes | Failure) -> bytes:

@@ -43,10 +43,12 @@ class ServedModel:
     def __init__(self, name: str, explainer: Explainer) -> None:
         """Take a model; `running` starts its threads."""
         self.name = name
-        # Results name the model as requests do, and not by a path of this machine.
-        self.explainer = Explainer(
-            explainer.model, explainer.tokenizer, name=name, head=explainer.head
-        )
+        if explainer.name != name:
+            # Results name the model as requests do, and not by a path of this machine.
+            explainer = Explainer(
+                explainer.model, explainer.tokenizer, name=name, head=explainer.head
+            )
+        self.explainer = explainer
         self.endpoints = [e for e, tasks in _ENDPOINTS.items() if self.explainer.task in tasks]
         self._lanes: dict[str, Lane] = {}
 

@@ -56,10 +56,18 @@ class TextRequest(Request):
         None, description="The output to explain; several, or 'all'. Default: the prediction."
     )
     contrast: Label | None = Field(None, description="Explain the target rather than this output.")
-    layer: StrictInt | Literal["all"] | None = None
-    readout: str | None = None
-    threshold: float = 0.5
-    position: StrictInt | StrictStr | Span | None = None
+    layer: StrictInt | Literal["all"] | None = Field(
+        None, description="The layer whose hidden states the head is put on. Default: the last."
+    )
+    readout: str | None = Field(None, description="The number read from the head.")
+    threshold: float = Field(
+        0.5, description="For several labels at once: the probability from which one is predicted."
+    )
+    position: StrictInt | StrictStr | Span | None = Field(
+        None,
+        description="For heads that say something of every token: a word that occurs once, its "
+        "first character and last + 1, or a token's number.",
+    )
     long: Literal["error", "truncate", "window"] = Field(
         "error", description="What to do with a text over the model's limit."
     )
@@ -146,17 +154,19 @@ class ExplainRequest(TextRequest):
 
     def key(self) -> str:
         """Return what is the same for requests that may be answered together."""
-        return json.dumps(self.model_dump(exclude={"text", "pair", "messages"}), sort_keys=True)
+        fields = self.model_dump(exclude={"model", "text", "pair", "messages"})
+        return json.dumps(fields, sort_keys=True)
 
 
 class CompareRequest(TextRequest):
     """A text to explain by several methods."""
 
     methods: list[str | dict[str, Any]] = Field(
+        max_length=32,
         description="Names, NAME:OPTION=VALUE:..., or objects with method and any of name, layer, "
-        "readout and options."
+        "readout and options.",
     )
-    layer: StrictInt | None = None
+    layer: StrictInt | None = Field(None, description="For all methods but those with their own.")
 
     def check(self) -> None:
         """Refuse methods that no request may ask for.
@@ -175,11 +185,15 @@ class GenerationRequest(Request):
         None, ge=1, description=f"Default: {NEW_TOKENS}, or what the server allows."
     )
     do_sample: bool = Field(False, description="Draw tokens rather than take the likeliest.")
-    temperature: float | None = None
-    top_p: float | None = None
-    top_k: int | None = None
-    repetition_penalty: float | None = None
-    stop_strings: list[str] | None = None
+    temperature: float | None = Field(None, description="Below 1, likely tokens become likelier.")
+    top_p: float | None = Field(
+        None, description="Draw from the likeliest tokens of this total probability."
+    )
+    top_k: int | None = Field(None, description="Draw from so many of the likeliest tokens.")
+    repetition_penalty: float | None = Field(
+        None, description="Above 1, tokens that are there already become less likely."
+    )
+    stop_strings: list[str] | None = Field(None, description="Texts after which the answer ends.")
 
     def generation(self, limits: Limits) -> dict[str, Any]:
         """Return the options of the model's `generate`.
@@ -200,11 +214,11 @@ class GenerationRequest(Request):
 class GenerateRequest(GenerationRequest):
     """A prompt to continue."""
 
-    prompt: str | None = None
+    prompt: str | None = Field(None, description="The text to continue.")
     messages: list[Message] | None = Field(None, description="A chat, in place of a prompt.")
     tools: list[dict[str, Any]] | None = Field(None, description="For the chat template.")
-    method: str = "normxlogit"
-    readout: str | None = None
+    method: str = Field("normxlogit", description="The method that explains each token.")
+    readout: str | None = Field(None, description="The number read from the head.")
     options: dict[str, Any] = Field({}, description="The method's own options.")
     stream: bool = Field(True, description="Send tokens while they are made, as events.")
 
@@ -243,17 +257,27 @@ class Document(BaseModel):
 class SourcesRequest(GenerationRequest):
     """A question with its sources."""
 
-    question: str | None = None
+    question: str | None = Field(None, description="What to answer.")
     messages: list[Message] | None = Field(None, description="A chat, in place of a question.")
-    documents: list[str | Document] | None = None
+    documents: list[str | Document] | None = Field(
+        None, description="Texts, or objects with text and a title or id."
+    )
     answer: str | None = Field(None, description="The answer to explain. Default: it is made.")
-    sources: Literal["documents", "messages", "sentences"] | list[str | Span] | None = None
-    spans: list[str | Span] | None = None
-    method: str | None = None
-    threshold: float | None = None
+    sources: Literal["documents", "messages", "sentences"] | list[str | Span] | None = Field(
+        None, description="What the sources are. Default: the documents, else what there is."
+    )
+    spans: list[str | Span] | None = Field(
+        None, description="Parts of the answer to explain. Default: its sentences."
+    )
+    method: str | None = Field(
+        None, description="Default: leave_one_out for up to 32 sources, else late_lrp."
+    )
+    threshold: float | None = Field(
+        None, description="The score from which a source is cited, in the method's own unit."
+    )
     options: dict[str, Any] = Field({}, description="The method's own options.")
 
-    def asked(self, limits: Limits) -> Any:
+    def question_or_chat(self, limits: Limits) -> Any:
         """Return the question or the chat; see `question_of`."""
         limits.check_items(len(self.documents or [""]))
         return question_of(self.question, self.messages, "question", limits)
