@@ -26,6 +26,9 @@ NEEDS = {"docs/coming-from.md": "shap", "docs/tools.md": "shap", "docs/mlflow.md
 
 AT_ROOT = ("CONTRIBUTING.md", "README.md", "RELEASING.md", "SECURITY.md")
 
+ELSEWHERE = ("docs/serve.md",)
+"""Pages whose examples need more than a process, and have a test of their own."""
+
 PAGES = sorted(page.relative_to(ROOT).as_posix() for page in (ROOT / "docs").rglob("*.md"))
 
 
@@ -91,7 +94,8 @@ def no_network(*_args: Any, **_kwargs: Any) -> None:
 
 def page_tests(pages: list[str]) -> list[Any]:
     ignored = pytest.mark.filterwarnings("ignore")
-    return [pytest.param(page, marks=ignored if page in NEEDS else ()) for page in pages]
+    here = [page for page in pages if page not in ELSEWHERE]
+    return [pytest.param(page, marks=ignored if page in NEEDS else ()) for page in here]
 
 
 @pytest.mark.filterwarnings("ignore:Do not use it")  # a head that an example fits to few texts

@@ -78,6 +78,12 @@ MISTAKES: Sequence[tuple[list[str], str]] = [
     (["fit", *CSV, "-o", "a.head", "--texts", "9"], "texts must be a whole number from 40"),
     (["summary", "folder"], "folder holds no run of normxlogit corpus"),
     (["methods", "magic"], "no method 'magic'"),
+    (["serve", "--model", "./none"], "there is no such folder"),
+    (["serve", "--head", "none.head"], "there is no file none.head"),
+    (["serve", "--head", "b=none.head"], "for a model 'b', and the models are demo"),
+    (["serve", "-m", "a=demo", "-m", "a=demo"], "two models are called 'a'"),
+    (["serve", "--allow-origin", "*"], "is no origin"),
+    (["serve", "--host", "203.0.113.1"], "cannot listen at 203.0.113.1 port 8000"),
 ]
 
 

@@ -20,6 +20,7 @@ from normxlogit.cli.commands.fit import fit
 from normxlogit.cli.commands.fit_sources import fit_sources
 from normxlogit.cli.commands.generate import generate
 from normxlogit.cli.commands.methods import methods
+from normxlogit.cli.commands.serve import serve
 from normxlogit.cli.commands.sources import sources
 from normxlogit.cli.commands.summary import summary
 from normxlogit.cli.errors import Commands
@@ -71,4 +72,5 @@ app.command()(evaluate)
 app.command()(fit)
 app.command()(fit_sources)
 app.command()(export)
+app.command()(serve)
 app.command()(methods)

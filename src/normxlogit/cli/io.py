@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 Look = dict[str, bool | str]
 """Options of `show.dispatch`."""
 
-FAILURE_SCHEMA = "normxlogit/failure/1"
-
 _FILES = {*FORMATS, ".json", ".md", ".html", ".log", ".pdf", ".docx"}
 """What names of files with texts end in."""
 
@@ -217,13 +215,8 @@ def _join(results: list["Shown | Failure"], output_format: Format, look: Look) -
 
 def _json(result: "Shown | Failure") -> str:
     from normxlogit.data.plain import dump_json
-    from normxlogit.results.text import Failure
 
-    if isinstance(result, Failure):
-        data = {"schema": FAILURE_SCHEMA, "item": result.item, "error": str(result.error)}
-    else:
-        data = result.to_dict()
-    return dump_json(data) + "\n"
+    return dump_json(result.to_dict()) + "\n"
 
 
 def use_utf8() -> None:

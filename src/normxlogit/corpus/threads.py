@@ -11,6 +11,12 @@ COUNT = 2
 """While one thread assembles results, the other keeps the processor or the GPU busy."""
 
 
+def thread_count(device: torch.device | None) -> int:
+    """Return how many threads `worker_threads` starts for a model on `device`."""
+    on_cpu = device is not None and device.type == "cpu"
+    return min(COUNT, torch.get_num_threads()) if on_cpu else COUNT
+
+
 @contextmanager
 def worker_threads(device: torch.device | None) -> Iterator[ThreadPoolExecutor]:
     """Start threads for a model on `device`, which end with the context.
@@ -22,7 +28,7 @@ def worker_threads(device: torch.device | None) -> Iterator[ThreadPoolExecutor]:
     """
     torch_threads = torch.get_num_threads()
     on_cpu = device is not None and device.type == "cpu"
-    count = min(COUNT, torch_threads) if on_cpu else COUNT
+    count = thread_count(device)
     ready = threading.Barrier(count + 1)
 
     def start() -> None:

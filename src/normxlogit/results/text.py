@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
 Text = TypeVar("Text", bound="Attribution")
 
+FAILURE_SCHEMA = "normxlogit/failure/1"
+
 UNITS = ("token", "word", "sentence", "line", "message", "role", "span")
 """What the tokens of an `Attribution` may be."""
 
@@ -433,6 +435,10 @@ class Failure:
 
     def __str__(self) -> str:
         return f"not explained: {self.error}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain data for JSON, as docs/json.md describes it."""
+        return {"schema": FAILURE_SCHEMA, "item": self.item, "error": str(self.error)}
 
 
 def _no_parts(parts: Any) -> OptionError:

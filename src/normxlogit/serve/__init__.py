@@ -1,0 +1,1 @@
+"""Explanations over HTTP: models in one process, behind an application of FastAPI."""
