@@ -18,7 +18,7 @@ import torch
 
 from tools.mutation.operators import Mutant, mutants_of
 from tools.mutation.reach import Reach
-from tools.mutation.trial import SURVIVED, outcome, start
+from tools.mutation.trial import SURVIVED, noticed_by, outcome, start
 
 PACKAGE = Path("src/normxlogit")
 REASONS = Path("tools/mutation/survivors.tsv")
@@ -31,6 +31,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("parts", nargs="+", help=f"folders or modules of {PACKAGE}, as model/heads")
     parser.add_argument("--leave-out", nargs="*", default=[], help="folders to leave out")
     parser.add_argument(
+        "--trace", nargs="*", default=[], help="tests to run first, to see which lines they run"
+    )
+    parser.add_argument(
         "--sample", type=int, help="how many mutants, drawn at random (default: all)"
     )
     parser.add_argument("--seed", type=int, default=0)
@@ -40,12 +43,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
     _import_libraries()
-    reach = Reach(options.folder, PACKAGE)
+    reach = Reach(options.folder, PACKAGE, options.trace, options.jobs)
     mutants = _mutants(options.parts, options.leave_out)
-    _check_that_tests_pass(mutants[0], reach, options)
+    _check_that_tests_pass(reach.tests(mutants[0], options.seconds), mutants[0], options)
     random.Random(options.seed).shuffle(mutants)
     mutants = mutants[: options.sample]
-    outcomes = _try(mutants, reach, options)
+    outcomes, noticed = _try(mutants, reach, options)
+    for test, mutant in noticed.items():
+        _check_that_tests_pass([test], mutant, options)
     return _report(mutants, outcomes)
 
 
@@ -72,35 +77,55 @@ def _mutants(parts: list[str], left_out: list[str]) -> list[Mutant]:
     return found
 
 
-def _check_that_tests_pass(mutant: Mutant, reach: Reach, options: argparse.Namespace) -> None:
-    """Exit where tests fail in such a process although nothing is changed."""
+def _check_that_tests_pass(tests: list[str], mutant: Mutant, options: argparse.Namespace) -> None:
+    """Exit where tests fail in such a process although nothing of a module is changed."""
     log = options.folder / "unchanged.txt"
     unchanged = replace(mutant, source=Path(mutant.path).read_bytes())
-    start(unchanged, reach.tests(mutant, options.seconds), options.seconds, log)
+    start(unchanged, tests, options.seconds, log)
     if outcome(os.wait()[1]) != SURVIVED:
         sys.exit(f"tests fail although nothing is changed: {log}")
 
 
-def _try(mutants: list[Mutant], reach: Reach, options: argparse.Namespace) -> dict[str, str]:
-    """Return the outcome of every mutant by its key, those of an earlier run included."""
+def _try(
+    mutants: list[Mutant], reach: Reach, options: argparse.Namespace
+) -> tuple[dict[str, str], dict[str, Mutant]]:
+    """Try mutants, but for those of an earlier run.
+
+    Returns:
+        The outcome of every mutant by its key, and the tests that noticed one, each with that.
+    """
     results = options.folder / "outcomes.jsonl"
-    entries = map(json.loads, results.read_text().splitlines()) if results.exists() else ()
+    entries = [json.loads(line) for line in results.open()] if results.exists() else []
     outcomes = {entry["key"]: entry["outcome"] for entry in entries}
+    of_key = {mutant.key: mutant for mutant in mutants}
+    noticed = [
+        (of_key[entry["key"]], entry["noticed_by"])
+        for entry in entries
+        if entry["key"] in of_key and entry["noticed_by"]
+    ]
     waiting = [mutant for mutant in mutants if mutant.key not in outcomes]
-    running: dict[int, Mutant] = {}
+    running: dict[int, tuple[Mutant, Path]] = {}
     with results.open("a", buffering=1) as file:
         while waiting or running:
             while waiting and len(running) < options.jobs:
                 mutant = waiting.pop(0)
-                tests = reach.tests(mutant, options.seconds)
+                tests = reach.tests(mutant, options.seconds, _nearby(mutant, noticed))
                 log = options.folder / f"log-{hash(mutant.key) & 0xFFFFFFFF:08x}.txt"
-                running[start(mutant, tests, options.seconds, log)] = mutant
+                running[start(mutant, tests, options.seconds, log)] = mutant, log
             process, status = os.wait()
-            mutant = running.pop(process)
-            outcomes[mutant.key] = outcome(status)
-            file.write(json.dumps({"key": mutant.key, "outcome": outcomes[mutant.key]}) + "\n")
-            print(f"{len(waiting):>5} left  {outcomes[mutant.key]:9}  {mutant.path}:{mutant.line}")
-    return outcomes
+            mutant, log = running.pop(process)
+            outcomes[mutant.key], test = outcome(status), noticed_by(log)
+            noticed += [(mutant, test)] if test else []
+            entry = {"key": mutant.key, "outcome": outcomes[mutant.key], "noticed_by": test}
+            file.write(json.dumps(entry) + "\n")
+            print(f"{len(waiting):>5} left  {entry['outcome']:9}  {mutant.path}:{mutant.line}")
+    return outcomes, {test: mutant for mutant, test in noticed}
+
+
+def _nearby(mutant: Mutant, noticed: list[tuple[Mutant, str]]) -> list[str]:
+    """Return tests that noticed mutants of the same module, the same function first."""
+    same = [(other, test) for other, test in reversed(noticed) if other.path == mutant.path]
+    return [test for _, test in sorted(same, key=lambda pair: pair[0].scope != mutant.scope)]
 
 
 def _report(mutants: list[Mutant], outcomes: dict[str, str]) -> int:

@@ -14,20 +14,29 @@ from tools.mutation.operators import Mutant
 
 SURVIVED, KILLED, TIMED_OUT = "survived", "killed", "timed out"
 _NOT_IMPORTED = 99
+_NOTICED_BY = "noticed by "
+
+_FIRST = 12
+"""How many tests run before the modules of all others are imported, which takes seconds."""
 
 
 class _Chosen:
     """A pytest plugin that runs only these tests, in this order, and while there is time."""
 
-    def __init__(self, tests: list[str], seconds: float) -> None:
+    def __init__(self, tests: list[str], until: float) -> None:
         self._rank = {test: number for number, test in enumerate(tests)}
-        self._until = time.process_time() + seconds
+        self._until = until
+        self.noticed_by = ""
 
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
         items[:] = sorted(
             (item for item in items if item.nodeid in self._rank),
             key=lambda item: self._rank[item.nodeid],
         )
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.failed:
+            self.noticed_by = report.nodeid
 
     def pytest_runtest_logfinish(self) -> None:
         if time.process_time() > self._until:
@@ -47,11 +56,29 @@ def start(mutant: Mutant, tests: list[str], seconds: float, log: Path) -> int:
     os.dup2(output, 2)
     resource.setrlimit(resource.RLIMIT_CPU, (int(3 * seconds), int(3 * seconds) + 1))
     imported = _replace_source(mutant)
+    until = time.process_time() + seconds
+    noticed = any(_fail(part, until) for part in (tests[:_FIRST], tests[_FIRST:]) if part)
+    os._exit(int(noticed) if imported else _NOT_IMPORTED)
+
+
+def _fail(tests: list[str], until: float) -> bool:
+    """Run tests until one fails, or the processor time is `until`, and say whether one did."""
+    if time.process_time() > until:
+        return False
+    chosen = _Chosen(tests, until)
     files = list(dict.fromkeys(test.split("::")[0] for test in tests))
     options = ["-x", "-q", "--no-header", "--tb=short", "-p", "no:cacheprovider", "-p", "no:xdist"]
     options += ["-W", "ignore::pytest.PytestAssertRewriteWarning"]  # libraries were imported before
-    code = pytest.main([*options, *files], plugins=[_Chosen(tests, seconds)])
-    os._exit(int(code != 0) if imported else _NOT_IMPORTED)
+    code = pytest.main([*options, *files], plugins=[chosen])
+    if chosen.noticed_by:
+        os.write(1, f"{_NOTICED_BY}{chosen.noticed_by}\n".encode())
+    return code not in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED)
+
+
+def noticed_by(log: Path) -> str:
+    """Return the test that failed, by what a trial wrote; empty if none did."""
+    last = log.read_text(errors="replace").rpartition(f"\n{_NOTICED_BY}")[2]
+    return last.strip() if "::" in last and last.count("\n") == 1 else ""
 
 
 def outcome(status: int) -> str:
