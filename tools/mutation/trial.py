@@ -3,6 +3,7 @@
 import os
 import resource
 import time
+from collections.abc import Callable
 from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from types import CodeType
@@ -18,6 +19,10 @@ _NOTICED_BY = "noticed by "
 
 _FIRST = 12
 """How many tests run before the modules of all others are imported, which takes seconds."""
+
+Start = Callable[[Mutant, list[str], float, Path], int]
+"""Takes a mutant, tests, the seconds of processor time that these may take, and where to write what
+they print; returns the number of the process that runs them."""
 
 
 class _Chosen:
@@ -44,21 +49,29 @@ class _Chosen:
 
 
 def start(mutant: Mutant, tests: list[str], seconds: float, log: Path) -> int:
-    """Run tests against a mutant in a copy of this process and return its number.
+    """Import the changed module and run tests, in a copy of this process; see `Start`.
 
-    `seconds` of processor time are for the tests; past thrice as many the process is ended.
+    Past thrice as many seconds the process is ended.
     """
     process = os.fork()
     if process:
         return process
+    until = enter(seconds, log)
+    imported = _replace_source(mutant)
+    noticed = any(_fail(part, until) for part in (tests[:_FIRST], tests[_FIRST:]) if part)
+    os._exit(int(noticed) if imported else _NOT_IMPORTED)
+
+
+def enter(seconds: float, log: Path) -> float:
+    """Begin a trial in this process: limit its time, and write what is printed to a file.
+
+    Returns the processor time at which it is to end.
+    """
     output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(output, 1)
     os.dup2(output, 2)
     resource.setrlimit(resource.RLIMIT_CPU, (int(3 * seconds), int(3 * seconds) + 1))
-    imported = _replace_source(mutant)
-    until = time.process_time() + seconds
-    noticed = any(_fail(part, until) for part in (tests[:_FIRST], tests[_FIRST:]) if part)
-    os._exit(int(noticed) if imported else _NOT_IMPORTED)
+    return time.process_time() + seconds
 
 
 def _fail(tests: list[str], until: float) -> bool:
@@ -70,9 +83,14 @@ def _fail(tests: list[str], until: float) -> bool:
     options = ["-x", "-q", "--no-header", "--tb=short", "-p", "no:cacheprovider", "-p", "no:xdist"]
     options += ["-W", "ignore::pytest.PytestAssertRewriteWarning"]  # libraries were imported before
     code = pytest.main([*options, *files], plugins=[chosen])
-    if chosen.noticed_by:
-        os.write(1, f"{_NOTICED_BY}{chosen.noticed_by}\n".encode())
+    note(chosen.noticed_by)
     return code not in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED)
+
+
+def note(test: str) -> None:
+    """Write the test that failed, if one did, for `noticed_by` to read."""
+    if test:
+        os.write(1, f"\n{_NOTICED_BY}{test}\n".encode())
 
 
 def noticed_by(log: Path) -> str:
