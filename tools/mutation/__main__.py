@@ -19,7 +19,7 @@ import torch
 
 from tools.mutation.operators import Mutant, mutants_of
 from tools.mutation.reach import Reach
-from tools.mutation.session import is_in_function, run_in_session
+from tools.mutation.session import changed_code, run_in_session
 from tools.mutation.trial import SURVIVED, Start, noticed_by, outcome, start
 
 PACKAGE = Path("src/normxlogit")
@@ -81,7 +81,7 @@ def _try(mutants: list[Mutant], reach: Reach, options: argparse.Namespace) -> di
     results = options.folder / "outcomes.jsonl"
     outcomes = {entry["key"]: entry["outcome"] for entry in _entries(results)}
     waiting = [mutant for mutant in mutants if mutant.key not in outcomes]
-    inside = [mutant for mutant in waiting if is_in_function(mutant)]
+    inside = [mutant for mutant in waiting if changed_code(mutant)]
     # A process of its own, for others have to import the package anew.
     if inside and not os.fork():
         tests = [test for mutant in inside for test in reach.tests(mutant, options.seconds)]

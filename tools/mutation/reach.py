@@ -29,9 +29,14 @@ class Reach:
         if parts or not durations.exists():
             _run_suite(package, durations, covered, parts, jobs)
         self._seconds: dict[str, float] = json.loads(durations.read_text())
-        self._data = CoverageData(str(covered))
-        self._data.read()
-        self._paths = [path for path in self._data.measured_files() if Path(path).exists()]
+        data = CoverageData(str(covered))
+        data.read()
+        # All at once: in a copy of this process coverage would begin its file anew.
+        self._tests = {
+            path: {line: _tests(of) for line, of in data.contexts_by_lineno(path).items()}
+            for path in data.measured_files()
+            if Path(path).exists()
+        }
         self._of_constant = cache(self._tests_of_constant)
 
     def tests(self, mutant: Mutant, seconds: float, noticed: Iterable[str] = ()) -> list[str]:
@@ -65,26 +70,27 @@ class Reach:
 
     def _of_lines(self, mutant: Mutant) -> list[set[str]]:
         """The tests of each line of the function around a mutant."""
-        contexts = self._data.contexts_by_lineno(str(Path(mutant.path).resolve()))
-        return [_tests(contexts.get(line, ())) for line in mutant.lines]
+        by_line = self._by_line(mutant)
+        return [by_line.get(line, set()) for line in mutant.lines]
 
     def _that_run(self, mutant: Mutant) -> set[str]:
-        path = str(Path(mutant.path).resolve())
-        contexts = self._data.contexts_by_lineno(path)
         if mutant.is_constant:
             return self._of_constant(mutant.scope)
+        by_line = self._by_line(mutant)
         # What stands in a signature or a class runs at import, before any test.
-        return _tests(contexts.get(mutant.line, ())) or set().union(*map(_tests, contexts.values()))
+        return by_line.get(mutant.line) or set().union(*by_line.values())
+
+    def _by_line(self, mutant: Mutant) -> dict[int, set[str]]:
+        return self._tests.get(str(Path(mutant.path).resolve()), {})
 
     def _tests_of_constant(self, name: str) -> set[str]:
         """Return the tests that run a line, in any module, that names a constant."""
         word = re.compile(rf"\b{re.escape(name)}\b")
         found: set[str] = set()
-        for path in self._paths:
+        for path, by_line in self._tests.items():
             lines = Path(path).read_text().splitlines()
             if numbers := [n for n, line in enumerate(lines, 1) if word.search(line)]:
-                contexts = self._data.contexts_by_lineno(path)
-                found |= set().union(*(_tests(contexts.get(n, ())) for n in numbers))
+                found |= set().union(*(by_line.get(n, set()) for n in numbers))
         return found
 
 

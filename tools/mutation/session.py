@@ -10,14 +10,16 @@ import inspect
 import os
 import sys
 import time
+import traceback
 from collections.abc import Callable, Iterable, Iterator
+from itertools import pairwise
 from pathlib import Path
 from types import CodeType, FunctionType
 
 import pytest
 
 from tools.mutation.operators import Mutant
-from tools.mutation.trial import Start, enter, note
+from tools.mutation.trial import BROKEN, Start, enter, note
 
 _OF_FUNCTION = inspect.CO_NEWLOCALS | inspect.CO_OPTIMIZED
 
@@ -32,17 +34,19 @@ def run_in_session(tests: Iterable[str], use: Callable[[Start], None]) -> None:
         sys.exit("the tests could not be collected.")
 
 
-def is_in_function(mutant: Mutant) -> bool:
-    """Whether a mutant changes the body of a function."""
-    return _function(mutant) is not None
+def changed_code(mutant: Mutant) -> tuple[CodeType, CodeType] | None:
+    """Return the code of the function around a mutant, as it was and changed.
 
-
-def _function(mutant: Mutant) -> int | None:
-    """Return which of a module's outermost functions has a mutant in its body."""
-    functions = _outermost(ast.parse(Path(mutant.path).read_bytes()))
-    for number, function in enumerate(functions):
+    None if the mutant is not in the body of a function, or one code cannot take the other's place.
+    """
+    path, source = str(Path(mutant.path).resolve()), Path(mutant.path).read_bytes()
+    for number, function in enumerate(_outermost(ast.parse(source))):
         if function.body[0].lineno <= mutant.line <= (function.end_lineno or 0):
-            return number
+            before, after = (
+                list(_codes(compile(text, path, "exec", dont_inherit=True)))[number]
+                for text in (source, mutant.source)
+            )
+            return (before, after) if before.co_freevars == after.co_freevars else None
     return None
 
 
@@ -92,24 +96,30 @@ class _Trials:
         process = os.fork()
         if process:
             return process
-        until = enter(seconds, log)
+        status = BROKEN
+        try:
+            self._run(mutant, tests, enter(seconds, log))
+            note(self._noticed_by)
+            status = int(bool(self._noticed_by))
+        except Exception:
+            traceback.print_exc()
+        finally:
+            sys.stdout.flush()
+            os._exit(status)
+
+    def _run(self, mutant: Mutant, tests: list[str], until: float) -> None:
         self._change(mutant)
         items = [self._items[test] for test in tests if test in self._items]
-        for item, after in zip(items, [*items[1:], None], strict=True):
+        for item, after in pairwise([*items, None]):
+            assert item is not None
             item.config.hook.pytest_runtest_protocol(item=item, nextitem=after)
             if self._noticed_by or time.process_time() > until:
                 break
-        sys.stdout.flush()
-        note(self._noticed_by)
-        os._exit(int(bool(self._noticed_by)))
 
     def _change(self, mutant: Mutant) -> None:
         """Give the function around a mutant its changed code."""
-        path, number = str(Path(mutant.path).resolve()), _function(mutant)
-        assert number is not None
-        before, after = (
-            list(_codes(compile(source, path, "exec", dont_inherit=True)))[number]
-            for source in (Path(mutant.path).read_bytes(), mutant.source)
-        )
-        for function in self._functions[path, before.co_firstlineno]:
+        codes = changed_code(mutant)
+        assert codes is not None
+        before, after = codes
+        for function in self._functions[before.co_filename, before.co_firstlineno]:
             function.__code__ = after

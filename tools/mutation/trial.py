@@ -14,7 +14,7 @@ import pytest
 from tools.mutation.operators import Mutant
 
 SURVIVED, KILLED, TIMED_OUT = "survived", "killed", "timed out"
-_NOT_IMPORTED = 99
+BROKEN = 99
 _NOTICED_BY = "noticed by "
 
 _FIRST = 12
@@ -59,7 +59,7 @@ def start(mutant: Mutant, tests: list[str], seconds: float, log: Path) -> int:
     until = enter(seconds, log)
     imported = _replace_source(mutant)
     noticed = any(_fail(part, until) for part in (tests[:_FIRST], tests[_FIRST:]) if part)
-    os._exit(int(noticed) if imported else _NOT_IMPORTED)
+    os._exit(int(noticed) if imported else BROKEN)
 
 
 def enter(seconds: float, log: Path) -> float:
@@ -103,8 +103,8 @@ def outcome(status: int) -> str:
     """Say what became of a mutant whose process ended with this status."""
     if os.WIFSIGNALED(status):
         return TIMED_OUT
-    if os.WEXITSTATUS(status) == _NOT_IMPORTED:
-        raise RuntimeError("the changed module was never imported, so no test could notice")
+    if os.WEXITSTATUS(status) == BROKEN:
+        raise RuntimeError("the trial broke, or no test imported the changed module: see its log")
     return KILLED if os.WEXITSTATUS(status) else SURVIVED
 
 
