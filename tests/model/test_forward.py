@@ -10,7 +10,7 @@ from torch import Tensor
 import normxlogit as nxl
 from normxlogit.model.forward import ForwardPass
 from normxlogit.model.inference import inference
-from normxlogit.model.targets import TargetIds
+from normxlogit.model.targets import Problem, TargetIds
 from tests.helpers.zoo import tiny_inputs, tiny_model
 
 
@@ -165,3 +165,36 @@ def test_methods_that_change_tokens_need_tokens() -> None:
     for method in ("occlusion", "gradient_norm"):
         with pytest.raises(nxl.UnsupportedHeadError, match="reads no tokens"):
             nxl.attribute(model, inputs, method=method)
+
+
+def test_every_choice_is_a_row_with_one_output() -> None:
+    model, inputs, forward = passed("bert", "multiple-choice")
+    batch, choices, length = inputs["input_ids"].shape
+    with torch.no_grad():
+        expected = model(**inputs).logits
+    assert forward.problem is Problem.CHOICE
+    assert list(forward.labels) == [f"choice {n}" for n in range(choices)]
+    torch.testing.assert_close(forward.prediction, expected, rtol=1e-4, atol=1e-5)
+    assert forward.read_position.tolist() == [[0] * choices] * batch
+    assert forward.mask.shape == forward.ids.shape == (batch, choices, length)
+    hot = forward.hot
+    assert hot.shape == (batch, length, choices)
+    torch.testing.assert_close(hot[:, 0], expected, rtol=1e-4, atol=1e-5)
+    assert torch.equal(hot.isnan(), ~forward.mask.transpose(1, 2))
+    targets = TargetIds(torch.tensor([[1], [0]]))
+    rows = torch.arange(batch)
+    assert torch.equal(forward.seen(targets)[:, 0], forward.mask[rows, targets.ids[:, 0]])
+    norms = forward.norms()
+    chosen = norms[rows, targets.ids[:, 0]]
+    assert torch.equal(forward.of_targets(norms, targets)[:, 0].nan_to_num(), chosen.nan_to_num())
+
+
+def test_norms_of_a_source_without_those_of_the_target_are_undefined() -> None:
+    _, _, forward = passed("t5", "seq2seq-lm")
+    assert forward.sources
+    assert forward.norms().shape == forward.mask.shape
+    vars(forward.captured.states)["norms"] = None
+    with pytest.raises(nxl.UnsupportedHeadError, match="do not stand one to a position"):
+        forward.norms()
+    with pytest.raises(nxl.UnsupportedHeadError, match="word vectors do not stand one"):
+        forward.norms("word")

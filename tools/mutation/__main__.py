@@ -94,7 +94,8 @@ def _try(mutants: list[Mutant], reach: Reach, options: argparse.Namespace) -> di
 
 
 def _entries(results: Path) -> list[dict[str, str]]:
-    return [json.loads(line) for line in results.open()] if results.exists() else []
+    lines = results.read_text().splitlines() if results.exists() else []
+    return [json.loads(line) for line in lines]
 
 
 def _run(mutants: list[Mutant], reach: Reach, options: argparse.Namespace, start: Start) -> None:
@@ -102,6 +103,9 @@ def _run(mutants: list[Mutant], reach: Reach, options: argparse.Namespace, start
     results, running = options.folder / "outcomes.jsonl", dict[int, tuple[Mutant, Path]]()
     places = [[*entry["key"].split("\t")[:2], entry["noticed_by"]] for entry in _entries(results)]
     noticed: dict[str, Mutant] = {}
+    if mutants:  # before anything is tried
+        some = reach.tests(mutants[0], options.seconds)
+        _check_that_tests_pass(dict.fromkeys(some[:4], mutants[0]), start, options)
     with results.open("a", buffering=1) as file:
         while mutants or running:
             while mutants and len(running) < options.jobs:
@@ -128,11 +132,11 @@ def _nearby(mutant: Mutant, places: list[list[str]]) -> list[str]:
 
 
 def _check_that_tests_pass(
-    noticed: dict[str, Mutant], start: Start, options: argparse.Namespace
+    tests: dict[str, Mutant], start: Start, options: argparse.Namespace
 ) -> None:
-    """Exit where a test that noticed a mutant fails although nothing is changed."""
+    """Exit where a test fails although nothing is changed."""
     log = options.folder / "unchanged.txt"
-    for test, mutant in noticed.items():
+    for test, mutant in tests.items():
         unchanged = replace(mutant, source=Path(mutant.path).read_bytes())
         start(unchanged, [test], options.seconds, log)
         if outcome(os.wait()[1]) != SURVIVED:
