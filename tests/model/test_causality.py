@@ -149,3 +149,18 @@ def test_a_text_is_read_in_one_pass(monkeypatch: pytest.MonkeyPatch) -> None:
     scores = nxl.attribute(model, inputs, method="norm", **options).scores
     assert len(passes) == 1
     assert scores[:, 2:].isnan().all()
+
+
+def test_gradients_that_are_no_numbers_say_nothing() -> None:
+    model = image_text_model("LlavaForConditionalGeneration")
+
+    class Overflowing(type(model.model)):  # type: ignore[misc]
+        def forward(self, *args: Any, **kwargs: Any) -> Any:
+            output = super().forward(*args, **kwargs)
+            if output.last_hidden_state.requires_grad:
+                output.last_hidden_state.register_hook(lambda gradient: gradient * torch.nan)
+            return output
+
+    model.model.__class__ = Overflowing
+    with pytest.raises(nxl.ModelError, match="not finite numbers"):
+        nxl.attribute(model, image_text_inputs(model), position=torch.tensor([3, 6]))

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import normxlogit as nxl
-from normxlogit.model.heads.spread import Spread
+from normxlogit.model.heads.spread import Spread, extremes
 from tests.helpers.zoo import tiny_inputs, tiny_model
 
 
@@ -46,3 +46,13 @@ def test_outputs_that_are_no_numbers_widen_nothing() -> None:
     wider = spread.widened(torch.tensor([[torch.nan, -7.0]]))
     assert wider.size.flatten().tolist() == pytest.approx([3e-6, 7.0])
     assert torch.equal(wider.width, spread.width)
+
+
+def test_extremes_are_of_tokens() -> None:
+    values = torch.tensor([[3.0, -9.0, 5.0, 8.0]])
+    mask = torch.tensor([[True, False, True, False]])
+    assert [float(x) for x in extremes(values, mask, 1)] == [3.0, 5.0]
+    spread = Spread.of(values[..., None], mask, torch.float32)
+    assert (float(spread.width), float(spread.size)) == (2.0, 5.0)
+    negative = Spread.of(-values[..., None], mask, torch.float32)
+    assert (float(negative.width), float(negative.size)) == (2.0, 5.0)

@@ -9,6 +9,7 @@ import sys
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 # One thread, or a process that is copied while others run waits for them forever.
@@ -18,7 +19,8 @@ import torch
 
 from tools.mutation.operators import Mutant, mutants_of
 from tools.mutation.reach import Reach
-from tools.mutation.trial import SURVIVED, outcome, start
+from tools.mutation.session import changed_code, run_in_session
+from tools.mutation.trial import SURVIVED, Start, noticed_by, outcome, start
 
 PACKAGE = Path("src/normxlogit")
 REASONS = Path("tools/mutation/survivors.tsv")
@@ -31,6 +33,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("parts", nargs="+", help=f"folders or modules of {PACKAGE}, as model/heads")
     parser.add_argument("--leave-out", nargs="*", default=[], help="folders to leave out")
     parser.add_argument(
+        "--trace", nargs="*", default=[], help="tests to run first, to see which lines they run"
+    )
+    parser.add_argument(
         "--sample", type=int, help="how many mutants, drawn at random (default: all)"
     )
     parser.add_argument("--seed", type=int, default=0)
@@ -40,9 +45,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
     _import_libraries()
-    reach = Reach(options.folder, PACKAGE)
+    reach = Reach(options.folder, PACKAGE, options.trace, options.jobs)
     mutants = _mutants(options.parts, options.leave_out)
-    _check_that_tests_pass(mutants[0], reach, options)
     random.Random(options.seed).shuffle(mutants)
     mutants = mutants[: options.sample]
     outcomes = _try(mutants, reach, options)
@@ -72,35 +76,71 @@ def _mutants(parts: list[str], left_out: list[str]) -> list[Mutant]:
     return found
 
 
-def _check_that_tests_pass(mutant: Mutant, reach: Reach, options: argparse.Namespace) -> None:
-    """Exit where tests fail in such a process although nothing is changed."""
-    log = options.folder / "unchanged.txt"
-    unchanged = replace(mutant, source=Path(mutant.path).read_bytes())
-    start(unchanged, reach.tests(mutant, options.seconds), options.seconds, log)
-    if outcome(os.wait()[1]) != SURVIVED:
-        sys.exit(f"tests fail although nothing is changed: {log}")
-
-
 def _try(mutants: list[Mutant], reach: Reach, options: argparse.Namespace) -> dict[str, str]:
     """Return the outcome of every mutant by its key, those of an earlier run included."""
     results = options.folder / "outcomes.jsonl"
-    entries = map(json.loads, results.read_text().splitlines()) if results.exists() else ()
-    outcomes = {entry["key"]: entry["outcome"] for entry in entries}
+    outcomes = {entry["key"]: entry["outcome"] for entry in _entries(results)}
     waiting = [mutant for mutant in mutants if mutant.key not in outcomes]
-    running: dict[int, Mutant] = {}
+    inside = [mutant for mutant in waiting if changed_code(mutant)]
+    # A process of its own, for others have to import the package anew.
+    if inside and not os.fork():
+        tests = [test for mutant in inside for test in reach.tests(mutant, options.seconds)]
+        run_in_session(tests, partial(_run, inside, reach, options))
+        os._exit(0)
+    if inside and os.wait()[1]:
+        sys.exit("the tests of mutants inside of functions ended before their time.")
+    _run([mutant for mutant in waiting if mutant not in inside], reach, options, start)
+    return {entry["key"]: entry["outcome"] for entry in _entries(results)}
+
+
+def _entries(results: Path) -> list[dict[str, str]]:
+    lines = results.read_text().splitlines() if results.exists() else []
+    return [json.loads(line) for line in lines]
+
+
+def _run(mutants: list[Mutant], reach: Reach, options: argparse.Namespace, start: Start) -> None:
+    """Try mutants, and write the outcome of each."""
+    results, running = options.folder / "outcomes.jsonl", dict[int, tuple[Mutant, Path]]()
+    places = [[*entry["key"].split("\t")[:2], entry["noticed_by"]] for entry in _entries(results)]
+    noticed: dict[str, Mutant] = {}
+    if mutants:  # before anything is tried
+        some = reach.tests(mutants[0], options.seconds)
+        _check_that_tests_pass(dict.fromkeys(some[:4], mutants[0]), start, options)
     with results.open("a", buffering=1) as file:
-        while waiting or running:
-            while waiting and len(running) < options.jobs:
-                mutant = waiting.pop(0)
-                tests = reach.tests(mutant, options.seconds)
+        while mutants or running:
+            while mutants and len(running) < options.jobs:
+                mutant = mutants.pop(0)
+                tests = reach.tests(mutant, options.seconds, _nearby(mutant, places))
                 log = options.folder / f"log-{hash(mutant.key) & 0xFFFFFFFF:08x}.txt"
-                running[start(mutant, tests, options.seconds, log)] = mutant
+                running[start(mutant, tests, options.seconds, log)] = mutant, log
             process, status = os.wait()
-            mutant = running.pop(process)
-            outcomes[mutant.key] = outcome(status)
-            file.write(json.dumps({"key": mutant.key, "outcome": outcomes[mutant.key]}) + "\n")
-            print(f"{len(waiting):>5} left  {outcomes[mutant.key]:9}  {mutant.path}:{mutant.line}")
-    return outcomes
+            mutant, log = running.pop(process)
+            test = noticed_by(log)
+            if test:
+                noticed[test] = mutant
+                places.append([mutant.path, mutant.scope, test])
+            entry = {"key": mutant.key, "outcome": outcome(status), "noticed_by": test}
+            file.write(json.dumps(entry) + "\n")
+            print(f"{len(mutants):>5} left  {entry['outcome']:9}  {mutant.path}:{mutant.line}")
+    _check_that_tests_pass(noticed, start, options)
+
+
+def _nearby(mutant: Mutant, places: list[list[str]]) -> list[str]:
+    """Return tests that noticed mutants of the same module, the same function first."""
+    same = [(scope, test) for path, scope, test in reversed(places) if path == mutant.path and test]
+    return [test for _, test in sorted(same, key=lambda pair: pair[0] != mutant.scope)]
+
+
+def _check_that_tests_pass(
+    tests: dict[str, Mutant], start: Start, options: argparse.Namespace
+) -> None:
+    """Exit where a test fails although nothing is changed."""
+    log = options.folder / "unchanged.txt"
+    for test, mutant in tests.items():
+        unchanged = replace(mutant, source=Path(mutant.path).read_bytes())
+        start(unchanged, [test], options.seconds, log)
+        if outcome(os.wait()[1]) != SURVIVED:
+            sys.exit(f"{test} fails although nothing is changed: {log}")
 
 
 def _report(mutants: list[Mutant], outcomes: dict[str, str]) -> int:

@@ -16,6 +16,8 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Write, where the reports of all workers arrive."""
+    """Add to the file, where the reports of all workers arrive."""
     if not hasattr(session.config, "workerinput"):
-        Path(os.environ["DURATIONS"]).write_text(json.dumps(_SECONDS))
+        path = Path(os.environ["DURATIONS"])
+        known = json.loads(path.read_text()) if path.exists() else {}
+        path.write_text(json.dumps(known | _SECONDS))

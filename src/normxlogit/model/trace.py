@@ -175,8 +175,8 @@ class Calls:
         seen = list[tuple[tuple[nn.Module, ...], torch.Size]]()
         if address == source.data_ptr() and value.shape == source.shape:
             return TracedOps(), seen
-        taken: torch.Size | None = value.shape
-        while taken is not None:
+        taken = value.shape
+        while True:
             seen.append((tuple(modules), taken))
             calls = (i for i in reversed(range(end)) if self.calls[i].result == address)
             if (end := next(calls, -1)) < 0:
@@ -198,7 +198,6 @@ class Calls:
                 and 0 <= offset < source.stride(0)
             ):
                 return TracedOps(tuple(modules), position=offset // source.stride(1)), seen
-        return None, seen
 
 
 class ForwardTrace:

@@ -247,11 +247,15 @@ def line_spans(text: str) -> list[Span]:
 
 
 def _spans(text: str, ends: Iterable[int]) -> list[Span]:
-    """Cut a text at `ends`, unless one of the parts would hold nothing that a reader sees."""
+    """Cut a text at `ends`; what no reader sees goes with the part before it, or with the first."""
     starts, length = [0], len(text)
     for end in ends:
-        if first_visible(text, starts[-1], end) < end and first_visible(text, end, length) < length:
+        if first_visible(text, end, length) == length:
+            break
+        if first_visible(text, starts[-1], end) < end:
             starts.append(end)
+        elif len(starts) > 1:
+            starts[-1] = end
     return list(zip(starts, [*starts[1:], length], strict=True))
 
 
