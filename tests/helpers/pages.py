@@ -20,7 +20,7 @@ HOSTILE = "<script>alert(1)</script>\"'& <b>"
 class HTMLReader(HTMLParser):
     """Collect the elements of a page with their attributes, and its texts with their elements."""
 
-    VOID = frozenset({"meta", "br", "wbr", "link", "img"})
+    VOID = frozenset({"meta", "br", "wbr", "link", "img", "input"})
 
     def __init__(self, html: str) -> None:
         super().__init__()

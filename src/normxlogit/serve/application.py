@@ -21,6 +21,7 @@ from normxlogit.serve.gate import Access, Gate, Traffic
 from normxlogit.serve.limits import Limits, status_of
 from normxlogit.serve.metrics import Metrics
 from normxlogit.serve.models import Models
+from normxlogit.serve.pages import make_pages
 from normxlogit.serve.reference import reference_page
 
 
@@ -57,6 +58,7 @@ def create_app(
         redoc_url=None,
     )
     app.include_router(make_router(models, limits, metrics))
+    app.include_router(make_pages())
     app.add_exception_handler(NormXLogitError, _tell)
     app.add_exception_handler(RequestValidationError, _tell_invalid)
     app.add_exception_handler(HTTPException, _tell_http)

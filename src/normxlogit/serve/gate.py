@@ -23,7 +23,7 @@ LOCAL = ("127.0.0.1", "localhost", "::1")
 
 _OPEN = ("/healthz",)
 """Pages that need no key: whoever watches the server has none."""
-_LOCKED = ("/v1/", "/metrics")
+_LOCKED = ("/v1/", "/app/", "/metrics")
 """Where paths that need the key begin."""
 
 _HEADERS = {

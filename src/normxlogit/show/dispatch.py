@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from rich.console import RenderableType
 
-__all__ = ["body", "figure", "fragment", "overlay", "page", "plain", "render", "to_html"]
+__all__ = ["article", "body", "figure", "fragment", "overlay", "page", "plain", "render", "to_html"]
 
 
 Shown = Result | Comparison | SourceAttribution
@@ -190,7 +190,7 @@ def plain(result: Shown, **options: Any) -> str:
 
 def page(items: Sequence[Shown | Failure], **options: Any) -> str:
     """Return a self-contained page of results and failures, in their order."""
-    return html.page([_article(item, **options) for item in items])
+    return html.page([article(item, **options) for item in items])
 
 
 def to_html(result: Shown) -> str:
@@ -200,10 +200,10 @@ def to_html(result: Shown) -> str:
 
 def fragment(result: Shown, **options: Any) -> str:
     """Return the HTML of a result for a notebook, which needs no style sheet and no script."""
-    return html.fragment(_article(result, **options))
+    return html.fragment(article(result, **options))
 
 
-def _article(item: Shown | Failure, **options: Any) -> html.Article:
+def article(item: Shown | Failure, **options: Any) -> html.Article:
     if isinstance(item, Failure):
         return html.failure_article(item)
     if isinstance(item, Comparison):
