@@ -1,5 +1,6 @@
 """The app in a browser: each of its views, and what must not run in it."""
 
+import copy
 import json
 import time
 from collections.abc import Iterator
@@ -9,7 +10,6 @@ from urllib.parse import urlencode
 
 import pytest
 from fastapi.testclient import TestClient
-from transformers import BertForSequenceClassification
 
 from normxlogit import Explainer
 from normxlogit.serve.gate import Access
@@ -85,12 +85,9 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chromium]:
 @pytest.fixture(scope="module")
 def hostile(demo: Explainer) -> Explainer:
     """The demo, a label of which is a script."""
-    model = BertForSequenceClassification(
-        demo.model.config.__class__(**demo.model.config.to_dict())
-    )
-    model.load_state_dict(demo.model.state_dict())
+    model = copy.deepcopy(demo.model)
     model.config.id2label = {0: HOSTILE, 1: "POSITIVE"}
-    return Explainer(model.eval(), demo.tokenizer)
+    return Explainer(model, demo.tokenizer)
 
 
 @pytest.fixture(scope="module")

@@ -39,8 +39,10 @@ _DRAWN = (
     *("sortable.css", "sortable.js", "generation.js", "sources.js"),
 )
 """The style sheets and scripts of what `show` draws."""
-_APP = ("app.css", "address.js", "api.js", "app.js", "chat.js", "csv.js", "dom.js", "form.js")
-_APP += ("table.js", "trial.js")
+_APP = (
+    *("app.css", "address.js", "api.js", "app.js", "chat.js", "csv.js", "dom.js", "form.js"),
+    *("table.js", "trial.js"),
+)
 
 
 class DrawRequest(BaseModel):
