@@ -70,7 +70,7 @@ def _no_thread_is_left() -> Iterator[None]:
 
 
 def producers() -> list[threading.Thread]:
-    return [thread for thread in threading.enumerate() if "normxlogit" in thread.name]
+    return [thread for thread in threading.enumerate() if thread.name == "normxlogit-stream"]
 
 
 def wait(true: Callable[[], bool]) -> None:
