@@ -13,8 +13,12 @@ COUNT = 2
 
 def thread_count(device: torch.device | None) -> int:
     """Return how many threads `worker_threads` starts for a model on `device`."""
-    on_cpu = device is not None and device.type == "cpu"
-    return min(COUNT, torch.get_num_threads()) if on_cpu else COUNT
+    return min(COUNT, torch.get_num_threads()) if _divides(device) else COUNT
+
+
+def _divides(device: torch.device | None) -> bool:
+    """Whether the threads divide torch's own among themselves."""
+    return device is not None and device.type == "cpu"
 
 
 @contextmanager
@@ -27,12 +31,11 @@ def worker_threads(device: torch.device | None) -> Iterator[ThreadPoolExecutor]:
     small to be spread over many. If torch has one thread, there is one.
     """
     torch_threads = torch.get_num_threads()
-    on_cpu = device is not None and device.type == "cpu"
-    count = thread_count(device)
+    divides, count = _divides(device), thread_count(device)
     ready = threading.Barrier(count + 1)
 
     def start() -> None:
-        if on_cpu:
+        if divides:
             # A thread takes over the process's number at its first call of get_num_threads, which
             # would undo a number that was set before.
             torch.get_num_threads()

@@ -13,6 +13,7 @@ from normxlogit.cli.io import use_utf8
 from normxlogit.cli.model import ModelOptions, load
 from normxlogit.cli.options import Debug, Device, Dtype, TrustRemoteCode
 from normxlogit.errors import ModelError, NormXLogitError, OptionError
+from normxlogit.serve.limits import Limits
 from normxlogit.show.phrases import without_folders
 
 if TYPE_CHECKING:
@@ -63,19 +64,22 @@ def serve(
     ] = None,
     max_characters: Annotated[
         int, typer.Option(min=1, help="The longest text that is explained.")
-    ] = 20_000,
-    max_items: Annotated[int, typer.Option(min=1, help="The most texts in a request.")] = 256,
-    max_body: Annotated[int, typer.Option(min=1, metavar="BYTES", help="The largest request.")] = 2
-    ** 20,
+    ] = Limits.characters,
+    max_items: Annotated[
+        int, typer.Option(min=1, help="The most texts in a request.")
+    ] = Limits.items,
+    max_body: Annotated[
+        int, typer.Option(min=1, metavar="BYTES", help="The largest request.")
+    ] = Limits.body,
     max_queue: Annotated[
         int, typer.Option(min=1, help="How many requests may wait for a model.")
-    ] = 256,
+    ] = Limits.queue,
     max_new_tokens: Annotated[
         int, typer.Option(min=1, help="The longest answer that is generated.")
-    ] = 1024,
+    ] = Limits.new_tokens,
     timeout: Annotated[
         float, typer.Option(min=0.1, metavar="SECONDS", help="How long an answer may take.")
-    ] = 60,
+    ] = Limits.seconds,
     device: Device = "auto",
     dtype: Dtype = "auto",
     trust_remote_code: TrustRemoteCode = False,
@@ -100,11 +104,17 @@ def serve(
         if len(options) == 1:
             check_model(*options.values())
 
-        from normxlogit.serve.limits import Limits
         from normxlogit.serve.server import listen
         from normxlogit.serve.server import serve as run
 
-        limits = Limits(max_characters, max_items, max_body, max_queue, timeout, max_new_tokens)
+        limits = Limits(
+            characters=max_characters,
+            items=max_items,
+            body=max_body,
+            queue=max_queue,
+            seconds=timeout,
+            new_tokens=max_new_tokens,
+        )
         # Before the models, which take longer to load than an address to be refused.
         with listen(host, port) as listening:
             with quiet(debug):
