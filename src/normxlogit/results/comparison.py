@@ -168,6 +168,23 @@ class Comparison(Displayed):
             ],
         }
 
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> "Comparison":
+        """Restore a comparison from `to_dict`.
+
+        Raises:
+            InputError: the data are not of a whole comparison.
+        """
+        results, not_served = data.get("results"), data.get("not_served")
+        if not (isinstance(results, dict) and results and isinstance(not_served, dict)):
+            raise InputError(
+                "this is not a whole comparison. Take one that to_dict or /v1/compare gave."
+            )
+        return cls(
+            {name: Attribution.from_dict(result) for name, result in results.items()},
+            {name: str(why) for name, why in not_served.items()},
+        )
+
     def plot(self) -> "Figure":
         """Return the words by methods as a matplotlib figure (extra `plot`): a heat map."""
         return self._display().figure(self)

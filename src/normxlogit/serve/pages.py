@@ -7,7 +7,6 @@ from typing import Any
 from fastapi import APIRouter, Response
 from pydantic import BaseModel, ConfigDict
 
-from normxlogit.errors import InputError
 from normxlogit.methods.catalogue import CATALOGUE
 from normxlogit.results import comparison, sources
 from normxlogit.results.base import Result
@@ -101,12 +100,6 @@ def _read_result(data: Mapping[str, Any]) -> dispatch.Shown:
     schema = data.get("schema")
     if schema == sources.SCHEMA:
         return SourceAttribution.from_dict(data)
-    if schema != comparison.SCHEMA:
-        return Result.from_dict(data)
-    results, others = data.get("results"), data.get("not_served")
-    if not (isinstance(results, dict) and results and isinstance(others, dict)):
-        raise InputError("this is not a whole comparison. Send it as /v1/compare answers it.")
-    return Comparison(
-        {name: Attribution.from_dict(result) for name, result in results.items()},
-        {name: str(why) for name, why in others.items()},
-    )
+    if schema == comparison.SCHEMA:
+        return Comparison.from_dict(data)
+    return Result.from_dict(data)
