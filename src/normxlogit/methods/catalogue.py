@@ -5,7 +5,7 @@ The code of each, in a module of its own, is imported when the method is first u
 
 import ast
 import inspect
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from importlib.resources import files
 from typing import Any, Literal
@@ -68,12 +68,7 @@ class Declaration:
 
     def check(self, options: Mapping[str, Any], layer: Any) -> None:
         """Raise `OptionError` for an option or a layer that the method does not have."""
-        for name in options:
-            if name not in self.options:
-                raise OptionError(
-                    f"method {self.name!r} has no option {name!r}. "
-                    f"Its options: {', '.join(self.options) or 'none'}."
-                )
+        check_option_names(self.name, options, self.options)
         if layer is not None and not self.has_layers:
             others = ", ".join(name for name, method in CATALOGUE.items() if method.has_layers)
             raise OptionError(
@@ -283,6 +278,16 @@ CATALOGUE = {
     )
 }
 """The declarations by name, in the order in which users see them."""
+
+
+def check_option_names(method: str, given: Iterable[str], known: Collection[str]) -> None:
+    """Raise `OptionError` for an option that a method does not have."""
+    for name in given:
+        if name not in known:
+            raise OptionError(
+                f"method {method!r} has no option {name!r:.80}. Its options: "
+                f"{', '.join(known) or 'none'}."
+            )
 
 
 def default_method(*, has_head: bool) -> str:

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, StrictInt, StrictStr
 from normxlogit.errors import InputError, OptionError
 from normxlogit.evaluation.method_specs import parse_method_specs
 from normxlogit.methods import find_declaration
-from normxlogit.methods.catalogue import default_method
+from normxlogit.methods.catalogue import check_option_names, default_method
 from normxlogit.results.reductions import check_reduction
 from normxlogit.serve.limits import Limits, check_options
 from normxlogit.sources.methods import default_method as default_source_method
@@ -84,8 +84,7 @@ class TextRequest(Request):
         if self.messages is not None:
             if self.pair is not None or self.choices is not None:
                 raise InputError("a chat has neither a pair nor choices. Leave them out.")
-            limits.check_characters(sum(len(message.content) for message in self.messages))
-            return [[message.model_dump() for message in self.messages]], False
+            return [_chat(self.messages, limits)], False
         is_list = isinstance(self.text, list)
         texts = self.text if isinstance(self.text, list) else [self.text]
         limits.check_items(len(texts))
@@ -292,12 +291,7 @@ class SourcesRequest(GenerationRequest):
         check_options(self.options)
         name = default_source_method(1) if self.method is None else self.method
         method = find_source_method(name)
-        for option in self.options:
-            if option not in method.options:
-                raise OptionError(
-                    f"method {name!r} has no option {option!r:.80}. Its options: "
-                    f"{', '.join(method.options) or 'none'}."
-                )
+        check_option_names(name, self.options, method.options)
         documents = None
         if self.documents is not None:
             documents = [
@@ -334,6 +328,10 @@ def question_of(
     if messages is None:
         limits.check_characters(len(text or ""))
         return text
+    return _chat(messages, limits)
+
+
+def _chat(messages: Sequence[Message], limits: Limits) -> list[dict[str, str]]:
     limits.check_characters(sum(len(message.content) for message in messages))
     return [message.model_dump() for message in messages]
 

@@ -13,7 +13,7 @@ import numpy as np
 from normxlogit.data.files import write_whole
 from normxlogit.data.location import local_path
 from normxlogit.data.progress import Meter
-from normxlogit.errors import InputError, NormXLogitError
+from normxlogit.errors import NormXLogitError
 from normxlogit.evaluation.sources.answers import GENERATION, Answered, answer_questions
 from normxlogit.evaluation.sources.options import (
     BENCHMARK,
@@ -25,6 +25,7 @@ from normxlogit.evaluation.sources.options import (
 from normxlogit.evaluation.sources.questions import GoldQuestion, identity, read_questions
 from normxlogit.evaluation.sources.synthetic import make_questions
 from normxlogit.extras import require, versions
+from normxlogit.methods.catalogue import check_option_names
 from normxlogit.results.sources import SourceAttribution
 from normxlogit.sources.attribute import method_options
 from normxlogit.sources.explainer import SourceExplainer
@@ -165,14 +166,14 @@ def _questions(
 def _scorer(
     spec: str, name: str, options: Mapping[str, Any], weights: SourceWeights | None
 ) -> _Scorer:
-    """Find a method and its options, and its threshold."""
+    """Find a method and its options, and its threshold.
+
+    Raises:
+        OptionError: there is no such method, or it has no such option.
+    """
     method, rest = find_source_method(name), dict(options)
     own = method_options(method, None, rest)
-    if rest:
-        raise InputError(
-            f"{spec!r:.80}: method {name} has no option {', '.join(rest)}; it has "
-            f"{', '.join(method.options) or 'none'}."
-        )
+    check_option_names(name, rest, method.options)
     threshold = method.threshold
     if weights is not None:
         if "weights" in method.options:
