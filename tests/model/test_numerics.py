@@ -77,6 +77,19 @@ def test_numbers_next_to_nothing_are_nothing() -> None:
 
 
 @pytest.mark.parametrize("odd", [torch.nan, torch.inf, -torch.inf])
+def test_what_is_no_number_does_not_widen_numbers_far_from_zero(odd: float) -> None:
+    years = torch.tensor([[1990.01], [1990.02], [odd]])
+    assert agree(years.clone(), years)
+    assert excess(years + 0.1, years) > 1
+
+
+@pytest.mark.parametrize("odd", [torch.nan, torch.inf, -torch.inf])
+def test_a_single_number_may_be_off_by_a_share_of_its_size(odd: float) -> None:
+    value = torch.tensor([[2.0], [odd]])
+    assert agree(value * (1 + 0.9 * tolerance(torch.float32)), value)
+
+
+@pytest.mark.parametrize("odd", [torch.nan, torch.inf, -torch.inf])
 def test_what_is_no_number_has_no_size(odd: float) -> None:
     values = torch.tensor([[odd, 1e-6], [1e-6, odd]])
     assert agree(values.clone(), values)

@@ -76,7 +76,7 @@ def excess(actual: Tensor, expected: Tensor, width: Tensor | None = None) -> flo
     actual, values = (wide(side).reshape(-1, channels) for side in (actual, expected))
     size = values.abs().nan_to_num(0.0, 0.0)
     if width is None:
-        allowed = _allowed(values.nan_to_num(0.0, 0.0, 0.0), size, expected.dtype)
+        allowed = _allowed(values, size, expected.dtype)
     else:
         allowed = allowance(width, size, expected.dtype)
     is_equal = (actual == values) | (actual.isnan() & values.isnan())
@@ -87,9 +87,11 @@ def excess(actual: Tensor, expected: Tensor, width: Tensor | None = None) -> flo
 def _allowed(values: Tensor, size: Tensor, dtype: torch.dtype) -> Tensor:
     """What rounding may change of values, by their own width and size, all [rows, channels]."""
     of_channels = size.amax(0)
-    # A single row has no width.
-    width = of_channels if len(values) == 1 else values.amax(0) - values.amin(0)
-    width = width.minimum(of_channels)
+    is_finite = values.isfinite()
+    highest = values.where(is_finite, -torch.inf).amax(0)
+    lowest = values.where(is_finite, torch.inf).amin(0)
+    # A single number has no width.
+    width = of_channels.where(is_finite.sum(0) < 2, highest - lowest).minimum(of_channels)
     by_channel = allowance(at_least_common(width), at_least_common(of_channels), dtype)
     of_rows = at_least_common(size.amax(1))[:, None]
     return by_channel.minimum(allowance(of_rows, of_rows, dtype))
