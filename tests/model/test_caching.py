@@ -9,6 +9,7 @@ from transformers import BertForSequenceClassification, LlamaForCausalLM
 
 import normxlogit as nxl
 from normxlogit.errors import UnsupportedHeadError
+from normxlogit.model.trials.caching import depends_on_cache
 from tests.helpers.cached import unmasked_with_cache
 from tests.helpers.zoo import tiny_inputs, tiny_model
 
@@ -130,6 +131,26 @@ def test_a_model_that_cannot_be_tried_runs_as_it_does_by_default() -> None:
     inputs = tiny_inputs(model, padding=None, mapping="causal-lm")
     result = nxl.attribute(model, inputs)
     torch.testing.assert_close(result.prediction, logits(model, inputs, -1))
+
+
+def test_a_model_for_whose_trial_there_is_no_memory_is_tried_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What does not fit now says nothing of the model."""
+    model: Any = tiny_model("llama", mapping="causal-lm")
+    inputs = tiny_inputs(model, padding=None, mapping="causal-lm")
+    forward = type(model).forward
+
+    @functools.wraps(forward)
+    def full(*_: Any, **__: Any) -> Any:
+        raise torch.OutOfMemoryError("full")
+
+    monkeypatch.setattr(type(model), "forward", full)
+    with pytest.raises(torch.OutOfMemoryError):
+        depends_on_cache(model)
+    monkeypatch.setattr(type(model), "forward", forward)
+    assert not depends_on_cache(model)
+    assert nxl.attribute(model, inputs).scores.isfinite().all()
 
 
 def test_a_model_without_a_cache_is_not_tried(monkeypatch: pytest.MonkeyPatch) -> None:

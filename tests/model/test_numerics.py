@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -18,6 +19,7 @@ from normxlogit.model.numerics import (
     norms_of,
     probability,
     rounding,
+    to_numpy,
     tolerance,
     wide,
 )
@@ -115,6 +117,13 @@ def test_a_probability_is_at_most_one() -> None:
     logits, total = torch.tensor([500.0001, 499.0]), torch.tensor(500.0)
     assert probability(logits, total).tolist() == pytest.approx([1.0, 0.36787945])
     assert float(probability(logits, total).max()) <= 1
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
+def test_floats_become_arrays_of_float32(dtype: torch.dtype) -> None:
+    array = to_numpy(torch.tensor([1.5, -2.0], dtype=dtype))
+    assert (array.dtype, array.tolist()) == (np.float32, [1.5, -2.0])
+    assert to_numpy(torch.tensor([2**40])).tolist() == [2**40]
 
 
 def test_norms_are_exact_in_float64_and_do_not_overflow_in_float16() -> None:

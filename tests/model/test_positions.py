@@ -23,6 +23,14 @@ def test_a_position_that_is_padding_in_one_row_is_refused(mapping: str) -> None:
             nxl.attribute(model, inputs, position=torch.tensor(read))
 
 
+@pytest.mark.parametrize("read", [[99, 0], [-1, 0], [[0, 99], [0, 1]], [[0, -2], [0, 1]]])
+def test_positions_outside_of_the_text(read: list[Any]) -> None:
+    model = tiny_model("bert", mapping="token-classification")
+    inputs = tiny_inputs(model, batch=2, mapping="token-classification")
+    with pytest.raises(nxl.InputError, match="position must be numbers from 0 to"):
+        nxl.attribute(model, inputs, position=torch.tensor(read))
+
+
 def test_a_sound_that_is_padded_is_refused() -> None:
     """Also where the mask leaves something in every row."""
     model = tiny_model("wav2vec2", mapping="audio-classification")

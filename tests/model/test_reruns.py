@@ -101,6 +101,22 @@ def test_what_other_inputs_give_has_to_be_numbers() -> None:
         nxl.attribute(model, inputs, method="occlusion", replacement=9)
 
 
+def test_one_variant_without_numbers_is_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    model: Any = tiny_model("bert")
+    inputs = tiny_inputs(model, padding=None)
+    forward = type(model).forward
+
+    def odd(self: Any, input_ids: Tensor, **others: Any) -> Any:
+        output = forward(self, input_ids, **others)
+        output.logits = output.logits.masked_fill(input_ids[:, 1:2] == 9, torch.nan)
+        return output
+
+    monkeypatch.setattr(type(model), "forward", odd)
+    assert nxl.attribute(model, inputs, method="occlusion", replacement=8).scores.isfinite().all()
+    with pytest.raises(nxl.ModelError, match="for a variant of its inputs"):
+        nxl.attribute(model, inputs, method="occlusion", replacement=9)
+
+
 def test_a_row_without_its_padding() -> None:
     model = tiny_model("bert")
     ids, mask = torch.arange(8).reshape(2, 4), torch.tensor([[0, 1, 1, 0], [1, 1, 1, 1]])

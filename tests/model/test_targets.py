@@ -65,6 +65,7 @@ def test_a_name_means_a_name(target: Any, labels: list[str], expected: int) -> N
         (True, ["A", "B"], "no label True"),
         ("POSITVE", ["NEGATIVE", "POSITIVE"], r"Its labels: NEGATIVE, POSITIVE, or an id"),
         ("n8", [f"name {n}" for n in range(11)], r"Its labels: .*and \d+ more, or an id"),
+        ("zebra", [f"name {n}" for n in range(99)], r"Its labels: name 0, name 1, .* and \d+ more"),
         ("nam 10", [f"name {n}" for n in range(99)], r"Its labels: name 10, .* and 96 more"),
     ],
 )

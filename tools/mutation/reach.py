@@ -42,13 +42,15 @@ class Reach:
     def tests(self, mutant: Mutant, seconds: float, noticed: Iterable[str] = ()) -> list[str]:
         """Return tests that run a mutant's line, those likeliest to notice the change first.
 
-        First a few of those in `noticed`, tests that noticed changes nearby. Then the quickest test
+        First a few of those in `noticed`, tests that noticed changes nearby, and those in the
+        module's own file of tests, such as tests/text/test_words.py. Then the quickest test
         of every line of the function around it, those of lines that few tests run before others:
         what hangs on a check, such as an error, is run by few. Then one test of each function of
         tests comes before the second of any; among these come first those in the folder that
         mirrors the module's, then the quickest. Together they take no more than `seconds`.
         """
-        mirror = f"tests/{'/'.join(Path(mutant.path).parts[2:-1])}"
+        module = Path(mutant.path)
+        mirror = f"tests/{'/'.join(module.parts[2:-1])}"
 
         def rank(test: str) -> tuple[bool, float]:
             return not test.startswith(mirror), self._seconds.get(test, 0.0)
@@ -61,8 +63,10 @@ class Reach:
         of_lines = sorted((tests & others for others in self._of_lines(mutant)), key=len)
         first = [min(some, key=rank) for some in of_lines if some]
         nearby = [test for test in dict.fromkeys(noticed) if test in tests][:_NEARBY]
+        own = sorted((t for t in tests if t.startswith(f"{mirror}/test_{module.name}::")), key=rank)
         chosen: list[str] = []
-        for test in dict.fromkeys([*nearby, *first, *(test for _, _, test in sorted(turns))]):
+        in_turn = (test for _, _, test in sorted(turns))
+        for test in dict.fromkeys([*nearby, *own, *first, *in_turn]):
             if self._seconds.get(test, 0.0) <= seconds or not chosen:
                 seconds -= self._seconds.get(test, 0.0)
                 chosen.append(test)
