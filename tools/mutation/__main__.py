@@ -85,7 +85,7 @@ def _try(mutants: list[Mutant], reach: Reach, options: argparse.Namespace) -> di
     # A process of its own, for others have to import the package anew.
     if inside and not os.fork():
         tests = [test for mutant in inside for test in reach.tests(mutant, options.seconds)]
-        run_in_session(tests, partial(_run, inside, reach, options))
+        run_in_session(inside, tests, partial(_run, inside, reach, options))
         os._exit(0)
     if inside and os.wait()[1]:
         sys.exit("the tests of mutants inside of functions ended before their time.")

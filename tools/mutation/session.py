@@ -6,6 +6,7 @@ its changed code. What runs at import has run by then, so mutants outside functi
 
 import ast
 import gc
+import importlib
 import inspect
 import os
 import sys
@@ -24,12 +25,16 @@ from tools.mutation.trial import BROKEN, Start, enter, note
 _OF_FUNCTION = inspect.CO_NEWLOCALS | inspect.CO_OPTIMIZED
 
 
-def run_in_session(tests: Iterable[str], use: Callable[[Start], None]) -> None:
+def run_in_session(
+    mutants: Iterable[Mutant], tests: Iterable[str], use: Callable[[Start], None]
+) -> None:
     """Collect the modules of these tests, and call `use` with what starts a trial of some tests."""
+    # Some modules, such as those of methods, are imported when they are first used.
+    modules = {".".join(Path(mutant.path).with_suffix("").parts[1:]) for mutant in mutants}
     files = list(dict.fromkeys(test.split("::")[0] for test in tests))
     options = ["-q", "--no-header", "--tb=short", "-s", "-p", "no:cacheprovider", "-p", "no:xdist"]
     options += ["-W", "ignore::pytest.PytestAssertRewriteWarning"]  # libraries were imported before
-    code = pytest.main([*options, *files], plugins=[_Trials(use)])
+    code = pytest.main([*options, *files], plugins=[_Trials(modules, use)])
     if code not in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
         sys.exit("the tests could not be collected.")
 
@@ -71,12 +76,14 @@ def _codes(code: CodeType) -> Iterator[CodeType]:
 class _Trials:
     """A pytest plugin that starts trials instead of running the tests."""
 
-    def __init__(self, use: Callable[[Start], None]) -> None:
-        self._use = use
+    def __init__(self, modules: Iterable[str], use: Callable[[Start], None]) -> None:
+        self._modules, self._use = modules, use
         self._noticed_by = ""
 
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
         self._items = {item.nodeid: item for item in session.items}
+        for name in self._modules:
+            importlib.import_module(name.removesuffix(".__init__"))
         self._functions: dict[tuple[str, int], list[FunctionType]] = {}
         for function in gc.get_objects():
             if type(function) is FunctionType:  # isinstance() wakes lazy modules
