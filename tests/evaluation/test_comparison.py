@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from jsonschema import Draft202012Validator
+from normxlogit.show.sentence import as_text
 from scipy.stats import spearmanr
 
 from normxlogit import (
@@ -22,7 +23,6 @@ from normxlogit import (
 from normxlogit.results.comparison import rank_correlation
 from normxlogit.show.comparison import table
 from normxlogit.show.comparison.message import message
-from normxlogit.show.text.message import as_text
 from tests.helpers.models import causal_lm, classifier_explainer, image_classifier, token_classifier
 from tests.helpers.pages import HOSTILE, HTMLReader
 from tests.helpers.paths import ROOT

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import normxlogit as nxl
+from normxlogit.generation.texts import Generator
 from normxlogit.sources.methods import MOST_LEFT_OUT
 from normxlogit.sources.prepare import encode
 from normxlogit.sources.prompt import make_prompt
@@ -264,6 +265,22 @@ def test_the_answer_is_generated_greedily(llm: nxl.Explainer) -> None:
     assert result.answer == llm.tokenizer.decode(
         [i for i in new if i not in llm.tokenizer.all_special_ids]
     )
+
+
+def test_a_model_without_a_chat_template_asks_no_question_of_its_own(
+    llm: nxl.Explainer, plain: nxl.Explainer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said, own = ANSWER, "\n\nQuestion: Is it good?"
+    for explainer, expected in ((plain, said), (llm, said + own)):
+        ids = tokens(explainer, said + own)
+        monkeypatch.setattr(Generator, "answers", lambda *_, ids=ids: [ids])
+        found = explainer.sources(QUESTION, DOCUMENTS)
+        given = explainer.sources(QUESTION, DOCUMENTS, answer=expected)
+        assert found.answer == expected
+        assert [(s.start, s.end, s.tokens) for s in found.spans] == [
+            (s.start, s.end, s.tokens) for s in given.spans
+        ]
+        assert np.allclose(found.scores, given.scores, atol=1e-4)
 
 
 def test_tokens_of_the_template_in_documents_are_text(llm: nxl.Explainer) -> None:

@@ -118,7 +118,7 @@ def test_a_run_goes_on_where_it_stopped(tmp_path: Path, monkeypatch: pytest.Monk
         ({"draws": 3}, "Leave out draws"),
         ({"limit": 0}, "limit must be"),
         ({"methods": ["nothing"]}, "no method 'nothing'"),
-        ({"methods": ["leave_one_out:depth=3"]}, "no option depth"),
+        ({"methods": ["leave_one_out:depth=3"]}, "no option 'depth'"),
         ({"methods": ["leave_one_out", "leave_one_out"]}, "given twice"),
         ({"methods": ["attention:weights"]}, "has no ="),
         ({"methods": []}, "one method or more"),

@@ -11,9 +11,8 @@ from normxlogit.results.generation import GenerationAttribution
 from normxlogit.show import phrases
 from normxlogit.show.generation.layout import WORDS, GenerationLayout
 from normxlogit.show.generation.message import message
-from normxlogit.show.meaning import score_meaning
-from normxlogit.show.terminal import DIM, LABEL, bar_lines, field, legend, provenance
-from normxlogit.show.text.terminal import sentence
+from normxlogit.show.meaning import is_signed, score_meaning
+from normxlogit.show.terminal import DIM, LABEL, bar_lines, field, legend, provenance, sentence
 from normxlogit.text.words import sentence_spans
 
 SENTENCES = 12
@@ -85,7 +84,7 @@ def _words(
     """Yield the words that these tokens rest on, by number, and the sums over parts."""
     scores = layout.summed(targets)[list(rows)]
     names = [phrases.one_line(layout.words.tokens[row]) for row in rows]
-    yield from bar_lines(names, scores, width, [False] * len(rows))
+    yield from bar_lines(names, scores, width, [False] * len(rows), signed=is_signed(layout.words))
     yield Text(f"  Sums, as shares: {', '.join(_shares(layout, list(targets)))}", DIM)
 
 
