@@ -19,9 +19,9 @@ SENTENCES = 12
 """For how many sentences of an answer words are listed."""
 
 
-def render(result: GenerationAttribution) -> RenderableType:
-    """Return what rich prints of a generation."""
-    return GenerationReport(result)
+def render(result: GenerationAttribution, *, streamed: bool = False) -> RenderableType:
+    """Return what rich prints of a generation, without its answer if that has been `streamed`."""
+    return GenerationReport(result, streamed)
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,7 @@ class GenerationReport:
     """A generation as rich prints it."""
 
     result: GenerationAttribution
+    streamed: bool
 
     def __rich_console__(self, _console: Console, options: ConsoleOptions) -> RenderResult:
         layout, width = GenerationLayout(self.result), options.max_width
@@ -37,7 +38,8 @@ class GenerationReport:
         yield Text()
         prompt = " ".join(phrases.visible(_prompt(layout.words)).split())
         yield field("Prompt", Text(phrases.shortened(prompt, 2 * width - 30)))
-        yield field("Answer", Text(phrases.visible(answer.strip()), LABEL, overflow="fold"))
+        if not self.streamed:
+            yield field("Answer", Text(phrases.visible(answer.strip()), LABEL, overflow="fold"))
         # The space after a sentence belongs to the first token of the next one.
         ends = ((a, a + len(answer[a:b].rstrip())) for a, b in sentence_spans(answer))
         spans = [span for span in ends if layout.targets_within(*span)]
