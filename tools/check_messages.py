@@ -11,9 +11,8 @@ import argparse
 import csv
 from pathlib import Path
 
-from normxlogit.show.sentence import Role, as_text
-
 from normxlogit import Attribution, Explainer
+from normxlogit.show.sentence import Role, as_text
 from normxlogit.show.text.message import message
 
 TABLE = Path(__file__).with_name("message_sentences.tsv")

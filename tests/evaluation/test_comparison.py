@@ -273,6 +273,7 @@ def test_words_stay_in_sight_where_a_table_is_wider_than_its_page(tmp_path: Path
           moved: scroll.scrollLeft,
           words: [...scroll.querySelectorAll("th:first-child")].map((th) => left(th)),
           edge: left(scroll),
+          heights: [...scroll.querySelectorAll("tbody tr")].map((row) => row.offsetHeight),
           beyond: document.documentElement.scrollWidth - document.documentElement.clientWidth,
         });
         document.body.append(states);
@@ -280,6 +281,7 @@ def test_words_stay_in_sight_where_a_table_is_wider_than_its_page(tmp_path: Path
     states = played(compared.to_html(), script, tmp_path)
     assert states["moved"] > 100
     assert states["words"] == [states["edge"]] * 5
+    assert max(states["heights"]) < 40  # one line, not a letter a line
     assert states["beyond"] == 0
 
 

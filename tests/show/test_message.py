@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from normxlogit.show.sentence import Role, as_text
 
 from normxlogit import Attribution, Explainer, Target
 from normxlogit.show.dispatch import page, plain
+from normxlogit.show.sentence import Role, as_text
 from normxlogit.show.text.function_words import is_light, is_mark
 from normxlogit.show.text.message import message
 from normxlogit.show.text.prominence import prominent
