@@ -202,8 +202,8 @@ def main() -> None:
         f"takes for {options.count:,} texts of a file in the same run; at one request at a time "
         "nothing is batched. Latencies are in milliseconds.",
         "",
-        "| requests | texts a second | times the corpus | times one at a time | median | 95 % | "
-        "99 % |",
+        "| requests | texts a second | times the corpus | times one at a time | median | 95% | "
+        "99% |",
         "|---|---|---|---|---|---|---|",
         *rows,
         "",

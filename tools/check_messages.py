@@ -12,7 +12,8 @@ import csv
 from pathlib import Path
 
 from normxlogit import Attribution, Explainer
-from normxlogit.show.text.message import Role, as_text, message
+from normxlogit.show.sentence import Role, as_text
+from normxlogit.show.text.message import message
 
 TABLE = Path(__file__).with_name("message_sentences.tsv")
 

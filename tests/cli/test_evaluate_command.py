@@ -400,7 +400,7 @@ def test_what_the_command_says_in_the_end(model: Path, data: Path, tmp_path: Pat
             assert shown.replace("-", "−") in by_name[name]
     assert printed[3].startswith("progressive_inference left out: ")
     assert "causal" in printed[3]
-    assert printed[4].startswith("3 of 5 rows (1 label, 1 too_long). Intervals are 95 %")
+    assert printed[4].startswith("3 of 5 rows (1 label, 1 too_long). Intervals are 95%")
     forwards = results["forwards"]
     assert forwards["asked"] == 3 * 3 * 2 * 9  # texts, rankings, top or all others, shares
     assert forwards["run"] == 3 * 3  # all sets of two words but the empty one

@@ -255,7 +255,7 @@ def test_the_table_says_which_methods_are_ahead(capsys: pytest.CaptureFixture[st
     }
     assert "late_lrp left out: its blocks are of another kind." in lines
     assert lines[-1] == "Do not use it: it is behind."
-    assert "explains 62 to 87 % of the variance" in lines[-2]
+    assert "explains 62 to 87% of the variance" in lines[-2]
     assert lines[-3].startswith("On 1,200 texts that the head was not fitted on")
 
 

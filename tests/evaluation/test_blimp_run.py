@@ -129,7 +129,7 @@ def test_what_the_command_finds(kind: str, models: Path, data: Path, tmp_path: P
             mean, low, high = (found["text"][metric][name][key][-1] for key in KEYS)
             assert f"{mean:.3f} [{low:.3f}, {high:.3f}]" in line
     assert f"{len(asked)} of 30 cases can be asked" in lines[-2]
-    assert "Figures are for the sentence's words at layer 2, intervals 95 %." in lines[-2]
+    assert "Figures are for the sentence's words at layer 2, intervals 95%." in lines[-2]
     assert ("the cue comes after them" in lines[-2]) == (kind == "llama")
     assert lines[-1] == f"The report: {out / 'report.md'}"
 
@@ -267,7 +267,7 @@ def test_layers_of_tables(depth: int, shown: Sequence[int]) -> None:
     lines = text.splitlines()
     assert "2 of 2 cases can be asked; in 1 of them all tokens are evidence." in text
     heads = [line for line in lines if line.startswith("| Reading |")]
-    assert heads == [f"| Reading | {' | '.join(map(str, shown))} | 95 % |"] * 4
+    assert heads == [f"| Reading | {' | '.join(map(str, shown))} | 95% |"] * 4
     (row,) = {line for line in lines if line.startswith("| `normxlogit`")}
     values = " | ".join(f"{layer / 100:.2f}" for layer in shown)
     end = f"{depth / 100:.2f}"

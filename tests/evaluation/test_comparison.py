@@ -2,6 +2,7 @@
 
 import json
 import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,9 +23,9 @@ from normxlogit import (
 from normxlogit.results.comparison import rank_correlation
 from normxlogit.show.comparison import table
 from normxlogit.show.comparison.message import message
-from normxlogit.show.text.message import as_text
+from normxlogit.show.sentence import as_text
 from tests.helpers.models import causal_lm, classifier_explainer, image_classifier, token_classifier
-from tests.helpers.pages import HOSTILE, HTMLReader
+from tests.helpers.pages import HOSTILE, HTMLReader, played
 from tests.helpers.paths import ROOT
 from tests.helpers.policy import assert_policy
 from tests.helpers.results import word_attribution
@@ -255,6 +256,33 @@ def test_a_column_of_one_sign_is_grey_where_zero_says_nothing() -> None:
     probabilities = by_hand(words, one=([-1.0, -4.0, -2.0, -3.0], {"readout": "logprob"}))
     (first, last, *_), *_ = zip(*(row.cells for row in table.table(probabilities, 4)), strict=True)
     assert (first.tint, last.tint) == (1.0, 0.0)
+
+
+@pytest.mark.browser
+def test_words_stay_in_sight_where_a_table_is_wider_than_its_page(tmp_path: Path) -> None:
+    names = [f"a method of a long name {n}" for n in range(8)]
+    compared = by_hand("the food was terrible", **{n: ([1.0, 2.0, 1.5, 3.0], {}) for n in names})
+    script = """
+        document.body.style.width = "390px";
+        const scroll = document.querySelector(".nx-scroll");
+        scroll.scrollLeft = 10000;
+        const left = (element) => element.getBoundingClientRect().left;
+        const states = document.createElement("pre");
+        states.id = "states";
+        states.textContent = JSON.stringify({
+          moved: scroll.scrollLeft,
+          words: [...scroll.querySelectorAll("th:first-child")].map((th) => left(th)),
+          edge: left(scroll),
+          heights: [...scroll.querySelectorAll("tbody tr")].map((row) => row.offsetHeight),
+          beyond: document.documentElement.scrollWidth - document.documentElement.clientWidth,
+        });
+        document.body.append(states);
+    """
+    states = played(compared.to_html(), script, tmp_path)
+    assert states["moved"] > 100
+    assert states["words"] == [states["edge"]] * 5
+    assert max(states["heights"]) < 40  # one line, not a letter a line
+    assert states["beyond"] == 0
 
 
 def test_texts_stay_texts(bert: Explainer) -> None:

@@ -32,7 +32,7 @@ def bert(**config: Any) -> Any:
 
 
 class Lifted(nn.LayerNorm):
-    """A norm whose channels but the first are 5 % larger than its weights say."""
+    """A norm whose channels but the first are 5% larger than its weights say."""
 
     def forward(self, states: Tensor) -> Tensor:
         normed: Tensor = super().forward(states)
@@ -116,7 +116,7 @@ def test_activations_of_one_large_number() -> None:
 def test_attention_of_which_a_head_has_large_values(
     head: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The other head's output is 5 % more than the product of its weights and values."""
+    """The other head's output is 5% more than the product of its weights and values."""
     model: Any = copy.deepcopy(tiny_model("bert", num_attention_heads=2))
     for layer in model.bert.encoder.layer:
         width = layer.attention.self.attention_head_size

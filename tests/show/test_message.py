@@ -9,8 +9,9 @@ import pytest
 
 from normxlogit import Attribution, Explainer, Target
 from normxlogit.show.dispatch import page, plain
+from normxlogit.show.sentence import Role, as_text
 from normxlogit.show.text.function_words import is_light, is_mark
-from normxlogit.show.text.message import Role, as_text, message
+from normxlogit.show.text.message import message
 from normxlogit.show.text.prominence import prominent
 from tests.helpers.pages import HTMLReader
 from tests.helpers.results import pair, word_attribution

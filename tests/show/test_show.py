@@ -24,7 +24,14 @@ from normxlogit.show.text.pieces import pieces
 from normxlogit.show.text.plot import figure as bars
 from tests.helpers.packages import hide_package
 from tests.helpers.pages import HOSTILE, HTMLReader
-from tests.helpers.results import GOOD_BAD, attribution, generation, hostile, word_attribution
+from tests.helpers.results import (
+    GOOD_BAD,
+    MADE_BY_HAND,
+    attribution,
+    generation,
+    hostile,
+    word_attribution,
+)
 
 
 def colored(shown: Attribution, **options: Any) -> str:
@@ -443,3 +450,43 @@ def test_style_sheets_have_the_colours_of_figures() -> None:
     assert f"--for-bar: {colors.FOR};" in asset("fragment.css")
     red, green, blue = colors.rgb(colors.FOR)
     assert f"rect {{ fill: rgb({red} {green} {blue} /" in asset("picture.css")
+
+
+@pytest.mark.parametrize(
+    ("provenance", "signs"),
+    [
+        ({"unsigned": "more attention"}, "high: more attention"),
+        ({"readout": "distance"}, "high: farther from the prediction"),
+        ({}, "+ supports POSITIVE"),
+    ],
+)
+def test_a_plus_is_only_of_scores_with_sides(provenance: dict[str, Any], signs: str) -> None:
+    shown = word_attribution("good but bad", [4.0, 0.5, 1.0])
+    shown = replace(shown, provenance=replace(shown.provenance, **provenance))
+    assert signs in str(shown)
+    read = HTMLReader(page([shown]))
+    titles = [attributes.get("title") or "" for _, attributes in read.elements]
+    (title,) = [title for title in titles if "4.00" in title]
+    drawn = [text.get_text() for text in bars(shown).axes[0].texts]
+    texts = [str(shown), "".join(read.text("td")), title, " ".join(drawn)]
+    assert all("4.00" in text for text in texts)
+    assert [("+4.00" in text) for text in texts] == [signs.startswith("+")] * 4
+
+
+@pytest.mark.parametrize("name", ["patches", "sound"])
+def test_pictures_of_images_and_sounds_lead_as_those_of_texts_do(name: str) -> None:
+    shown = MADE_BY_HAND[name]
+    other = Target("cat", 0, 1.0, 0.2)
+    read = HTMLReader(page([shown]))
+    assert str(shown).startswith("dog 80.0%\n")
+    assert read.text("h2", "strong").startswith("dog 80.0%")
+    assert "dog 80.0%" in [axes.get_title() for axes in shown.plot().axes]
+    of_other = replace(shown, targets=(other,))
+    lines = str(of_other).splitlines()
+    assert lines[:2] == ["cat 20.0%, which is not predicted", "Prediction  dog 80.0%"]
+    contrasted = replace(
+        shown,
+        prediction=replace(shown.prediction, outputs=(*shown.prediction.outputs, other)),
+        provenance=replace(shown.provenance, contrast="cat"),
+    )
+    assert str(contrasted).startswith("Why dog 80.0% rather than cat 20.0%\n")

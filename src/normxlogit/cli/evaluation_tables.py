@@ -37,7 +37,7 @@ def print_evaluation(evaluation: "Evaluation") -> None:
     terminal.say(
         f"{examples['evaluated']} of {examples['read']} rows"
         + (f" ({skipped})" if skipped else "")
-        + ". Intervals are 95 %; = marks methods that are statistically indistinguishable from the "
+        + ". Intervals are 95%; = marks methods that are statistically indistinguishable from the "
         "best (*); cost is time in forward passes."
     )
     forwards = results["forwards"]
@@ -62,7 +62,7 @@ def print_benchmark(results: Mapping[str, Any]) -> None:
     layers = len(precision["normxlogit"]["mean"])
     terminal.say(
         f"{of_cases(results)} Figures are for the sentence's words at layer {layers}, "
-        "intervals 95 %."
+        "intervals 95%."
     )
 
 
@@ -91,7 +91,7 @@ def print_sources(results: Mapping[str, Any]) -> None:
     )
     terminal.say(
         f"{of_questions(results)} top-1: how often a document that the answer comes from has the "
-        "highest score. Intervals are 95 %."
+        "highest score. Intervals are 95%."
     )
 
 
@@ -110,7 +110,7 @@ def print_held_out(record: "FitRecord") -> None:
             terminal.say(f"{name} left out: {figures['not_measured']}")
     terminal.say(
         f"On {held_out['texts']:,} texts that the head was not fitted on, words hidden "
-        f"({record.hiding}). Intervals are 95 %; behind and ahead compare with "
+        f"({record.hiding}). Intervals are 95%; behind and ahead compare with "
         f"{held_out['head']}, = is statistically indistinguishable from it."
     )
     terminal.say(
@@ -136,9 +136,9 @@ def _beside_head(figure: Mapping[str, Any], sign: int) -> str:
 
 
 def _explained(shares: Sequence[float]) -> str:
-    """Format shares of variance, one for each output: "85 %", or the least and the most."""
+    """Format shares of variance, one for each output: "85%", or the least and the most."""
     least, most = (f"{100 * share:.0f}" for share in (min(shares), max(shares)))
-    return f"{least} %" if least == most else f"{least} to {most} %"
+    return f"{least}%" if least == most else f"{least} to {most}%"
 
 
 def _compared_estimate(figure: Mapping[str, Any]) -> str:

@@ -129,6 +129,7 @@ def write_results(
     special: bool,
     count: int,
     order: str = "strength",
+    streamed: bool = False,
 ) -> list["Failure"]:
     """Print results, or write them to `output`; report failures on standard error.
 
@@ -143,6 +144,7 @@ def write_results(
         special: whether to show special tokens.
         count: how many results there are.
         order: of the words, see `show.dispatch`.
+        streamed: whether the answers of generations have been printed already.
 
     Returns:
         The failures among `results`.
@@ -152,6 +154,7 @@ def write_results(
     failures: list[Failure] = []
     kept: list[Shown | Failure] = []
     look: Look = {"special": special, "order": order, "tokens": reduction is None}
+    look |= {"streamed": True} if streamed else {}
     for position, result in enumerate(results, 1):
         if isinstance(result, Failure):
             failures.append(result)

@@ -53,7 +53,7 @@ class Word:
         word: the word, in lower case.
         mean: the mean of its scores for the target.
         lead: by how much that is above the mean of all words, at the least: the lower end of the
-            95 % interval of the difference.
+            95% interval of the difference.
         count: in how many places it has a score for the target.
         corpus_count: the same for all targets together.
     """

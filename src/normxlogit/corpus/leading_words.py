@@ -4,7 +4,7 @@ A list by means alone is led by rare words with one extreme score, and where not
 function words and scraps of the tokenizer, which every text has. So a word is listed if
 
 - its mean is above that of all words by more than chance makes it, and by more than a trifle: the
-  lower end of the 95 % interval of the difference, its lead, is above `LEAST` standard deviations
+  lower end of the 95% interval of the difference, its lead, is above `LEAST` standard deviations
   of all scores. The variance of few scores is itself a poor estimate, so it is drawn towards that
   within all words, as a prior of `PRIOR` scores would;
 - and, where each text was explained for one of several targets, it occurs with no other target, or

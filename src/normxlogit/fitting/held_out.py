@@ -48,7 +48,7 @@ def measure_faithfulness(
 ) -> dict[str, Any]:
     """Comprehensiveness and sufficiency of the head, its rivals and random orders, as plain data.
 
-    DeYoung et al. 2020, by words, with 95 % intervals; of a method that does not serve the model,
+    DeYoung et al. 2020, by words, with 95% intervals; of a method that does not serve the model,
     why.
 
     Args:

@@ -113,8 +113,10 @@ def _(result: GenerationAttribution, **_options: Any) -> html.Body:
 
 
 @render.register(GenerationAttribution)
-def _(result: GenerationAttribution, **_options: Any) -> "RenderableType":
-    return generation_terminal.render(result)
+def _(
+    result: GenerationAttribution, *, streamed: bool = False, **_options: Any
+) -> "RenderableType":
+    return generation_terminal.render(result, streamed=streamed)
 
 
 @figure.register(GenerationAttribution)

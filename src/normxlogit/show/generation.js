@@ -4,16 +4,18 @@
   var WORDS = 8;
   var SPOKEN = 3;
 
-  function number(value, largest) {
+  // As in `phrases.number`: a plus only where signs tell support from opposition.
+  function number(value, largest, signed) {
+    var plus = signed ? "+" : "";
     if (!(largest > 1e-6 && largest < 1e6)) {
       var parts = Math.abs(value).toExponential(2).split("e");
       var power = Math.abs(Number(parts[1]));
       var exponent = (parts[1][0] === "-" ? "−" : "+") + (power < 10 ? "0" : "") + power;
-      return (value < 0 ? "−" : "+") + parts[0] + "e" + exponent;
+      return (value < 0 ? "−" : plus) + parts[0] + "e" + exponent;
     }
     var decimals = Math.max(0, 2 - Math.floor(Math.log10(largest)));
     var digits = Math.abs(value).toFixed(decimals);
-    return (value < 0 && Number(digits) !== 0 ? "−" : "+") + digits;
+    return (value < 0 && Number(digits) !== 0 ? "−" : plus) + digits;
   }
 
   function shareText(part) {
@@ -143,13 +145,13 @@
       marks.forEach(function (mark) {
         var column = Number(mark.dataset.column);
         var sum = sums[column] === null ? 0 : sums[column];
-        var title = number(sum, largest);
+        var title = number(sum, largest, data.signed);
         if (data.columns[column]) paint(mark, sum / largest, title);
         else mark.title = title + ", not listed or coloured";
       });
       cells.forEach(function (cell, n) {
         var sum = n < last && data.cells[n][0] >= 0 ? sums[data.cells[n][0]] : null;
-        paint(cell, (sum || 0) / largest, sum === null ? "" : number(sum, largest));
+        paint(cell, (sum || 0) / largest, sum === null ? "" : number(sum, largest, data.signed));
         var on = Boolean(range) && n >= range[0] && n <= range[1];
         cell.classList.toggle("nx-on", on);
         cell.setAttribute("aria-selected", String(on));
@@ -164,7 +166,7 @@
       top = top.slice(0, WORDS);
       var scores = top.map(function (n) { return sums[n]; });
       var names = top.map(function (n) { return data.names[n]; });
-      var texts = scores.map(function (score) { return number(score, largest); });
+      var texts = scores.map(function (score) { return number(score, largest, data.signed); });
       fill(".nx-words", names, scores, texts, top);
       var parts = data.parts.map(function (part) {
         return chosen.reduce(function (sum, cell) { return sum + part[cell]; }, 0);
@@ -185,7 +187,7 @@
       clear.hidden = anchor === null;
       if (speak) {
         live.textContent = named + " rests most on: " + top.slice(0, SPOKEN).map(function (n) {
-          return data.names[n] + " (" + number(sums[n], largest) + ")";
+          return data.names[n] + " (" + number(sums[n], largest, data.signed) + ")";
         }).join(", ");
         if (range && top.length) show(markOf[top[0]]);
       }

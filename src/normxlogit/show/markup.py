@@ -64,9 +64,11 @@ def bars(scores: Sequence[float]) -> list[Bar]:
     return [bar(score, low, high) for score in scores]
 
 
-def bar_rows(names: Iterable[str], scores: Sequence[float], largest: float) -> list[BarRow]:
+def bar_rows(
+    names: Iterable[str], scores: Sequence[float], largest: float, *, signed: bool = True
+) -> list[BarRow]:
     """Return a row for each score, with three figures for a score as large as `largest`."""
     return [
-        BarRow(name, phrases.number(score, largest), drawn)
+        BarRow(name, phrases.number(score, largest, signed=signed), drawn)
         for name, score, drawn in zip(names, scores, bars(scores), strict=True)
     ]

@@ -20,11 +20,22 @@ class Meaning:
         positive: what a positive score says, in a few words; None if no score is positive.
         negative: the same of a negative score.
         sentence: both at more length.
+        signed: whether a sign means anything; if not, only `positive` is there, of high scores.
     """
 
     positive: str | None
     negative: str | None
     sentence: str
+    signed: bool = True
+
+    @property
+    def signs(self) -> list[tuple[str, str, bool]]:
+        """What a legend lists: a sign, what it says, and whether it is in the colour of support."""
+        sides = (
+            ("+" if self.signed else "high:", self.positive, True),
+            ("−", self.negative, False),
+        )
+        return [(sign, words, is_for) for sign, words, is_for in sides if words is not None]
 
     def shown(self, scores: Floats) -> "Meaning":
         """Return it for a legend: of two signs without the one that none of these scores has."""
@@ -47,7 +58,7 @@ def score_meaning(result: Result, name: str | None = None) -> Meaning:
     if provenance.unsigned is not None:
         high = visible(provenance.unsigned)
         sentence = f"A high score means: {high}. It does not tell support from opposition."
-        return Meaning(high, None, sentence)
+        return Meaning(high, None, sentence, signed=False)
     if provenance.readout == "value":
         return Meaning(
             "raises the value",
@@ -68,6 +79,7 @@ def score_meaning(result: Result, name: str | None = None) -> Meaning:
             None,
             "The higher a score, the closer the head's value for this token alone is to the "
             "model's value for the text; it does not say whether the token raises or lowers it.",
+            signed=False,
         )
     if provenance.readout == "distance":
         return Meaning(
@@ -75,6 +87,7 @@ def score_meaning(result: Result, name: str | None = None) -> Meaning:
             None,
             "The higher a score, the farther the head's value for this token alone is from the "
             "model's value for the text; near tokens tend to be the important ones.",
+            signed=False,
         )
     if (other := foil_name(result)) is not None:
         return Meaning(
@@ -98,6 +111,13 @@ def score_meaning(result: Result, name: str | None = None) -> Meaning:
         "opposes it",
         f"A positive score supports {name}{compared}, a negative one opposes it.",
     )
+
+
+def is_signed(result: Result) -> bool:
+    """Whether the signs of scores mean anything, so that a positive one is shown with a plus."""
+    provenance = result.provenance
+    is_near = provenance.readout == "closeness" and result.base is None
+    return provenance.unsigned is None and provenance.readout != "distance" and not is_near
 
 
 def method_summary(result: Result) -> str:

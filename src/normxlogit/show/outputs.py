@@ -107,16 +107,6 @@ def runners_up(result: Result) -> list[Label]:
     return [Label(output_name(result, output), amount(output)) for output in rest[:count]]
 
 
-def explained(result: Result) -> str:
-    """Return what is explained by an attribution of one target and contrast."""
-    what = f"{target_name(result, result.target)} {amount(result.target)}"
-    other = foil(result)
-    if other is not None:
-        return f"{what}, rather than {output_name(result, other)} {amount(other)}"
-    name = foil_name(result)
-    return what if name is None else f"{what}, rather than {name}"
-
-
 def is_plain(result: Result) -> bool:
     """Whether the target is the one label or value that was predicted, without a contrast."""
     targets = result.targets

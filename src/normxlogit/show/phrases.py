@@ -65,13 +65,17 @@ def shortened(text: str, length: int = 60) -> str:
     return f"{text[:half].rstrip()} … {text[-half:].lstrip()}"
 
 
-def number(value: float, largest: float) -> str:
-    """Return a score with its sign, with three figures for the largest; a dash for nan."""
+def number(value: float, largest: float, *, signed: bool = True) -> str:
+    """Return a score with three figures for the largest; a dash for nan.
+
+    It has a plus if it is positive and `signed`: if signs tell support from opposition.
+    """
     if math.isnan(value):
         return "–"
+    sign: Literal["", "+"] = "+" if signed else ""
     if not 1e-6 < largest < 1e6:
-        return with_minus(f"{value:+.2e}")
-    return decimal(value, max(0, 2 - math.floor(math.log10(largest))), "+")
+        return with_minus(f"{value:{sign}.2e}")
+    return decimal(value, max(0, 2 - math.floor(math.log10(largest))), sign)
 
 
 def decimal(value: float, places: int = 3, sign: Literal["", "+"] = "") -> str:

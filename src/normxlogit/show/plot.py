@@ -42,5 +42,4 @@ def draw_heat(axes: "Axes", scores: Floats, full: float) -> None:
 
 def signs(meaning: Meaning) -> str:
     """Return what the signs say, on one line."""
-    sides = (("+", meaning.positive), ("−", meaning.negative))
-    return ", ".join(f"{sign} {words}" for sign, words in sides if words is not None)
+    return ", ".join(f"{sign} {words}" for sign, words, _ in meaning.signs)

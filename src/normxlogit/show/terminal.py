@@ -16,12 +16,22 @@ from normxlogit.results.image import ImageAttribution
 from normxlogit.show import meaning, outputs, phrases
 from normxlogit.show.colors import TERMINAL_AGAINST, TERMINAL_FOR
 from normxlogit.show.scales import scale
+from normxlogit.show.sentence import Message, Role, head
 
 PLAIN_WIDTH = 88
 
 DIM = Style(dim=True)
 LABEL = Style(bold=True)
 FOR, AGAINST = Style(color=TERMINAL_FOR), Style(color=TERMINAL_AGAINST)
+
+_STYLES = {
+    Role.PLAIN: Style.null(),
+    Role.LABEL: LABEL,
+    Role.FOR: FOR + LABEL,
+    Role.AGAINST: AGAINST + LABEL,
+    Role.WORD: LABEL,
+}
+
 
 Media = TypeVar("Media", ImageAttribution, AudioAttribution)
 
@@ -46,17 +56,23 @@ class MediaReport(Generic[Media]):
 
     def __rich_console__(self, _console: Console, options: ConsoleOptions) -> RenderResult:
         result, width = self.result, options.max_width
-        yield prediction(result)
+        several = len(result.targets) > 1
+        if several:
+            yield prediction(result)
+        else:
+            yield sentence(head(result))
+            yield from beside(result)
         name = f"{phrases.one_line(result.name)}, " if result.name else ""
         yield field(self.kind, Text(f"{name}{self.size}"))
         if result.note:
             yield Text(phrases.visible(result.note))
         for number in range(len(result.targets)):
             part = result.at(number)
-            if not outputs.is_plain(result):
-                yield field("Explained", Text(outputs.explained(part)))
             part = part.select(layer=part.layers[-1]).only()
             yield Text()
+            if several:
+                yield sentence(head(part))
+                yield Text()
             yield from self.draw(part, width)
             layer = f"This is layer {part.layers[0]}." if len(result.layers) > 1 else ""
             note = f"{self.note(part, width)} {layer}".strip()
@@ -83,6 +99,20 @@ def plain(report: RenderableType) -> str:
 def field(name: str, value: Text) -> Text:
     """Return a line with a name before it."""
     return Text.assemble((f"{name:<12}", DIM), value)
+
+
+def sentence(parts: Message) -> Text:
+    """Return the sentence that leads, each word in the colour of its side."""
+    return Text.assemble(*((part.quoted, _STYLES[part.role]) for part in parts))
+
+
+def beside(result: Result) -> Iterator[Text]:
+    """Yield what the sentence about the only target does not say of the prediction."""
+    if not outputs.is_plain(result):
+        yield prediction(result)
+    elif labels := outputs.runners_up(result):
+        runners_up = ", ".join(f"{label.name} {label.amount}" for label in labels)
+        yield field("Next", Text(runners_up, DIM))
 
 
 def prediction(result: Result) -> Text:
@@ -112,11 +142,9 @@ def provenance(result: Result) -> Text:
 
 def legend(says: meaning.Meaning, note: str) -> Iterator[Text]:
     """Yield what the signs say, if anything, and a note."""
-    signs = (("+", FOR, says.positive), ("−", AGAINST, says.negative))
     shown = [
-        Text.assemble((sign, color + LABEL), f" {words}")
-        for sign, color, words in signs
-        if words is not None
+        Text.assemble((sign, (FOR if is_for else AGAINST) + LABEL), f" {words}")
+        for sign, words, is_for in says.signs
     ]
     if shown:
         yield Text("   ").join(shown)
@@ -130,6 +158,8 @@ def bar_lines(
     width: int,
     dim: Sequence[bool],
     shares: Sequence[str] | None = None,
+    *,
+    signed: bool = True,
 ) -> Iterator[Text]:
     """Yield a line for each name: its score, and a bar to either side of a zero line.
 
@@ -139,12 +169,13 @@ def bar_lines(
         width: how many columns there are.
         dim: which names are dim.
         shares: what stands behind the scores.
+        signed: whether signs tell support from opposition.
     """
     largest = scale(scores)
     shares = [""] * len(names) if shares is None else shares
     share_width = max(map(len, shares), default=0)
     share_width += 2 if share_width else 0
-    numbers = [phrases.number(score, largest) for score in scores.tolist()]
+    numbers = [phrases.number(score, largest, signed=signed) for score in scores.tolist()]
     name_width = min(max(map(cell_len, names), default=0), max(8, width // 3))
     number_width = max(map(len, numbers), default=0)
     room = min(44, max(8, width - name_width - number_width - share_width - 6))

@@ -69,7 +69,7 @@ class TestAdvice:
             figures_of(occlusion=(0.5, 0.1, 50), normxlogit=(0.3, 0.3, 1.2), random=(0.1, 0.5, 1.0))
         )
         assert use == "Use occlusion here"
-        assert "most with occlusion: comprehensiveness 0.500 (95 % interval 0.480 to 0.520)" in why
+        assert "most with occlusion: comprehensiveness 0.500 (95% interval 0.480 to 0.520)" in why
         assert why.count("All others are behind it.") == 2
         assert "Occlusion hides words one at a time" in why
         assert "number 2 of 3, 0.200 behind occlusion (0.150 to 0.250)" in own

@@ -190,7 +190,7 @@ def test_the_advice_is_a_message_with_its_details_folded(
     for message in re.findall(r"<p>(.*?)</p>", unfolded, re.DOTALL):
         assert len(message) < 300
     assert "interval" not in unfolded.replace("intervals are wide", "")
-    assert "95 % interval" in head
+    assert "95% interval" in head
 
 
 @pytest.mark.parametrize("unit", ["word", "token", "sentence"])

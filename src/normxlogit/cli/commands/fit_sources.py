@@ -99,9 +99,9 @@ def _print_held_out(weights: "SourceWeights") -> None:
         ""
         if agreement is None
         else " Where leaving a document out halves the answer's probability at least, the heads "
-        f"name the same document in {100 * agreement:.0f} %."
+        f"name the same document in {100 * agreement:.0f}%."
     )
     terminal.say(
         f"On {held_out['questions']:,} questions that the heads were not fitted on, on which the "
-        f"thresholds were chosen. Intervals are 95 %.{agreeing}"
+        f"thresholds were chosen. Intervals are 95%.{agreeing}"
     )

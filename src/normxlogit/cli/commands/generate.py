@@ -161,7 +161,13 @@ def generate(
             else:
                 result = explainer.generate(prompt_or_chat, **options)
             write_results(
-                [result], output_format, output, reduction=reduction, special=special, count=1
+                [result],
+                output_format,
+                output,
+                reduction=reduction,
+                special=special,
+                count=1,
+                streamed=live,
             )
 
 
@@ -211,11 +217,16 @@ def _stream(
     explainer: "Explainer", prompt: Any, options: dict[str, Any]
 ) -> "GenerationAttribution":
     """Print the answer while it is generated; return its attribution."""
+    from rich.text import Text
+
+    from normxlogit.show.terminal import field
+
     printed = ""
     with explainer.generate_stream(prompt, **options) as stream:
+        terminal.console().print(field("Answer", Text()), end="")
         for step in stream:
             # A character of several tokens decodes to U+FFFD until its last token is there.
-            answer = terminal.shown(step.answer.rstrip("\ufffd"))
+            answer = terminal.shown(step.answer.lstrip().rstrip("\ufffd"))
             terminal.write(answer.removeprefix(printed))
             printed = answer
     terminal.write("\n\n")

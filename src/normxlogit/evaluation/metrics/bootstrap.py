@@ -27,7 +27,7 @@ class Estimate:
 
     @property
     def interval(self) -> tuple[float, float]:
-        """The 95 % percentile interval (Efron & Tibshirani 1993, ch. 13)."""
+        """The 95% percentile interval (Efron & Tibshirani 1993, ch. 13)."""
         low, high = np.quantile(self.resampled, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
         return float(low), float(high)
 

@@ -329,7 +329,7 @@ def _limits(view: EvaluationView) -> Paragraph:
             f" {count} are few: the intervals are wide, and more examples may change the order."
         )
     sentences = [
-        "Intervals cover 95 % of resamples of the examples. Two methods are statistically "
+        "Intervals cover 95% of resamples of the examples. Two methods are statistically "
         "indistinguishable if the interval of their difference includes zero, which does not make "
         "them equal."
     ]
@@ -387,7 +387,7 @@ def _cost(view: EvaluationView, name: str) -> str:
 
 def _estimate(view: EvaluationView, metric: str, estimate: Any) -> str:
     low, high = (view.amount(metric, estimate[end]) for end in ("low", "high"))
-    return f"{view.amount(metric, estimate['value'])} (95 % interval {low} to {high})"
+    return f"{view.amount(metric, estimate['value'])} (95% interval {low} to {high})"
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -19,7 +19,7 @@ HOW_TO_READ = (
     "evidence that determines it. The dot product is the share of the scores on the cue: of their "
     "softmax for signed scores, of their sum for others. Average precision is the mean precision "
     "at the cue's tokens, from the highest score down. Higher is better; `random`, `first` and "
-    "`nearest` do not look at the model. Intervals cover 95 % of resamples of the cases. Scores "
+    "`nearest` do not look at the model. Intervals cover 95% of resamples of the cases. Scores "
     "that point to the cue are plausible; whether the model decides by it is not measured here."
 )
 READINGS = (
@@ -96,7 +96,7 @@ def _lines(results: Mapping[str, Any], figure: Figure) -> Iterator[str]:
 def _table(readings: Mapping[str, Mapping[str, list[float]]]) -> Iterator[str]:
     depth = len(readings["normxlogit"]["mean"])
     layers = range(depth - 1, -1, -((depth + _MOST - 1) // _MOST))[::-1]
-    yield table_row(["Reading", *(str(layer + 1) for layer in layers), "95 %"])
+    yield table_row(["Reading", *(str(layer + 1) for layer in layers), "95%"])
     yield table_row(["---"] * (len(layers) + 2))
     for reading, values in readings.items():
         yield table_row(

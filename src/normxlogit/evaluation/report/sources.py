@@ -18,7 +18,7 @@ HOW_TO_READ = (
     "answer rests on the first is large and the second small. The AUC says how often a question "
     "that no document answers has a lower highest score than one that a document answers; 0.5 is "
     "chance. The last two are the shares of questions for which nothing is cited. `random` draws "
-    "scores. Intervals cover 95 % of resamples of the questions."
+    "scores. Intervals cover 95% of resamples of the questions."
 )
 COLUMNS = {
     "Sources": ("top1", "sentence", "precision", "recall", "drop", "drop_of_others"),

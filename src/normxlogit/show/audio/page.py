@@ -10,8 +10,9 @@ from normxlogit.show import outputs, phrases
 from normxlogit.show.audio.steps import edges_of_steps, length_of, step_name, strongest_steps
 from normxlogit.show.html import Body
 from normxlogit.show.markup import BarRow, bar_rows
-from normxlogit.show.meaning import Meaning, score_meaning
+from normxlogit.show.meaning import Meaning, is_signed, score_meaning
 from normxlogit.show.scales import scale
+from normxlogit.show.sentence import Message, head
 from normxlogit.show.templating import fill
 
 _WIDTH, _WAVE, _BARS, _BAND = 1000, 60, 120, 8
@@ -66,14 +67,14 @@ class TargetSection:
     """A target on a page.
 
     Attributes:
-        explained: the target by name; None if it is what was predicted.
+        heading: what is explained.
         drawings: the sound and its scores, for each layer.
         meaning, note: what the scores say, and of what they are.
         strongest: the strongest steps; none of several layers.
         numbers: the name and score of every step; none of several layers.
     """
 
-    explained: str | None
+    heading: Message
     drawings: list[Drawing]
     meaning: Meaning
     note: str
@@ -85,6 +86,8 @@ def body(result: AudioAttribution) -> Body:
     """Return the HTML of a result: the prediction, the sound with its scores, numbers."""
     values = {
         "said": outputs.verdict(result),
+        "single": len(result.targets) == 1,
+        "plain": outputs.is_plain(result),
         "name": result.name,
         "duration": result.duration,
         "note": result.note,
@@ -97,7 +100,7 @@ def _section(result: AudioAttribution, number: int) -> TargetSection:
     part = result.at(number)
     single = part.only() if len(part.layers) == 1 else None
     return TargetSection(
-        explained=None if outputs.is_plain(result) else outputs.explained(part),
+        heading=head(part),
         drawings=[_drawing(layer) for layer in part.single()],
         meaning=score_meaning(part).shown(part.scores),
         note=_note(result),
@@ -144,7 +147,7 @@ def _bars(result: AudioAttribution, places: Floats, end: float) -> tuple[list[Re
                 width=max(0.2, stop - start - 0.4),
                 height=height,
                 share=score / full,
-                title=f"{time}: {phrases.number(score, full)}",
+                title=f"{time}: {phrases.number(score, full, signed=is_signed(result))}",
             )
         )
     return bars, zero
@@ -169,7 +172,8 @@ def _bands(result: AudioAttribution, places: Floats) -> list[Rectangle]:
             width=stop - start,
             height=height,
             share=score / full,
-            title=f"band {len(patches) - number}: {phrases.number(score, full)}",
+            title=f"band {len(patches) - number}: "
+            f"{phrases.number(score, full, signed=is_signed(result))}",
         )
         for number, row in enumerate(patches[::-1].tolist())
         for (start, stop), score in zip(places.tolist(), row, strict=True)
@@ -185,13 +189,13 @@ def _note(result: AudioAttribution) -> str:
 def _strongest(result: AudioAttribution) -> list[BarRow]:
     steps, track = strongest_steps(result), result.track()
     names = [step_name(result, step) for step in steps]
-    return bar_rows(names, track[steps].tolist(), scale(track))
+    return bar_rows(names, track[steps].tolist(), scale(track), signed=is_signed(result))
 
 
 def _numbers(result: AudioAttribution) -> list[tuple[str, str]]:
     scores = result.track().tolist()
     largest = scale(result.track())
     return [
-        (step_name(result, step), phrases.number(score, largest))
+        (step_name(result, step), phrases.number(score, largest, signed=is_signed(result)))
         for step, score in enumerate(scores)
     ]

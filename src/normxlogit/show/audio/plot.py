@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from normxlogit.results.audio import AudioAttribution
-from normxlogit.show import outputs
 from normxlogit.show.audio.steps import edges_of_steps
 from normxlogit.show.colors import AGAINST, FOR, QUIET
 from normxlogit.show.plot import new_figure
+from normxlogit.show.sentence import as_text, head
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -31,7 +31,7 @@ def figure(result: AudioAttribution) -> "Figure":
     wave.set_xlim(0, result.duration)
     for panel, part in zip(panels, parts, strict=True):
         _draw_track(panel, part)
-        title = outputs.explained(part)
+        title = as_text(head(part))
         if len(result.layers) > 1:
             title += f", layer {part.layers[0]}"
         panel.set_title(title, parse_math=False, fontsize="medium")

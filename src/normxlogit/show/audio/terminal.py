@@ -9,6 +9,7 @@ from rich.text import Text
 from normxlogit.results.audio import AudioAttribution
 from normxlogit.results.base import Floats
 from normxlogit.show.audio.steps import edges_of_steps, length_of, step_name, strongest_steps
+from normxlogit.show.meaning import is_signed
 from normxlogit.show.scales import scale
 from normxlogit.show.terminal import AGAINST, DIM, FOR, MediaReport, bar_lines
 
@@ -33,7 +34,9 @@ def _draw(result: AudioAttribution, width: int) -> Iterator[Text]:
     yield Text("  Strongest, in order of time", DIM)
     steps = strongest_steps(result)
     names = [step_name(result, step) for step in steps]
-    yield from bar_lines(names, result.track()[steps], width, [False] * len(steps))
+    yield from bar_lines(
+        names, result.track()[steps], width, [False] * len(steps), signed=is_signed(result)
+    )
     yield Text()
 
 

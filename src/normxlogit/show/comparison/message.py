@@ -9,8 +9,8 @@ import numpy as np
 
 from normxlogit.results.comparison import Comparison
 from normxlogit.show import phrases
+from normxlogit.show.sentence import Message, Part, Role, head
 from normxlogit.show.text.claims import claim_of, strengths
-from normxlogit.show.text.message import Message, Part, Role, head
 from normxlogit.show.text.prominence import prominent
 
 MOST = 3

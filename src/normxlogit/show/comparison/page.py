@@ -8,8 +8,8 @@ from normxlogit.show import html, outputs
 from normxlogit.show.comparison import table
 from normxlogit.show.comparison.message import message
 from normxlogit.show.meaning import Meaning
+from normxlogit.show.sentence import Message
 from normxlogit.show.templating import fill
-from normxlogit.show.text.message import Message
 
 ROWS = 60
 """How many words a table has at most; that of the raw scores has all."""

@@ -10,7 +10,7 @@ from normxlogit.show import phrases
 from normxlogit.show.comparison import table
 from normxlogit.show.comparison.message import message
 from normxlogit.show.plot import draw_heat, new_figure, signs
-from normxlogit.show.text.message import as_text
+from normxlogit.show.sentence import as_text
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -99,8 +99,8 @@ def _column(scores: Floats, shares: Floats, kind: Kind) -> list[Cell]:
         tints = (scores - scored.min()) / np.ptp(scored)
     cells = []
     for tint, share, score in zip(tints.tolist(), shares.tolist(), scores.tolist(), strict=True):
-        numbers = phrases.decimal(share, 2, "+"), phrases.number(score, largest)
-        number, raw = (n if kind is Kind.SIDES else n.removeprefix("+") for n in numbers)
+        number = phrases.decimal(share, 2, "+" if kind is Kind.SIDES else "")
+        raw = phrases.number(score, largest, signed=kind is Kind.SIDES)
         cells.append(Cell(None if np.isnan(tint) else tint, kind is Kind.SIDES, number, raw))
     return cells
 

@@ -16,12 +16,13 @@ from normxlogit.show.comparison.message import message
 from normxlogit.show.terminal import (
     DIM,
     LABEL,
+    beside,
     column_blocks,
     fitted,
     legend,
     prediction,
+    sentence,
 )
-from normxlogit.show.text.terminal import beside, sentence
 
 ROWS = 30
 """How many words the table has at most."""

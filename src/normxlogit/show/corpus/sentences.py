@@ -7,7 +7,7 @@ CLASSES = 12
 """How many labels are shown with their words, and with their counts; JSON has all."""
 
 _LEAD = (
-    "how far the mean is above that of all words, at the least: the lower end of the 95 % "
+    "how far the mean is above that of all words, at the least: the lower end of the 95% "
     "interval, which is wide for rare words"
 )
 CAVEAT = "This describes the scores, not the causes of the predictions."

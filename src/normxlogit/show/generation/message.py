@@ -4,7 +4,8 @@ import numpy as np
 
 from normxlogit.show import phrases
 from normxlogit.show.generation.layout import GenerationLayout
-from normxlogit.show.text.message import Message, Part, Role, clauses
+from normxlogit.show.sentence import Message, Part, Role
+from normxlogit.show.text.message import clauses
 
 ANSWER = "The answer"
 

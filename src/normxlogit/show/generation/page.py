@@ -13,7 +13,7 @@ from normxlogit.show.generation.layout import GenerationLayout
 from normxlogit.show.generation.message import message
 from normxlogit.show.html import Body
 from normxlogit.show.markup import BarRow, bar_rows, bars
-from normxlogit.show.meaning import layer_names, score_meaning, unit_note
+from normxlogit.show.meaning import is_signed, layer_names, score_meaning, unit_note
 from normxlogit.show.templating import fill, script_data
 
 WHOLE = "The whole answer"
@@ -192,7 +192,9 @@ def _answer(layout: GenerationLayout, scores: Floats) -> Iterator[Mark]:
 def _word_rows(layout: GenerationLayout, scores: Floats) -> list[BarRow]:
     rows = layout.top(scores)
     names = [phrases.one_line(layout.words.tokens[row]) for row in rows]
-    return bar_rows(names, scores[rows].tolist(), layout.scale(scores))
+    return bar_rows(
+        names, scores[rows].tolist(), layout.scale(scores), signed=is_signed(layout.words)
+    )
 
 
 def _part_rows(layout: GenerationLayout) -> list[BarRow]:
@@ -221,6 +223,7 @@ def _data(layout: GenerationLayout) -> dict[str, Any]:
             row.pop()
         rows.append(row)
     return {
+        "signed": is_signed(layout.words),
         "names": [phrases.one_line(token) for token in layout.words.tokens],
         "columns": columns,
         "cells": [[cell.column, int(cell.special)] for cell in layout.cells],

@@ -11,18 +11,17 @@ from normxlogit.results.generation import GenerationAttribution
 from normxlogit.show import phrases
 from normxlogit.show.generation.layout import WORDS, GenerationLayout
 from normxlogit.show.generation.message import message
-from normxlogit.show.meaning import score_meaning
-from normxlogit.show.terminal import DIM, LABEL, bar_lines, field, legend, provenance
-from normxlogit.show.text.terminal import sentence
+from normxlogit.show.meaning import is_signed, score_meaning
+from normxlogit.show.terminal import DIM, LABEL, bar_lines, field, legend, provenance, sentence
 from normxlogit.text.words import sentence_spans
 
 SENTENCES = 12
 """For how many sentences of an answer words are listed."""
 
 
-def render(result: GenerationAttribution) -> RenderableType:
-    """Return what rich prints of a generation."""
-    return GenerationReport(result)
+def render(result: GenerationAttribution, *, streamed: bool = False) -> RenderableType:
+    """Return what rich prints of a generation, without its answer if that has been `streamed`."""
+    return GenerationReport(result, streamed)
 
 
 @dataclass(frozen=True)
@@ -30,6 +29,7 @@ class GenerationReport:
     """A generation as rich prints it."""
 
     result: GenerationAttribution
+    streamed: bool
 
     def __rich_console__(self, _console: Console, options: ConsoleOptions) -> RenderResult:
         layout, width = GenerationLayout(self.result), options.max_width
@@ -38,7 +38,8 @@ class GenerationReport:
         yield Text()
         prompt = " ".join(phrases.visible(_prompt(layout.words)).split())
         yield field("Prompt", Text(phrases.shortened(prompt, 2 * width - 30)))
-        yield field("Answer", Text(phrases.visible(answer.strip()), LABEL, overflow="fold"))
+        if not self.streamed:
+            yield field("Answer", Text(phrases.visible(answer.strip()), LABEL, overflow="fold"))
         # The space after a sentence belongs to the first token of the next one.
         ends = ((a, a + len(answer[a:b].rstrip())) for a, b in sentence_spans(answer))
         spans = [span for span in ends if layout.targets_within(*span)]
@@ -85,7 +86,7 @@ def _words(
     """Yield the words that these tokens rest on, by number, and the sums over parts."""
     scores = layout.summed(targets)[list(rows)]
     names = [phrases.one_line(layout.words.tokens[row]) for row in rows]
-    yield from bar_lines(names, scores, width, [False] * len(rows))
+    yield from bar_lines(names, scores, width, [False] * len(rows), signed=is_signed(layout.words))
     yield Text(f"  Sums, as shares: {', '.join(_shares(layout, list(targets)))}", DIM)
 
 

@@ -10,8 +10,9 @@ from normxlogit.show import outputs, phrases
 from normxlogit.show.html import Body
 from normxlogit.show.image.patches import strongest_patches
 from normxlogit.show.markup import BarRow, bar_rows
-from normxlogit.show.meaning import Meaning, score_meaning
+from normxlogit.show.meaning import Meaning, is_signed, score_meaning
 from normxlogit.show.scales import scale
+from normxlogit.show.sentence import Message, head
 from normxlogit.show.templating import fill
 
 
@@ -72,7 +73,7 @@ class TargetSection:
     """A target on a page.
 
     Attributes:
-        explained: the target by name; None if it is what was predicted.
+        heading: what is explained.
         by_layer: whether it shows several layers, each in small.
         overlays: a drawing for each layer; none if the patches are not known.
         meaning, note: what the scores say, and of what they are.
@@ -81,7 +82,7 @@ class TargetSection:
         numbers: all scores by position, if it is not known how the patches lie.
     """
 
-    explained: str | None
+    heading: Message
     by_layer: bool
     overlays: list[Overlay]
     meaning: Meaning
@@ -96,6 +97,8 @@ def body(result: ImageAttribution) -> Body:
     height, width = result.original
     values = {
         "said": outputs.verdict(result),
+        "single": len(result.targets) == 1,
+        "plain": outputs.is_plain(result),
         "name": result.name,
         "note": result.note,
         "width": width,
@@ -118,7 +121,7 @@ def _section(result: ImageAttribution, number: int) -> TargetSection:
     by_layer = result.grid is not None and len(part.layers) > 1
     single = None if result.grid is None or by_layer else part.only()
     return TargetSection(
-        explained=None if outputs.is_plain(result) else outputs.explained(part),
+        heading=head(part),
         by_layer=by_layer,
         overlays=[] if result.grid is None else _overlays(part),
         meaning=score_meaning(part).shown(part.scores),
@@ -176,9 +179,10 @@ def _overlay(result: ImageAttribution, full: float, caption: str, *, titles: boo
         # The box lies outside of the picture where this was padded.
         corner = min(float(width), right), min(float(height), lower)
         window = (max(0.0, left), max(0.0, upper), *corner)
-    drawn = []
+    drawn, signed = [], is_signed(result)
     for (row, column), score in np.ndenumerate(patches):
-        title = f"row {row + 1}, column {column + 1}: {phrases.number(float(score), full)}"
+        number = phrases.number(float(score), full, signed=signed)
+        title = f"row {row + 1}, column {column + 1}: {number}"
         drawn.append(
             Rectangle(
                 left=left + column * x,
@@ -195,23 +199,25 @@ def _overlay(result: ImageAttribution, full: float, caption: str, *, titles: boo
 def _strongest(result: ImageAttribution) -> list[BarRow]:
     patches = strongest_patches(result)
     names = [f"{row + 1}, {column + 1}" for (row, column), _ in patches]
-    return bar_rows(names, [score for _, score in patches], scale(result.patches()))
+    scores = [score for _, score in patches]
+    return bar_rows(names, scores, scale(result.patches()), signed=is_signed(result))
 
 
 def _grid(result: ImageAttribution) -> ScoreGrid:
-    patches = result.patches()
+    patches, signed = result.patches(), is_signed(result)
     largest = scale(patches)
+
+    def shown(score: float) -> str:
+        return phrases.number(score, largest, signed=signed)
+
     return ScoreGrid(
-        rows=[
-            [(score / largest, phrases.number(score, largest)) for score in row]
-            for row in patches.tolist()
-        ],
-        others=[phrases.number(score, largest) for score in result.scores[result.special].tolist()],
+        rows=[[(score / largest, shown(score)) for score in row] for row in patches.tolist()],
+        others=[shown(score) for score in result.scores[result.special].tolist()],
     )
 
 
 def _numbers(result: ImageAttribution) -> list[str]:
     """Return the scores by position, at the last layer."""
     part = result.select(layer=result.layers[-1]).only()
-    largest = scale(part.scores)
-    return [phrases.number(score, largest) for score in part.scores.tolist()]
+    largest, signed = scale(part.scores), is_signed(result)
+    return [phrases.number(score, largest, signed=signed) for score in part.scores.tolist()]

@@ -6,9 +6,9 @@ import numpy as np
 
 from normxlogit.results.base import Floats
 from normxlogit.results.image import ImageAttribution
-from normxlogit.show import outputs
 from normxlogit.show.plot import color_map, new_figure
 from normxlogit.show.scales import scale
+from normxlogit.show.sentence import as_text, head
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -42,7 +42,7 @@ def figure(result: ImageAttribution) -> "Figure":
         panel.set_axis_off()
     for panel, part in zip(panels, parts, strict=False):
         heat = _draw(panel, part, full)
-        title = outputs.explained(part)
+        title = as_text(head(part))
         if len(result.layers) > 1:
             title += f"\nlayer {part.layers[0]}"
         panel.set_title(title, parse_math=False, fontsize="medium")

@@ -10,6 +10,7 @@ from rich.text import Text
 from normxlogit.results.base import Floats
 from normxlogit.results.image import ImageAttribution
 from normxlogit.show.image.patches import strongest_patches
+from normxlogit.show.meaning import is_signed
 from normxlogit.show.scales import scale
 from normxlogit.show.terminal import AGAINST, DIM, FOR, MediaReport, bar_lines
 
@@ -35,7 +36,7 @@ def _draw(result: ImageAttribution, width: int) -> Iterator[Text]:
     patches = strongest_patches(result)
     names = [f"row {row + 1}, column {column + 1}" for (row, column), _ in patches]
     scores = np.array([score for _, score in patches], np.float32)
-    yield from bar_lines(names, scores, width, [False] * len(names))
+    yield from bar_lines(names, scores, width, [False] * len(names), signed=is_signed(result))
     yield Text()
 
 

@@ -289,5 +289,5 @@ def meaning(result: SourceAttribution) -> Meaning:
     sentence = message.meaning(result)
     unsigned = result.provenance.unsigned
     if unsigned is not None:
-        return Meaning(phrases.visible(unsigned), None, sentence)
+        return Meaning(phrases.visible(unsigned), None, sentence, signed=False)
     return Meaning("speaks for the sentence", "speaks against it", sentence)

@@ -6,41 +6,15 @@ It says no more than the scores do (`claims`), and names no word where none stan
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from enum import Enum
 
 from normxlogit.results.base import Floats
 from normxlogit.results.text import Attribution
 from normxlogit.show import outputs, phrases
+from normxlogit.show.sentence import Message, Part, Role, head, is_predicted
 from normxlogit.show.text.claims import Claim, claim_of, has_sides, strengths
 from normxlogit.show.text.function_words import is_light, is_mark
 from normxlogit.show.text.pieces import listed
 from normxlogit.show.text.prominence import Prominent, prominent
-
-
-class Role(Enum):
-    """The role of a part of the sentence, by which it is coloured."""
-
-    PLAIN = "plain"
-    LABEL = "label"
-    FOR = "for"
-    AGAINST = "against"
-    WORD = "word"  # of no side: the text has another colour for it, or none
-
-
-@dataclass(frozen=True)
-class Part:
-    """A part of the sentence: a text in its role."""
-
-    text: str
-    role: Role = Role.PLAIN
-
-    @property
-    def quoted(self) -> str:
-        """The text, in quotation marks if it is a word of the input."""
-        return self.text if self.role in (Role.PLAIN, Role.LABEL) else phrases.quoted(self.text)
-
-
-Message = list[Part]
 
 
 def message(attribution: Attribution) -> Message:
@@ -52,35 +26,6 @@ def message(attribution: Attribution) -> Message:
     words = [phrases.one_line(attribution.tokens[i]) for i in rows]
     scores = attribution.scores[rows]
     return [*head(attribution), Part(": "), *clauses(attribution, words, scores), Part(".")]
-
-
-def as_text(parts: Message) -> str:
-    """Return the sentence without colours, its words in quotation marks."""
-    return "".join(part.quoted for part in parts)
-
-
-def head(attribution: Attribution) -> Message:
-    """Return what a sentence is about: the target of an attribution, and what it is ahead of."""
-    target, foil = attribution.target, outputs.foil(attribution)
-    name, amount = outputs.target_name(attribution, target), outputs.amount(target)
-    if (other := outputs.foil_name(attribution)) is not None:
-        other_amount = "" if foil is None else f" {outputs.amount(foil)}"
-        # There is a why only of what is so: that the target is ahead of the other label.
-        ahead = foil is not None and target.logit > foil.logit
-        return [
-            *(Part("Why " if ahead else "For "), Part(name, Role.LABEL)),
-            *(Part(f" {amount} rather than "), Part(other, Role.LABEL), Part(other_amount)),
-        ]
-    if outputs.is_nameless(attribution, target):
-        return [Part(amount, Role.LABEL)]
-    aside = [] if _is_predicted(attribution) else [Part(", which is not predicted")]
-    return [Part(name, Role.LABEL), Part(f" {amount}"), *aside]
-
-
-def _is_predicted(attribution: Attribution) -> bool:
-    target = attribution.target
-    predicted = [(said.id, said.position) for said in attribution.prediction.predicted]
-    return (target.id, target.position) in predicted
 
 
 Verb = tuple[str, str]
@@ -180,7 +125,7 @@ def _cause(
     if not supporters.words:
         none = "stands out for it" if scores.max() > 0 else support[0]
         return [Part(f"no {attribution.unit} {none}; "), *opposers.do(oppose)]
-    if support in _SPEAK and _is_predicted(attribution):
+    if support in _SPEAK and is_predicted(attribution):
         # "Mostly" is half of all support or more; "above all" is more than any other word.
         extent = "mostly" if named.majority else "above all" if named.first else "partly"
         clause = [Part(f"{extent} because of "), *supporters.listed]

@@ -8,10 +8,11 @@ from normxlogit.results.text import Attribution
 from normxlogit.show import outputs, phrases, verification
 from normxlogit.show.html import Body
 from normxlogit.show.markup import Bar, MarkedPiece, bars
-from normxlogit.show.meaning import Meaning, caution, score_meaning, unit_note
+from normxlogit.show.meaning import Meaning, caution, is_signed, score_meaning, unit_note
 from normxlogit.show.scales import scale, strongest
+from normxlogit.show.sentence import Message
 from normxlogit.show.templating import fill
-from normxlogit.show.text.message import Message, message
+from normxlogit.show.text.message import message
 from normxlogit.show.text.pieces import Piece, color_scale, listed, pieces
 from normxlogit.show.text.ranking import (
     MOST,
@@ -207,6 +208,10 @@ def _tables(
     )
 
 
+def _number(attribution: Attribution, score: float, largest: float) -> str:
+    return phrases.number(score, largest, signed=is_signed(attribution))
+
+
 def _marked(attribution: Attribution, cut: Iterable[Piece]) -> list[MarkedPiece]:
     largest = color_scale(attribution)
     target = outputs.output_name(attribution, attribution.target)
@@ -214,7 +219,7 @@ def _marked(attribution: Attribution, cut: Iterable[Piece]) -> list[MarkedPiece]
     def marked(piece: Piece) -> MarkedPiece:
         if piece.score is None:
             return MarkedPiece(piece.text, None, None)
-        title = f"{phrases.number(piece.score, largest)}, {target}"
+        title = f"{_number(attribution, piece.score, largest)}, {target}"
         if piece.special:
             return MarkedPiece(piece.text, None, f"{title}, not coloured: a sink")
         return MarkedPiece(piece.text, piece.score / largest, title)
@@ -239,7 +244,7 @@ def _sentences(attribution: Attribution) -> list[list[SentenceBlock]]:
             cut[-1] = replace(cut[-1], text=end.rstrip())
         return SentenceBlock(
             share=score / largest,
-            number=phrases.number(score, largest),
+            number=_number(attribution, score, largest),
             part=parts[sentence.number],
             pieces=cut,
             ends_paragraph="\n" in end,
@@ -254,7 +259,7 @@ def _cells(attribution: Attribution, ranking: Ranking) -> list[ScoreCells]:
     scores = attribution.scores[ranking.rows]
     largest = scale(scores)
     return [
-        ScoreCells(phrases.number(score, largest), share, drawn)
+        ScoreCells(_number(attribution, score, largest), share, drawn)
         for score, share, drawn in zip(
             scores.tolist(), ranking.shares, bars(scores.tolist()), strict=True
         )
@@ -299,8 +304,8 @@ def _numbers(attribution: Attribution) -> tuple[list[str], list[TokenRow[list[st
     cells = []
     for name, values in columns.items():
         largest = scale(values)
-        numbers = [phrases.number(value, largest) for value in values.tolist()]
-        cells.append([n.removeprefix("+") for n in numbers] if name == "Norm" else numbers)
+        signed = name != "Norm" and (name != "Score" or is_signed(attribution))
+        cells.append([phrases.number(value, largest, signed=signed) for value in values.tolist()])
     by_token = map(list, zip(*cells, strict=True))
     return list(columns), _rows(attribution, range(len(attribution)), by_token, "text")
 
@@ -313,7 +318,7 @@ def _heat_map(attribution: Attribution, special: bool) -> list[TokenRow[list[tup
     largest = scale(attribution.scores[:, rows])
     cells = (
         [
-            (score / full, phrases.number(score, largest))
+            (score / full, _number(attribution, score, largest))
             for score in attribution.scores[:, row].tolist()
         ]
         for row in rows

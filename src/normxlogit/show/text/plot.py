@@ -9,10 +9,11 @@ import numpy as np
 from normxlogit.results.text import Attribution
 from normxlogit.show import phrases
 from normxlogit.show.colors import AGAINST, FOR, QUIET
-from normxlogit.show.meaning import score_meaning
+from normxlogit.show.meaning import is_signed, score_meaning
 from normxlogit.show.plot import draw_heat, new_figure, signs
 from normxlogit.show.scales import scale, strongest
-from normxlogit.show.text.message import as_text, message
+from normxlogit.show.sentence import as_text
+from normxlogit.show.text.message import message
 from normxlogit.show.text.pieces import color_scale, listed
 from normxlogit.show.text.ranking import Order, in_words, names, placed_names, ranked
 from normxlogit.show.text.waterfall import Step, Waterfall, waterfall
@@ -84,7 +85,7 @@ def _draw_bars(axes: "Axes", attribution: Attribution, rows: list[int]) -> None:
     steps = [
         Step(tokens[row], 0.0, score) for row, score in zip(rows, scores.tolist(), strict=True)
     ]
-    _draw_steps(axes, steps, 0.0, scale(scores))
+    _draw_steps(axes, steps, 0.0, scale(scores), signed=is_signed(attribution))
     left_out = len(listed(attribution, special=False)) - len(rows)
     more = f"\n... and {left_out} more {attribution.unit}s" if left_out > 0 else ""
     axes.set_xlabel(signs(score_meaning(attribution).shown(scores)) + more, parse_math=False)
@@ -102,7 +103,9 @@ def _draw_fall(axes: "Axes", attribution: Attribution, fall: Waterfall) -> None:
     )
 
 
-def _draw_steps(axes: "Axes", steps: Sequence[Step], zero: float, largest: float) -> None:
+def _draw_steps(
+    axes: "Axes", steps: Sequence[Step], zero: float, largest: float, *, signed: bool = True
+) -> None:
     """Draw a bar for each step, the first on top, and a line at `zero`."""
     changes = [step.end - step.start for step in steps]
     bars = axes.barh(
@@ -111,7 +114,8 @@ def _draw_steps(axes: "Axes", steps: Sequence[Step], zero: float, largest: float
         left=[step.start for step in steps],
         color=[FOR if change > 0 else AGAINST for change in changes],
     )
-    axes.bar_label(bars, [phrases.number(change, largest) for change in changes], padding=3)
+    numbers = [phrases.number(change, largest, signed=signed) for change in changes]
+    axes.bar_label(bars, numbers, padding=3)
     axes.axvline(zero, color=QUIET, linewidth=0.8)
     axes.use_sticky_edges = False
     axes.margins(x=0.18, y=0.02)

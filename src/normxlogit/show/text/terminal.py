@@ -11,22 +11,21 @@ from rich.style import Style
 from rich.text import Text
 
 from normxlogit.results.text import Attribution
-from normxlogit.show import meaning, outputs, phrases, verification
+from normxlogit.show import meaning, phrases, verification
 from normxlogit.show.colors import TERMINAL_AGAINST, TERMINAL_FOR
 from normxlogit.show.scales import scale, strongest
 from normxlogit.show.terminal import (
-    AGAINST,
     DIM,
-    FOR,
     LABEL,
     bar_lines,
-    field,
+    beside,
     fitted,
     legend,
     prediction,
     provenance,
+    sentence,
 )
-from normxlogit.show.text.message import Message, Role, message
+from normxlogit.show.text.message import message
 from normxlogit.show.text.pieces import color_scale, listed, pieces
 from normxlogit.show.text.ranking import (
     MOST,
@@ -45,14 +44,6 @@ HEAT_ROWS = 20
 
 SENTENCES = 5
 """How many sentences of a long text are listed."""
-
-_STYLES = {
-    Role.PLAIN: Style.null(),
-    Role.LABEL: LABEL,
-    Role.FOR: FOR + LABEL,
-    Role.AGAINST: AGAINST + LABEL,
-    Role.WORD: LABEL,
-}
 
 
 def render(
@@ -103,20 +94,6 @@ class TextReport:
         yield provenance(attribution)
 
 
-def sentence(parts: Message) -> Text:
-    """Return the sentence that leads, each word in the colour of its side."""
-    return Text.assemble(*((part.quoted, _STYLES[part.role]) for part in parts))
-
-
-def beside(attribution: Attribution) -> Iterator[Text]:
-    """Yield what the sentence about the only target does not say of the prediction."""
-    if not outputs.is_plain(attribution):
-        yield prediction(attribution)
-    elif labels := outputs.runners_up(attribution):
-        runners_up = ", ".join(f"{label.name} {label.amount}" for label in labels)
-        yield field("Next", Text(runners_up, DIM))
-
-
 def _texts(attribution: Attribution) -> Iterator[Text]:
     """Yield the text, or both of a pair, each word in its colour."""
     largest = color_scale(attribution)
@@ -160,6 +137,7 @@ def _sentences(attribution: Attribution, width: int) -> Iterator[Text]:
         width,
         [False] * len(rows),
         ranking.shares[:SENTENCES],
+        signed=meaning.is_signed(attribution),
     )
     yield from _more(len(ranking.rows) - len(rows), "sentence")
     yield Text()
@@ -177,6 +155,7 @@ def _bars(attribution: Attribution, special: bool, order: Order, width: int) -> 
         width,
         [bool(attribution.special[row]) for row in rows],
         ranking.shares[: len(rows)],
+        signed=meaning.is_signed(attribution),
     )
     begins = begins_text(attribution, rows) if order == "text" else [None] * len(rows)
     for line, text in zip(lines, begins, strict=True):
@@ -203,10 +182,12 @@ def _heat_map(attribution: Attribution, special: bool, width: int) -> Iterator[T
     """Yield words by layers, in as many blocks of layers as the width asks for."""
     rows, note = _heat_rows(attribution, special)
     scores, full = attribution.scores[:, rows], color_scale(attribution)
+    signed = meaning.is_signed(attribution)
     largest, tokens = scale(scores), names(attribution)
     begins = begins_text(attribution, rows)
     name_width = min(max((cell_len(tokens[row]) for row in rows), default=0), max(8, width // 4))
-    cell = max(len(phrases.number(score, largest)) for score in scores.ravel().tolist()) + 1
+    numbers = (phrases.number(score, largest, signed=signed) for score in scores.ravel().tolist())
+    cell = max(map(len, numbers)) + 1
     cell = max(cell, len(str(attribution.layers[-1])) + 2)
     per_block = max(1, (width - name_width - 3) // cell)
     for start in range(0, len(attribution.layers), per_block):
@@ -219,7 +200,7 @@ def _heat_map(attribution: Attribution, special: bool, width: int) -> Iterator[T
             line = Text(f"  {fitted(tokens[row], name_width)} ", no_wrap=True, overflow="crop")
             for n in block:
                 score = float(attribution.scores[n, row])
-                number = phrases.number(score, largest)
+                number = phrases.number(score, largest, signed=signed)
                 line.append(" " * (cell - len(number)))
                 line.append(number, word_style(max(-1.0, min(1.0, score / full))))
             yield line

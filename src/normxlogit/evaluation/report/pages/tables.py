@@ -16,7 +16,7 @@ DISAGREEMENT = (
     "are left out."
 )
 HOW_TO_READ = (
-    "Each figure comes with its 95 % interval over resamples of the examples, and below it with "
+    "Each figure comes with its 95% interval over resamples of the examples, and below it with "
     "its difference from the best method in that column. “Indistinguishable from the best” means "
     "that the interval of this difference, over the same examples, includes zero. Of the columns "
     "with ↑ higher figures are better, of those with ↓ lower ones."
@@ -43,7 +43,7 @@ class Cell:
     Attributes:
         value: the estimate; a dash where there is none.
         key: the estimate as a number to sort by; None where there is none.
-        interval: its 95 % interval.
+        interval: its 95% interval.
         beside: how it compares with the best, and with random order unless it is better.
     """
 

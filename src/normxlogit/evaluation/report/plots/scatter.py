@@ -67,7 +67,7 @@ def draw_scatter(view: EvaluationView, names: list[str]) -> Figure | None:
     _label(axes, {looks[name]: point for name, point in points.items()})
     family_key(drawing, key, 0.1)
     caption = (
-        "Comprehensiveness, with its 95 % interval, against the time to explain a text as a "
+        "Comprehensiveness, with its 95% interval, against the time to explain a text as a "
         f"multiple of classifying it, measured on {(view.costs or {})['examples']} examples."
     )
     return saved(drawing, "cost", caption)
