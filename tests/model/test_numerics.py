@@ -122,7 +122,8 @@ def test_a_probability_is_at_most_one() -> None:
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
 def test_floats_become_arrays_of_float32(dtype: torch.dtype) -> None:
     array = to_numpy(torch.tensor([1.5, -2.0], dtype=dtype))
-    assert (array.dtype, array.tolist()) == (np.float32, [1.5, -2.0])
+    assert array.dtype == np.float32
+    assert array.tolist() == [1.5, -2.0]
     assert to_numpy(torch.tensor([2**40])).tolist() == [2**40]
 
 
