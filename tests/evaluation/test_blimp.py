@@ -150,6 +150,14 @@ def test_pairs_that_fit_no_rule_are_refused(paradigm: str, good: str, bad: str, 
         case_of(good, bad, paradigm)
 
 
+def test_the_noun_of_a_determiner_follows_it_and_ends_the_sentence() -> None:
+    noun_of, text = RULES["determiner_noun_agreement_2"], "Cynthia scanned these hard books."
+    assert noun_of(text, (16, 21)) == (27, 32)
+    assert noun_of(text, (27, 32)) is None
+    assert noun_of(f"{text} He left", (16, 21)) is None
+    assert noun_of(text[:-1], (16, 21)) is None
+
+
 def test_another_word_moves_what_follows() -> None:
     case = case_of("Ada buys these nice cakes.", "Ada buys this nice cakes.", ADJECTIVE)
     masked = case.with_target("<mask>")

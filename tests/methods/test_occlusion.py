@@ -52,6 +52,16 @@ def test_occlusion_of_units_that_are_given() -> None:
     assert scores.isnan().tolist() == [True] + [False] * 5 + [True]
 
 
+@pytest.mark.parametrize("ids", [[[5]], [[6, 7], [5, 0]]])
+def test_the_only_token_of_a_text_is_not_hidden_by_the_mask(ids: list[list[int]]) -> None:
+    model = tiny_model("gpt2")
+    inputs = {"input_ids": torch.tensor(ids), "attention_mask": (torch.tensor(ids) > 0).long()}
+    with pytest.raises(nxl.InputError, match="leaves the model nothing to read"):
+        nxl.attribute(model, inputs, method="occlusion")
+    scores = nxl.attribute(model, inputs, method="occlusion", replacement=9).scores
+    assert scores[inputs["attention_mask"] == 1].isfinite().all()
+
+
 def test_occlusion_of_words_sentences_and_parts() -> None:
     words = tokenizer(mask_token="<mask>")
     explainer = nxl.Explainer(classifier(words), words)

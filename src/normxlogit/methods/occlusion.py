@@ -42,11 +42,12 @@ def occlusion(context: MethodContext, unit: Any = None, replacement: Any = None)
         UnsupportedHeadError: the model does not heed its attention mask.
     """
     reruns = context.reruns
-    units, token = units_of(unit, reruns.ids, context.lookup), _token(replacement, context)
+    units = units_of(unit, reruns.ids, context.lookup).masked_fill(~reruns.mask, -1)
+    token = _token(replacement, context)
     pairs = [
         (row, number)
         for row in range(len(units))
-        for number in sorted(set(units[row][reruns.mask[row]].tolist()) - {-1})
+        for number in sorted(set(units[row].tolist()) - {-1})
     ]
     if not pairs:
         return torch.full((1, 1, 1, units.shape[1]), torch.nan, device=units.device)
@@ -56,7 +57,7 @@ def occlusion(context: MethodContext, unit: Any = None, replacement: Any = None)
     scores = torch.zeros(len(units), reruns.targets, units.shape[1], device=units.device)
     for some in reruns.batches(len(rows)):
         row, number = rows[some], numbers[some, None]
-        hidden = (units[row] == number) & reruns.mask[row]  # [variants, sequence]
+        hidden = units[row] == number  # [variants, sequence]
         if token is None:
             values = reruns.values(row, mask=reruns.mask[row] & ~hidden)
         else:
@@ -79,7 +80,7 @@ def _check_mask(reruns: Reruns, units: Tensor) -> None:
         )
     # Some models (FNet) take a mask and ignore it. Hiding all other units at once has to change a
     # value of some row if hiding does anything.
-    others = (units >= 0) & ~last & reruns.mask
+    others = (units >= 0) & ~last
     rows = others.any(1).nonzero().flatten()
     if len(rows) == 0:
         return

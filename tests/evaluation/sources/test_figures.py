@@ -102,6 +102,13 @@ def test_a_method_that_serves_no_question_is_left_out() -> None:
         build_figures(pa.Table.from_pylist(others, RECORDS), 0)
 
 
+@pytest.mark.parametrize("has_source", [True, False])
+def test_no_auc_of_questions_of_one_kind(has_source: bool) -> None:
+    some = [record for record in records() if bool(record["gold"]) == has_source]
+    figures = build_figures(pa.Table.from_pylist(some, RECORDS), 0)
+    assert figures["groups"]["all"]["methods"]["m"]["no_source_auc"] is None
+
+
 def test_without_a_threshold_nothing_is_cited() -> None:
     figures = build_figures(pa.Table.from_pylist(records(threshold=None), RECORDS), 0)
     of_method = figures["groups"]["all"]["methods"]["m"]
