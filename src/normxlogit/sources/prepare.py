@@ -211,8 +211,6 @@ def _generated(
     elif isinstance(count := options.get("max_new_tokens"), int) and count > 0:
         _check_length(generator, prompt, encoded, sources, count)
     options.setdefault("do_sample", False)
-    if prompt.stop is not None:
-        options.setdefault("stop_strings", [prompt.stop])
     ids = generator.answer(encoded, options)
     text, offsets = generator.encoder.answer(ids)
     own = prompt.own(text)

@@ -66,17 +66,16 @@ class SourcePrompt:
     messages: tuple[Message, ...] = ()
     is_rendered: bool = False
 
-    @property
-    def stop(self) -> str | None:
-        """What ends an answer, if nothing but a template of ours tells the model whose turn it is.
-
-        A model without a chat template does not stop: it goes on with a question of its own.
-        """
-        return None if self.template is None or self.is_rendered else f"\n{QUESTION.rstrip()}"
-
     def own(self, answer: str) -> str:
-        """Return an answer that was generated without what comes from its `stop` on."""
-        return answer if self.stop is None else answer.partition(self.stop)[0].rstrip()
+        """Return an answer that was generated, without what the model said after its turn.
+
+        Where nothing but a template of ours tells whose turn it is, models are prone not to stop:
+        they go on with questions of their own. `generate` is not told to stop there, because its
+        `stop_strings` do not work with every tokenizer.
+        """
+        if self.template is None or self.is_rendered:
+            return answer
+        return answer.partition(f"\n{QUESTION.rstrip()}")[0].rstrip()
 
 
 def make_prompt(
