@@ -194,7 +194,8 @@ def _end_all() -> None:
     for thread in threads:
         thread.channel.close()
     for thread in threads:
-        thread.join(_PATIENCE)
+        if thread.is_alive():  # an interrupt may come before it was started
+            thread.join(_PATIENCE)
 
 
 class _Listener(BaseStreamer):
