@@ -14,17 +14,18 @@ from normxlogit.text.token_lookup import NO_TEXT, TokenLookup
 
 IDS = torch.tensor([[5, 6, 7], [8, 9, 5]])
 WORDS = torch.tensor([[0, 0, 1], [-1, 0, 1]])
+ALL = torch.ones(2, 3, dtype=torch.bool)
 
 
 def test_units_of_tensors_are_tokens_or_numbers() -> None:
     unit: Any
     for unit in (None, "token"):
-        assert units_of(unit, IDS, NO_TEXT).tolist() == [[0, 1, 2], [0, 1, 2]]
-    assert torch.equal(units_of(WORDS, IDS, NO_TEXT), WORDS)
-    assert torch.equal(units_of(WORDS[None].int(), IDS, NO_TEXT), WORDS.int())
+        assert units_of(unit, IDS, ALL, NO_TEXT).tolist() == [[0, 1, 2], [0, 1, 2]]
+    assert torch.equal(units_of(WORDS, IDS, ALL, NO_TEXT), WORDS)
+    assert torch.equal(units_of(WORDS[None].int(), IDS, ALL, NO_TEXT), WORDS.int())
     for unit in ("word", [(0, 1)]):
         with pytest.raises(OptionError, match="needs the text"):
-            units_of(unit, IDS, NO_TEXT)
+            units_of(unit, IDS, ALL, NO_TEXT)
 
 
 @pytest.mark.parametrize(
@@ -33,7 +34,7 @@ def test_units_of_tensors_are_tokens_or_numbers() -> None:
 )
 def test_what_are_no_units(unit: Any) -> None:
     with pytest.raises(OptionError, match=r"an integer from -1 for each of \[2, 3\] tokens"):
-        units_of(unit, IDS, NO_TEXT)
+        units_of(unit, IDS, ALL, NO_TEXT)
 
 
 def test_units_of_texts_are_what_the_tokenizer_says() -> None:
@@ -45,10 +46,16 @@ def test_units_of_texts_are_what_the_tokenizer_says() -> None:
 
     lookup = TokenLookup(units, lambda _: 0, None)
     for unit in (None, "token", "sentence", [(0, 1)]):
-        assert torch.equal(units_of(unit, IDS, lookup), WORDS)
+        assert torch.equal(units_of(unit, IDS, ALL, lookup), WORDS)
     assert asked == ["word", "token", "sentence", [(0, 1)]]
     with pytest.raises(OptionError, match="for tensors without text only"):
-        units_of(WORDS, IDS, lookup)
+        units_of(WORDS, IDS, ALL, lookup)
+
+
+def test_padding_is_in_no_unit() -> None:
+    mask = torch.tensor([[True, True, False], [True, True, True]])
+    assert units_of("token", IDS, mask, NO_TEXT).tolist() == [[0, 1, -1], [0, 1, 2]]
+    assert units_of(WORDS, IDS, mask, NO_TEXT).tolist() == [[0, 0, -1], [-1, 0, 1]]
 
 
 def test_a_text_is_unlike_others_past_a_distance_of_one() -> None:

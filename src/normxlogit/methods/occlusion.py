@@ -42,7 +42,7 @@ def occlusion(context: MethodContext, unit: Any = None, replacement: Any = None)
         UnsupportedHeadError: the model does not heed its attention mask.
     """
     reruns = context.reruns
-    units = units_of(unit, reruns.ids, context.lookup).masked_fill(~reruns.mask, -1)
+    units = units_of(unit, reruns.ids, reruns.mask, context.lookup)
     token = _token(replacement, context)
     pairs = [
         (row, number)

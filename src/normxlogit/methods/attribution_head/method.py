@@ -60,7 +60,7 @@ def attribution_head(context: MethodContext, head: Any = None, unit: Any = None)
             "an attribution head reads an encoder's or a decoder's states of a text that is "
             "classified or rated as a whole, and this model has none. Take another method."
         )
-    words = _words(unit, context).masked_fill(~context.mask[:, 0], -1)
+    words = _words(unit, context)
     outputs = context.outputs.float()
     read = [_layer(context, number) for number in head.layers]
     _check_kind(head, context, outputs.shape[-1], read)
@@ -110,7 +110,7 @@ def _words(unit: Any, context: MethodContext) -> Tensor:
             "each token's word, int64 [batch, sequence], -1 for special tokens."
         )
     assert context.ids is not None
-    return units_of(unit, context.ids[:, 0], context.lookup)
+    return units_of(unit, context.ids[:, 0], context.mask[:, 0], context.lookup)
 
 
 def _check_kind(
