@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from normxlogit.methods.scores import UNLIKE, is_unlike
-from normxlogit.results.base import Floats, Result
+from normxlogit.results.base import Floats, Provenance, Result
 from normxlogit.results.reductions import REDUCTIONS
 from normxlogit.results.text import Attribution
 from normxlogit.show.outputs import foil_name, output_name
@@ -55,39 +55,21 @@ def score_meaning(result: Result, name: str | None = None) -> Meaning:
     provenance = result.provenance
     if name is None:
         name = output_name(result, result.target)
-    if provenance.unsigned is not None:
-        high = visible(provenance.unsigned)
-        sentence = f"A high score means: {high}. It does not tell support from opposition."
-        return Meaning(high, None, sentence, signed=False)
+    if not is_signed(result):
+        return _of_high_scores(provenance)
     if provenance.readout == "value":
         return Meaning(
             "raises the value",
             "lowers the value",
             "A positive score raises the model's value, a negative one lowers it.",
         )
-    if provenance.readout == "closeness" and result.base is not None:
+    if provenance.readout == "closeness":
         return Meaning(
             "closer to the prediction",
             "farther from it",
             "A positive score brings the model's value closer to what it is for the whole text, a "
             "negative one takes it farther away; neither says whether it raises or lowers the "
             "value.",
-        )
-    if provenance.readout == "closeness":
-        return Meaning(
-            "closer to the prediction",
-            None,
-            "The higher a score, the closer the head's value for this token alone is to the "
-            "model's value for the text; it does not say whether the token raises or lowers it.",
-            signed=False,
-        )
-    if provenance.readout == "distance":
-        return Meaning(
-            "farther from the prediction",
-            None,
-            "The higher a score, the farther the head's value for this token alone is from the "
-            "model's value for the text; near tokens tend to be the important ones.",
-            signed=False,
         )
     if (other := foil_name(result)) is not None:
         return Meaning(
@@ -118,6 +100,26 @@ def is_signed(result: Result) -> bool:
     provenance = result.provenance
     is_near = provenance.readout == "closeness" and result.base is None
     return provenance.unsigned is None and provenance.readout != "distance" and not is_near
+
+
+def _of_high_scores(provenance: Provenance) -> Meaning:
+    """Return what high scores say where signs mean nothing."""
+    if provenance.unsigned is not None:
+        high = visible(provenance.unsigned)
+        sentence = f"A high score means: {high}. It does not tell support from opposition."
+    elif provenance.readout == "closeness":
+        high = "closer to the prediction"
+        sentence = (
+            "The higher a score, the closer the head's value for this token alone is to the "
+            "model's value for the text; it does not say whether the token raises or lowers it."
+        )
+    else:
+        high = "farther from the prediction"
+        sentence = (
+            "The higher a score, the farther the head's value for this token alone is from the "
+            "model's value for the text; near tokens tend to be the important ones."
+        )
+    return Meaning(high, None, sentence, signed=False)
 
 
 def method_summary(result: Result) -> str:
