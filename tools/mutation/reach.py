@@ -63,10 +63,12 @@ class Reach:
         of_lines = sorted((tests & others for others in self._of_lines(mutant)), key=len)
         first = [min(some, key=rank) for some in of_lines if some]
         nearby = [test for test in dict.fromkeys(noticed) if test in tests][:_NEARBY]
-        own = sorted((t for t in tests if t.startswith(f"{mirror}/test_{module.name}::")), key=rank)
+        of_module = sorted(
+            (t for t in tests if t.startswith(f"{mirror}/test_{module.name}::")), key=rank
+        )
         chosen: list[str] = []
         in_turn = (test for _, _, test in sorted(turns))
-        for test in dict.fromkeys([*nearby, *own, *first, *in_turn]):
+        for test in dict.fromkeys([*nearby, *of_module, *first, *in_turn]):
             if self._seconds.get(test, 0.0) <= seconds or not chosen:
                 seconds -= self._seconds.get(test, 0.0)
                 chosen.append(test)

@@ -154,7 +154,8 @@ def write_results(
     failures: list[Failure] = []
     kept: list[Shown | Failure] = []
     look: Look = {"special": special, "order": order, "tokens": reduction is None}
-    look |= {"streamed": True} if streamed else {}
+    if streamed:
+        look["streamed"] = True
     for position, result in enumerate(results, 1):
         if isinstance(result, Failure):
             failures.append(result)

@@ -280,13 +280,13 @@ CATALOGUE = {
 """The declarations by name, in the order in which users see them."""
 
 
-def check_option_names(method: str, given: Iterable[str], known: Collection[str]) -> None:
+def check_option_names(method: str, names: Iterable[str], options: Collection[str]) -> None:
     """Raise `OptionError` for an option that a method does not have."""
-    for name in given:
-        if name not in known:
+    for name in names:
+        if name not in options:
             raise OptionError(
                 f"method {method!r} has no option {name!r:.80}. Its options: "
-                f"{', '.join(known) or 'none'}."
+                f"{', '.join(options) or 'none'}."
             )
 
 

@@ -213,10 +213,10 @@ def _generated(
     options.setdefault("do_sample", False)
     ids = generator.answer(encoded, options)
     text, offsets = generator.encoder.answer(ids)
-    own = prompt.own(text)
-    if own != text:
-        offsets = [(start, min(end, len(own))) for start, end in offsets if start < len(own)]
-        text, ids = own, ids[: len(offsets)]
+    kept = prompt.cut(text)
+    if kept != text:
+        offsets = [(start, min(end, len(kept))) for start, end in offsets if start < len(kept)]
+        text, ids = kept, ids[: len(offsets)]
     if not text.strip():
         raise InputError(
             "the model said nothing: its answer is empty. Ask otherwise, or give an answer by "

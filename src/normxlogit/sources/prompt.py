@@ -66,7 +66,7 @@ class SourcePrompt:
     messages: tuple[Message, ...] = ()
     is_rendered: bool = False
 
-    def own(self, answer: str) -> str:
+    def cut(self, answer: str) -> str:
         """Return an answer that was generated, without what the model said after its turn.
 
         Where nothing but a template of ours tells whose turn it is, models are prone not to stop:

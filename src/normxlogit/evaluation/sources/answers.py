@@ -114,7 +114,7 @@ def answer_questions(
     def generate(batch: Sequence[SourcePrompt]) -> list[str]:
         ids = generator.answers([encode(generator, prompt) for prompt in batch], GENERATION)
         texts = [generator.encoder.answer(of_prompt)[0] for of_prompt in ids]
-        return [prompt.own(text) for prompt, text in zip(batch, texts, strict=True)]
+        return [prompt.cut(text) for prompt, text in zip(batch, texts, strict=True)]
 
     prompts = [make(question) for question in questions]
     made = [prompt for prompt in prompts if isinstance(prompt, SourcePrompt)]
