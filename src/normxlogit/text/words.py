@@ -118,8 +118,10 @@ def word_numbers(
 
 def first_visible(text: str, start: int, end: int) -> int:
     """Return the index of the first character before `end` that a reader sees; `end` if none."""
-    seen = (i for i in range(start, min(end, len(text))) if not _is_blank(text[i]))
-    return next(seen, end)
+    for i in range(start, min(end, len(text))):
+        if not _is_blank(text[i]):
+            return i
+    return end
 
 
 def inside_characters(text: str) -> frozenset[int]:
@@ -141,25 +143,40 @@ def inside_characters(text: str) -> frozenset[int]:
 def _joined(text: str, inner: frozenset[int], end: int, start: int, same_id: bool) -> bool:
     """Return whether a token that ends at `end` and one visible from `start` make one word."""
     # Tokens that share a character (bytes of one code point) have no boundary between them.
-    return all(_goes_on(text, inner, at, same_id) for at in range(end, start + 1))
+    for at in range(end, start + 1):
+        if at not in inner and not _goes_on(text, at, same_id):
+            return False
+    return True
 
 
-def _goes_on(text: str, inner: frozenset[int], at: int, same_id: bool) -> bool:
+def _goes_on(text: str, at: int, same_id: bool) -> bool:
     """Return whether a word goes on over the boundary before the character at `at`."""
-    if at in inner:
-        return True
+    left, right = text[at - 1], text[at]
+    if _is_plain(left) and _is_plain(right):
+        return _meet(left, right, same_id)
     before, after = _nearest(text, at - 1, -1, _is_hidden), _nearest(text, at, 1, _is_hidden)
-    if before < 0 or after == len(text) or _is_blank(text[before]) or _is_blank(text[after]):
+    if before < 0 or after == len(text):
         return False
     # An apostrophe joins on both of its sides: "don" + "'", and "'" + "t".
     if _is_inner_apostrophe(text, before) or _is_inner_apostrophe(text, after):
         return True
-    left, right = text[before], text[after]
-    if _is_unspaced(left) or _is_unspaced(right):
+    return _meet(text[before], text[after], same_id)
+
+
+@lru_cache(65536)
+def _meet(left: str, right: str, same_id: bool) -> bool:
+    """Return whether two characters belong to one word, if nothing stands between them."""
+    if _is_blank(left) or _is_blank(right) or _is_unspaced(left) or _is_unspaced(right):
         return False
     # "2024" is one word however it was split; of "?!" and "..." only the tokenizer can say.
     letters = (_is_letter(left), _is_letter(right))
     return all(letters) or (same_id and not any(letters))
+
+
+@lru_cache(4096)
+def _is_plain(character: str) -> bool:
+    """Return whether what is further away does not matter to a boundary beside a character."""
+    return not _is_hidden(character) and character not in _APOSTROPHES
 
 
 def _nearest(text: str, at: int, step: int, is_skipped: Callable[[str], bool]) -> int:
@@ -186,6 +203,7 @@ def _is_hidden(character: str) -> bool:
     return _HIDDEN.match(character) is not None
 
 
+@lru_cache(4096)
 def _is_blank(character: str) -> bool:
     return character.isspace() or character == _ZERO_WIDTH_SPACE or _is_hidden(character)
 
