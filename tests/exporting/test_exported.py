@@ -236,10 +236,14 @@ def test_numbers_of_numpy_are_numbers(exported: ExportedModel) -> None:
 
 
 def test_bfloat16_of_a_runtime_is_named_beside_the_graphs_precision(
-    folder: Path, tmp_path: Path
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if find_spec("openvino") is None:
         pytest.skip("OpenVINO is not installed")
+    monkeypatch.setattr(sessions, "_computes_in_bfloat16", lambda _: False)
+    with pytest.raises(OptionError, match="does not compute in bfloat16"):
+        load_exported(folder, "openvino", bfloat16=True)
+    monkeypatch.setattr(sessions, "_computes_in_bfloat16", lambda _: True)  # on any machine
     copy = shutil.copytree(folder, tmp_path / "copy")
     manifest = json.loads((copy / "manifest.json").read_text("utf-8"))
     for stored, named in (("float32", "bfloat16"), ("float16", "float16 and bfloat16")):

@@ -98,7 +98,7 @@ class OpenVino(Session):
         if streams > 1:
             settings |= {"NUM_STREAMS": streams, "INFERENCE_NUM_THREADS": _processors()}
         core = openvino.Core()
-        if bfloat16 and "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+        if bfloat16 and not _computes_in_bfloat16(core):
             raise OptionError(
                 "this processor does not compute in bfloat16 (AVX512-BF16, AMX). Leave it out: "
                 "float32 is the default."
@@ -114,6 +114,10 @@ class OpenVino(Session):
         results = self._requests.own.infer(inputs, share_inputs=True, share_outputs=True)
         # Copied: the next run of this thread overwrites them.
         return {name: np.array(results[name]) for name in names}
+
+
+def _computes_in_bfloat16(core: Any) -> bool:
+    return "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
 RUNTIMES: Mapping[str, type[Session]] = {kind.NAME: kind for kind in (OnnxRuntime, OpenVino)}
