@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from normxlogit import Attribution, Explainer, Failure, ModelError
+from normxlogit import Attribution, Explainer, Failure, InputError, ModelError
+from normxlogit.tasks import InputOptions
 from tests.helpers.builders import classifier, tokenizer
 from tests.helpers.memory import cpu_out_of_memory, gpu_out_of_memory
 
@@ -145,3 +146,46 @@ def test_other_errors_of_torch_are_raised_as_they_are(
     monkeypatch.setattr(type(machine.explainer.task_explainer), "together", broken)
     with pytest.raises(RuntimeError, match="something else"):
         machine.explainer.explain(TEXTS)
+
+
+def test_texts_are_tokenized_together_and_as_each_alone(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    explainer = machine.explainer
+    read: Any = explainer.task_explainer
+    # One is blank, one of two cannot be tokenized, one is too long, and one is no text.
+    items: list[Any] = [*TEXTS, ("good", "bad"), " ", "a word " * 300, TEXTS[0], 7, ("a", "b")]
+    unreadable = "\ud800"
+    options = InputOptions(long="window")
+
+    def alone(item: Any) -> Any:
+        try:
+            return read.encode(item, options)
+        except InputError as error:
+            return error
+
+    calls = list[Any]()
+    kind: Any = type(explainer.encoder().tokenizer)
+    tokenize = kind.__call__
+
+    def noted(tokenizer: Any, *columns: Any, **how: Any) -> Any:
+        calls.append(columns)
+        return tokenize(tokenizer, *columns, **how)
+
+    for several in (items, [*items, unreadable]):
+        expected = [alone(item) for item in several]
+        with monkeypatch.context() as patch:
+            patch.setattr(kind, "__call__", noted)
+            encoded = read.encode_all(several, options)
+        for one, other in zip(encoded, expected, strict=True):
+            assert type(one) is type(other)
+            if isinstance(other, InputError):
+                assert str(one) == str(other)
+                continue
+            assert (one.texts, one.tokens) == (other.texts, other.tokens)
+            for name in ("special", "offsets", "segments", "words"):
+                np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
+            assert [w.inputs for w in one.windows] == [w.inputs for w in other.windows]
+        if several is items:
+            # All texts, all pairs, and the windows of the long text.
+            assert [len(columns[0]) for columns in calls] == [6, 2, 1]

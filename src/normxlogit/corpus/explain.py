@@ -165,17 +165,17 @@ def _submit(
         A function that waits for the explanations.
     """
     explained = [Explained(row, bad=row.bad) for row in rows]
-    encoded: dict[int, Any] = {}
+    good = [index for index, row in enumerate(rows) if row.bad is None]
+    items = [rows[index].item for index in good]
+    encoded = dict(
+        zip(good, task_explainer.encode_all(items, InputOptions(question.long)), strict=True)
+    )
     groups: dict[Target | None, list[int]] = {}
-    input_options = InputOptions(question.long)
-    for index, row in enumerate(rows):
-        if row.bad is None:
-            try:
-                encoded[index] = task_explainer.encode(row.item, input_options)
-            except InputError as error:
-                explained[index] = Explained(row, bad=Bad.of(error))
-            else:
-                groups.setdefault(row.target, []).append(index)
+    for index, item in encoded.items():
+        if isinstance(item, InputError):
+            explained[index] = Explained(rows[index], bad=Bad.of(item))
+        else:
+            groups.setdefault(rows[index].target, []).append(index)
     batches: list[tuple[list[int], Future[list[Any]]]] = []
     for target, group in groups.items():
         # Longest first: the short batches at the end keep all threads busy to the last.

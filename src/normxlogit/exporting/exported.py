@@ -6,14 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from normxlogit.data.option_checks import flag, one_of, whole_number
-from normxlogit.errors import InputError, NormXLogitError, OptionError, without_traceback
+from normxlogit.errors import InputError, OptionError
 from normxlogit.exporting.graph_texts import GraphTexts
 from normxlogit.methods.catalogue import default_method
 from normxlogit.methods.request import Request
 from normxlogit.model.targets import Target, Targets
 from normxlogit.results.text import Attribution, Failure
 from normxlogit.tasks import InputOptions
-from normxlogit.text.encoded import Encoded
 from normxlogit.text.lengths import MOST_TOGETHER
 from normxlogit.text.validation import are_words, check_long, check_several
 
@@ -149,22 +148,17 @@ class ExportedModel:
         texts = self.texts
         texts.explain({}, request, size)  # what does not fit the model is an error of the call
 
-        def explained() -> Iterator[Attribution | Failure]:
+        def results() -> Iterator[Attribution | Failure]:
             items = iter(inputs)
             while ahead := list(islice(items, _AHEAD * size)):
-                results: dict[int, Attribution | NormXLogitError] = {}
-                encoded: dict[int, Encoded] = {}
+                encoded = texts.encode_all(ahead, input_options)
+                read = {n: e for n, e in enumerate(encoded) if not isinstance(e, InputError)}
+                explained = texts.explain(read, request, size)
                 for index, item in enumerate(ahead):
-                    try:
-                        encoded[index] = texts.encode(item, input_options)
-                    except InputError as error:
-                        results[index] = without_traceback(error)
-                results |= texts.explain(encoded, request, size)
-                for index, item in enumerate(ahead):
-                    result = results[index]
+                    result = explained.get(index, encoded[index])
                     yield result if isinstance(result, Attribution) else Failure(item, result)
 
-        return explained()
+        return results()
 
     def _method(self, method: str | None) -> str:
         return self.methods[0] if method is None else one_of("method", method, self.methods)

@@ -21,7 +21,7 @@ from normxlogit.exporting.tokenizer_file import TokenizerFile
 from normxlogit.extras import VERSION
 from normxlogit.methods.request import Request
 from normxlogit.results.text import Attribution
-from normxlogit.tasks import InputOptions
+from normxlogit.tasks import InputOptions, TaskExplainer
 from normxlogit.text.encoded import Encoded, Window
 from normxlogit.text.lengths import TOKENS, by_length
 
@@ -31,7 +31,7 @@ Row = tuple[Encoded, Window]
 """A text, and the window of it that a row of a batch holds."""
 
 
-class GraphTexts:
+class GraphTexts(TaskExplainer):
     """Encodes texts and explains them by a graph; several threads may use it at once.
 
     Attributes:

@@ -4,12 +4,12 @@ A task explainer knows one kind of head: it encodes items (texts, pairs, images,
 the model, runs them in batches where it can, and makes results of the scores.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Protocol
 
-from normxlogit.errors import NormXLogitError
+from normxlogit.errors import InputError, NormXLogitError, without_traceback
 
 if TYPE_CHECKING:
     from normxlogit.query import Query
@@ -54,6 +54,16 @@ class TaskExplainer(Protocol):
             InputError: the item cannot be explained.
             OptionError: an option that this kind of head does not have.
         """
+
+    def encode_all(self, items: Sequence[Any], input_options: InputOptions) -> list[Any]:
+        """Encode several items; in the place of one that cannot be explained stands why."""
+        encoded: list[Any] = []
+        for item in items:
+            try:
+                encoded.append(self.encode(item, input_options))
+            except InputError as error:
+                encoded.append(without_traceback(error))
+        return encoded
 
     def explain(
         self, items: Mapping[int, Any], query: "Query", batch_size: int

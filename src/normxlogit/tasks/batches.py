@@ -1,5 +1,6 @@
 """Texts in batches: which of them run together, and the memory budget."""
 
+import copy
 import itertools
 import math
 import warnings
@@ -17,7 +18,7 @@ from normxlogit.methods import find_declaration
 from normxlogit.model.inference import inference
 from normxlogit.query import Query
 from normxlogit.results.text import Attribution
-from normxlogit.tasks import InputOptions
+from normxlogit.tasks import InputOptions, TaskExplainer
 from normxlogit.tasks.padding import Padding
 from normxlogit.tasks.splitting import explain_or_split, is_out_of_memory, raise_if_unsupported
 from normxlogit.text.encoded import Encoded, Window
@@ -26,6 +27,9 @@ from normxlogit.text.lengths import TOKENS, by_length
 
 Explained = Attribution | NormXLogitError
 Answer = TypeVar("Answer")
+
+TOKENIZED_TOGETHER = 64
+"""How many texts: many more would take memory, and no less time."""
 
 PADDED = 0.25
 """By which share texts of a batch may be longer than its shortest, for methods that run the model
@@ -58,7 +62,7 @@ class MemoryBudget:
         self._tokens = tokens if self._tokens is None else min(self._tokens, tokens)
 
 
-class Texts:
+class Texts(TaskExplainer):
     """Runs encoded texts through a model in batches; subclasses explain a batch.
 
     Attributes:
@@ -80,6 +84,14 @@ class Texts:
             long=input_options.long,
             has_windows=self.has_windows,
         )
+
+    def encode_all(self, items: Sequence[Any], input_options: InputOptions) -> list[Any]:
+        encoded = []
+        for some in chunks(items, TOKENIZED_TOGETHER):
+            texts = copy.copy(self)
+            texts.encoder = self.encoder.reading(some)
+            encoded += super(Texts, texts).encode_all(some, input_options)
+        return encoded
 
     def explain(
         self, items: Mapping[int, Encoded], query: Query, batch_size: int

@@ -15,7 +15,7 @@ from normxlogit.query import Query
 from normxlogit.results.assemble import attribution, provenance_of, window_scores
 from normxlogit.results.prediction import Prediction, Target
 from normxlogit.results.text import Attribution
-from normxlogit.tasks import InputOptions
+from normxlogit.tasks import InputOptions, TaskExplainer
 from normxlogit.tasks.batches import Explained
 from normxlogit.tasks.splitting import explain_or_split
 from normxlogit.text.encoded import Encoded
@@ -34,7 +34,7 @@ class Choices:
         return [pair.texts[1] for pair in self.pairs]
 
 
-class MultipleChoice:
+class MultipleChoice(TaskExplainer):
     """Explains which choice a model makes.
 
     Each choice is read with its own copy of the text, so only the target's tokens have scores. A

@@ -14,9 +14,7 @@ from normxlogit.data.option_checks import flag, whole_number
 from normxlogit.errors import (
     InputError,
     ModelError,
-    NormXLogitError,
     OptionError,
-    without_traceback,
 )
 from normxlogit.generation.stream import Stream
 from normxlogit.generation.texts import Generator
@@ -278,21 +276,16 @@ class ModelExplainer:
             long, flag("is_split_into_words", is_split_into_words), position
         )
 
-        def explained() -> Iterator[Result | Failure]:
+        def results() -> Iterator[Result | Failure]:
             for ahead in read_ahead(values_of(inputs), size):
-                results: dict[int, Result | NormXLogitError] = {}
-                items: dict[int, Any] = {}
+                encoded = self.task_explainer.encode_all(ahead, input_options)
+                items = {n: e for n, e in enumerate(encoded) if not isinstance(e, InputError)}
+                explained = self.task_explainer.explain(items, query, size)
                 for index, item in enumerate(ahead):
-                    try:
-                        items[index] = self.task_explainer.encode(item, input_options)
-                    except InputError as error:
-                        results[index] = without_traceback(error)
-                results.update(self.task_explainer.explain(items, query, size))
-                for index, item in enumerate(ahead):
-                    result = results[index]
+                    result = explained.get(index, encoded[index])
                     yield result if isinstance(result, Result) else Failure(item, result)
 
-        return explained()
+        return results()
 
     @overload
     def generate(

@@ -10,7 +10,7 @@ from normxlogit.errors import InputError, OptionError
 from normxlogit.generation.texts import Generator
 from normxlogit.query import Query
 from normxlogit.results.text import Attribution
-from normxlogit.tasks import InputOptions
+from normxlogit.tasks import InputOptions, TaskExplainer
 from normxlogit.tasks.batches import Explained
 from normxlogit.tasks.per_token import Masks, PerToken
 from normxlogit.tasks.splitting import explain_or_split
@@ -50,7 +50,7 @@ class Causal(Masks):
         return {key: _continued(self, text, query) for key, text in items.items()}
 
 
-class Seq2Seq:
+class Seq2Seq(TaskExplainer):
     """Explains what an encoder-decoder writes for a text, or would have to write."""
 
     def __init__(self, model: PreTrainedModel, encoder: Encoder, name: str) -> None:
@@ -73,7 +73,10 @@ class Seq2Seq:
         )
 
     def explain(
-        self, items: Mapping[int, Encoded], query: Query, _batch_size: int
+        self,
+        items: Mapping[int, Encoded],
+        query: Query,
+        batch_size: int,  # noqa: ARG002
     ) -> dict[int, Explained]:
         """A `GenerationAttribution` for each text."""
         if isinstance(query.target, (str, list)):

@@ -25,7 +25,7 @@ from normxlogit.results.assemble import (
     window_scores,
 )
 from normxlogit.results.base import Result
-from normxlogit.tasks import InputOptions
+from normxlogit.tasks import InputOptions, TaskExplainer
 from normxlogit.tasks.media.positions import PatchLayout, find_patch_layout
 from normxlogit.tasks.splitting import explain_or_split, raise_if_unsupported
 
@@ -51,7 +51,7 @@ class Item(Generic[Info]):
         return tuple((name, tuple(value.shape)) for name, value in sorted(self.inputs.items()))
 
 
-class MediaExplainer(ABC, Generic[Info, MediaResult]):
+class MediaExplainer(TaskExplainer, ABC, Generic[Info, MediaResult]):
     """Explains predictions of a classifier of images or audio.
 
     Attributes:
