@@ -1,5 +1,6 @@
 """What all tests share."""
 
+import signal
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -14,6 +15,10 @@ from tests.helpers.paths import SHARED
 from tests.helpers.tiny import tiny_classifier
 
 torch.set_num_threads(1)
+# A shell starts what it runs in the background with interrupts ignored, and so would be the
+# commands that tests start and interrupt.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

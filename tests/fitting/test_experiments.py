@@ -46,9 +46,8 @@ def test_a_variant_is_what_a_fit_of_these_settings_makes(work: Path) -> None:
     result, layers = variants.trained(texts, variant)
     assert layers == [1, 2]
     assert result.epoch == head.record.settings["epoch"]
-    of_fit = head.network.state_dict()
-    for key, values in result.network.state_dict().items():
-        torch.testing.assert_close(values, of_fit[key], rtol=0, atol=0)
+    # On some processors products round by where their numbers stand in memory.
+    torch.testing.assert_close(result.network.state_dict(), head.network.state_dict())
 
 
 def test_fewer_sets_are_among_those_measured(work: Path) -> None:
