@@ -47,8 +47,8 @@ from normxlogit.data.rows import Columns
 from normxlogit.exporting.agreement import answers_of, drift
 from normxlogit.exporting.cache import cached_export
 from normxlogit.exporting.manifest import GRAPH, TOKENIZER, Drift
+from normxlogit.exporting.running.sessions import Session, open_session
 from normxlogit.exporting.runtime import GraphRuntime
-from normxlogit.exporting.sessions import Session, open_session
 from normxlogit.query import Query
 
 COUNT, PARTS, SECONDS = 12_000, 4, 420

@@ -16,7 +16,8 @@ from scipy.stats import binom
 from typer.testing import CliRunner
 
 from normxlogit import Explainer, InputError, MissingExtraError, OptionError, cli
-from normxlogit.corpus import Findings, shards, summary, tally
+from normxlogit.corpus import Findings, shards, summary
+from normxlogit.corpus.summaries import tally
 from normxlogit.show.templating import asset
 from tests.helpers.corpora import LABELS, TEXTS, mark_unfinished, read_shards, write_lines
 from tests.helpers.models import causal_lm, explainer_with_head, token_classifier

@@ -21,8 +21,8 @@ from normxlogit import (
     OptionError,
     load_exported,
 )
-from normxlogit.exporting import sessions
 from normxlogit.exporting.manifest import Manifest
+from normxlogit.exporting.running import sessions
 from tests.helpers.exports import TEXTS, assert_same, signed
 from tests.helpers.heads import reviews
 

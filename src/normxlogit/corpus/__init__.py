@@ -7,8 +7,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from normxlogit.corpus.explained import Explained
-from normxlogit.corpus.findings import Findings
-from normxlogit.corpus.summarise import summary
+from normxlogit.corpus.summaries.findings import Findings
+from normxlogit.corpus.summaries.summarise import summary
 from normxlogit.data.rows import Bad, Kind, Row
 
 if TYPE_CHECKING:

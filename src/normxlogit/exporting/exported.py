@@ -7,7 +7,7 @@ from typing import Any
 
 from normxlogit.data.option_checks import flag, one_of, whole_number
 from normxlogit.errors import InputError, OptionError
-from normxlogit.exporting.graph_texts import GraphTexts
+from normxlogit.exporting.running.graph_texts import GraphTexts
 from normxlogit.methods.catalogue import default_method
 from normxlogit.methods.request import Request
 from normxlogit.model.targets import Target, Targets

@@ -1,6 +1,6 @@
 """The display of a corpus' summary, as `normxlogit.data.display` defines one."""
 
-from normxlogit.corpus.findings import Findings
+from normxlogit.corpus.summaries.findings import Findings
 from normxlogit.show import terminal
 from normxlogit.show.corpus.page import fragment
 from normxlogit.show.corpus.page import page as to_html

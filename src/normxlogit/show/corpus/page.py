@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from normxlogit.corpus.findings import (
+from normxlogit.corpus.summaries.findings import (
     ClassWords,
     Difference,
     Findings,

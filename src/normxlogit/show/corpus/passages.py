@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from normxlogit.corpus.findings import Difference, Mark
+from normxlogit.corpus.summaries.findings import Difference, Mark
 
 _FAINT = 0.05
 """The share of the largest score below which words stay without colour."""

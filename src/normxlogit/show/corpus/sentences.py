@@ -1,6 +1,6 @@
 """The words of a corpus' summary, which terminal and page share."""
 
-from normxlogit.corpus.findings import ClassWords, Difference, Findings, Values, Word
+from normxlogit.corpus.summaries.findings import ClassWords, Difference, Findings, Values, Word
 from normxlogit.show import phrases
 
 CLASSES = 12

@@ -10,7 +10,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from normxlogit.corpus.findings import ClassWords, Difference, Findings, Label, Values
+from normxlogit.corpus.summaries.findings import ClassWords, Difference, Findings, Label, Values
 from normxlogit.show import phrases
 from normxlogit.show.corpus import sentences
 from normxlogit.show.corpus.passages import passages

@@ -15,8 +15,8 @@ function words and scraps of the tokenizer, which every text has. So a word is l
 import math
 from collections import Counter
 
-from normxlogit.corpus.findings import ClassWords, Word
-from normxlogit.corpus.tally import Scores, WordTally
+from normxlogit.corpus.summaries.findings import ClassWords, Word
+from normxlogit.corpus.summaries.tally import Scores, WordTally
 
 PRIOR = 4
 """How many scores the variance within all words counts as, beside those of a word itself."""

@@ -4,8 +4,8 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from normxlogit.corpus.findings import Difference, Findings, Label, Values
-from normxlogit.corpus.marks import find_marks
+from normxlogit.corpus.summaries.findings import Difference, Findings, Label, Values
+from normxlogit.corpus.summaries.marks import find_marks
 from normxlogit.data.location import Location, locate
 from normxlogit.data.option_checks import whole_number
 from normxlogit.errors import InputError
@@ -13,7 +13,7 @@ from normxlogit.extras import require
 
 if TYPE_CHECKING:
     from normxlogit.corpus.progress import Run
-    from normxlogit.corpus.tally import Tally
+    from normxlogit.corpus.summaries.tally import Tally
 
 STRONGEST = 5
 """How many words of a row are listed."""
@@ -40,7 +40,7 @@ def summary(folder: str | Path, *, top: int = 20, min_count: int | None = None) 
             whole_number(name, number, least=least)
     require("pyarrow")
     from normxlogit.corpus.progress import MANIFEST, read_manifest, read_run
-    from normxlogit.corpus.tally import Tally, read_batches, value_range
+    from normxlogit.corpus.summaries.tally import Tally, read_batches, value_range
 
     place = locate(folder)
     if not (place / MANIFEST).is_file():
@@ -64,7 +64,7 @@ def _findings(
     min_count: int | None,
     span: tuple[float, float] | None,
 ) -> Findings:
-    from normxlogit.corpus.leading_words import leading_words
+    from normxlogit.corpus.summaries.leading_words import leading_words
 
     model, progress, rows = run.manifest["model"], run.progress, tally.rows
     is_regression = model["problem"] == "regression"

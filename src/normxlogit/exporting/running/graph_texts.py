@@ -14,10 +14,10 @@ from normxlogit.errors import (
     OptionError,
     without_traceback,
 )
-from normxlogit.exporting.answers import Answers, Outputs
 from normxlogit.exporting.manifest import GRAPH, TOKENIZER, WORDS, Manifest
-from normxlogit.exporting.sessions import open_session
-from normxlogit.exporting.tokenizer_file import TokenizerFile
+from normxlogit.exporting.running.answers import Answers, Outputs
+from normxlogit.exporting.running.sessions import open_session
+from normxlogit.exporting.running.tokenizer_file import TokenizerFile
 from normxlogit.extras import VERSION
 from normxlogit.methods.request import Request
 from normxlogit.results.text import Attribution

@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from normxlogit.corpus.findings import Mark
+from normxlogit.corpus.summaries.findings import Mark
 
 
 def find_marks(record: Mapping[str, Any]) -> tuple[tuple[Mark, ...], ...]:

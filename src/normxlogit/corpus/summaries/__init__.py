@@ -1,0 +1,1 @@
+"""What a corpus says as a whole: its shards counted, and the words that lead."""

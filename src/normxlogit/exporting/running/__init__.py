@@ -1,0 +1,1 @@
+"""An exported graph run on texts, without torch and transformers."""
