@@ -36,9 +36,10 @@ class BarePasses:
     Attributes:
         count: how many there were.
         seconds: how long they took.
+        dtype: what those of texts with words hidden, which are most, computed in.
     """
 
-    count, seconds = 0, 0.0
+    count, seconds, dtype = 0, 0.0, ""
 
     @torch.inference_mode()
     def run(self, model: Any, lengths: Sequence[int]) -> None:
@@ -72,6 +73,7 @@ def measure(texts: int, masks: int) -> tuple[float, BarePasses]:
     def predict_twice(cache: Any, variants: Any) -> Any:
         outputs = predict(cache, variants)
         bare.run(cache._model, [len(inputs["input_ids"]) for inputs in variants])
+        bare.dtype = str(cache._model.dtype).removeprefix("torch.")
         return outputs
 
     def read_twice(reader: Any, windows: Any, layers: Any) -> Any:
@@ -118,9 +120,9 @@ Python {platform.python_version()}, {torch.get_num_threads()} threads of \
 An [attribution head](attribution-head.md) fitted to a MiniLM on {options.texts:,} sentences of \
 SST-2 with {options.masks} masks each took {seconds:.0f} seconds, \
 {seconds / bare.seconds:.2f} times the {bare.seconds:.0f} seconds of its {bare.count:,} bare \
-forward passes. Those that try the head on held-out texts are among them, and so are those that \
-explain these texts, by `late_lrp` as three each (its backward pass costs as much as two); \
-training is not.
+forward passes in {bare.dtype}. Those that try the head on held-out texts are among them, and so \
+are those that explain these texts, by `late_lrp` as three each (its backward pass costs as much \
+as two); training is not.
 """
     print(page)
     if options.output:
