@@ -112,6 +112,15 @@ def check(found: nxl.GenerationAttribution, explainer: nxl.Explainer, prompt: st
         assert found.targets[n].position == begun + n - 1
 
 
+class Always(LogitsProcessor):
+    """Leaves the model nothing to say but token 30."""
+
+    def __call__(self, _input_ids: Any, scores: Any) -> Any:
+        scores = torch.full_like(scores, -100.0)
+        scores[:, 30] = 0.0
+        return scores
+
+
 WAYS = {
     "greedy": {"do_sample": False},
     "sampled": {"do_sample": True, "temperature": 2.0},
@@ -215,6 +224,37 @@ def test_an_end_before_the_others(
     check(long, explainer, PROMPT)
     filled = explainer.generate([PROMPT, OTHER], **(options | {"pad_token_id": stop}))
     assert [t.id for t in filled[1].targets] == [t.id for t in short.targets]
+
+
+@pytest.mark.parametrize("options", [{}, {"num_beams": 2}], ids=["greedy", "beams"])
+def test_an_answer_that_a_limit_ended_says_so(
+    explainers: Callable[[str], nxl.Explainer], options: dict[str, Any]
+) -> None:
+    explainer = explainers("llama")
+    options = {"max_new_tokens": 2, "do_sample": False, **options}
+    cut = as_generation(explainer.generate(PROMPT, **options))
+    assert cut.cut_after == len(cut.targets) == 2
+    # What ends an answer at its limit may be a text to stop at, or its last token.
+    stopped = as_generation(explainer.generate(PROMPT, **options, stop_strings=[cut.answer[-3:]]))
+    assert (stopped.answer, stopped.cut_after) == (cut.answer, None)
+    options |= {"logits_processor": [Always()], "max_new_tokens": 1}
+    for end, count in ((30, None), (31, 1)):
+        ended = as_generation(explainer.generate(PROMPT, **options, eos_token_id=end))
+        assert ([target.id for target in ended.targets], ended.cut_after) == ([30], count)
+    given = as_generation(explainer.explain(PROMPT, target=cut.answer))
+    assert given.cut_after is None
+
+
+def test_of_answers_of_a_batch_those_that_a_limit_ended_say_so(
+    words: PreTrainedTokenizerBase, explainers: Callable[[str], nxl.Explainer]
+) -> None:
+    explainer = explainers("llama")
+    stop = as_generation(explainer.generate(OTHER, **NEW)).targets[2].id
+    options: dict[str, Any] = {"max_new_tokens": 5, "eos_token_id": stop}
+    long, short = succeeded(
+        explainer.generate([PROMPT, OTHER], **options, pad_token_id=words.pad_token_id)
+    )
+    assert (as_generation(long).cut_after, as_generation(short).cut_after) == (5, None)
 
 
 def test_a_continuation_is_explained_as_if_it_had_been_generated(
@@ -466,12 +506,6 @@ def test_passes_that_are_not_of_the_text_are_noticed(
 def test_tokens_that_look_like_padding_are_kept(
     explainers: Callable[[str], nxl.Explainer],
 ) -> None:
-    class Always(LogitsProcessor):
-        def __call__(self, _input_ids: Any, scores: Any) -> Any:
-            scores = torch.full_like(scores, -100.0)
-            scores[:, 30] = 0.0
-            return scores
-
     found = succeeded(
         explainers("llama").generate(
             [PROMPT, OTHER], max_new_tokens=4, pad_token_id=30, logits_processor=[Always()]

@@ -179,7 +179,16 @@ def test_terminal_lists_the_words_of_each_sentence() -> None:
         for score, word, segment in zip(first.scores, first.tokens, first.segments, strict=True)
         if segment == 0 and word.strip() not in ("system", "user", "assistant", "")
     )
-    assert re.search(rf"^  {re.escape(word)} +\+{score:.2f}  │█", lines, re.MULTILINE)
+    inside = [
+        score
+        for score, segment, start in zip(
+            first.scores, first.segments, first.offsets[:, 0], strict=True
+        )
+        if segment == 0 and any(m.start <= start < m.end for m in result.messages)
+    ]
+    share = score / np.abs(inside).sum()
+    assert re.search(rf"^  {re.escape(word)} +\+{score:.2f} +{share:.0%}  │█", lines, re.MULTILINE)
+    assert "what the model's chat template adds" in lines
     assert "Sums, as shares: system" in lines
     assert "What is the capital" in lines
     assert "\x1b" not in lines
@@ -244,6 +253,24 @@ def test_the_page_has_the_shares_of_the_terminal() -> None:
         assert unescape(rest) in printed
 
 
+def test_an_answer_that_a_limit_ended_says_so() -> None:
+    result = replace(CASES["no end"], cut_after=1234)
+    for shown in (result, result.at(0)):
+        assert "cut after 1,234 tokens, the limit" in plain(shown)
+        assert "Answer (cut after 1,234 tokens, the limit)" in HTMLReader(page([shown])).text()
+    for of_all in (plain(CASES["no end"]), page([CASES["no end"]])):
+        assert "the limit" not in of_all
+
+
+def test_scores_whose_size_says_nothing_have_no_shares() -> None:
+    result = generation(readout="logprob")
+    assert "signs aside" not in plain(result)
+    assert not re.search(r"\d%  [█▌▐ ]*│", plain(result))
+    html = page([result]).partition("<style>")[2].partition("</style>")[2]
+    assert 'class="nx-share"' not in html
+    assert numbers(page([result]))["shares"] is False
+
+
 def test_terminal_of_every_case() -> None:
     for result in CASES.values():
         assert "rests most on" in plain(result)
@@ -295,7 +322,7 @@ STEPS = """
       clear: !article.querySelector(".nx-clear").hidden,
       opposes: !article.querySelector(".nx-legend mark.nx-against").parentNode.hidden,
       words: Array.from(article.querySelectorAll(".nx-words tr"), function (row) {
-        return [row.querySelector("th").textContent, row.querySelector("td").textContent];
+        return Array.from(row.cells).slice(0, 3).map(function (cell) { return cell.textContent; });
       }),
       parts: Array.from(article.querySelectorAll(".nx-parts tr"), function (row) {
         return [row.querySelector("th").textContent, row.querySelector("td").textContent];
@@ -374,9 +401,11 @@ def check(state: dict[str, Any], result: GenerationAttribution, first: int, last
     prompt = [n for n in range(len(joint)) if joint.segments[n] == 0]
     largest = float(np.abs(joint.scores[~joint.special]).max())
     order = sorted(prompt, key=lambda n: -joint.scores[n])[:8]
-    assert [name for name, _ in state["words"]] == [joint.tokens[n] for n in order]
-    for (_, shown), n in zip(state["words"], order, strict=True):
-        assert shown == phrases.number(float(joint.scores[n]), largest)
+    assert [name for name, *_ in state["words"]] == [joint.tokens[n] for n in order]
+    total = np.abs(joint.scores[[n for n in prompt if not joint.special[n]]]).sum()
+    for (_, number, share), n in zip(state["words"], order, strict=True):
+        assert number == phrases.number(float(joint.scores[n]), largest)
+        assert share == phrases.share(abs(joint.scores[n]) / total)
     assert state["parts"] == part_shares(result, range(first, last + 1))
     lit_shares = [*state["columns"].values(), *state["cells"].values()]
     assert state["opposes"] == any(share < 0 for share in lit_shares)
@@ -407,8 +436,9 @@ class TestScript:
             script = {int(n): s for n, s in states["start"][f"{kind}s"].items() if int(n) in drawn}
             assert script == pytest.approx(drawn, abs=0.006)
         for cell in re.findall(r"nx-words.*?</table>", html, re.DOTALL):
-            for name, shown in states["start"]["words"]:
-                assert f'{name}</th><td class="nx-number">{shown}</td>' in cell
+            for name, shown, share in states["start"]["words"]:
+                cells = f'<td class="nx-number">{shown}</td><td class="nx-share">{share}</td>'
+                assert f"{name}</th>{cells}" in cell
         assert states["start"]["what"] == "The whole answer"
         assert states["start"]["tabs"] == [0]
         assert not states["start"]["clear"]
@@ -450,7 +480,8 @@ class TestScript:
 
     def test_what_is_spoken(self, states: dict[str, Any]) -> None:
         spoken = states["extended"]["live"]
-        said = ", ".join(f"{name} ({shown})" for name, shown in states["extended"]["words"][:3])
+        rows = states["extended"]["words"][:3]
+        said = ", ".join(f"{name} ({shown})" for name, shown, _ in rows)
         assert spoken == f"{states['extended']['what']} rests most on: {said}"
         assert states["hover"]["live"] == ""
         chance = np.prod([t.probability or 0.0 for t in CASES["plain"].targets[1:4]])
@@ -463,7 +494,7 @@ class TestScript:
         targets = exhibit.cells[2].targets
         scores = exhibit.summed(targets)
         top = exhibit.top(scores)
-        assert [name for name, _ in shown["words"]] == [exhibit.words.tokens[n] for n in top]
+        assert [name for name, *_ in shown["words"]] == [exhibit.words.tokens[n] for n in top]
         assert shown["parts"] == part_shares(result, targets)
         frame = [n for n, ranked in enumerate(exhibit.coloured) if not ranked]
         assert all(shown["columns"].get(str(n), 0) == 0 for n in frame)

@@ -89,6 +89,11 @@ class Recording:
         assert self._ends.lengths is not None
         return self._ends.lengths - self.start
 
+    def is_cut(self, ids: Tensor) -> bool:
+        """Return whether a limit of tokens ended a sequence; see `SequenceEnds.is_cut`."""
+        assert self._ends is not None
+        return self._ends.is_cut(ids)
+
     @property
     def device(self) -> torch.device:
         """The device of the states."""

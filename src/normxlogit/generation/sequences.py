@@ -27,11 +27,13 @@ class Continuation:
         prompt: the prompt's text and tokens.
         before: the ids that the model continued: the prompt's, or its decoder's first ones.
         new: the ids of the new tokens.
+        is_cut: whether the model would have said more, had it not reached a limit of tokens.
     """
 
     prompt: Encoded
     before: Sequence[int]
     new: Sequence[int]
+    is_cut: bool = False
 
 
 def generation_attribution(
@@ -112,6 +114,7 @@ def generation_attribution(
         messages=prompt.messages,
         answer_offsets=np.array(offsets, np.int32).reshape(-1, 2)[first:],
         answer_special=new_special[first:],
+        cut_after=len(new) if continuation.is_cut else None,
         **result_fields(scored, row_scores, prediction, targets, provenance),
     )
 

@@ -5,7 +5,13 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers.generation.stopping_criteria import StoppingCriteriaList
+from transformers.generation.stopping_criteria import (
+    EosTokenCriteria,
+    MaxLengthCriteria,
+    StoppingCriteria,
+    StoppingCriteriaList,
+    StopStringCriteria,
+)
 
 
 @dataclass(frozen=True)
@@ -50,3 +56,16 @@ class SequenceEnds(StoppingCriteriaList):
             self.lengths = torch.where(self._done, self.lengths, length)
             self._done = self._done | done
         return done
+
+    def is_cut(self, ids: Tensor) -> bool:
+        """Return whether a limit of tokens ended a sequence, not its end or a text to stop at.
+
+        Args:
+            ids: prompt and new tokens without the padding that follows, [sequence].
+        """
+
+        def stops(*kinds: type[StoppingCriteria]) -> bool:
+            criteria = [criterion for criterion in self if isinstance(criterion, kinds)]
+            return any(bool(criterion(ids[None], None).all()) for criterion in criteria)
+
+        return stops(MaxLengthCriteria) and not stops(EosTokenCriteria, StopStringCriteria)

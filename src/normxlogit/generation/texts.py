@@ -152,10 +152,10 @@ class Generator:
             generated = recording.explained(output.sequences, beams, ends)
             scored = self._score(generated, owners, query)
         results: list[list[GenerationAttribution]] = [[] for _ in prompts]
-        for row, ids in enumerate(output.sequences.tolist()):
-            continuation = Continuation(
-                owners[row], ids[:start], ids[start : start + int(ends[row])]
-            )
+        for row, padded in enumerate(output.sequences):
+            ids = padded[: start + int(ends[row])]
+            before, new = ids[:start].tolist(), ids[start:].tolist()
+            continuation = Continuation(owners[row], before, new, recording.is_cut(ids))
             results[row // per_prompt].append(self._result(continuation, generated, scored, row))
         return results
 

@@ -35,16 +35,20 @@ class GenerationAttribution(Attribution, kind="generation"):
         answer_offsets: first character and last + 1 of each of the answer's tokens in the answer,
             int32 [answer, 2].
         answer_special: whether it is a special token, such as the end of the text, bool [answer].
+        cut_after: the number of new tokens at which a limit ended the answer; None if it ended by
+            itself or at a text to stop at, or was given.
     """
 
     _own_fields: ClassVar[tuple[str, ...]] = (
         *Attribution._own_fields,
         "answer_offsets",
         "answer_special",
+        "cut_after",
     )
 
     answer_offsets: NDArray[np.int32]
     answer_special: NDArray[np.bool_]
+    cut_after: int | None = None
 
     @property
     def prompt(self) -> str:
@@ -153,6 +157,7 @@ class GenerationAttribution(Attribution, kind="generation"):
         return super()._own_to_dict() | {
             "answer_offsets": self.answer_offsets.tolist(),
             "answer_special": self.answer_special.tolist(),
+            "cut_after": self.cut_after,
         }
 
     @classmethod
@@ -171,4 +176,12 @@ class GenerationAttribution(Attribution, kind="generation"):
         return fields | {
             "answer_offsets": offsets,
             "answer_special": data.get("answer_special").flags((count,)),
+            "cut_after": _read_cut(data),
         }
+
+
+def _read_cut(data: Plain) -> int | None:
+    """Read where an answer was cut; results of older versions have no such field."""
+    if "cut_after" not in data.value:
+        return None
+    return data.get("cut_after").optional(lambda count: count.integer(least=1))

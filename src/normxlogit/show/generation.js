@@ -88,7 +88,7 @@
       mark.title = title;
     }
 
-    function row(name, score, text, low, high, go) {
+    function row(name, score, text, share, low, high, go) {
       var line = element("tr");
       var head = element("th");
       head.scope = "row";
@@ -113,15 +113,19 @@
       zero.style.left = 100 * low / span + "%";
       track.append(fill, zero);
       bar.append(track);
-      line.append(head, element("td", "nx-number", text), bar);
+      line.append(head, element("td", "nx-number", text));
+      if (share) line.append(element("td", "nx-share", share));
+      line.append(bar);
       return line;
     }
 
-    function fill(table, names, scores, texts, columns) {
+    function fill(table, names, scores, texts, shares, columns) {
       var low = Math.max(0, -Math.min.apply(null, scores.concat(0)));
       var high = Math.max.apply(null, scores.concat(0));
       var rows = names.map(function (name, n) {
-        return row(name, scores[n], texts[n], low, high, columns && String(columns[n]));
+        return row(
+          name, scores[n], texts[n], shares && shares[n], low, high, columns && String(columns[n])
+        );
       });
       article.querySelector(table + " tbody").replaceChildren.apply(
         article.querySelector(table + " tbody"), rows
@@ -162,12 +166,16 @@
       var top = sums.map(function (sum, n) { return n; }).filter(function (n) {
         return data.columns[n] === 2 && sums[n] !== null;
       });
+      var magnitude = top.reduce(function (sum, n) { return sum + Math.abs(sums[n]); }, 0) || 1;
       top.sort(function (a, b) { return sums[b] - sums[a] || a - b; });
       top = top.slice(0, WORDS);
       var scores = top.map(function (n) { return sums[n]; });
       var names = top.map(function (n) { return data.names[n]; });
       var texts = scores.map(function (score) { return number(score, largest, data.signed); });
-      fill(".nx-words", names, scores, texts, top);
+      var wordShares = data.shares && scores.map(function (score) {
+        return shareText(Math.abs(score) / magnitude);
+      });
+      fill(".nx-words", names, scores, texts, wordShares, top);
       var parts = data.parts.map(function (part) {
         return chosen.reduce(function (sum, cell) { return sum + part[cell]; }, 0);
       });

@@ -25,11 +25,12 @@ class Bar:
 
 @dataclass(frozen=True)
 class BarRow:
-    """A row of a table of scores: a name, the score as text, and its bar."""
+    """A row of a table of scores: a name, the score and its share as text, and its bar."""
 
     name: str
     number: str
     bar: Bar
+    share: str = ""
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from normxlogit.results.base import Floats
 from normxlogit.results.generation import GenerationAttribution
 from normxlogit.show import phrases
 from normxlogit.show.scales import scale
+from normxlogit.show.text.claims import claim_of, has_sizes, shares
 from normxlogit.text.words import Span
 
 WORDS = 8
@@ -60,6 +61,7 @@ class GenerationLayout:
         cells: the answer.
         parts: the parts of the prompt, and the answer so far.
         rest: the sums over special tokens and what frames a chat's messages, float32 [answer].
+        has_shares: whether words have shares of the total.
     """
 
     def __init__(self, result: GenerationAttribution) -> None:
@@ -75,6 +77,7 @@ class GenerationLayout:
         # What is in no part is shown as a sum of its own, so that all sums together are the total.
         total = np.nansum(self.scores, -1)  # [answer]
         self.rest: Floats = total - sum(part.scores for part in self.parts)
+        self.has_shares = has_sizes(words)
 
     @property
     def _in_answer(self) -> NDArray[np.bool_]:
@@ -108,6 +111,19 @@ class GenerationLayout:
         return "the template" if self.words.messages else "special tokens"
 
     @property
+    def rest_meaning(self) -> str | None:
+        """A clause that says what that is, unless its name does."""
+        if not self.words.messages:
+            return None
+        return "what the model's chat template adds to the messages"
+
+    @property
+    def cut(self) -> str | None:
+        """Where a limit ended the answer, if one did."""
+        count = self.words.cut_after
+        return None if count is None else f"cut after {count:,} token{'s' * (count > 1)}, the limit"
+
+    @property
     def whole(self) -> list[int]:
         """The targets that the answer as a whole consists of: all but special tokens."""
         plain = [n for n, special in enumerate(self.words.answer_special) if not special]
@@ -122,6 +138,15 @@ class GenerationLayout:
         total: Floats = np.nansum(self.scores[list(targets)], 0, dtype=np.float32)
         total[np.isnan(self.scores[targets[-1]])] = np.nan
         return total
+
+    def word_shares(self, scores: Floats, rows: Sequence[int]) -> list[str]:
+        """Return the share of each of these words in the total of all that may be listed.
+
+        Signs aside, as text; empty where sizes say nothing.
+        """
+        listed = self.ranked & ~np.isnan(scores)
+        parts = shares(np.where(listed, scores, 0), claim_of(self.words))
+        return [""] * len(rows) if parts is None else [phrases.share(parts[row]) for row in rows]
 
     def shares(self, targets: Sequence[int]) -> NDArray[np.float64]:
         """Return the sum over each part, and last over what is in none, for these targets.

@@ -71,10 +71,13 @@ def body(result: GenerationAttribution) -> Body:
             layout.scores[:, layout.coloured]
         ),
         "note": note,
+        "cut": layout.cut,
         "explained": layout.explained or WHOLE,
         "words": _word_rows(layout, scores),
+        "has_shares": layout.has_shares,
         "parts": _part_rows(layout),
         "rest_name": layout.rest_name,
+        "rest_meaning": layout.rest_meaning,
         "rest": phrases.share(rest),
         "data": script_data(_data(layout)),
     }
@@ -192,9 +195,11 @@ def _answer(layout: GenerationLayout, scores: Floats) -> Iterator[Mark]:
 def _word_rows(layout: GenerationLayout, scores: Floats) -> list[BarRow]:
     rows = layout.top(scores)
     names = [phrases.one_line(layout.words.tokens[row]) for row in rows]
-    return bar_rows(
+    bars = bar_rows(
         names, scores[rows].tolist(), layout.scale(scores), signed=is_signed(layout.words)
     )
+    shares = layout.word_shares(scores, rows)
+    return [replace(bar, share=share) for bar, share in zip(bars, shares, strict=True)]
 
 
 def _part_rows(layout: GenerationLayout) -> list[BarRow]:
@@ -224,6 +229,7 @@ def _data(layout: GenerationLayout) -> dict[str, Any]:
         rows.append(row)
     return {
         "signed": is_signed(layout.words),
+        "shares": layout.has_shares,
         "names": [phrases.one_line(token) for token in layout.words.tokens],
         "columns": columns,
         "cells": [[cell.column, int(cell.special)] for cell in layout.cells],

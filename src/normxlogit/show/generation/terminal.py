@@ -40,6 +40,8 @@ class GenerationReport:
         yield field("Prompt", Text(phrases.shortened(prompt, 2 * width - 30)))
         if not self.streamed:
             yield field("Answer", Text(phrases.visible(answer.strip()), LABEL, overflow="fold"))
+        if layout.cut is not None:
+            yield field("Answer" if self.streamed else "", Text(layout.cut, DIM))
         # The space after a sentence belongs to the first token of the next one.
         ends = ((a, a + len(answer[a:b].rstrip())) for a, b in sentence_spans(answer))
         spans = [span for span in ends if layout.targets_within(*span)]
@@ -61,7 +63,8 @@ class GenerationReport:
             yield Text()
             yield Text(f"The first {SENTENCES} of {len(spans)} sentences.", DIM)
         yield Text()
-        yield from legend(score_meaning(layout.words, "it").shown(np.concatenate(listed)), "")
+        meaning = score_meaning(layout.words, "it").shown(np.concatenate(listed))
+        yield from legend(meaning, " ".join(_notes(layout)))
         yield Text()
         yield provenance(layout.words)
 
@@ -84,9 +87,16 @@ def _words(
     layout: GenerationLayout, targets: Sequence[int], rows: Sequence[int], width: int
 ) -> Iterator[Text]:
     """Yield the words that these tokens rest on, by number, and the sums over parts."""
-    scores = layout.summed(targets)[list(rows)]
+    scores = layout.summed(targets)
     names = [phrases.one_line(layout.words.tokens[row]) for row in rows]
-    yield from bar_lines(names, scores, width, [False] * len(rows), signed=is_signed(layout.words))
+    yield from bar_lines(
+        names,
+        scores[list(rows)],
+        width,
+        [False] * len(rows),
+        layout.word_shares(scores, rows),
+        signed=is_signed(layout.words),
+    )
     yield Text(f"  Sums, as shares: {', '.join(_shares(layout, list(targets)))}", DIM)
 
 
@@ -95,3 +105,11 @@ def _shares(layout: GenerationLayout, targets: list[int]) -> Iterator[str]:
     names = [*(phrases.one_line(part.name) for part in layout.parts), layout.rest_name]
     for name, share in zip(names, layout.shares(targets).tolist(), strict=True):
         yield f"{name} {phrases.share(share)}"
+
+
+def _notes(layout: GenerationLayout) -> Iterator[str]:
+    """Yield sentences that say what shares are of, and what is meant by the template."""
+    if layout.has_shares:
+        yield "A word's % is of the scores of all words of the prompt, signs aside."
+    if layout.rest_meaning is not None:
+        yield f"{layout.rest_name.capitalize()} is {layout.rest_meaning}."

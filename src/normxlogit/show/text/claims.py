@@ -50,6 +50,11 @@ def has_sides(result: Result) -> bool:
     return provenance.contrast is not None or provenance.readout in ("margin", "centered")
 
 
+def has_sizes(result: Result) -> bool:
+    """Return whether a score's size says how much a word counts, and so its share of all does."""
+    return claim_of(result) not in _RANKED
+
+
 def strengths(scores: Floats, claim: Claim) -> Floats:
     """Return how much each word supports the target, below zero if it opposes it.
 
