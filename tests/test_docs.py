@@ -99,6 +99,7 @@ def page_tests(pages: list[str]) -> list[Any]:
 
 
 @pytest.mark.filterwarnings("ignore:Do not use it")  # a head that an example fits to few texts
+@pytest.mark.filterwarnings("ignore:a pair")  # of the demo, which is told of single texts
 @pytest.mark.parametrize("page", page_tests(PAGES))
 def test_the_examples_of_a_page(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")

@@ -515,6 +515,7 @@ def save(student: Any, folder: Path) -> None:
     copy.deepcopy(student).half().save_pretrained(folder)
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     config["dtype"] = "float32"
+    config["finetuning_task"] = "sst2"  # by which a pair of texts is told that it is none of these
     config.pop("_name_or_path", None)
     write_json(folder / "config.json", config)
 

@@ -335,6 +335,15 @@ def test_an_untrained_head_is_warned_of_in_one_line(tmp_path: Path) -> None:
     assert result.stderr.count("\n") == 1
 
 
+def test_a_warning_of_many_texts_is_shown_once(tmp_path: Path) -> None:
+    table = tmp_path / "pairs.csv"
+    table.write_text("a,b\nGreat acting.,Dull plot.\nDull.,Great.\nBad food.,Nice staff.\n")
+    arguments = ["corpus", table, "--text", "a", "--pair", "b", "--output", tmp_path / "run"]
+    result = CliRunner().invoke(cli.app, list(map(str, arguments)))
+    assert result.exit_code == 0, result.stderr
+    assert result.stderr.count("demo was trained on single texts (sst2)") == 1
+
+
 def test_long_texts_can_be_cut_or_windowed(model: Path) -> None:
     long = "good " * 100
     for how, count in (("truncate", 62), ("window", 100)):

@@ -92,6 +92,12 @@ def test_pixels_are_one_image() -> None:
         np.testing.assert_allclose(result.scores, alone.scores, rtol=1e-5)
 
 
+def test_the_demo_knows_single_texts() -> None:
+    demo = Explainer.from_pretrained("demo", head="demo")
+    with pytest.warns(UserWarning, match="is read as one input, and demo was trained on single"):
+        assert len(demo.explain(("not bad", "great movie")).texts) == 2
+
+
 @pytest.mark.parametrize(
     ("task", "warns"),
     [("sst-2", True), ("glue:cola", True), ("mnli", False), ("text-classification", False)],
@@ -103,4 +109,4 @@ def test_pairs_where_a_model_knows_single_texts(task: str, warns: bool) -> None:
         warnings.simplefilter("always")
         result = explainer.explain(("not bad", "great movie"))
     assert len(result.texts) == 2
-    assert any("read as a pair" in str(warning.message) for warning in caught) == warns
+    assert any("is read as one input" in str(warning.message) for warning in caught) == warns

@@ -77,7 +77,7 @@ def quiet(debug: bool) -> Iterator[None]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            warnings.filterwarnings("always", module=r"normxlogit\.")
+            warnings.filterwarnings("default", module=r"normxlogit\.")  # once, not for each text
             warnings.showwarning = lambda message, *_: complain(f"warning: {message}")
             with _without_bars():
                 yield

@@ -41,10 +41,10 @@ class Classification(Texts):
             )
         if isinstance(item, tuple) and len(item) == 2 and reads_single_texts(self.model):
             warnings.warn(
-                f"a tuple of two is read as a pair, one input of the model, and {self.name} was "
+                f"a pair (in Python a tuple of two) is read as one input, and {self.name} was "
                 f"trained on single texts ({self.model.config.finetuning_task}). Give several "
-                "texts as a list.",
-                stacklevel=2,
+                "texts one by one, or as a list.",
+                stacklevel=1,  # one place, whoever calls: it is shown once for many pairs
             )
         return super().encode(item, input_options)
 

@@ -8,7 +8,8 @@ import torch
 from transformers import PreTrainedModel
 
 _SAMPLED = 1024
-_INCIDENTAL = ("_name_or_path", "transformers_version", "dtype", "torch_dtype")
+_INCIDENTAL = ("_name_or_path", "transformers_version", "dtype", "torch_dtype", "finetuning_task")
+"""Settings that say something of a model and change nothing of what it computes."""
 
 
 def digest(
