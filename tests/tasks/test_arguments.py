@@ -23,6 +23,7 @@ from tests.helpers.models import (
 from tests.helpers.texts import CONTEXT, MASKED, PROMPT, QUESTION, TEXTS
 from tests.helpers.zoo import tiny_model
 
+MESSAGES = [{"role": "user", "content": "A great movie."}]
 INPUTS = {"input_ids": torch.tensor([[0, 5, 6, 7, 2], [0, 8, 9, 7, 2]])}
 
 
@@ -131,6 +132,11 @@ def test_options_out_of_range_are_refused(options: dict[str, Any], says: str) ->
         (None, "expected text, got NoneType"),
         ("half \ud800", r"character 5 of the text is '\\ud800'"),
         (("a text", "\udfff"), "half a surrogate"),
+        (
+            MESSAGES,
+            r'got a chat, .* Explain the text of a message, message\["content"\]; or load a',
+        ),
+        ({"messages": MESSAGES}, "expected text, got a chat, which BertForSequenceClassification"),
     ],
 )
 def test_what_is_no_text_fails_alone(text: Any, says: str) -> None:

@@ -10,10 +10,7 @@ from typing import Any, TypeVar
 
 from transformers import PreTrainedModel
 
-from normxlogit.errors import (
-    ModelError,
-    NormXLogitError,
-)
+from normxlogit.errors import InputError, ModelError, NormXLogitError
 from normxlogit.methods import find_declaration
 from normxlogit.model.inference import inference
 from normxlogit.query import Query
@@ -21,6 +18,7 @@ from normxlogit.results.text import Attribution
 from normxlogit.tasks import InputOptions, TaskExplainer
 from normxlogit.tasks.padding import Padding
 from normxlogit.tasks.splitting import explain_or_split, is_out_of_memory, raise_if_unsupported
+from normxlogit.text.chat import is_chat
 from normxlogit.text.encoded import Encoded, Window
 from normxlogit.text.encoder import Encoder
 from normxlogit.text.lengths import TOKENS, by_length
@@ -77,7 +75,17 @@ class Texts(TaskExplainer):
         self._memory = MemoryBudget()
 
     def encode(self, item: Any, input_options: InputOptions) -> Encoded:
-        """A text or a pair in tokens; see `Encoder.encode`."""
+        """A text or a pair in tokens; see `Encoder.encode`.
+
+        Raises:
+            InputError: it is no text, or too long, or a chat, which only language models read.
+        """
+        if is_chat(item):
+            raise InputError(
+                f"expected text, got a chat, which {type(self.model).__name__} does not read. "
+                'Explain the text of a message, message["content"]; or load a language model and '
+                "explain its answer, with generate."
+            )
         return self.encoder.encode(
             item,
             is_split_into_words=input_options.is_split_into_words,
