@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from transformers import pipeline
+from transformers import FeatureExtractionPipeline, TextClassificationPipeline, pipeline
 
 from normxlogit import Attribution, Explainer, ModelError
 from normxlogit.tasks import Task
@@ -39,6 +39,21 @@ def test_pipelines_of_other_tasks() -> None:
     viewer, pixels = image_classifier()
     ours = Explainer(pipeline_of(viewer, "image-classification")).explain(pixels)
     np.testing.assert_array_equal(ours.scores, viewer.explain(pixels).scores)
+
+
+def test_a_pipeline_of_a_class_without_a_task(explainer: Explainer) -> None:
+    class Ours(TextClassificationPipeline):
+        pass
+
+    classes: list[Any] = [TextClassificationPipeline, Ours]
+    for of_class in classes:
+        classify = of_class(model=explainer.model, tokenizer=explainer.tokenizer)
+        assert classify.task == ""
+        ours = Explainer(classify).explain(TEXT)
+        np.testing.assert_array_equal(ours.scores, explainer.explain(TEXT).scores)
+    of_vectors: Any = FeatureExtractionPipeline
+    with pytest.raises(ModelError, match="a pipeline for 'feature-extraction' has no prediction"):
+        Explainer(of_vectors(model=explainer.model, tokenizer=explainer.tokenizer))
 
 
 @pytest.mark.parametrize("task", ["feature-extraction", "zero-shot-classification"])

@@ -1,6 +1,7 @@
 """Objects of other packages that hold a model and its tokenizer: pipelines and cross-encoders."""
 
 import copy
+import re
 import warnings
 from pathlib import Path
 from typing import Any
@@ -51,16 +52,17 @@ def _is_of(package: str, model: Any) -> bool:
 
 def _of_pipeline(pipeline: Any) -> tuple[Any, Any]:
     tasks = {**_ALIASES, **{task.value: task for task in Task}}
-    task = tasks.get(pipeline.task)
+    name = pipeline.task or _task_of_class(pipeline)
+    task = tasks.get(name)
     if task is None:
         hint = ""
-        if pipeline.task == "zero-shot-classification":
+        if name == "zero-shot-classification":
             hint = (
                 " Explain its model instead, Explainer(pipeline.model, pipeline.tokenizer), with a "
                 "pair: (text, 'This example is about cooking.')."
             )
         raise ModelError(
-            f"a pipeline for {pipeline.task!r:.60} has no prediction that can be explained; those "
+            f"a pipeline for {name!r:.60} has no prediction that can be explained; those "
             f"for {', '.join(kind.value for kind in Task)} have one.{hint}"
         )
     if task is Task.IMAGE:
@@ -68,6 +70,16 @@ def _of_pipeline(pipeline: Any) -> tuple[Any, Any]:
     if task is Task.AUDIO:
         return pipeline.model, pipeline.feature_extractor
     return pipeline.model, _limited(pipeline.tokenizer, pipeline)
+
+
+def _task_of_class(pipeline: Any) -> str:
+    """Return the task for which transformers has the pipeline's class, by the name of the class.
+
+    A pipeline that `TextClassificationPipeline(...)` made, and not `pipeline(...)`, has no other.
+    """
+    classes = (cls for cls in type(pipeline).__mro__ if cls.__module__.startswith("transformers."))
+    name = next(classes).__name__.removesuffix("Pipeline")
+    return re.sub(r"\B(?=[A-Z])", "-", name).lower()
 
 
 def _limited(tokenizer: Any, pipeline: Any) -> Any:
