@@ -11,6 +11,7 @@ from normxlogit.evaluation.perturb.presets import RATIOS
 from normxlogit.evaluation.plan import METHODS, PACKAGES, plan_of
 from normxlogit.methods.attribution_head import AttributionHead
 from normxlogit.model.targets import Target, Targets
+from normxlogit.show.phrases import without_folders
 from normxlogit.sources.explainer import SourceExplainer
 from normxlogit.tasks import Task
 
@@ -39,14 +40,13 @@ class Explainer(SourceExplainer):
 
     def __repr__(self) -> str:
         labels = [str(label) for label in (self.model.config.id2label or {}).values()]
-        parts = [f"{type(self.model).__name__} for {self.task.value}"]
+        kind = f"{type(self.model).__name__} for {self.task.value}"
         if self.task in _WITH_LABELS:
             shown = ", ".join(labels) if len(labels) <= 4 else f"{len(labels)} labels"
-            parts[0] += f" ({shown})"
-        parts.append(f"{str(self.model.dtype).removeprefix('torch.')} on {self.model.device}")
-        if self.head is not None:
-            parts.append("with an attribution head")
-        return f"<Explainer of {self.name}: {', '.join(parts)}>"
+            kind += f" ({shown})"
+        weights = f"{str(self.model.dtype).removeprefix('torch.')} on {self.model.device}"
+        head = "" if self.head is None else ", with an attribution head"
+        return f"<Explainer of {without_folders(self.name)}: {kind}, {weights}{head}>"
 
     @overload
     def corpus(self, source: Any, output: None = None, **options: Any) -> "Iterator[Explained]": ...

@@ -352,6 +352,9 @@ def test_an_explainer_says_what_it_is(explainer: Explainer) -> None:
         "(LABEL_0, LABEL_1, LABEL_2), float32 on cpu"
     )
     assert "head" not in repr(explainer)
+    saved = classifier_explainer()
+    saved.name = "/home/somebody/models/sentiment"
+    assert repr(saved).startswith("<Explainer of sentiment: BertForSequenceClassification for")
     assert "(7 labels)" in repr(classifier_explainer(num_labels=7))
     assert "for text-generation, float32" in repr(causal_lm())
     assert "with an attribution head" in repr(fit_tiny(classifier_explainer()))
