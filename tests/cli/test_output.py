@@ -13,6 +13,7 @@ from normxlogit.cli import tables, terminal
 from normxlogit.cli.options import SUFFIXES, Format, find_format
 from normxlogit.show.dispatch import page, plain
 from normxlogit.show.phrases import without_folders
+from normxlogit.show.terminal import column_blocks
 from tests.helpers.results import word_attribution
 
 
@@ -61,6 +62,24 @@ def test_pages_and_terminals_show_no_path(given: str, shown: str) -> None:
     assert "someone" not in html
     assert "secret" not in html
     assert result.to_dict()["provenance"]["model"] == given
+
+
+@pytest.mark.parametrize(
+    ("widths", "room", "counts"),
+    [
+        ([10] * 6, 58, [3, 3]),  # of which five would fit
+        ([10] * 7, 58, [4, 3]),
+        ([30, 5, 5, 5], 40, [1, 3]),
+        ([10] * 6, 70, [6]),
+        ([90, 6, 6], 20, [1, 2]),
+        ([6, 6], -3, [1, 1]),
+        ([], 20, []),
+    ],
+)
+def test_blocks_of_columns_are_balanced(widths: list[int], room: int, counts: list[int]) -> None:
+    blocks = column_blocks(widths, room, 2)
+    assert [len(block) for block in blocks] == counts
+    assert [n for block in blocks for n in block] == list(range(len(widths)))
 
 
 @pytest.mark.parametrize("width", [40, 80, 100, 200])

@@ -206,14 +206,25 @@ def bar_lines(
         )
 
 
-def column_blocks(widths: Sequence[int], room: int, gap: int) -> Iterator[range]:
-    """Yield the numbers of columns that fit side by side: one at least, then those that are left.
+def column_blocks(widths: Sequence[int], room: int, gap: int) -> list[range]:
+    """Divide columns into as few blocks as fit, one column at least, of about the same width.
 
     Args:
         widths: of the columns.
-        room: how many columns of a terminal there are for them.
+        room: how many columns of a terminal there are for a block.
         gap: how many of these stand between two.
+
+    Returns:
+        for each block the numbers of its columns.
     """
+    # The least room that does not ask for more blocks balances them.
+    rooms = range(max(1, room), 0, -1)
+    divisions = [list(_filled(widths, narrower, gap)) for narrower in rooms]
+    return [blocks for blocks in divisions if len(blocks) == len(divisions[0])][-1]
+
+
+def _filled(widths: Sequence[int], room: int, gap: int) -> Iterator[range]:
+    """Yield blocks of as many columns as fit: one at least, then those that are left."""
     start = 0
     while start < len(widths):
         end, taken = start + 1, widths[start]

@@ -113,6 +113,8 @@ def _blocks(
     sizes = [max(6, *map(cell_len, column)) for column in zip(*heads, strict=True)]
     for block in column_blocks(sizes, room, _GAP):
         for head in heads:
+            if not any(head[n] for n in block):
+                continue
             line = "".join(" " * (_GAP + sizes[n] - cell_len(head[n])) + head[n] for n in block)
             yield Text(f"  {'':{name_width}}{line}", DIM, no_wrap=True, overflow="crop")
         for name, row, heading in zip(names, cells, headings, strict=True):
