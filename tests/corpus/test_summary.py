@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import sys
 from collections import Counter, defaultdict
 from pathlib import Path
@@ -527,6 +528,22 @@ def test_the_numbers_beside_words_are_said(tmp_path: Path) -> None:
     assert "Scores for POSITIVE, the largest by size:\n" in str(
         summary(run_of(tmp_path / "above", above))
     )
+
+
+@pytest.mark.parametrize(("lowest", "plus"), [(0.0, ""), (-0.5, "+")])
+def test_a_plus_tells_from_a_minus_only(lowest: float, plus: str, tmp_path: Path) -> None:
+    """Scores that never are below zero, such as attention, have no sign."""
+    records = [record(n, {"good": 2.0, "the": 0.1}, label="NEGATIVE") for n in range(6)]
+    records.append(record(6, {"a": lowest}))
+    found = summary(run_of(tmp_path / "run", records))
+    assert found.signed == bool(plus)
+    (line,) = re.findall(r"^good .*", str(found), re.MULTILINE)
+    assert re.findall(r"[+−]?\d\.\d\d", line)[1] == f"{plus}2.00"
+    assert f"good {plus}2.00" in str(found)
+    assert ("+" in str(found)) == bool(plus)
+    page = HTMLReader(found.to_html())
+    assert any(attributes.get("title") == f"{plus}2.00" for _, attributes in page.elements)
+    assert ("+" in page.text("td", "th")) == bool(plus)
 
 
 def test_the_page_has_what_was_found(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 from matplotlib.image import AxesImage
 
 from normxlogit.results.sources import SourceAttribution
-from normxlogit.show.dispatch import figure, fragment, page
+from normxlogit.show.dispatch import figure, fragment, page, plain
 from normxlogit.show.sources.layout import SourcesLayout
 from tests.helpers import control_characters
 from tests.helpers.control_characters import assert_visible
@@ -271,6 +271,22 @@ def test_what_made_it_is_said() -> None:
     assert "<dd>23 forward passes over 4,310 tokens, what they share read once</dd>" in text
     assert "<dd>Document {number}:" in text
     assert "<dt>Placed by" not in page([replace(RIVERS, template=None)])
+
+
+def test_scores_without_a_sign_have_no_plus() -> None:
+    """Those in nats may be above or below zero; others, such as attention, may never be."""
+    shown = {}
+    for unit, lowest in (("nats", 0.1), ("", 0.1), ("", -0.1)):
+        scores = np.full_like(RIVERS.scores, 0.5)
+        scores[0, 0] = lowest
+        result = replace(RIVERS, scores=scores, sentence_scores={}, unit=unit, threshold=None)
+        html = page([result]).partition("</style>")[2]
+        shown[unit, lowest] = "+0.5" in html, "+0.5" in plain(result), "high:</mark>" in html
+    assert shown == {
+        ("nats", 0.1): (True, True, False),
+        ("", 0.1): (False, False, True),
+        ("", -0.1): (True, True, False),
+    }
 
 
 def test_plot_is_a_heat_map_of_sentences_by_sources(tmp_path: Path) -> None:

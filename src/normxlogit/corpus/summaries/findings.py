@@ -135,6 +135,7 @@ class Findings(Displayed):
         rows, explained: rows of the source, and those of them that were explained.
         judged, unlike: of how many of them it is known whether the text is unlike those that the
             attribution head was fitted on, and of how many it is; 0 without a head.
+        signed: whether any word's score is below zero, so that signs mean something.
         errors: how many rows were not, by kind.
         records, tokens, shards: how many were written.
         broken: files that could not be read, and why.
@@ -162,6 +163,7 @@ class Findings(Displayed):
     explained: int
     judged: int
     unlike: int
+    signed: bool
     errors: Mapping[str, int]
     records: int
     tokens: int

@@ -79,6 +79,7 @@ def _findings(
         explained=tally.explained,
         judged=tally.judged,
         unlike=tally.unlike,
+        signed=tally.words.any_negative,
         errors=dict(sorted(progress.errors.items())),
         records=progress.records,
         tokens=progress.tokens,

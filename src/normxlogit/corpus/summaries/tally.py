@@ -124,9 +124,11 @@ class WordTally:
         records: the number of records by target; once there are too many targets, all of them
             under None.
         words: by target and word, in lower case, the scores of its occurrences.
+        any_negative: whether any score is below zero.
     """
 
     def __init__(self) -> None:
+        self.any_negative = False
         self.records: Counter[str | None] = Counter()
         self.words: dict[str | None, dict[str, Scores]] = {}
 
@@ -147,6 +149,7 @@ class WordTally:
                 "square": pc.multiply(exact, exact),
             }
         ).filter(pc.is_finite(scores))
+        self.any_negative |= bool(pc.any(pc.less(occurrences["score"], 0.0)).as_py())
         sums = occurrences.group_by(["target", "word"]).aggregate(
             [("score", "count"), ("score", "sum"), ("square", "sum")]
         )

@@ -154,7 +154,7 @@ class EvaluationView:
         """Format a value, with three digits for the largest of its metric."""
         values = [e["value"] for name in self.methods if (e := self.estimate(name, metric))]
         largest = max((abs(value) for value in values), default=0.0) or 1.0
-        return phrases.number(value, largest).lstrip("+")
+        return phrases.number(value, largest, signed=False)
 
     def signed(self, metric: str, value: float) -> str:
         """Format a difference, with its sign."""

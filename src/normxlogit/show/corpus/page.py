@@ -181,8 +181,8 @@ def _words(findings: Findings, part: ClassWords) -> WordSection:
         rows=[
             WordRow(
                 word,
-                phrases.number(word.lead, largest),
-                phrases.number(word.mean, largest),
+                phrases.number(word.lead, largest, signed=findings.signed),
+                phrases.number(word.mean, largest, signed=findings.signed),
                 sentences.occurrences(word, part),
                 drawn,
             )
@@ -202,17 +202,19 @@ def _difference(findings: Findings, difference: Difference) -> DifferenceSection
         label=sentences.name(findings, difference.label),
         row=sentences.row_name(difference),
         target=sentences.name(findings, difference.target) if is_other else None,
-        texts=[[_marked(piece, largest) for piece in pieces] for pieces in texts],
+        texts=[[_marked(piece, largest, findings.signed) for piece in pieces] for pieces in texts],
         hashes=sentences.hashes(difference),
         words=[]
         if texts
         else [
-            (word, score / largest, phrases.number(score, largest))
+            (word, score / largest, phrases.number(score, largest, signed=findings.signed))
             for word, score in difference.words
         ],
     )
 
 
-def _marked(piece: Piece, largest: float) -> MarkedPiece:
-    title = None if piece.score is None else phrases.number(piece.score, largest)
+def _marked(piece: Piece, largest: float, signed: bool) -> MarkedPiece:
+    title = None
+    if piece.score is not None:
+        title = phrases.number(piece.score, largest, signed=signed)
     return MarkedPiece(piece.text, piece.share or 0.0, title)

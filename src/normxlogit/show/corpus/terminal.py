@@ -114,8 +114,8 @@ def _words(findings: Findings, part: ClassWords) -> Iterator[RenderableType]:
     for word in part.words:
         table.add_row(
             Text(phrases.shortened(phrases.one_line(word.word), 40)),
-            Text(phrases.number(word.lead, largest)),
-            Text(phrases.number(word.mean, largest)),
+            Text(phrases.number(word.lead, largest, signed=findings.signed)),
+            Text(phrases.number(word.mean, largest, signed=findings.signed)),
             Text(sentences.occurrences(word, part)),
             _bar(word.lead / part.words[0].lead),
         )
@@ -152,5 +152,6 @@ def _difference(findings: Findings, difference: Difference) -> Iterator[Renderab
     for word, score in difference.words:
         color = FOR if score > 0 else AGAINST
         shown = phrases.shortened(phrases.one_line(word), 40)
-        words.append(Text.assemble(f"{shown} ", (phrases.number(score, largest), color)))
+        number = phrases.number(score, largest, signed=findings.signed)
+        words.append(Text.assemble(f"{shown} ", (number, color)))
     yield Padding(Columns(words, padding=(0, 2)), (0, 0, 1, 2))

@@ -48,6 +48,7 @@ class View:
             where none reaches the threshold.
         sentence_tints: the same of sentences, beside the largest sentence; the tint of the source
             where that is one sentence.
+        signed: whether signs of scores mean anything.
     """
 
     span: int | None
@@ -56,6 +57,11 @@ class View:
     gain: float
     tints: Floats
     sentence_tints: dict[int, Floats]
+    signed: bool
+
+    def number(self, score: float) -> str:
+        """Return a score as text."""
+        return phrases.number(score, self.largest, signed=self.signed)
 
     @cached_property
     def largest(self) -> float:
@@ -157,6 +163,7 @@ class SourcesLayout:
                 source: strength * part / of_sentences if source in self._split else tints[[source]]
                 for source, part in sentence_scores.items()
             },
+            signed=message.is_signed(self.result),
         )
 
     def name(self, view: View) -> str:
@@ -287,7 +294,6 @@ class SourcesLayout:
 def meaning(result: SourceAttribution) -> Meaning:
     """Return what scores of sources say."""
     sentence = message.meaning(result)
-    unsigned = result.provenance.unsigned
-    if unsigned is not None:
-        return Meaning(phrases.visible(unsigned), None, sentence, signed=False)
+    if not message.is_signed(result):
+        return Meaning("the sentence rests more on the source", None, sentence, signed=False)
     return Meaning("speaks for the sentence", "speaks against it", sentence)

@@ -134,6 +134,16 @@ def meaning(result: SourceAttribution) -> str:
     )
 
 
+def is_signed(result: SourceAttribution) -> bool:
+    """Return whether signs of scores mean anything, so that a positive one is shown with a plus.
+
+    A drop of the log-probability may be a rise. Other scores, such as attention, have no sign where
+    none is below zero.
+    """
+    scores = [result.scores, *result.sentence_scores.values()]
+    return result.unit == NATS or any(bool((part < 0).any()) for part in scores)
+
+
 def summary(result: SourceAttribution) -> str:
     """Return how the scores were made, and by which model."""
     options = [f"{key}={value}" for key, value in result.provenance.options.items()]

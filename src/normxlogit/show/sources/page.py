@@ -218,7 +218,7 @@ def _reading(layout: SourcesLayout, view: View) -> Reading:
         Quote(
             source + 1,
             " ".join(phrases.visible(layout.result.sentence(source, number)).split()),
-            phrases.number(float(view.sentence_scores[source][number]), view.largest),
+            view.number(float(view.sentence_scores[source][number])),
         )
         for source, number in layout.leading_sentences(view, 3)
         if len(layout.result.sources[source].sentences) > 1
@@ -258,7 +258,7 @@ def _others(view: View, listed: Sequence[int]) -> str:
     others = [score for n, score in enumerate(view.scores.tolist()) if n not in set(listed)]
     if not others:
         return ""
-    low, high = (phrases.number(value, view.largest) for value in (min(others), max(others)))
+    low, high = map(view.number, (min(others), max(others)))
     count = f"{len(others)} others" if len(others) > 1 else "1 other"
     return f"{count}: {low}" if low == high else f"{count}: from {low} to {high}"
 
@@ -275,7 +275,7 @@ def _unexplained(view: View) -> str:
 
 
 def _score(view: View, number: int) -> str:
-    return phrases.number(float(view.scores[number]), view.largest)
+    return view.number(float(view.scores[number]))
 
 
 def _share(layout: SourcesLayout, view: View, number: int) -> str:
@@ -298,7 +298,7 @@ def _note(layout: SourcesLayout) -> str:
     if result.threshold is None:
         return " ".join([*notes, "There is no threshold, so nothing is cited."])
     unit = f" {result.unit}" if result.unit else ""
-    threshold = phrases.number(result.threshold, abs(result.threshold)).lstrip("+")
+    threshold = phrases.number(result.threshold, abs(result.threshold), signed=False)
     notes.append(f"Cited is a source from {threshold}{unit} on; colours are paler where none is.")
     return " ".join(notes)
 
@@ -354,7 +354,7 @@ def _strong(view: View, source: int, sentence: int) -> str:
     """Return the score of a sentence if it stands out."""
     if abs(view.sentence_tints[source][sentence]) < STRONG:
         return ""
-    return f"\xa0{phrases.number(float(view.sentence_scores[source][sentence]), view.largest)}"
+    return f"\xa0{view.number(float(view.sentence_scores[source][sentence]))}"
 
 
 def _data(layout: SourcesLayout) -> list[dict[str, Any]]:

@@ -77,7 +77,8 @@ def _sources(result: SourceAttribution, span: int, width: int) -> Iterator[Text]
     room = max(8, width // 3)
     names = [fitted(f"[{n + 1}] {_name(result, n)}", room).rstrip() for n in rows]
     scores = result.scores[span, rows]
-    lines = bar_lines(names, scores, width, [False] * len(rows))
+    signed = message.is_signed(result)
+    lines = bar_lines(names, scores, width, [False] * len(rows), signed=signed)
     cited = [] if result.threshold is None else result.citations[span]
     for number, line in zip(rows, lines, strict=True):
         yield line
