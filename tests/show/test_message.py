@@ -181,6 +181,15 @@ def test_a_word_that_is_repeated_is_named_once_and_counts_as_often_as_it_stands(
     assert said(shown) == "mostly because of “boring”; no word speaks against it."
 
 
+def test_a_word_on_both_sides_is_told_by_its_place() -> None:
+    shown = measured("Not dull at all , but not good", [3.0, 0.1, 0.1, 0.1, 0.1, 0.1, -2.9, 0.2])
+    sentence = "mostly because of “Not” (1st); “not” (2nd) speaks against it."
+    assert said(shown) == sentence
+    assert sentence in plain(shown)
+    many = measured("no " * 23, [*[0.1] * 11, 4.0, *[0.1] * 10, -3.9])
+    assert said(many) == "mostly because of “no” (12th); “no” (23rd) speaks against it."
+
+
 def test_a_long_word_is_cut() -> None:
     shown = measured("x" * 200 + " is bad", [4.0, 0.1, 0.1])
     assert max(map(len, re.split("[“”]", as_text(message(shown))))) <= 40

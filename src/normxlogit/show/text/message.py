@@ -34,24 +34,48 @@ Verb = tuple[str, str]
 
 @dataclass(frozen=True)
 class Side:
-    """The words of one side that are named."""
+    """The words of one side that are named.
+
+    Attributes:
+        words: these.
+        places: of each that the other side names too which one it is, such as "2nd"; else "".
+        role: the side.
+    """
 
     words: list[str]
+    places: list[str]
     role: Role
+
+    @classmethod
+    def of(cls, words: Sequence[str], rows: list[int], others: list[int], role: Role) -> "Side":
+        """Return a side by the numbers of its words among all, and of those of the other side."""
+        named = {words[row].casefold() for row in others}
+        places = [_place(words, row) if words[row].casefold() in named else "" for row in rows]
+        return cls([words[row] for row in rows], places, role)
 
     @property
     def listed(self) -> Message:
         """The words, with commas and "and" between them."""
         parts = list[Part]()
-        for number, word in enumerate(self.words):
+        for number, (word, place) in enumerate(zip(self.words, self.places, strict=True)):
             if number:
                 parts.append(Part(" and " if number == len(self.words) - 1 else ", "))
             parts.append(Part(phrases.shortened(word, 40), self.role))
+            if place:
+                parts.append(Part(f" ({place})"))
         return parts
 
     def do(self, verb: Verb) -> Message:
         """Return the clause that these words do something."""
         return [*self.listed, Part(f" {verb[len(self.words) > 1]}")]
+
+
+def _place(words: Sequence[str], row: int) -> str:
+    """Return which of several like words one is, such as "2nd"."""
+    alike = [n for n, word in enumerate(words) if word.casefold() == words[row].casefold()]
+    number = alike.index(row) + 1
+    ending = {1: "st", 2: "nd", 3: "rd"}.get(number % 10 if number % 100 // 10 != 1 else 0, "th")
+    return f"{number}{ending}"
 
 
 _BY_READOUT: dict[str | None, tuple[Verb, Verb]] = {
@@ -90,11 +114,11 @@ def clauses(attribution: Attribution, words: Sequence[str], scores: Floats) -> M
         return [Part(sole[0], Role.FOR), Part(f" is its only {unit}")]
     claim = claim_of(attribution)
     named = prominent(words, strengths(scores, claim))
-    supporters = Side([words[i] for i in named.supporters], Role.FOR)
     if claim in _ORDERS:
         # The function words and marks of a text always are among those with the lowest norms.
         named = replace(named, opposers=[i for i in named.opposers if not is_light(words[i])])
-    opposers = Side([words[i] for i in named.opposers], Role.AGAINST)
+    supporters = Side.of(words, named.supporters, named.opposers, Role.FOR)
+    opposers = Side.of(words, named.opposers, named.supporters, Role.AGAINST)
     if not supporters.words and (not opposers.words or claim not in (Claim.CAUSE, *_ORDERS)):
         return [Part(f"no {unit} stands out")]
     if claim is Claim.CAUSE:
