@@ -161,6 +161,7 @@ def test_page_terminal_and_plot_have_all_numbers(comparison: Comparison) -> None
     assert_policy(page, images=False)
     shown = HTMLReader(page).text()
     figure = comparison.plot()
+    assert "shares of each method's own largest" in figure.axes[0].get_xlabel()
     drawn = [text.get_text() for text in figure.axes[0].texts]
     for method, share in zip(METHODS, comparison.shares, strict=True):
         for value in share.tolist():

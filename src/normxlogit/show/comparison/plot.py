@@ -47,5 +47,6 @@ def figure(comparison: Comparison) -> "Figure":
         axes.set_xticks(range(len(methods)), methods, rotation=30, ha="right", parse_math=False)
         lines = textwrap.wrap(as_text(message(part)), width=max(40, int(9 * width)))
         axes.set_title("\n".join(lines), parse_math=False, loc="left", fontsize="medium")
-        axes.set_xlabel(signs(table.meaning(part)), parse_math=False)
+        notes = [signs(table.meaning(part)), "shares of each method's own largest score by size"]
+        axes.set_xlabel("\n".join(filter(None, notes)), parse_math=False)
     return drawing
