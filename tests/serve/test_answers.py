@@ -49,7 +49,7 @@ EXPLAINED: list[tuple[dict[str, Any], dict[str, Any]]] = [
 
 
 @pytest.mark.parametrize(("fields", "arguments"), EXPLAINED)
-@pytest.mark.filterwarnings("ignore:a tuple of two")
+@pytest.mark.filterwarnings("ignore:a pair")
 def test_explain(
     client: TestClient, demo: Explainer, fields: dict[str, Any], arguments: dict[str, Any]
 ) -> None:
