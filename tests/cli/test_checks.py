@@ -83,6 +83,7 @@ MISTAKES: Sequence[tuple[list[str], str]] = [
     (["serve", "--head", "b=none.head"], "for a model 'b', and the models are demo"),
     (["serve", "-m", "a=demo", "-m", "a=demo"], "two models are called 'a'"),
     (["serve", "--allow-origin", "*"], "is no origin"),
+    (["serve", "--replicas", "2"], "--replicas is for --engine ray"),
     (["serve", "--host", "203.0.113.1"], "cannot listen at 203.0.113.1 port 8000"),
 ]
 

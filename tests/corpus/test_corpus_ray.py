@@ -31,6 +31,7 @@ from tests.helpers.corpora import (
     write_lines,
     write_mixed_folder,
 )
+from tests.helpers.processes import descendants
 
 pytestmark = [
     pytest.mark.ray,
@@ -194,15 +195,6 @@ def test_what_a_worker_cannot_write_is_one_line(explainer: Explainer, tmp_path: 
             InputError, match=r"cannot write .*shard-00000\.parquet: Is a directory"
         ):
             explainer.corpus(source, out, **RAY)
-
-
-def descendants(process: int) -> list[int]:
-    """The processes that a process started, and those that they started, as far as they live."""
-    found = list[int]()
-    for path in Path(f"/proc/{process}/task").glob("*/children"):
-        with contextlib.suppress(OSError):
-            found += [int(child) for child in path.read_text().split()]
-    return [*found, *(one for child in found for one in descendants(child))]
 
 
 def begun_by(process: int, folder: Path) -> Path | None:

@@ -54,9 +54,12 @@ def request_bytes(path: str, body: bytes, *headers: str) -> bytes:
 
 
 async def read_answer(reader: asyncio.StreamReader) -> Answer:
+    """Read an answer; one that is no JSON, which is not ours, as text."""
     head = (await reader.readuntil(b"\r\n\r\n")).lower()
     length = int(head.partition(b"content-length:")[2].split()[0])
-    return int(head.split()[1]), json.loads(await reader.readexactly(length))
+    body = await reader.readexactly(length)
+    is_json = b"content-type: application/json" in head
+    return int(head.split()[1]), json.loads(body) if is_json else body.decode()
 
 
 async def ask(port: int, path: str, data: Any, *headers: str) -> Answer:

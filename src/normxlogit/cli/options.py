@@ -54,6 +54,13 @@ class Reduction(str, Enum):
     MAX = "max"
 
 
+class Engine(str, Enum):
+    """Where models run."""
+
+    LOCAL = "local"
+    RAY = "ray"
+
+
 READOUTS = ("logit", "margin", "logprob", "centered", "closeness", "distance", "value")
 
 

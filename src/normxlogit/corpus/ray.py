@@ -88,8 +88,10 @@ class RayWorkers:
         """
         ray = require("ray")
         problem = None
-        with _connection(ray) as may_grow:
-            count = self._worker_count(ray, may_grow=may_grow)
+        if not ray.is_initialized():
+            os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+        with connection(ray) as is_shared:
+            count = self._worker_count(ray, may_grow=is_shared)
             results = self._results(ray, count, explainer, source, folder, job)
             with contextlib.closing(results):
                 for result in results:
@@ -176,21 +178,21 @@ class RayWorkers:
 
 
 @contextlib.contextmanager
-def _connection(ray: Any) -> Iterator[bool]:
+def connection(ray: Any) -> Iterator[bool]:
     """Connect to the caller's cluster or the one that RAY_ADDRESS names, else start one on this
     machine that ends with the context.
 
     Yields:
-        Whether the cluster may grow on demand.
+        Whether the cluster is there for others, too; it may then grow on demand.
     """
     if ray.is_initialized():
         yield True
         return
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     address = os.environ.get("RAY_ADDRESS")
+    options = {} if address else {"include_dashboard": False}
     try:
-        ray.init(address or "local", log_to_driver=False, logging_level="error")
+        ray.init(address or "local", log_to_driver=False, logging_level="error", **options)
     except Exception as error:  # of any kind, from the network to the versions of Ray
         raise NormXLogitError(f"cannot connect to Ray: {first_line(error)}") from error
     try:

@@ -31,6 +31,7 @@ def create_app(
     limits: Limits | None = None,
     access: Access | None = None,
     traffic: Traffic | None = None,
+    metrics: Metrics | None = None,
 ) -> FastAPI:
     """Return the application.
 
@@ -39,8 +40,9 @@ def create_app(
         limits: how much a request may ask for.
         access: who may ask.
         traffic: what the application keeps count in; whoever runs it stops it by this.
+        metrics: what counts its requests.
     """
-    limits, access, metrics = limits or Limits(), access or Access(), Metrics()
+    limits, access, metrics = limits or Limits(), access or Access(), metrics or Metrics()
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:

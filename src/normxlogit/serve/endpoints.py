@@ -140,7 +140,7 @@ def make_router(models: Models, limits: Limits, metrics: Metrics) -> APIRouter:
     @router.get("/metrics", tags=["server"])
     async def read_metrics() -> Response:
         """Say what Prometheus reads."""
-        return Response(metrics.text(), media_type=CONTENT_TYPE)
+        return Response(await metrics.text(), media_type=CONTENT_TYPE)
 
     return router
 

@@ -1,8 +1,9 @@
 """What Prometheus reads of a server."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metric, generate_latest
+from prometheus_client.registry import Collector
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -65,6 +66,36 @@ class Metrics:
         """Read how many requests wait whenever somebody asks."""
         self._waiting.labels(model, purpose).set_function(count)
 
-    def text(self) -> bytes:
+    def collect(self) -> list[Metric]:
+        """Return everything as it stands now."""
+        return list(self._registry.collect())
+
+    async def text(self) -> bytes:
         """Return everything in Prometheus' text format."""
         return generate_latest(self._registry)
+
+
+class Joined(Collector):
+    """The metrics of several replicas, each with its name as the label `replica`.
+
+    They are not added up: a replica that dies would take its counts out of a sum, and a counter
+    must never fall.
+    """
+
+    def __init__(self, replicas: Mapping[str, Sequence[Metric]]) -> None:
+        """Take what `Metrics.collect` returned, by replica."""
+        self._replicas = replicas
+
+    def collect(self) -> Iterable[Metric]:
+        """Return each metric once, with the samples of all replicas."""
+        families: dict[str, Metric] = {}
+        for replica, metrics in self._replicas.items():
+            for metric in metrics:
+                family = families.setdefault(
+                    metric.name, Metric(metric.name, metric.documentation, metric.type)
+                )
+                family.samples += [
+                    sample._replace(labels={**sample.labels, "replica": replica})
+                    for sample in metric.samples
+                ]
+        return families.values()

@@ -16,6 +16,7 @@ from normxlogit.cli.options import (
     Contrast,
     Debug,
     Device,
+    Engine,
     GgufFile,
     Head,
     Long,
@@ -46,13 +47,6 @@ class Runtime(str, Enum):
     TORCH = "torch"
     ONNX = "onnx"
     OPENVINO = "openvino"
-
-
-class Engine(str, Enum):
-    """Where the rows are explained."""
-
-    LOCAL = "local"
-    RAY = "ray"
 
 
 def corpus(

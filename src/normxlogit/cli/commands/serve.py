@@ -2,6 +2,10 @@
 
 import os
 import re
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -11,18 +15,21 @@ from normxlogit.cli.checks import check_model
 from normxlogit.cli.errors import complain, quiet, reporting
 from normxlogit.cli.io import use_utf8
 from normxlogit.cli.model import ModelOptions, load
-from normxlogit.cli.options import Debug, Device, Dtype, TrustRemoteCode
+from normxlogit.cli.options import Debug, Device, Dtype, Engine, TrustRemoteCode
 from normxlogit.errors import ModelError, NormXLogitError, OptionError
+from normxlogit.model.loading.names import DEMO
+from normxlogit.serve.key import KEY, read_key
 from normxlogit.serve.limits import Limits
 from normxlogit.show.phrases import without_folders
 
 if TYPE_CHECKING:
+    from normxlogit.serve.gate import Access
     from normxlogit.serve.models import ServedModel
 
-KEY = "NORMXLOGIT_API_KEY"
-"""The variable of the environment that holds the key."""
-
 NEEDED = ("fastapi", "uvicorn", "prometheus_client")
+
+REPLICAS = 2
+"""How many replicas there are unless something else is chosen: the fewest of which one may die."""
 
 _NAMED = re.compile(r"([\w][\w.-]*)=(.+)")
 _ORIGIN = re.compile(r"https?://[^/\s?#@]+")
@@ -80,6 +87,22 @@ def serve(
     timeout: Annotated[
         float, typer.Option(min=0.1, metavar="SECONDS", help="How long an answer may take.")
     ] = Limits.seconds,
+    engine: Annotated[
+        Engine,
+        typer.Option(
+            help="Where the models run: local, in this process; ray, in replicas of Ray Serve on "
+            "this machine, or on the cluster that RAY_ADDRESS names."
+        ),
+    ] = Engine.LOCAL,
+    replicas: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            metavar="N",
+            help="With --engine ray, how many processes have all the models, each with a processor "
+            f"of its own; {REPLICAS}, if not given.",
+        ),
+    ] = None,
     device: Device = "auto",
     dtype: Dtype = "auto",
     trust_remote_code: TrustRemoteCode = False,
@@ -87,7 +110,8 @@ def serve(
 ) -> None:
     """Answer requests over HTTP with explanations; /docs describes them.
 
-    Requests need the key that the environment variable NORMXLOGIT_API_KEY holds, if it is set.
+    Requests need the key that the environment variable NORMXLOGIT_API_KEY holds, if it is set;
+    with --engine ray replicas read it from their own environment.
 
     Example: normxlogit serve --model MODEL --port 8000
     """
@@ -99,13 +123,15 @@ def serve(
             name: ModelOptions(named, None, device, dtype, None, trust_remote_code, file)
             for name, (named, file) in _parse_models(model or ["demo"], head or []).items()
         }
-        key, origins = _read_key(), _check_origins(allow_origin or [])
+        key, origins = read_key(), _check_origins(allow_origin or [])
+        if replicas is not None and engine is Engine.LOCAL:
+            raise OptionError("--replicas is for --engine ray.")
         check_installed(NEEDED, "serve")
-        if len(options) == 1:
-            check_model(*options.values())
-
-        from normxlogit.serve.server import listen
-        from normxlogit.serve.server import serve as run
+        if engine is Engine.RAY:
+            check_installed(["ray"], "ray")
+        if len(options) == 1 or engine is Engine.RAY:
+            for named in options.values():
+                check_model(named)
 
         limits = Limits(
             characters=max_characters,
@@ -115,29 +141,88 @@ def serve(
             seconds=timeout,
             new_tokens=max_new_tokens,
         )
-        # Before the models, which take longer to load than an address to be refused.
-        with listen(host, port) as listening:
-            with quiet(debug):
-                served = _load(options)
-            from normxlogit.serve.application import create_app
-            from normxlogit.serve.gate import Access, Traffic
-            from normxlogit.serve.models import Models
+        from normxlogit.serve.gate import Access
 
-            traffic = Traffic()
-            app = create_app(
-                Models(served),
-                limits=limits,
-                access=Access(key, origins, is_local=host in _LOCAL),
-                traffic=traffic,
-            )
-            if key is None and host not in _LOCAL:
-                complain(
-                    f"warning: everybody who reaches this machine may ask. Set {KEY} to a key."
-                )
-            shown, port = listening.getsockname()[:2]
-            address = f"[{shown}]:{port}" if ":" in shown else f"{shown}:{port}"
-            terminal.say(f"Serving {', '.join(served)} at http://{address} (Ctrl+C stops)")
-            run(app, listening, traffic)
+        access = Access(key, origins, is_local=host in _LOCAL)
+        if engine is Engine.RAY:
+            _serve_on_ray(options, host, port, limits, access, debug, replicas or REPLICAS)
+        else:
+            _serve_here(options, host, port, limits, access, debug)
+
+
+def _serve_here(
+    options: dict[str, ModelOptions],
+    host: str,
+    port: int,
+    limits: Limits,
+    access: "Access",
+    debug: bool,
+) -> None:
+    """Serve models in this process."""
+    from normxlogit.serve.server import listen
+    from normxlogit.serve.server import serve as run
+
+    # Before the models, which take longer to load than an address to be refused.
+    with listen(host, port) as listening:
+        with quiet(debug):
+            served = _load(options)
+        from normxlogit.serve.application import create_app
+        from normxlogit.serve.gate import Traffic
+        from normxlogit.serve.models import Models
+
+        traffic = Traffic()
+        app = create_app(Models(served), limits=limits, access=access, traffic=traffic)
+        _announce(options, access, *listening.getsockname()[:2])
+        run(app, listening, traffic)
+
+
+def _serve_on_ray(
+    options: dict[str, ModelOptions],
+    host: str,
+    port: int,
+    limits: Limits,
+    access: "Access",
+    debug: bool,
+    count: int,
+) -> None:
+    """Serve models in replicas of Ray Serve."""
+    from normxlogit.serve.server import listen
+
+    if "RAY_ADDRESS" not in os.environ:
+        # Ray tells late that an address is taken, and does not choose a port.
+        with listen(host, port) as listening:
+            host, port = listening.getsockname()[:2]
+    elif port == 0:
+        raise OptionError("--port 0 is for this machine alone. On a cluster choose a port.")
+    with quiet(debug):
+        from normxlogit.serve.replicas import Settings, serve_replicas
+
+        settings = Settings(
+            load=partial(load_models, {name: _absolute(named) for name, named in options.items()}),
+            device=next(iter(options.values())).device,
+            limits=limits,
+            origins=access.origins,
+            is_local=access.is_local,
+            needs_key=access.key is not None,
+        )
+        how = f" by {count} replica{'s' * (count > 1)}"
+        is_finished = serve_replicas(
+            settings,
+            count=count,
+            host=host,
+            port=port,
+            announce=lambda: _announce(options, access, host, port, how),
+        )
+    if not is_finished:
+        raise typer.Exit(1)
+
+
+def _announce(names: Iterable[str], access: "Access", host: str, port: int, how: str = "") -> None:
+    """Say where the models are served, and warn if anybody may ask."""
+    if access.key is None and not access.is_local:
+        complain(f"warning: everybody who reaches this machine may ask. Set {KEY} to a key.")
+    address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    terminal.say(f"Serving {', '.join(names)} at http://{address}{how} (Ctrl+C stops)")
 
 
 def _parse_models(models: list[str], heads: list[str]) -> dict[str, tuple[str, str | None]]:
@@ -165,21 +250,6 @@ def _parse_models(models: list[str], heads: list[str]) -> dict[str, tuple[str, s
             raise OptionError(f"model {name!r} has two heads. Give one of them.")
         parsed[name] = (model, file)
     return parsed
-
-
-def _read_key() -> str | None:
-    """Return the key of the environment.
-
-    Raises:
-        OptionError: it is empty, or no header could hold it.
-    """
-    key = os.environ.get(KEY)
-    if key is not None and not re.fullmatch(r"[!-~]+", key):
-        raise OptionError(
-            f"{KEY} must be printable ASCII without spaces. Set it to such a key, or unset it to "
-            "let everybody ask."
-        )
-    return key
 
 
 def _check_origins(origins: list[str]) -> tuple[str, ...]:
@@ -218,3 +288,27 @@ def _load(options: dict[str, ModelOptions]) -> "dict[str, ServedModel | None]":
     if not any(served.values()):
         raise ModelError("no model loaded, so there is nothing to serve.")
     return served
+
+
+def load_models(options: Mapping[str, ModelOptions], device: str) -> "dict[str, ServedModel]":
+    """Load models in a replica, all of them: replicas must not differ in what they serve.
+
+    Raises:
+        NormXLogitError: one does not load.
+    """
+    from normxlogit.serve.models import ServedModel
+
+    return {
+        name: ServedModel(name, load(replace(named, device=device)))
+        for name, named in options.items()
+    }
+
+
+def _absolute(named: ModelOptions) -> ModelOptions:
+    """Return a model under names that hold in processes with another working directory."""
+    model, head = named.model, named.head
+    if model != DEMO and Path(model).exists():
+        model = str(Path(model).absolute())
+    if head is not None and head != DEMO:
+        head = str(Path(head).absolute())
+    return replace(named, model=model, head=head)
