@@ -41,7 +41,7 @@ class GenerationReport:
         if not self.streamed:
             yield field("Answer", Text(phrases.visible(answer.strip()), LABEL, overflow="fold"))
         if layout.cut is not None:
-            yield field("Answer" if self.streamed else "", Text(layout.cut, DIM))
+            yield field("Ended" if self.streamed else "", Text(layout.cut, DIM))
         # The space after a sentence belongs to the first token of the next one.
         ends = ((a, a + len(answer[a:b].rstrip())) for a, b in sentence_spans(answer))
         spans = [span for span in ends if layout.targets_within(*span)]
