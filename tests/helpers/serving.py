@@ -2,6 +2,9 @@
 
 import asyncio
 import json
+import os
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -60,6 +63,24 @@ async def read_answer(reader: asyncio.StreamReader) -> Answer:
     body = await reader.readexactly(length)
     is_json = b"content-type: application/json" in head
     return int(head.split()[1]), json.loads(body) if is_json else body.decode()
+
+
+@contextmanager
+def served_by_command(*arguments: str, **environment: str) -> Iterator["subprocess.Popen[str]"]:
+    """Run `normxlogit serve` with the demo and its head at a free port; kill it at the end."""
+    demo = ("--port", "0", "--model", "demo", "--head", "demo")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "normxlogit", "serve", *demo, *arguments],
+        env={**os.environ, **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
 
 
 async def ask(port: int, path: str, data: Any, *headers: str) -> Answer:

@@ -2,10 +2,7 @@
 
 import asyncio
 import json
-import os
 import signal
-import subprocess
-import sys
 import threading
 import time
 import urllib.request
@@ -18,7 +15,14 @@ import pytest
 
 from normxlogit import Explainer
 from normxlogit.serve.limits import Limits
-from tests.helpers.serving import ask, ask_all, read_answer, request_bytes, serving
+from tests.helpers.serving import (
+    ask,
+    ask_all,
+    read_answer,
+    request_bytes,
+    served_by_command,
+    serving,
+)
 
 GOOD = {"text": "good", "method": "normxlogit"}
 
@@ -142,18 +146,8 @@ def test_what_is_under_way_is_finished(demo: Explainer, held: Held) -> None:
 def test_the_command(tmp_path: Path) -> None:
     """One of two models does not load; a key is asked for, and is in no output; SIGTERM ends it."""
     key = "a-key-that-nobody-guesses"
-    process = subprocess.Popen(
-        [
-            *(sys.executable, "-m", "normxlogit", "serve", "--port", "0"),
-            *("--model", "demo", "--head", "demo", "--model", f"other={tmp_path}"),
-        ],
-        env={**os.environ, "NORMXLOGIT_API_KEY": key},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stdout is not None
-    try:
+    with served_by_command("--model", f"other={tmp_path}", NORMXLOGIT_API_KEY=key) as process:
+        assert process.stdout is not None
         line = process.stdout.readline()
         assert line.startswith("Serving demo, other at http://127.0.0.1:"), line
         port = int(line.split(" (")[0].rpartition(":")[2])
@@ -172,8 +166,6 @@ def test_the_command(tmp_path: Path) -> None:
 
         assert asyncio.run(run()) == [401, *[200] * 10, 503, 200]
         out, err = process.communicate(timeout=60)
-    finally:
-        process.kill()
     assert process.returncode == 0
     assert out == ""
     assert err.startswith("normxlogit: warning: model other did not load: cannot load")

@@ -4,7 +4,6 @@ import asyncio
 import os
 import signal
 import subprocess
-import sys
 import tempfile
 import urllib.request
 from collections import Counter
@@ -22,7 +21,7 @@ from normxlogit.serve.metrics import Joined, Metrics
 from normxlogit.serve.replicas import Replica, Settings
 from tests.helpers.assertions import assert_close, succeeded
 from tests.helpers.processes import descendants
-from tests.helpers.serving import Answer, ask
+from tests.helpers.serving import Answer, ask, served_by_command
 
 KEY = "a-key-that-nobody-guesses"
 BEARER = f"Authorization: Bearer {KEY}"
@@ -72,24 +71,12 @@ def files() -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 def command(files: Path) -> Iterator[Command]:
-    process = subprocess.Popen(
-        [
-            *(sys.executable, "-m", "normxlogit", "serve", "--engine", "ray", "--port", "0"),
-            *("--model", "demo", "--head", "demo"),
-        ],
-        env={**os.environ, "NORMXLOGIT_API_KEY": KEY, "RAY_TMPDIR": str(files)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stdout is not None
-    try:
+    environment = {"NORMXLOGIT_API_KEY": KEY, "RAY_TMPDIR": str(files)}
+    with served_by_command("--engine", "ray", **environment) as process:
+        assert process.stdout is not None
         line = process.stdout.readline()
         assert line.startswith("Serving demo at http://127.0.0.1:"), process.communicate()
         yield Command(process, int(line.split(" by ")[0].rpartition(":")[2]), line)
-    finally:
-        process.kill()
-        process.communicate()
 
 
 def slow(count: int) -> list[dict[str, Any]]:

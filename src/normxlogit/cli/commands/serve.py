@@ -2,8 +2,8 @@
 
 import os
 import re
-from collections.abc import Iterable, Mapping
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -143,51 +143,59 @@ def serve(
         )
         from normxlogit.serve.gate import Access
 
-        access = Access(key, origins, is_local=host in _LOCAL)
+        service = _Service(
+            options, host, port, limits, Access(key, origins, is_local=host in _LOCAL)
+        )
         if engine is Engine.RAY:
-            _serve_on_ray(options, host, port, limits, access, debug, replicas or REPLICAS)
+            _serve_on_ray(service, replicas or REPLICAS, debug)
         else:
-            _serve_here(options, host, port, limits, access, debug)
+            _serve_here(service, debug)
 
 
-def _serve_here(
-    options: dict[str, ModelOptions],
-    host: str,
-    port: int,
-    limits: Limits,
-    access: "Access",
-    debug: bool,
-) -> None:
+@dataclass(frozen=True)
+class _Service:
+    """What is served, where, and to whom."""
+
+    models: Mapping[str, ModelOptions]
+    host: str
+    port: int
+    limits: Limits
+    access: "Access"
+
+    def announce(self, host: str, port: int, how: str = "") -> None:
+        """Say where the models are served, and warn if anybody may ask."""
+        if self.access.key is None and not self.access.is_local:
+            complain(f"warning: everybody who reaches this machine may ask. Set {KEY} to a key.")
+        address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        terminal.say(f"Serving {', '.join(self.models)} at http://{address}{how} (Ctrl+C stops)")
+
+
+def _serve_here(service: _Service, debug: bool) -> None:
     """Serve models in this process."""
     from normxlogit.serve.server import listen
     from normxlogit.serve.server import serve as run
 
     # Before the models, which take longer to load than an address to be refused.
-    with listen(host, port) as listening:
+    with listen(service.host, service.port) as listening:
         with quiet(debug):
-            served = _load(options)
+            served = _load(service.models)
         from normxlogit.serve.application import create_app
         from normxlogit.serve.gate import Traffic
         from normxlogit.serve.models import Models
 
         traffic = Traffic()
-        app = create_app(Models(served), limits=limits, access=access, traffic=traffic)
-        _announce(options, access, *listening.getsockname()[:2])
+        app = create_app(
+            Models(served), limits=service.limits, access=service.access, traffic=traffic
+        )
+        service.announce(*listening.getsockname()[:2])
         run(app, listening, traffic)
 
 
-def _serve_on_ray(
-    options: dict[str, ModelOptions],
-    host: str,
-    port: int,
-    limits: Limits,
-    access: "Access",
-    debug: bool,
-    count: int,
-) -> None:
+def _serve_on_ray(service: _Service, count: int, debug: bool) -> None:
     """Serve models in replicas of Ray Serve."""
     from normxlogit.serve.server import listen
 
+    host, port = service.host, service.port
     if "RAY_ADDRESS" not in os.environ:
         # Ray tells late that an address is taken, and does not choose a port.
         with listen(host, port) as listening:
@@ -198,12 +206,14 @@ def _serve_on_ray(
         from normxlogit.serve.replicas import Settings, serve_replicas
 
         settings = Settings(
-            load=partial(load_models, {name: _absolute(named) for name, named in options.items()}),
-            device=next(iter(options.values())).device,
-            limits=limits,
-            origins=access.origins,
-            is_local=access.is_local,
-            needs_key=access.key is not None,
+            load=partial(
+                load_models, {name: _absolute(named) for name, named in service.models.items()}
+            ),
+            device=next(iter(service.models.values())).device,
+            limits=service.limits,
+            origins=service.access.origins,
+            is_local=service.access.is_local,
+            needs_key=service.access.key is not None,
         )
         how = f" by {count} replica{'s' * (count > 1)}"
         is_finished = serve_replicas(
@@ -211,18 +221,10 @@ def _serve_on_ray(
             count=count,
             host=host,
             port=port,
-            announce=lambda: _announce(options, access, host, port, how),
+            announce=partial(service.announce, host, port, how),
         )
     if not is_finished:
         raise typer.Exit(1)
-
-
-def _announce(names: Iterable[str], access: "Access", host: str, port: int, how: str = "") -> None:
-    """Say where the models are served, and warn if anybody may ask."""
-    if access.key is None and not access.is_local:
-        complain(f"warning: everybody who reaches this machine may ask. Set {KEY} to a key.")
-    address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-    terminal.say(f"Serving {', '.join(names)} at http://{address}{how} (Ctrl+C stops)")
 
 
 def _parse_models(models: list[str], heads: list[str]) -> dict[str, tuple[str, str | None]]:
@@ -267,7 +269,7 @@ def _check_origins(origins: list[str]) -> tuple[str, ...]:
     return tuple(origins)
 
 
-def _load(options: dict[str, ModelOptions]) -> "dict[str, ServedModel | None]":
+def _load(options: Mapping[str, ModelOptions]) -> "dict[str, ServedModel | None]":
     """Load models; say which of several did not load, and go on without.
 
     Raises:
