@@ -1,6 +1,7 @@
 """Parts that the terminal reports of every kind of result share."""
 
 import io
+from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
@@ -217,10 +218,15 @@ def column_blocks(widths: Sequence[int], room: int, gap: int) -> list[range]:
     Returns:
         for each block the numbers of its columns.
     """
+
+    def surplus(narrower: int) -> int:
+        """Return how many blocks fewer than this room has there are in all of the room."""
+        return fewest - len(list(_filled(widths, narrower, gap)))
+
+    fewest = len(list(_filled(widths, room, gap)))
     # The least room that does not ask for more blocks balances them.
-    rooms = range(max(1, room), 0, -1)
-    divisions = [list(_filled(widths, narrower, gap)) for narrower in rooms]
-    return [blocks for blocks in divisions if len(blocks) == len(divisions[0])][-1]
+    least = bisect_left(range(room), 0, key=surplus)
+    return list(_filled(widths, least, gap))
 
 
 def _filled(widths: Sequence[int], room: int, gap: int) -> Iterator[range]:
