@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from normxlogit.data.option_checks import flag, one_of, whole_number
-from normxlogit.errors import InputError, OptionError
+from normxlogit.errors import OptionError
 from normxlogit.exporting.running.graph_texts import GraphTexts
 from normxlogit.methods.catalogue import default_method
 from normxlogit.methods.request import Request
@@ -151,11 +151,8 @@ class ExportedModel:
         def results() -> Iterator[Attribution | Failure]:
             items = iter(inputs)
             while ahead := list(islice(items, _AHEAD * size)):
-                encoded = texts.encode_all(ahead, input_options)
-                read = {n: e for n, e in enumerate(encoded) if not isinstance(e, InputError)}
-                explained = texts.explain(read, request, size)
-                for index, item in enumerate(ahead):
-                    result = explained.get(index, encoded[index])
+                explained = texts.explain_all(ahead, input_options, request, size)
+                for item, result in zip(ahead, explained, strict=True):
                     yield result if isinstance(result, Attribution) else Failure(item, result)
 
         return results()

@@ -65,6 +65,18 @@ class TaskExplainer(Protocol):
                 encoded.append(without_traceback(error))
         return encoded
 
+    def explain_all(
+        self, items: Sequence[Any], input_options: InputOptions, query: Any, batch_size: int
+    ) -> list[Any]:
+        """Encode and explain several items: a result for each, or the reason why there is none.
+
+        `query` is what `explain` takes; raises as it does.
+        """
+        encoded = self.encode_all(items, input_options)
+        good = {n: item for n, item in enumerate(encoded) if not isinstance(item, InputError)}
+        explained = self.explain(good, query, batch_size)
+        return [explained.get(n, item) for n, item in enumerate(encoded)]
+
     def explain(
         self, items: Mapping[int, Any], query: "Query", batch_size: int
     ) -> "Mapping[int, Result | NormXLogitError]":

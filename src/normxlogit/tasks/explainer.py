@@ -12,7 +12,6 @@ from torch import Tensor
 
 from normxlogit.data.option_checks import flag, whole_number
 from normxlogit.errors import (
-    InputError,
     ModelError,
     OptionError,
 )
@@ -278,11 +277,8 @@ class ModelExplainer:
 
         def results() -> Iterator[Result | Failure]:
             for ahead in read_ahead(values_of(inputs), size):
-                encoded = self.task_explainer.encode_all(ahead, input_options)
-                items = {n: e for n, e in enumerate(encoded) if not isinstance(e, InputError)}
-                explained = self.task_explainer.explain(items, query, size)
-                for index, item in enumerate(ahead):
-                    result = explained.get(index, encoded[index])
+                explained = self.task_explainer.explain_all(ahead, input_options, query, size)
+                for item, result in zip(ahead, explained, strict=True):
                     yield result if isinstance(result, Result) else Failure(item, result)
 
         return results()

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from normxlogit.data.option_checks import whole_number
-from normxlogit.errors import InputError, NormXLogitError, without_traceback
+from normxlogit.errors import InputError, NormXLogitError
 from normxlogit.generation.texts import Generator
 from normxlogit.methods import find_declaration
 from normxlogit.query import Query
@@ -38,11 +38,12 @@ def generate(
     batch_size = whole_number("batch_size", batch_size, most=MOST_TOGETHER)
     results: dict[int, Generated] = {}
     texts: dict[int, Encoded] = {}
-    for index, prompt in enumerate(prompts):
-        try:
-            texts[index] = task_explainer.encode(prompt, InputOptions(template=template))
-        except InputError as error:
-            results[index] = Failure(prompt, without_traceback(error))
+    encoded = task_explainer.encode_all(prompts, InputOptions(template=template))
+    for index, text in enumerate(encoded):
+        if isinstance(text, InputError):
+            results[index] = Failure(prompts[index], text)
+        else:
+            texts[index] = text
 
     def length(index: int) -> int:
         return len(texts[index])
