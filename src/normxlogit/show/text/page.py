@@ -5,13 +5,14 @@ from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
 from normxlogit.results.text import Attribution
-from normxlogit.show import outputs, phrases, verification
+from normxlogit.show import outputs, phrases
 from normxlogit.show.html import Body
 from normxlogit.show.markup import Bar, MarkedPiece, bars
 from normxlogit.show.meaning import Meaning, caution, is_signed, score_meaning, unit_note
 from normxlogit.show.scales import scale, strongest
 from normxlogit.show.sentence import Message
 from normxlogit.show.templating import fill
+from normxlogit.show.text import verification
 from normxlogit.show.text.message import message
 from normxlogit.show.text.pieces import Piece, color_scale, listed, pieces
 from normxlogit.show.text.ranking import (

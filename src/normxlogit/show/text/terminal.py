@@ -11,7 +11,7 @@ from rich.style import Style
 from rich.text import Text
 
 from normxlogit.results.text import Attribution
-from normxlogit.show import meaning, phrases, verification
+from normxlogit.show import meaning, phrases
 from normxlogit.show.colors import TERMINAL_AGAINST, TERMINAL_FOR
 from normxlogit.show.scales import scale, strongest
 from normxlogit.show.terminal import (
@@ -25,6 +25,7 @@ from normxlogit.show.terminal import (
     provenance,
     sentence,
 )
+from normxlogit.show.text import verification
 from normxlogit.show.text.message import message
 from normxlogit.show.text.pieces import color_scale, listed, pieces
 from normxlogit.show.text.ranking import (
