@@ -531,10 +531,13 @@ def test_the_numbers_beside_words_are_said(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("lowest", "plus"), [(0.0, ""), (-0.5, "+")])
-def test_a_plus_tells_from_a_minus_only(lowest: float, plus: str, tmp_path: Path) -> None:
+def test_a_plus_tells_from_a_minus_only(
+    lowest: float, plus: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Scores that never are below zero, such as attention, have no sign."""
-    records = [record(n, {"good": 2.0, "the": 0.1}, label="NEGATIVE") for n in range(6)]
-    records.append(record(6, {"a": lowest}))
+    monkeypatch.setattr(tally, "BATCH", 3)
+    records = [record(0, {"a": lowest})]  # in the first batch of three
+    records += [record(n, {"good": 2.0, "the": 0.1}, label="NEGATIVE") for n in range(1, 7)]
     found = summary(run_of(tmp_path / "run", records))
     assert found.signed == bool(plus)
     (line,) = re.findall(r"^good .*", str(found), re.MULTILINE)

@@ -244,6 +244,14 @@ def test_an_answer_that_a_limit_ended_says_so(
     given = as_generation(explainer.explain(PROMPT, target=cut.answer))
     assert given.cut_after is None
 
+    class Stops(StoppingCriteria):
+        def __call__(self, input_ids: Any, _scores: Any, **_: Any) -> Any:
+            return torch.ones(len(input_ids), dtype=torch.bool)
+
+    options["max_new_tokens"] = 3
+    early = as_generation(explainer.generate(PROMPT, **options, stopping_criteria=[Stops()]))
+    assert (len(early.targets), early.cut_after) == (1, None)
+
 
 def test_of_answers_of_a_batch_those_that_a_limit_ended_say_so(
     words: PreTrainedTokenizerBase, explainers: Callable[[str], nxl.Explainer]

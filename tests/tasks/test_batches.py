@@ -172,6 +172,8 @@ def test_texts_are_tokenized_together_and_as_each_alone(
         calls.append(columns)
         return tokenize(tokenizer, *columns, **how)
 
+    # Threads share the tokenizer, and so the lock.
+    assert explainer.encoder().reading(items)._lock is explainer.encoder()._lock
     for several in (items, [*items, unreadable]):
         expected = [alone(item) for item in several]
         with monkeypatch.context() as patch:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from transformers import PreTrainedTokenizerBase
 
 from normxlogit import Attribution, Explainer, InputError
-from normxlogit.text.words import inside_characters, sentence_spans
+from normxlogit.text.words import inside_characters, sentence_spans, word_numbers
 from tests.helpers.builders import CORPUS, KINDS, classifier, tokenizer
 
 EXPLAINERS: dict[str, Explainer] = {}
@@ -94,6 +94,14 @@ def test_words_keep_the_sum_the_order_and_the_text(kind: str, text: str) -> None
             assert text[start:end].strip() == word
     starts = words.offsets[~words.special, 0]
     assert (np.diff(starts) >= 0).all()
+
+
+@pytest.mark.parametrize("text", ["👍🏽", "👨‍👩‍👧", "🇩🇪", "❤️‍🔥"])
+def test_what_a_reader_sees_as_one_character_is_one_word(text: str) -> None:
+    """Whatever a tokenizer says of its code points."""
+    spans = [(n, n + 1) for n in range(len(text))]
+    numbers = word_numbers([text], spans, [0] * len(text), list(range(len(text))))
+    assert numbers.tolist() == [0] * len(text)
 
 
 def test_pairs_are_numbered_on(explainer: Explainer) -> None:
